@@ -1,0 +1,38 @@
+# Every target sets up what it needs: a virtual environment in .venv with the package in it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check lessons benchmark clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Cornu needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.11 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+demo: $(VENV)/installed  ## train a CNN on the embedded digits and show the result
+	$(BIN)/cornu train digits --output demo --epochs 20 --seed 0
+
+test: $(VENV)/installed-test  ## run the test suite
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/installed-test  ## also run the tests that take minutes
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+check: $(VENV)/installed-test  ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:  ## remove everything that the other targets made
+	rm -rf $(VENV) demo dist build
