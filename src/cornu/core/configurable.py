@@ -1,0 +1,101 @@
+"""Configuration from the constructor's signature, written once for every public object."""
+
+import functools
+import inspect
+
+from cornu.core import registry
+
+
+@functools.cache
+def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """Every named constructor argument of `cls`, its own first, then those `**kwargs` passes on."""
+    parameters: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        init = base.__dict__.get("__init__")
+        if init is None or base is object:
+            continue
+        open_ended = False
+        for parameter in list(inspect.signature(init).parameters.values())[1:]:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                open_ended = True
+            elif parameter.kind is not parameter.VAR_POSITIONAL:
+                parameters.setdefault(parameter.name, parameter)
+        if not open_ended:
+            break
+    return parameters
+
+
+class Configurable:
+    """An object that its constructor's arguments describe completely.
+
+    A subclass keeps each argument (normalized as it likes) as an attribute of the same name;
+    `get_config()` reads them back, and `from_config()` calls the constructor with them. An argument
+    that is not kept as an attribute is remembered as it was passed.
+    """
+
+    def __new__(cls, *args, **kwargs):
+        obj = super().__new__(cls)
+        # object.__setattr__, because a subclass may watch its attributes from __init__ on.
+        object.__setattr__(obj, "_constructor_arguments", _bind(cls, args, kwargs))
+        return obj
+
+    def _config_names(self) -> list[str]:
+        return list(constructor_parameters(type(self)))
+
+    def get_config(self) -> dict:
+        """The constructor's arguments as plain values: `from_config` of them is an equal object."""
+        overridden = type(self).get_config is not _defining(type(self), "__init__", "get_config")
+        config = {}
+        for name in self._config_names():
+            if hasattr(self, name):
+                value = getattr(self, name)
+            elif name in self._constructor_arguments:
+                value = self._constructor_arguments[name]
+            else:
+                continue
+            try:
+                config[name] = registry.serialize(value)
+            except TypeError as error:
+                # A class with its own get_config() may replace this entry.
+                if not overridden:
+                    raise TypeError(f"{type(self).__name__}: argument `{name}`: {error}") from None
+                config[name] = value
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict):
+        """Make an object from what `get_config()` returned."""
+        unknown = [k for k in config if k not in constructor_parameters(cls)]
+        if unknown and not _takes_anything(cls):
+            raise TypeError(
+                f"{cls.__name__} has no argument named {', '.join(map(repr, unknown))}; the "
+                f"configuration was {config}. Known: {', '.join(constructor_parameters(cls))}."
+            )
+        return cls(**{k: _restore(v) for k, v in config.items()})
+
+
+def _restore(value):
+    """Objects described inside a configuration are made; names stay for the constructor."""
+    return registry.deserialize(value) if isinstance(value, (dict, list, tuple)) else value
+
+
+def _bind(cls, args, kwargs) -> dict:
+    names = [n for n, p in constructor_parameters(cls).items() if p.kind is not p.KEYWORD_ONLY]
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def _takes_anything(cls) -> bool:
+    return all(
+        any(
+            p.kind is p.VAR_KEYWORD
+            for p in inspect.signature(b.__dict__["__init__"]).parameters.values()
+        )
+        for b in cls.__mro__
+        if "__init__" in b.__dict__ and b is not object
+    )
+
+
+def _defining(cls, constructor: str, method: str):
+    """The `method` that the class which defines `constructor` would use."""
+    owner = next(b for b in cls.__mro__ if constructor in b.__dict__)
+    return getattr(owner, method) if owner is not object else Configurable.get_config

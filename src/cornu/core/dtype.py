@@ -1,0 +1,190 @@
+"""Number formats: the default float, and which format a layer computes and stores in."""
+
+import functools
+import threading
+
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.core import registry
+from cornu.core.configurable import Configurable
+
+_FLOATS = ("bfloat16", "float16", "float32", "float64")
+_ALLOWED = frozenset(
+    {*_FLOATS, "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "bool"}
+    | {"string", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2"}
+)
+
+_settings = {
+    "floatx": "float32",
+    "epsilon": 1e-7,
+    "image_data_format": "channels_last",
+    "dtype_policy": None,
+}
+
+
+def floatx() -> str:
+    """The default float format, `"float32"` unless changed.  Source: Keras: floatx.
+
+    >>> import cornu
+    >>> cornu.config.floatx()
+    'float32'
+    """
+    return _settings["floatx"]
+
+
+def set_floatx(value: str) -> None:
+    """Set the default float format: `"bfloat16"`, `"float16"`, `"float32"` or `"float64"`."""
+    if value not in _FLOATS:
+        raise ValueError(f"Unknown `floatx` value: {value!r}. Expected one of {_FLOATS}.")
+    _settings["floatx"] = value
+
+
+def epsilon() -> float:
+    """The small number that keeps a division or a logarithm finite, 1e-7 unless changed."""
+    return _settings["epsilon"]
+
+
+def set_epsilon(value: float) -> None:
+    """Set what `epsilon()` returns."""
+    _settings["epsilon"] = float(value)
+
+
+def image_data_format() -> str:
+    """`"channels_last"` (rows, columns, channels) or `"channels_first"`."""
+    return _settings["image_data_format"]
+
+
+def set_image_data_format(data_format: str) -> None:
+    """Set the default of every layer's `data_format`."""
+    _settings["image_data_format"] = standardize_data_format(data_format)
+
+
+def standardize_data_format(data_format: str | None) -> str:
+    """Check a `data_format` argument; None means the default."""
+    if data_format is None:
+        return image_data_format()
+    data_format = str(data_format).lower()
+    if data_format not in ("channels_first", "channels_last"):
+        raise ValueError(
+            "The `data_format` argument must be one of {'channels_first', 'channels_last'}. "
+            f"Received: data_format={data_format!r}"
+        )
+    return data_format
+
+
+@functools.cache
+def _standardize(dtype) -> str:
+    # Like Keras, on an engine that computes in 32 bits: "int" and "float" mean the 32-bit formats.
+    special = {"int": "int32", "float": floatx(), int: "int32", float: floatx(), bool: "bool"}
+    if dtype in special:
+        return special[dtype]
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or np.dtype(dtype).name
+    if name not in _ALLOWED:
+        raise ValueError(
+            f"Invalid dtype: {dtype!r}. Expected one of {', '.join(sorted(_ALLOWED))}."
+        )
+    return name
+
+
+def standardize_dtype(dtype=None) -> str:
+    """The name of a number format given as name, NumPy or JAX dtype; None means `floatx()`.
+
+    >>> import numpy as np
+    >>> from cornu.core.dtype import standardize_dtype
+    >>> standardize_dtype(np.float32)
+    'float32'
+    """
+    if dtype is None:
+        return floatx()
+    if dtype in (float, "float"):
+        return floatx()
+    return _standardize(dtype)
+
+
+@functools.cache
+def is_float(dtype) -> bool:
+    """Whether a format holds floating-point numbers."""
+    return dtype != "string" and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+
+
+class DTypePolicy(Configurable):
+    """Which format a layer computes in and which it keeps its weights in.
+
+    `"float32"` computes and keeps float32. `"mixed_bfloat16"` computes in bfloat16 and keeps float32
+    weights, which is fast where the processor has bfloat16 and safe without loss scaling.
+    `"mixed_float16"` is the same with float16 and wants a `LossScaleOptimizer`.
+
+    Source: Keras: DTypePolicy; Micikevicius et al. 2018, "Mixed precision training".
+
+    >>> import cornu
+    >>> policy = cornu.DTypePolicy("mixed_bfloat16")
+    >>> policy.compute_dtype, policy.variable_dtype
+    ('bfloat16', 'float32')
+    """
+
+    def __init__(self, name: str | None = None):
+        name = floatx() if name is None else name
+        if not isinstance(name, str):
+            raise TypeError(
+                "'name' must be a string, such as 'mixed_bfloat16'. "
+                f"Received: name={name} (of type {type(name)})"
+            )
+        self.name = name
+        if name.startswith("mixed_"):
+            self.compute_dtype, self.variable_dtype = standardize_dtype(name[6:]), "float32"
+            if self.compute_dtype not in ("bfloat16", "float16"):
+                raise ValueError(
+                    f"Cannot convert {name!r} to a mixed precision policy. Valid: "
+                    "'mixed_bfloat16', 'mixed_float16'."
+                )
+        else:
+            self.compute_dtype = self.variable_dtype = standardize_dtype(name)
+
+    def __repr__(self):
+        return f'<DTypePolicy "{self.name}">'
+
+    def __eq__(self, other):
+        return isinstance(other, DTypePolicy) and self.name == other.name
+
+    def __hash__(self):
+        return hash(self.name)
+
+
+registry.register("dtype_policy", "DTypePolicy", module="keras")(DTypePolicy)
+# Files written by Keras also name it by this module.
+registry.register("dtype_policy", "DTypePolicy", module="keras.dtype_policies")(DTypePolicy)
+
+
+def dtype_policy() -> DTypePolicy:
+    """The policy of layers that are given none; `floatx()` unless changed."""
+    return _settings["dtype_policy"] or DTypePolicy(floatx())
+
+
+def set_dtype_policy(policy) -> None:
+    """Set the policy of every layer made from now on: a name or a `DTypePolicy`.
+
+    >>> import cornu
+    >>> cornu.config.set_dtype_policy("float32")
+    """
+    _settings["dtype_policy"] = get_dtype_policy(policy)
+
+
+def get_dtype_policy(identifier) -> DTypePolicy:
+    """Resolve a layer's `dtype` argument: None, a format, a policy's name, a policy or its config."""
+    if identifier is None:
+        return dtype_policy()
+    if isinstance(identifier, DTypePolicy):
+        return identifier
+    if isinstance(identifier, dict):
+        return registry.deserialize(identifier, kind="dtype_policy")
+    if isinstance(identifier, str):
+        return DTypePolicy(identifier)
+    return DTypePolicy(standardize_dtype(identifier))
+
+
+class _Autocast(threading.local):
+    dtype: str | None = None
+
+
+autocast = _Autocast()

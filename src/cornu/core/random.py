@@ -1,0 +1,112 @@
+"""Randomness that can be repeated: every random number comes from a seed and a counter."""
+
+import random as python_random
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.core import registry
+from cornu.core.configurable import Configurable
+from cornu.core.naming import auto_name, name_scope
+from cornu.core.variable import Variable
+
+
+def make_default_seed() -> int:
+    """A seed from Python's own generator, which `set_random_seed` controls."""
+    return python_random.randint(1, int(1e9))
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed Python's, NumPy's and Cornu's randomness, so that a script gives the same run again.
+
+    With the same seed a script draws the same initial weights, dropout masks and shuffling as it
+    does in Keras on JAX.
+
+    Source: Keras: set_random_seed.
+
+    >>> import cornu
+    >>> cornu.utils.set_random_seed(0)
+    """
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+        raise ValueError(
+            f"Expected `seed` argument to be an integer. Received: seed={seed} "
+            f"(of type {type(seed)})"
+        )
+    python_random.seed(int(seed))
+    np.random.seed(int(seed))
+    _shared.clear()
+
+
+class SeedGenerator(Configurable):
+    """A source of random keys: a variable `[seed, counter]` whose counter grows with each use.
+
+    Args:
+        seed: an integer; None draws one from Python's generator.
+
+    Kept as an attribute of a layer, its state belongs to the layer, so that compiled and resumed
+    runs draw the same numbers as plain ones.
+
+    Source: Keras: SeedGenerator.
+
+    >>> import cornu, jax
+    >>> seeds = cornu.random.SeedGenerator(7)
+    >>> x = jax.random.normal(seeds.next(), (2,))
+    >>> seeds.state.numpy().tolist()
+    [7, 1]
+    """
+
+    def __init__(self, seed=None, name=None):
+        if seed is None:
+            seed = make_default_seed()
+        if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+            raise ValueError(f"Argument `seed` must be an integer. Received: seed={seed}")
+        if seed < 0:
+            raise ValueError(f"Argument `seed` must not be negative. Received: seed={seed}")
+        self.seed = int(seed)
+        self.name = name or auto_name(type(self).__name__)
+        with name_scope(self.name, owner=self):
+            self.state = Variable(
+                np.array([self.seed & 0xFFFFFFFF, 0], np.uint32),
+                dtype="uint32",
+                trainable=False,
+                autocast=False,
+                name="seed_generator_state",
+            )
+
+    def next(self) -> jax.Array:
+        """A fresh key, `uint32[2]`, for the functions of `jax.random`."""
+        key = self.state.value
+        self.state.assign(key + np.array([0, 1], np.uint32))
+        return key
+
+    def get_config(self) -> dict:
+        return {"seed": self.seed}
+
+
+registry.register("seed_generator", "SeedGenerator", module="keras.random")(SeedGenerator)
+
+_shared: dict[str, SeedGenerator] = {}
+
+
+def shared_seed_generator() -> SeedGenerator:
+    """The generator of random functions that are given no seed."""
+    if "generator" not in _shared:
+        _shared["generator"] = SeedGenerator(make_default_seed(), name="shared_seed_generator")
+    return _shared["generator"]
+
+
+def draw_seed(seed=None) -> jax.Array:
+    """A key from an integer (always the same), a `SeedGenerator` (a fresh one) or None (fresh)."""
+    if isinstance(seed, SeedGenerator):
+        return seed.next()
+    if seed is None:
+        return shared_seed_generator().next()
+    if isinstance(seed, (int, np.integer)):
+        return jnp.asarray(np.array([int(seed) & 0xFFFFFFFF, 0], np.uint32))
+    if isinstance(seed, jax.Array):
+        return seed
+    raise ValueError(
+        "Argument `seed` must be either an integer or an instance of `SeedGenerator`. "
+        f"Received: seed={seed} (of type {type(seed)})"
+    )

@@ -1,0 +1,316 @@
+"""Names of things: which class or function a string or a configuration means.
+
+A configuration read from a file is only ever *looked up* here. Nothing is imported, evaluated or
+unpickled because a file says so: a name that nobody registered in this process is an error.
+"""
+
+import difflib
+import inspect
+import re
+import types
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+_objects: dict[str, dict[str, Any]] = {}
+_folded: dict[str, dict[str, Any]] = {}
+_canonical: dict[Any, tuple[str, str, str]] = {}
+_by_module: dict[tuple[str, str], Any] = {}
+_custom: dict[str, Any] = {}
+_custom_names: dict[Any, str] = {}
+
+
+def _fold(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def to_snake_case(name: str) -> str:
+    """Turn a class name into the stem of an object's name: `MaxPooling2D` -> `max_pooling2d`."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def register(kind: str, *names: str, module: str) -> Callable:
+    """Decorator: make a class or function known as `names`, the first of which goes into files.
+
+    `module` is the public module that Keras keeps it in, because files name that one.
+    """
+
+    def decorate(obj):
+        # Underscores go around, not into, Python's reserved words (`lambda`), so no name is derived.
+        own = names or (obj.__name__,)
+        table = _objects.setdefault(kind, {})
+        folded = _folded.setdefault(kind, {})
+        for name in own:
+            table[name] = obj
+            folded.setdefault(_fold(name), obj)
+            _by_module[module, name] = obj
+        _canonical.setdefault(obj, (kind, module, own[0]))
+        return obj
+
+    return decorate
+
+
+def registered(kind: str) -> dict[str, Any]:
+    """All names of one kind, with what they mean."""
+    return dict(_objects.get(kind, {}))
+
+
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable:
+    """Decorator: let files name your own class or function as `package>name`.
+
+    Source: Keras: register_keras_serializable.
+
+    >>> import cornu
+    >>> @cornu.saving.register_keras_serializable(package="my_package")
+    ... def halve(x):
+    ...     return x / 2
+    >>> cornu.saving.get_registered_name(halve)
+    'my_package>halve'
+    """
+
+    def decorate(obj):
+        if inspect.isclass(obj) and not hasattr(obj, "get_config"):
+            raise ValueError(
+                f"Cannot register {obj.__name__}: a class needs a `get_config()` method to be "
+                "written to a file."
+            )
+        registered_name = f"{package}>{name or obj.__name__}"
+        _custom[registered_name] = obj
+        _custom_names[obj] = registered_name
+        return obj
+
+    return decorate
+
+
+def get_registered_name(obj) -> str:
+    """The `package>name` that an object was registered under, else its own name."""
+    return _custom_names.get(obj, getattr(obj, "__name__", type(obj).__name__))
+
+
+def get_registered_object(name: str, custom_objects: dict | None = None):
+    """The object registered as `name`, or None."""
+    for table in (custom_objects or {}, _custom):
+        if name in table:
+            return table[name]
+    return None
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """The live table of custom names; entries added here are found by every loader."""
+    return _custom
+
+
+@contextmanager
+def custom_object_scope(custom_objects: dict[str, Any]):
+    """Within the `with` block, names in `custom_objects` are known to every loader.
+
+    Source: Keras: custom_object_scope.
+
+    >>> import cornu
+    >>> with cornu.utils.custom_object_scope({"double": lambda x: 2 * x}):
+    ...     layer = cornu.layers.Activation("double")
+    """
+    before = dict(_custom)
+    _custom.update(custom_objects)
+    try:
+        yield
+    finally:
+        _custom.clear()
+        _custom.update(before)
+
+
+def find(kind: str, name: str, custom_objects: dict | None = None):
+    """What `name` means among things of one kind.
+
+    Raises ValueError with the nearest known names if nothing is called that.
+    """
+    for table in (custom_objects or {}, _custom, _objects.get(kind, {})):
+        if name in table:
+            return table[name]
+    folded = _folded.get(kind, {})
+    if _fold(name) in folded:
+        return folded[_fold(name)]
+    nearest = difflib.get_close_matches(name, list(_objects.get(kind, {})), n=3, cutoff=0.5)
+    if not nearest:
+        close = difflib.get_close_matches(_fold(name), list(folded), n=3, cutoff=0.5)
+        nearest = [
+            known for key in close for known, o in _objects[kind].items() if o is folded[key]
+        ]
+    article = "an" if kind[0] in "aeiou" else "a"
+    hint = f" Did you mean {' or '.join(repr(n) for n in nearest[:3])}?" if nearest else ""
+    raise ValueError(
+        f"Unknown {kind}: {name!r}.{hint} If it is {article} {kind} of your own, pass the object "
+        "itself, or name it with `custom_objects` or `register_keras_serializable`."
+    )
+
+
+def get(kind: str, identifier):
+    """Resolve what a user may pass for a thing of one kind.
+
+    None stays None. A string or a configuration is looked up, a class is made into an instance,
+    and anything callable is taken as it is.
+    """
+    if identifier is None:
+        return None
+    if isinstance(identifier, str):
+        found = find(kind, identifier)
+        return found() if inspect.isclass(found) else found
+    if isinstance(identifier, dict):
+        return deserialize(identifier, kind=kind)
+    if inspect.isclass(identifier):
+        return identifier()
+    if callable(identifier) or hasattr(identifier, "get_config"):
+        return identifier
+    raise ValueError(
+        f"Could not interpret {kind} identifier: {identifier!r}. Expected a name, a configuration "
+        f"(dict) or a callable, but got an object of type {type(identifier).__name__}."
+    )
+
+
+def serialize(obj):
+    """Describe `obj` with plain JSON-like values, so that `deserialize` makes an equal one.
+
+    Numbers, strings, lists, tuples and dicts are kept; a registered function becomes its name; an
+    object with `get_config()` becomes `{"module", "class_name", "config", "registered_name"}`.
+    """
+    if obj is None or isinstance(obj, (bool, int, float, str, bytes)):
+        return obj
+    if isinstance(obj, tuple) and type(obj) is tuple:
+        return tuple(serialize(o) for o in obj)
+    if isinstance(obj, list):
+        return [serialize(o) for o in obj]
+    if isinstance(obj, dict):
+        return {key: serialize(value) for key, value in obj.items()}
+    if isinstance(obj, np.generic):
+        return obj.item()
+    if isinstance(obj, np.dtype):
+        return obj.name
+    if isinstance(obj, types.FunctionType) or (callable(obj) and not hasattr(obj, "get_config")):
+        if obj in _canonical:
+            return _canonical[obj][2]
+        return {
+            "module": "builtins",
+            "class_name": "function",
+            "config": getattr(obj, "__name__", str(obj)),
+            "registered_name": _custom_names.get(obj, "function"),
+        }
+    if hasattr(obj, "get_config"):
+        if inspect.isclass(obj):
+            return {"module": "builtins", "class_name": "type", "config": get_registered_name(obj)}
+        return _describe(obj)
+    if hasattr(obj, "__array__"):
+        array = np.asarray(obj)
+        return {
+            "class_name": "__numpy__",
+            "config": {"value": array.tolist(), "dtype": array.dtype.name},
+        }
+    raise TypeError(
+        f"Cannot describe {obj!r} (of type {type(obj).__name__}) in a configuration. Give its class "
+        "a `get_config()` method, or override `get_config()` in the object that holds it."
+    )
+
+
+def _describe(obj) -> dict:
+    cls = type(obj)
+    _, module, name = _canonical.get(cls, ("", None, cls.__name__))
+    description = {
+        "module": module,
+        "class_name": name,
+        "config": obj.get_config(),
+        "registered_name": None,
+    }
+    if module is None:
+        description["registered_name"] = get_registered_name(cls)
+    build_config = obj.get_build_config() if hasattr(obj, "get_build_config") else None
+    if build_config is not None:
+        description["build_config"] = build_config
+    return description
+
+
+def deserialize(config, custom_objects: dict | None = None, kind: str | None = None):
+    """Make the object that `serialize` described. Names are looked up, never imported.
+
+    Raises ValueError if a name is unknown, TypeError if a described thing is not a class.
+    """
+    if config is None or isinstance(config, (bool, int, float, bytes)):
+        return config
+    if isinstance(config, str):
+        return get(kind, config) if kind else config
+    if isinstance(config, list):
+        return [deserialize(c, custom_objects) for c in config]
+    if isinstance(config, tuple):
+        return tuple(deserialize(c, custom_objects) for c in config)
+    if not isinstance(config, dict):
+        return config
+    if "class_name" not in config or "config" not in config:
+        return {key: deserialize(value, custom_objects) for key, value in config.items()}
+    name, inner = config["class_name"], config["config"]
+    if name == "__numpy__":
+        return np.array(inner["value"], dtype=inner["dtype"])
+    if name == "__tensor__":
+        return np.array(inner["value"], dtype=inner["dtype"])
+    if name == "function":
+        return _find_function(config, custom_objects, kind)
+    cls = _find_class(config, custom_objects, kind)
+    if not inspect.isclass(cls) or not hasattr(cls, "from_config"):
+        raise TypeError(
+            f"The configuration names {name!r}, which is {cls!r} and not a Cornu class."
+        )
+    obj = _from_config(cls, inner, custom_objects)
+    if config.get("build_config") and hasattr(obj, "build_from_config"):
+        obj.build_from_config(config["build_config"])
+    return obj
+
+
+def _from_config(cls, config, custom_objects):
+    if custom_objects:
+        with custom_object_scope(custom_objects):
+            return cls.from_config(config)
+    return cls.from_config(config)
+
+
+def _find_function(config: dict, custom_objects, kind):
+    name = config["config"]
+    if not isinstance(name, str):
+        raise ValueError(
+            f"A function must be named by a string, but the configuration has {name!r}."
+        )
+    found = get_registered_object(config.get("registered_name") or "", custom_objects)
+    found = found or get_registered_object(name, custom_objects)
+    if found is None:
+        for candidate in [kind] if kind else list(_objects):
+            found = _objects.get(candidate, {}).get(name, found)
+    if found is None or inspect.isclass(found):
+        raise ValueError(
+            f"The configuration names the function {name!r}, which is not registered. Pass it with "
+            f"custom_objects={{{name!r}: ...}} or register it with `register_keras_serializable`."
+        )
+    return found
+
+
+def _find_class(config: dict, custom_objects, kind):
+    name = config["class_name"]
+    for key in (config.get("registered_name"), name):
+        found = get_registered_object(key, custom_objects) if isinstance(key, str) else None
+        if found is not None:
+            return found
+    if not isinstance(name, str):
+        raise ValueError(f"A class must be named by a string, but the configuration has {name!r}.")
+    module = config.get("module")
+    if isinstance(module, str) and (module, name) in _by_module:
+        return _by_module[module, name]
+    if kind:
+        return find(kind, name, custom_objects)
+    for table in _objects.values():
+        if name in table:
+            return table[name]
+    raise ValueError(
+        f"The configuration names the class {name!r}"
+        + (f" of module {module!r}" if module else "")
+        + ", which is not registered. If it is your own, pass it with "
+        f"custom_objects={{{name!r}: {name}}} or register it with `register_keras_serializable`."
+    )

@@ -1,0 +1,285 @@
+"""State: a `Variable` is a named box around one array, and `functional` takes the boxes away."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.core import naming
+from cornu.core.dtype import autocast as _autocast
+from cornu.core.dtype import is_float, standardize_dtype
+
+
+class Scope:
+    """Values that stand in for variables while a `functional` call runs, and what it collects."""
+
+    def __init__(self, variables: Sequence["Variable"], values: Sequence[Any]):
+        self.values = {id(v): value for v, value in zip(variables, values, strict=True)}
+        self.losses: list[tuple[Any, Any]] = []
+
+
+class _Scopes(threading.local):
+    def __init__(self):
+        self.stack: list[Scope] = []
+
+
+_scopes = _Scopes()
+
+
+def current_scope() -> Scope | None:
+    """The innermost running `functional` call, if any."""
+    return _scopes.stack[-1] if _scopes.stack else None
+
+
+class Variable:
+    """A named box around one array, the only kind of state in Cornu.
+
+    Args:
+        initializer: an array, or a callable `(shape, dtype) -> array`.
+        shape: needed if `initializer` is a callable.
+        dtype: format of the elements; default: that of the array, else `floatx()`.
+        trainable: whether an optimizer may change it.
+        autocast: whether a layer under mixed precision reads it in its compute format.
+        aggregation: kept for Keras scripts; values are always whole arrays here.
+        name: last part of `path`, which also says in which layer it was made.
+
+    A new value must have the old one's shape; its elements are converted. Arithmetic operators work
+    on the value. Inside `functional` reads and writes go to the values given there.
+
+    Source: Keras: Variable.
+
+    >>> import cornu
+    >>> v = cornu.Variable([1.0, 2.0], name="v")
+    >>> v.assign(v + 1)
+    <Variable path=v, shape=(2,), dtype=float32, value=[2. 3.]>
+    """
+
+    def __init__(
+        self,
+        initializer,
+        shape=None,
+        dtype=None,
+        trainable=True,
+        autocast=True,
+        aggregation="none",
+        synchronization="auto",
+        name=None,
+    ):
+        name = name or naming.auto_name(type(self).__name__)
+        if not isinstance(name, str) or "/" in name:
+            raise ValueError(
+                "Argument `name` must be a string and cannot contain character `/`. "
+                f"Received: name={name}"
+            )
+        self.name = name
+        self.path = naming.path_of(name)
+        self.aggregation = aggregation
+        self.synchronization = synchronization
+        self.autocast = bool(autocast)
+        self.trainable = bool(trainable)
+        self.regularizer: Callable | None = None
+        self.constraint: Callable | None = None
+        # An optimizer normally subtracts a gradient; float8 training stores it instead.
+        self.overwrite_with_gradient = False
+        # A layer may be built while its shapes are being inferred, that is, within a trace; the
+        # value must be a real array all the same.
+        with jax.ensure_compile_time_eval():
+            if callable(initializer):
+                if shape is None:
+                    raise ValueError(
+                        "When creating a Variable from an initializer, the `shape` argument should "
+                        f"be specified. Received: initializer={initializer} and shape=None"
+                    )
+                self.dtype = standardize_dtype(dtype)
+                value = initializer(tuple(shape), dtype=self.dtype)
+            else:
+                value = initializer.value if isinstance(initializer, Variable) else initializer
+                self.dtype = standardize_dtype(dtype or _natural_dtype(value))
+            self._value = jnp.array(value, dtype=self.dtype)
+        self.shape = tuple(self._value.shape)
+
+    @property
+    def value(self) -> jax.Array:
+        """The array, in the compute format of the layer that is running under mixed precision."""
+        value = self._value
+        for scope in reversed(_scopes.stack):
+            if id(self) in scope.values:
+                value = scope.values[id(self)]
+                break
+        if _autocast.dtype and self.autocast and is_float(self.dtype):
+            return value.astype(_autocast.dtype)
+        return value
+
+    def assign(self, value) -> "Variable":
+        """Put a new value of the same shape into the box."""
+        value = value.value if isinstance(value, Variable) else value
+        value = jnp.asarray(value, dtype=self.dtype)
+        if tuple(value.shape) != self.shape:
+            raise ValueError(
+                "The shape of the target variable and the shape of the target value in "
+                f"`variable.assign(value)` must match. variable.shape={self.shape}, "
+                f"Received: value.shape={tuple(value.shape)}. Target variable: {self.path}"
+            )
+        for scope in reversed(_scopes.stack):
+            if id(self) in scope.values:
+                scope.values[id(self)] = value
+                return self
+        if isinstance(value, jax.core.Tracer):
+            raise RuntimeError(
+                f"Variable {self.path!r} was assigned inside a compiled function that does not "
+                "return its new value, so the assignment would be lost. Create the variable in "
+                "`__init__` or `build()` and keep it as an attribute of the layer, so that the "
+                "model knows of it."
+            )
+        self._value = value
+        return self
+
+    def assign_add(self, value) -> "Variable":
+        """Add to the value."""
+        return self.assign(self._stored() + _plain(value))
+
+    def assign_sub(self, value) -> "Variable":
+        """Subtract from the value."""
+        return self.assign(self._stored() - _plain(value))
+
+    def _stored(self):
+        dtype, _autocast.dtype = _autocast.dtype, None
+        try:
+            return self.value
+        finally:
+            _autocast.dtype = dtype
+
+    def numpy(self) -> np.ndarray:
+        """A copy as a NumPy array."""
+        return np.array(self._stored())
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape))
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self._stored(), dtype=dtype)
+
+    def __jax_array__(self):
+        return self.value
+
+    def __repr__(self):
+        value = self._stored()
+        shown = "<traced>" if isinstance(value, jax.core.Tracer) else np.asarray(value)
+        return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}, value={shown}>"
+
+    def __getitem__(self, index):
+        return self.value[index]
+
+    def __len__(self):
+        return len(self.value)
+
+    def __float__(self):
+        return float(self.value)
+
+    def __int__(self):
+        return int(self.value)
+
+    def __bool__(self):
+        return bool(self.value)
+
+    def __getstate__(self):
+        return {**self.__dict__, "_value": np.asarray(self._value)}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._value = jnp.asarray(self._value)
+
+    def __deepcopy__(self, memo):
+        copy = object.__new__(type(self))
+        memo[id(self)] = copy
+        copy.__dict__.update(self.__dict__)
+        # A donated buffer must have one owner.
+        copy._value = jnp.array(self._value)
+        return copy
+
+
+def _plain(value):
+    return value.value if isinstance(value, Variable) else value
+
+
+def _natural_dtype(value):
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        dtype = np.asarray(value).dtype
+        # Python numbers, like Keras: floats are `floatx`, integers 32 bits wide.
+        return {"float64": None, "int64": "int32"}.get(dtype.name, dtype.name)
+    name = jnp.dtype(dtype).name
+    return jax.dtypes.canonicalize_dtype(name).name
+
+
+def _add_operators():
+    names = (
+        "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul "
+        "rmatmul and rand or ror xor rxor lt le gt ge eq ne"
+    ).split()
+
+    def binary(name):
+        def operator(self, other):
+            value, other = self.value, _plain(other)
+            if isinstance(other, (list, tuple)):
+                other = np.asarray(other, dtype=value.dtype)
+            return getattr(value, name)(other)
+
+        operator.__name__ = name
+        return operator
+
+    for name in names:
+        setattr(Variable, f"__{name}__", binary(f"__{name}__"))
+    for name in ("neg", "pos", "abs", "invert"):
+        setattr(Variable, f"__{name}__", lambda self, _n=f"__{name}__": getattr(self.value, _n)())
+    Variable.__hash__ = object.__hash__  # type: ignore[assignment]
+
+
+_add_operators()
+
+
+def functional(method: Callable, variables: Sequence[Variable], collect_losses: bool = False):
+    """Turn a method that reads and assigns variables into a pure function of their values.
+
+    Args:
+        method: anything callable.
+        variables: the variables that it may read and assign.
+        collect_losses: also return the losses that layers added meanwhile.
+
+    Returns:
+        `pure(values, *args, **kwargs) -> (result, new_values)`, or `(result, new_values, losses)`
+        with `losses` a list of `(layer, value)`. It may be traced, differentiated and compiled.
+
+    >>> import jax, cornu
+    >>> from cornu.core.variable import functional
+    >>> counter = cornu.Variable(0, name="counter")
+    >>> count = jax.jit(functional(lambda n: counter.assign_add(n).value * 10, [counter]))
+    >>> result, new_values = count([counter.value], 2)
+    >>> int(result), int(new_values[0]), int(counter)
+    (20, 2, 0)
+    """
+    variables = list(variables)
+
+    def pure(values, *args, **kwargs):
+        scope = Scope(variables, values)
+        _scopes.stack.append(scope)
+        try:
+            result = method(*args, **kwargs)
+        finally:
+            _scopes.stack.pop()
+        new_values = [scope.values[id(v)] for v in variables]
+        if collect_losses:
+            return result, new_values, scope.losses
+        return result, new_values
+
+    return pure

@@ -1,0 +1,14 @@
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _fresh_names():
+    from cornu.core import naming
+
+    naming.reset_uids()
