@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -16,9 +17,10 @@ from cornu.core.dtype import is_float, standardize_dtype
 class Scope:
     """Values that stand in for variables while a `functional` call runs, and what it collects."""
 
-    def __init__(self, variables: Sequence["Variable"], values: Sequence[Any]):
+    def __init__(self, variables: Sequence["Variable"], values: Sequence[Any], catch_all=False):
         self.values = {id(v): value for v, value in zip(variables, values, strict=True)}
         self.losses: list[tuple[Any, Any]] = []
+        self.catch_all = catch_all
 
 
 class _Scopes(threading.local):
@@ -32,6 +34,16 @@ _scopes = _Scopes()
 def current_scope() -> Scope | None:
     """The innermost running `functional` call, if any."""
     return _scopes.stack[-1] if _scopes.stack else None
+
+
+@contextmanager
+def throwaway_scope():
+    """Within, nothing that is assigned to any variable lasts: for inferring shapes."""
+    _scopes.stack.append(Scope([], [], catch_all=True))
+    try:
+        yield
+    finally:
+        _scopes.stack.pop()
 
 
 class Variable:
@@ -124,7 +136,7 @@ class Variable:
                 f"Received: value.shape={tuple(value.shape)}. Target variable: {self.path}"
             )
         for scope in reversed(_scopes.stack):
-            if id(self) in scope.values:
+            if id(self) in scope.values or scope.catch_all:
                 scope.values[id(self)] = value
                 return self
         if isinstance(value, jax.core.Tracer):

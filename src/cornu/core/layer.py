@@ -1,0 +1,765 @@
+"""`Layer`: weights, and the computation that uses them."""
+
+import functools
+import inspect
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.core import masking, naming, registry
+from cornu.core import variable as variables_module
+from cornu.core.configurable import Configurable, constructor_parameters
+from cornu.core.dtype import autocast as _autocast
+from cornu.core.dtype import get_dtype_policy, is_float, standardize_dtype
+from cornu.core.input_spec import check_inputs
+from cornu.core.random import SeedGenerator
+from cornu.core.symbolic import KerasTensor, Node, Operation, any_symbolic, infer_outputs
+from cornu.core.variable import Variable, functional
+
+
+class _Call(threading.local):
+    """What the outermost running call hands down to the layers that it calls."""
+
+    layer: "Layer | None" = None
+    training: bool | None = None
+
+
+_call = _Call()
+
+
+class Layer(Operation, Configurable):
+    """A computation with weights: the building block of models.
+
+    Args:
+        activity_regularizer: called on each output; its result is added to the loss.
+        trainable: whether an optimizer may change the weights.
+        dtype: a format, or a `DTypePolicy` or its name, such as `"mixed_bfloat16"`: which format to
+            compute in and which to keep weights in. Default: `config.dtype_policy()`.
+        autocast: whether floating-point inputs are converted to the compute format.
+        name: default: the class' name in snake case, with a number after the first.
+
+    A subclass makes its weights in `build(input_shape)` (or `__init__`) with `add_weight` and
+    computes in `call(inputs)`. `call` may take `training` and `mask`. Shapes and dtypes of outputs
+    are inferred by tracing `call`, unless `compute_output_shape` is overridden.
+
+    Source: Keras: Layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> class Scale(cornu.layers.Layer):
+    ...     def build(self, input_shape):
+    ...         self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+    ...     def call(self, inputs):
+    ...         return inputs * self.scale
+    >>> layer = Scale()
+    >>> layer(jnp.ones((1, 3))).tolist(), layer.count_params()
+    ([[1.0, 1.0, 1.0]], 3)
+    """
+
+    def __init__(
+        self,
+        *,
+        activity_regularizer=None,
+        trainable=True,
+        dtype=None,
+        autocast=True,
+        name=None,
+        **kwargs,
+    ):
+        self._take_input_shape(kwargs)
+        if kwargs:
+            raise ValueError(
+                f"Unrecognized keyword arguments passed to {type(self).__name__}: {kwargs}. "
+                f"Known arguments: {', '.join(constructor_parameters(type(self)))}."
+            )
+        if name is not None and (not isinstance(name, str) or "/" in name):
+            raise ValueError(
+                f"Argument `name` must be a string and cannot contain character `/`. Received: {name!r}"
+            )
+        self.name = name or naming.auto_name(type(self).__name__)
+        self._init_graph()
+        self.activity_regularizer = registry.get("regularizer", activity_regularizer)
+        self.dtype_policy = get_dtype_policy(dtype)
+        self.autocast = autocast
+        self.input_spec = None
+        self.supports_masking = False
+        self._trainable = bool(trainable)
+        self._variables: list[Variable] = []
+        self._losses: list[Any] = []
+        self._built = False
+
+    def _take_input_shape(self, kwargs: dict) -> None:
+        """The old way to say what a Sequential model takes: `input_shape=` on its first layer."""
+        batch_size = kwargs.pop("batch_size", None)
+        shape = None
+        if "input_shape" in kwargs:
+            shape = (batch_size, *_as_tuple(kwargs.pop("input_shape")))
+        elif "input_dim" in kwargs:
+            shape = (batch_size, kwargs.pop("input_dim"))
+        for old in ("batch_input_shape", "batch_shape"):
+            if old in kwargs:
+                shape = tuple(kwargs.pop(old))
+        if shape is not None:
+            self._declared_input_shape = shape
+            warnings.warn(
+                "Do not pass an `input_shape`/`input_dim` argument to a layer. When using "
+                "Sequential models, prefer using an `Input(shape)` object as the first layer in "
+                "the model instead.",
+                stacklevel=4,
+            )
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "build" in cls.__dict__:
+            cls.build = _with_scope(cls.__dict__["build"])
+
+    @property
+    def built(self) -> bool:
+        """Whether all weights exist. True from the start for a layer that has no `build`."""
+        if self.__dict__.get("_built"):
+            return True
+        if type(self).build is not Layer.build or type(self)._builds_on_call:
+            return False
+        return all(layer.built for layer in self._sublayers())
+
+    @built.setter
+    def built(self, value: bool):
+        self._built = bool(value)
+
+    # A layer whose state may come into being only while `call` runs (a subclassed model).
+    _builds_on_call = False
+
+    def build(self, input_shape=None):
+        """Make the weights for inputs of this shape. Override it; it runs before the first call."""
+
+    def call(self, *args, **kwargs):
+        """The computation. Override it."""
+        raise NotImplementedError(
+            f"Layer {type(self).__name__} does not have a `call()` method implemented."
+        )
+
+    # ---- weights
+
+    def add_weight(
+        self,
+        shape=None,
+        initializer=None,
+        dtype=None,
+        trainable=True,
+        autocast=True,
+        regularizer=None,
+        constraint=None,
+        aggregation="none",
+        overwrite_with_gradient=False,
+        name=None,
+    ) -> Variable:
+        """Make a weight that belongs to this layer.
+
+        Args:
+            shape: sizes; () for a scalar.
+            initializer: name, object or callable; default Glorot uniform, zeros for integers.
+            dtype: default: the policy's variable format.
+            trainable: whether an optimizer may change it.
+            autocast: whether mixed precision reads it in the compute format.
+            regularizer, constraint: names or callables.
+            name: last part of its path.
+        """
+        self._check_initialized()
+        dtype = standardize_dtype(dtype or self.variable_dtype)
+        if initializer is None:
+            initializer = "glorot_uniform" if is_float(dtype) else "zeros"
+        initializer = registry.get("initializer", initializer)
+        with naming.name_scope(self.name, owner=self):
+            weight = Variable(
+                initializer,
+                shape=_as_tuple(shape if shape is not None else ()),
+                dtype=dtype,
+                trainable=trainable,
+                autocast=autocast,
+                aggregation=aggregation,
+                name=name or "variable",
+            )
+        weight.regularizer = registry.get("regularizer", regularizer)
+        weight.constraint = registry.get("constraint", constraint)
+        weight.overwrite_with_gradient = overwrite_with_gradient
+        self._variables.append(weight)
+        return weight
+
+    def _members(self) -> Iterator[Any]:
+        """Everything kept in attributes, in order, with lists, tuples and dicts unpacked."""
+        hidden = ("_constructor_arguments", "_inbound_nodes", "_outbound_nodes", "_losses")
+        for name, value in self.__dict__.items():
+            if name not in hidden:
+                yield from _unpack(value)
+
+    def _sublayers(self) -> list["Layer"]:
+        return _unique(m for m in self._members() if isinstance(m, Layer) and m is not self)
+
+    def _flatten_layers(self) -> list["Layer"]:
+        """This layer and all layers below it, each once, parents first."""
+        found: dict[int, Layer] = {}
+
+        def visit(layer):
+            if id(layer) not in found:
+                found[id(layer)] = layer
+                for sublayer in layer._sublayers():
+                    visit(sublayer)
+
+        visit(self)
+        return list(found.values())
+
+    def _own_weights(self) -> list[Variable]:
+        own = _unique(m for m in self._members() if isinstance(m, Variable))
+        return [v for v in own if v.trainable] + [v for v in own if not v.trainable]
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights of this layer and the layers in it, each once."""
+        return _unique(w for layer in self._flatten_layers() for w in layer._own_weights())
+
+    @property
+    def variables(self) -> list[Variable]:
+        """All weights, and the states of seed generators and metrics kept as attributes."""
+        return _unique(v for layer in self._flatten_layers() for v in layer._own_variables())
+
+    def _own_variables(self) -> list[Variable]:
+        seeds = [m.state for m in self._members() if isinstance(m, SeedGenerator)]
+        return self._own_weights() + seeds + [v for m in self._own_metrics() for v in m.variables]
+
+    def _own_metrics(self) -> list:
+        return _unique(
+            m for m in self._members() if hasattr(m, "update_state") and hasattr(m, "variables")
+        )
+
+    @property
+    def metrics(self) -> list:
+        """The metrics kept as attributes of this layer and the layers in it."""
+        return _unique(m for layer in self._flatten_layers() for m in layer._own_metrics())
+
+    def _trainable_ids(self) -> set[int]:
+        ids: set[int] = set()
+
+        def visit(layer, trainable):
+            trainable = trainable and layer._trainable
+            if trainable:
+                ids.update(id(w) for w in layer._own_weights() if w.trainable)
+                for sublayer in layer._sublayers():
+                    visit(sublayer, trainable)
+
+        visit(self, True)
+        return ids
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """The weights that an optimizer may change."""
+        ids = self._trainable_ids()
+        return [w for w in self.weights if id(w) in ids]
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        """The weights that no optimizer changes: frozen ones, and statistics."""
+        ids = self._trainable_ids()
+        return [w for w in self.weights if id(w) not in ids]
+
+    @property
+    def trainable_variables(self) -> list[Variable]:
+        """The same as `trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Variable]:
+        """`variables` without the trainable ones."""
+        ids = self._trainable_ids()
+        return [v for v in self.variables if id(v) not in ids]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether weights may change in training; setting it sets all layers within as well."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool):
+        for layer in self._flatten_layers():
+            layer._trainable = bool(value)
+
+    def count_params(self) -> int:
+        """Number of elements in all weights."""
+        if not self.built:
+            raise ValueError(
+                f"You tried to call `count_params` on layer '{self.name}', but the layer isn't "
+                f"built. You can build it manually via: `layer.build(input_shape)`."
+            )
+        return sum(w.size for w in self.weights)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all weights, in the order of `weights`."""
+        return [w.numpy() for w in self.weights]
+
+    def set_weights(self, weights) -> None:
+        """Set all weights from a list of arrays in the order of `weights`.
+
+        Raises ValueError, and changes nothing, if the number or a shape does not fit.
+        """
+        own = self.weights
+        weights = list(weights)
+        if len(own) != len(weights):
+            raise ValueError(
+                f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of "
+                f"length {len(weights)}, but the layer was expecting {len(own)} weights"
+                + (": " + ", ".join(f"{w.path} {w.shape}" for w in own) if own else "")
+                + ("." if self.built else " (it is not built yet: call it, or `build`, first).")
+            )
+        for variable, value in zip(own, weights, strict=True):
+            if tuple(np.shape(value)) != variable.shape:
+                raise ValueError(
+                    f"Layer {self.name} weight shape {variable.shape} is not compatible with "
+                    f"provided weight shape {np.shape(value)} (for {variable.path})."
+                )
+        for variable, value in zip(own, weights, strict=True):
+            variable.assign(value)
+
+    def save_own_variables(self, store) -> None:
+        """Put this layer's own weights (not those of layers in it) into a dict-like store."""
+        for i, weight in enumerate(self._own_weights()):
+            store[str(i)] = weight.numpy()
+
+    def load_own_variables(self, store) -> None:
+        """Take this layer's own weights from a dict-like store."""
+        own = self._own_weights()
+        if len(store.keys()) != len(own):
+            raise ValueError(
+                f"Layer '{self.name}' expected {len(own)} variables"
+                + ("" if self.built else ", because it was never built,")
+                + f" but received {len(store.keys())} variables during loading. "
+                f"Expected: {[w.path for w in own]}"
+            )
+        for i, weight in enumerate(own):
+            weight.assign(np.asarray(store[str(i)]))
+
+    # ---- formats
+
+    @property
+    def dtype(self) -> str:
+        """The format that weights are kept in."""
+        return self.variable_dtype
+
+    @property
+    def variable_dtype(self) -> str:
+        """The format that weights are kept in."""
+        return self.dtype_policy.variable_dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        """The format that the layer computes in."""
+        return self.dtype_policy.compute_dtype
+
+    @property
+    def input_dtype(self) -> str:
+        """The format that floating-point inputs are converted to."""
+        return self.dtype_policy.compute_dtype
+
+    # ---- calls
+
+    def __call__(self, *args, **kwargs):
+        self._check_initialized()
+        caller = _call.layer
+        training = self._resolve_training(kwargs)
+        args, kwargs = jax.tree.map(self._to_tensor, (args, kwargs), is_leaf=_is_leaf)
+        arguments = _bind_call(self, args, kwargs)
+        symbolic = any_symbolic(arguments)
+        check_inputs(self.input_spec, next(iter(arguments.values()), None), self.name)
+        previous = _call.layer, _call.training, _autocast.dtype
+        _call.layer, _call.training = caller or self, training
+        mixed = self.compute_dtype != self.variable_dtype
+        try:
+            with naming.name_scope(self.name, owner=self):
+                # Weights are made in their own format, whatever the caller computes in.
+                _autocast.dtype = None
+                self._maybe_build(arguments)
+                # The sizes that a build finds out are checked at once.
+                check_inputs(self.input_spec, next(iter(arguments.values()), None), self.name)
+                _autocast.dtype = self.compute_dtype if mixed and self.autocast else None
+                if symbolic:
+                    outputs = self.compute_output_spec(*args, **kwargs)
+                    if training is not None and _accepts(self, "training") and caller is None:
+                        kwargs["training"] = training
+                    Node(self, args, kwargs, outputs)
+                    return outputs
+                if caller is None:
+                    self._clear_losses()
+                masks = self._fill_masks(arguments, kwargs)
+                if training is not None and _accepts(self, "training"):
+                    kwargs["training"] = training
+                outputs = self.call(*args, **kwargs)
+                if self.activity_regularizer is not None:
+                    for output in jax.tree.leaves(outputs):
+                        self.add_loss(self.activity_regularizer(output))
+        finally:
+            _call.layer, _call.training, _autocast.dtype = previous
+        self._pass_masks_on(arguments, masks, outputs)
+        return outputs
+
+    def _resolve_training(self, kwargs: dict):
+        training = kwargs.pop("training", None)
+        if training is None:
+            training = _call.training
+        if training is None:
+            training = _call_defaults(type(self)).get("training")
+        return training
+
+    def _to_tensor(self, value):
+        if isinstance(value, Variable):
+            value = value.value
+        if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufV":
+            value = jnp.asarray(value)
+        elif not isinstance(value, jax.Array | KerasTensor):
+            if hasattr(value, "__array__") and not isinstance(value, str):
+                value = jnp.asarray(np.asarray(value))
+            else:
+                return value
+        if self.autocast and is_float(value.dtype) and value.dtype != self.input_dtype:
+            mask = masking.get_mask(value)
+            if isinstance(value, KerasTensor):
+                cast = KerasTensor(value.shape, self.input_dtype)
+                cast._keras_history = value._keras_history
+                return cast
+            value = value.astype(self.input_dtype)
+            masking.set_mask(value, mask)
+        return value
+
+    def _maybe_build(self, arguments: dict) -> None:
+        if self.built:
+            return
+        shapes = {
+            name: jax.tree.map(lambda t: tuple(t.shape), value, is_leaf=_is_leaf)
+            for name, value in arguments.items()
+            if _holds_tensors(value)
+        }
+        if type(self).build is Layer.build:
+            return
+        wanted = list(inspect.signature(self.build).parameters)
+        if not wanted:
+            self.build()
+        elif len(wanted) == 1 and wanted[0].removesuffix("_shape") not in shapes:
+            self.build(next(iter(shapes.values())) if shapes else None)
+        else:
+            names = [w.removesuffix("_shape") for w in wanted]
+            if len(wanted) > 1 and not any(n in shapes for n in names):
+                self.build(*list(shapes.values())[: len(wanted)])
+            else:
+                self.build(
+                    **{w: shapes[n] for w, n in zip(wanted, names, strict=True) if n in shapes}
+                )
+        self._built_shapes = shapes
+
+    def compute_output_spec(self, *args, **kwargs):
+        """The symbolic outputs (shapes and dtypes) for symbolic inputs."""
+        kwargs.pop("training", None)
+        tensors = [t for t in jax.tree.leaves((args, kwargs)) if isinstance(t, KerasTensor)]
+        closed_form = type(self).compute_output_shape is not Layer.compute_output_shape
+        if (
+            closed_form
+            and len(args) == 1
+            and not kwargs
+            and all(is_float(t.dtype) for t in tensors)
+        ):
+            shapes = jax.tree.map(lambda t: tuple(t.shape), args[0], is_leaf=_is_leaf)
+            output = self.compute_output_shape(shapes)
+            return jax.tree.map(
+                lambda shape: KerasTensor(shape, dtype=self.compute_dtype),
+                output,
+                is_leaf=_is_shape,
+            )
+        return infer_outputs(self._call_for_inference, args, kwargs)
+
+    def _call_for_inference(self, *args, **kwargs):
+        if _accepts(self, "training"):
+            kwargs["training"] = bool(_call.training)
+        return self.call(*args, **kwargs)
+
+    def compute_output_shape(self, *args, **kwargs):
+        """The shape of the output for an input shape (or a structure of shapes); None stays None."""
+        shapes = jax.tree.map(
+            lambda shape: KerasTensor(shape, dtype=self.input_dtype),
+            (args, kwargs),
+            is_leaf=_is_shape,
+        )
+        args, kwargs = shapes
+        kwargs = {name.removesuffix("_shape"): value for name, value in kwargs.items()}
+        spec = infer_outputs(self._call_for_inference, args, kwargs)
+        return jax.tree.map(lambda t: t.shape, spec, is_leaf=_is_leaf)
+
+    def symbolic_call(self, *args, **kwargs):
+        """The symbolic outputs of a call."""
+        return self.compute_output_spec(*args, **kwargs)
+
+    def stateless_call(
+        self,
+        trainable_variables,
+        non_trainable_variables,
+        *args,
+        return_losses=False,
+        **kwargs,
+    ):
+        """Call the layer as a pure function of its variables' values.
+
+        Returns:
+            `(outputs, non_trainable_variables)`, and a third entry, the list of losses, with
+            `return_losses=True`.
+
+        >>> import cornu, jax.numpy as jnp
+        >>> layer = cornu.layers.Dense(2, kernel_initializer="ones")
+        >>> layer.build((None, 3))
+        >>> values = [v.value for v in layer.trainable_variables]
+        >>> outputs, state = layer.stateless_call(values, [], jnp.ones((1, 3)))
+        >>> outputs.tolist(), state
+        ([[3.0, 3.0]], [])
+        """
+        trainable, others = self.trainable_variables, self.non_trainable_variables
+        for given, own, what in (
+            (trainable_variables, trainable, "trainable_variables"),
+            (non_trainable_variables, others, "non_trainable_variables"),
+        ):
+            if len(given) != len(own):
+                raise ValueError(
+                    f"Argument `{what}` must be a list of values corresponding 1:1 to "
+                    f"{type(self).__name__}().{what}. Received list with length {len(given)} "
+                    f"(expected {len(own)} variables)"
+                )
+
+        def run():
+            outputs = self(*args, **kwargs)
+            return outputs, (self.losses if return_losses else None)
+
+        values = [*trainable_variables, *non_trainable_variables]
+        (outputs, losses), new = functional(run, trainable + others)(values)
+        new_others = new[len(trainable) :]
+        return (outputs, new_others, losses) if return_losses else (outputs, new_others)
+
+    # ---- losses
+
+    def add_loss(self, loss) -> None:
+        """Add a scalar, or several, to what training minimizes. Call it from within `call`."""
+        scope = variables_module.current_scope()
+        for value in jax.tree.leaves(loss):
+            if scope is not None:
+                scope.losses.append((self, value))
+            else:
+                self._losses.append(value)
+
+    def _clear_losses(self) -> None:
+        for layer in self._flatten_layers():
+            if layer._losses:
+                layer._losses.clear()
+        scope = variables_module.current_scope()
+        if scope is not None:
+            mine = {id(layer) for layer in self._flatten_layers()}
+            scope.losses[:] = [entry for entry in scope.losses if id(entry[0]) not in mine]
+
+    @property
+    def losses(self) -> list:
+        """The scalars added by `add_loss` in the last call, and the weights' regularization."""
+        layers = self._flatten_layers()
+        scope = variables_module.current_scope()
+        if scope is not None:
+            mine = {id(layer) for layer in layers}
+            added = [value for layer, value in scope.losses if id(layer) in mine]
+        else:
+            added = [value for layer in layers for value in layer._losses]
+        penalties = [
+            w.regularizer(w.value) for w in self.trainable_weights if w.regularizer is not None
+        ]
+        return added + penalties
+
+    # ---- masks
+
+    def compute_mask(self, inputs, previous_mask):
+        """The mask of the output. The default hands the input's on."""
+        return previous_mask
+
+    def _fill_masks(self, arguments: dict, kwargs: dict) -> dict:
+        """Find the masks on the inputs and give them to a `call` that asks for them."""
+        masks = {}
+        for position, (name, value) in enumerate(arguments.items()):
+            if not _holds_tensors(value):
+                continue
+            mask = jax.tree.map(masking.get_mask, value, is_leaf=_is_leaf)
+            if not any(m is not None for m in jax.tree.leaves(mask)):
+                continue
+            masks[name] = mask
+            parameter = "mask" if position == 0 else f"{name}_mask"
+            if position == 0 and not _accepts(self, "mask"):
+                parameter = f"{name}_mask"
+            if _accepts(self, parameter) and kwargs.get(parameter) is None:
+                kwargs[parameter] = mask
+        return masks
+
+    def _pass_masks_on(self, arguments: dict, masks: dict, outputs) -> None:
+        overridden = type(self).compute_mask is not Layer.compute_mask
+        if not masks and not overridden:
+            return
+        inputs = next(iter(arguments.values()), None)
+        previous = next(iter(masks.values()), None)
+        if not self.supports_masking and not overridden:
+            warnings.warn(
+                f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a "
+                "mask attached to it. However, this layer does not support masking and will "
+                "therefore destroy the mask information. Downstream layers will not see the mask."
+            )
+            return
+        new = self.compute_mask(inputs, previous)
+        if new is None:
+            return
+        flat = jax.tree.leaves(outputs)
+        flat_masks = jax.tree.leaves(new, is_leaf=lambda m: m is None)
+        for tensor, mask in zip(flat, flat_masks, strict=False):
+            # An output that is the input itself already carries it.
+            if mask is not None and isinstance(tensor, jax.Array):
+                masking.set_mask(tensor, mask)
+
+    # ---- configuration
+
+    def _config_names(self) -> list[str]:
+        own = [n for n in constructor_parameters(type(self)) if n not in _base_parameters()]
+        explicit = [n for n in ("activity_regularizer",) if self._states(n)]
+        return ["name", "trainable", *own, *explicit]
+
+    def _states(self, name: str) -> bool:
+        """Whether a base argument belongs into the configuration."""
+        for cls in type(self).__mro__:
+            if cls is Layer:
+                break
+            init = cls.__dict__.get("__init__")
+            if init is not None and name in inspect.signature(init).parameters:
+                return True
+        return getattr(self, name, None) is not None
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "dtype": registry.serialize(self.dtype_policy)}
+
+    def get_build_config(self) -> dict | None:
+        """What `build` was called with, so that a loaded layer can be built again."""
+        shapes = self.__dict__.get("_built_shapes")
+        if not shapes:
+            return None
+        if len(shapes) == 1:
+            return {"input_shape": next(iter(shapes.values()))}
+        return {f"{name}_shape": shape for name, shape in shapes.items()}
+
+    def build_from_config(self, config: dict) -> None:
+        """Build as `get_build_config` says."""
+        if self.built or not config:
+            return
+        shapes = {name: _tuples(shape) for name, shape in config.items()}
+        if len(shapes) == 1:
+            self.build(next(iter(shapes.values())))
+        else:
+            self.build(**shapes)
+
+    def __repr__(self):
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+    def _check_initialized(self):
+        if "_built" not in self.__dict__:
+            raise RuntimeError(
+                f"In layer {type(self).__name__}, you forgot to call `super().__init__()` as the "
+                "first statement in the `__init__()` method."
+            )
+
+
+def _with_scope(build):
+    """Wrap a `build` method: weights made in it get the layer's path, and it marks itself done."""
+
+    @functools.wraps(build)
+    def wrapped(self, *args, **kwargs):
+        self._check_initialized()
+        with naming.name_scope(self.name, owner=self):
+            result = build(self, *args, **kwargs)
+        self.built = True
+        if args and not self.__dict__.get("_built_shapes"):
+            self._built_shapes = {"input": args[0]}
+        return result
+
+    return wrapped
+
+
+@functools.cache
+def _base_parameters() -> frozenset:
+    return frozenset(constructor_parameters(Layer))
+
+
+@functools.cache
+def _call_parameters(cls: type) -> dict[str, inspect.Parameter]:
+    return dict(list(inspect.signature(cls.call).parameters.items())[1:])
+
+
+@functools.cache
+def _call_defaults(cls: type) -> dict[str, Any]:
+    return {
+        name: p.default for name, p in _call_parameters(cls).items() if p.default is not p.empty
+    }
+
+
+def _accepts(layer: Layer, argument: str) -> bool:
+    return argument in _call_parameters(type(layer))
+
+
+def _bind_call(layer: Layer, args: tuple, kwargs: dict) -> dict:
+    """The arguments of a call by name. Masks and flags are not inputs."""
+    parameters = _call_parameters(type(layer))
+    positional = [
+        n for n, p in parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    bound = dict(zip(positional, args, strict=False))
+    bound.update({f"arg{i}": a for i, a in enumerate(args[len(positional) :])})
+    bound.update(kwargs)
+    return {n: v for n, v in bound.items() if n != "mask" and not n.endswith("_mask")}
+
+
+def _is_leaf(value) -> bool:
+    return isinstance(value, KerasTensor | Variable)
+
+
+def _is_shape(value) -> bool:
+    return isinstance(value, list | tuple) and all(
+        size is None or isinstance(size, int | np.integer) for size in value
+    )
+
+
+def _tuples(shape):
+    if _is_shape(shape):
+        return tuple(shape)
+    if isinstance(shape, dict):
+        return {key: _tuples(s) for key, s in shape.items()}
+    return [_tuples(s) for s in shape] if isinstance(shape, list | tuple) else shape
+
+
+def _as_tuple(shape) -> tuple:
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def _holds_tensors(value) -> bool:
+    leaves = jax.tree.leaves(value)
+    return bool(leaves) and all(isinstance(leaf, jax.Array | KerasTensor) for leaf in leaves)
+
+
+def _unpack(value) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for entry in value:
+            yield from _unpack(entry)
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from _unpack(entry)
+    else:
+        yield value
+
+
+def _unique(items) -> list:
+    return list({id(item): item for item in items}.values())
+
+
+registry.register("layer", "Layer", module="keras.layers")(Layer)

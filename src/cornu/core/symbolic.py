@@ -1,0 +1,315 @@
+"""Symbolic tensors and the graph that calls on them leave behind.
+
+A `KerasTensor` has a shape (None where any size goes) and a dtype, and no numbers. Calling a layer
+or a function of `cornu.ops` on one records a `Node`; a `Model(inputs, outputs)` replays the nodes
+between its inputs and its outputs.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from cornu.core import naming, registry
+from cornu.core.configurable import Configurable
+from cornu.core.dtype import standardize_dtype
+from cornu.core.variable import Variable, throwaway_scope
+
+
+class History(NamedTuple):
+    """Where a symbolic tensor comes from."""
+
+    operation: Any
+    node_index: int
+    tensor_index: int
+
+
+class KerasTensor:
+    """A tensor without numbers: a shape, a dtype and the operation that it comes from.
+
+    Args:
+        shape: sizes; None where any size goes (the batch, say).
+        dtype: format of the elements.
+        name: default: `keras_tensor`, `keras_tensor_1` …
+
+    Source: Keras: KerasTensor.
+
+    >>> import cornu
+    >>> x = cornu.Input((28, 28, 1))
+    >>> (2 * x + 1).shape
+    (None, 28, 28, 1)
+    """
+
+    def __init__(self, shape, dtype="float32", sparse=False, name=None):
+        self.shape = tuple(None if size is None else int(size) for size in shape)
+        self.dtype = standardize_dtype(dtype)
+        self.sparse = sparse
+        self.name = name or naming.auto_name("KerasTensor")
+        self._keras_history: History | None = None
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def reshape(self, newshape):
+        """The same elements in another shape."""
+        return record("reshape", _methods["reshape"], (self, newshape), {})
+
+    def squeeze(self, axis=None):
+        """Without the axes of size one."""
+        return record("squeeze", _methods["squeeze"], (self,), {"axis": axis})
+
+    def __repr__(self):
+        return (
+            f"<KerasTensor shape={self.shape}, dtype={self.dtype}, sparse={self.sparse}, "
+            f"name={self.name}>"
+        )
+
+    def __array__(self, *args, **kwargs):
+        raise ValueError(
+            "A KerasTensor is symbolic: it's a placeholder for a shape and a dtype and has no "
+            "actual numerical value, so it cannot become a NumPy array. Use a function of "
+            "`cornu.ops` on it, or put your own function into a layer:\n"
+            "    class MyLayer(Layer):\n"
+            "        def call(self, x):\n"
+            "            return jnp.…(x)\n"
+            "    y = MyLayer()(x)"
+        )
+
+    __jax_array__ = __array__
+
+    def __iter__(self):
+        raise TypeError("Iterating over a symbolic KerasTensor is not supported.")
+
+    def __bool__(self):
+        raise TypeError(
+            "A symbolic KerasTensor has no truth value: its numbers are not known yet. Use "
+            "`cornu.ops.where` or `cornu.ops.cond`."
+        )
+
+    def __getitem__(self, key):
+        return record("get_item", lambda x, key: x[key], (self, key), {})
+
+
+_methods: dict[str, Callable] = {
+    "reshape": lambda x, newshape: x.reshape(newshape),
+    "squeeze": lambda x, axis=None: x.squeeze(axis),
+}
+
+
+def _operator(name, method, reverse):
+    def apply(x1, x2):
+        x1, x2 = (np.asarray(v) if isinstance(v, (list, tuple)) else v for v in (x1, x2))
+        return (
+            getattr(x1, method)(x2) if hasattr(x1, "aval") else getattr(x2, _reflected(method))(x1)
+        )
+
+    def operator(self, other):
+        return record(name, apply, (other, self) if reverse else (self, other), {})
+
+    return operator
+
+
+def _reflected(method: str) -> str:
+    comparisons = {"__lt__": "__gt__", "__le__": "__ge__", "__gt__": "__lt__", "__ge__": "__le__"}
+    if method in ("__eq__", "__ne__"):
+        return method
+    return comparisons.get(method) or f"__r{method[2:]}"
+
+
+_OPERATORS = {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "true_divide",
+    "floordiv": "floor_divide",
+    "mod": "mod",
+    "pow": "power",
+    "matmul": "matmul",
+    "and": "logical_and",
+    "or": "logical_or",
+    "xor": "logical_xor",
+}
+for _short, _name in _OPERATORS.items():
+    setattr(KerasTensor, f"__{_short}__", _operator(_name, f"__{_short}__", reverse=False))
+    setattr(KerasTensor, f"__r{_short}__", _operator(_name, f"__{_short}__", reverse=True))
+for _short, _name in {
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+    "ne": "not_equal",
+}.items():
+    setattr(KerasTensor, f"__{_short}__", _operator(_name, f"__{_short}__", reverse=False))
+for _short, _name in {"neg": "negative", "abs": "absolute", "invert": "logical_not"}.items():
+    setattr(
+        KerasTensor,
+        f"__{_short}__",
+        lambda self, _n=_name, _m=f"__{_short}__": record(
+            _n, lambda x: getattr(x, _m)(), (self,), {}
+        ),
+    )
+
+
+def any_symbolic(*structures) -> bool:
+    """Whether a KerasTensor is anywhere in the arguments."""
+    return any(isinstance(leaf, KerasTensor) for leaf in jax.tree.leaves(structures))
+
+
+class Operation:
+    """What a node of the graph runs: a layer, or a function."""
+
+    def _init_graph(self):
+        self._inbound_nodes: list[Node] = []
+        self._outbound_nodes: list[Node] = []
+
+    def _one_node(self, what: str):
+        nodes = self.__dict__.get("_inbound_nodes", [])
+        if not nodes:
+            raise AttributeError(
+                f"The layer {self.name} has never been called and thus has no {what}."
+            )
+        if len(nodes) > 1:
+            raise AttributeError(
+                f"The layer {self.name} has been called {len(nodes)} times on symbolic tensors, so "
+                f"`{what}` could be any of several. Keep the tensors that the calls return."
+            )
+        return nodes[0]
+
+    @property
+    def input(self):
+        """The symbolic tensor, or structure of them, that the layer was called on."""
+        tensors = self._one_node("defined input").input_tensors
+        return tensors[0] if len(tensors) == 1 else tensors
+
+    @property
+    def output(self):
+        """The symbolic tensor, or structure of them, that the layer's call returned."""
+        return self._one_node("defined output").outputs
+
+
+class Node:
+    """One call of an operation on symbolic tensors."""
+
+    def __init__(self, operation, args: tuple, kwargs: dict, outputs):
+        self.operation = operation
+        self.args, self.kwargs, self.outputs = args, kwargs, outputs
+        self.input_tensors = [
+            leaf for leaf in jax.tree.leaves((args, kwargs)) if isinstance(leaf, KerasTensor)
+        ]
+        self.output_tensors = [
+            leaf for leaf in jax.tree.leaves(outputs) if isinstance(leaf, KerasTensor)
+        ]
+        self.index = len(operation._inbound_nodes)
+        for i, tensor in enumerate(self.output_tensors):
+            tensor._keras_history = History(operation, self.index, i)
+        operation._inbound_nodes.append(self)
+        for parent in self.parent_nodes:
+            parent.operation._outbound_nodes.append(self)
+
+    @property
+    def is_input(self) -> bool:
+        """Whether the graph starts here."""
+        return not self.input_tensors
+
+    @property
+    def parent_nodes(self) -> list["Node"]:
+        """The nodes that made this one's inputs."""
+        return [node_of(t) for t in self.input_tensors]
+
+    def __repr__(self):
+        return f"<Node operation={self.operation.name}, id={id(self)}>"
+
+
+def node_of(tensor: KerasTensor) -> Node:
+    """The node that a symbolic tensor comes from."""
+    if tensor._keras_history is None:
+        raise ValueError(
+            f"{tensor!r} was made by hand and comes from no layer. Start a model with `Input(shape)`."
+        )
+    operation, index, _ = tensor._keras_history
+    return operation._inbound_nodes[index]
+
+
+class FunctionOperation(Operation, Configurable):
+    """A function of `cornu.ops`, or an operator, in a graph."""
+
+    def __init__(
+        self, function_name: str, function: Callable | None = None, name: str | None = None
+    ):
+        self._init_graph()
+        self.function_name = function_name
+        self.function = function or registry.find("op", function_name)
+        self.name = name or naming.auto_name(function_name)
+        self.trainable, self.built = False, True
+
+    def __call__(self, *args, **kwargs):
+        if any_symbolic(args, kwargs):
+            outputs = infer_outputs(self.function, args, kwargs)
+            Node(self, args, kwargs, outputs)
+            return outputs
+        return self.function(*plain(args), **plain(kwargs))
+
+    def get_config(self) -> dict:
+        return {"function_name": self.function_name, "name": self.name}
+
+
+def plain(structure):
+    """The structure with variables replaced by their arrays."""
+    return jax.tree.map(
+        lambda leaf: leaf.value if isinstance(leaf, Variable) else leaf,
+        structure,
+        is_leaf=lambda leaf: isinstance(leaf, Variable),
+    )
+
+
+def record(name: str, function: Callable, args: tuple, kwargs: dict):
+    """Record a call of a function on symbolic tensors; returns symbolic outputs."""
+    return FunctionOperation(name, function)(*args, **kwargs)
+
+
+# Sizes that stand for None while a shape is inferred. What comes out different for the two depends
+# on the unknown size. They are far apart and have many divisors, so that pooling and striding by
+# small numbers works and cannot give the same result for both.
+_PROBES = (96, 160)
+
+
+def infer_outputs(function: Callable, args=(), kwargs=None):
+    """The symbolic outputs of a function on symbolic arguments, without computing anything.
+
+    Sizes that are None in the arguments are tried with two different numbers; the sizes of the
+    outputs that differ between the two are None.
+    """
+    leaves, structure = jax.tree.flatten((args, kwargs or {}))
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, KerasTensor)]
+
+    def run(*arrays):
+        filled = list(leaves)
+        for place, array in zip(places, arrays, strict=True):
+            filled[place] = array
+        filled_args, filled_kwargs = jax.tree.unflatten(structure, filled)
+        with throwaway_scope():
+            return function(*plain(filled_args), **plain(filled_kwargs))
+
+    def trial(probe):
+        arrays = [
+            jax.ShapeDtypeStruct(
+                tuple(probe if size is None else size for size in leaves[i].shape), leaves[i].dtype
+            )
+            for i in places
+        ]
+        return jax.eval_shape(run, *arrays)
+
+    first = trial(_PROBES[0])
+    if all(None not in leaves[i].shape for i in places):
+        second = first
+    else:
+        second = trial(_PROBES[1])
+
+    def merge(a, b):
+        shape = tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
+        return KerasTensor(shape, dtype=a.dtype)
+
+    return jax.tree.map(merge, first, second)
