@@ -65,7 +65,7 @@ def check_inputs(spec, inputs, layer_name: str) -> None:
     """Raise ValueError if `inputs` do not fit the layer's `input_spec`."""
     if spec is None:
         return
-    specs = [s for s in jax.tree.leaves(spec, is_leaf=lambda s: isinstance(s, InputSpec))]
+    specs = jax.tree.leaves(spec, is_leaf=lambda s: isinstance(s, InputSpec))
     if isinstance(inputs, dict) and isinstance(spec, dict):
         missing = [name for name in spec if name not in inputs and not spec[name].optional]
         if missing:

@@ -189,11 +189,15 @@ class Layer(Operation, Configurable):
         self._variables.append(weight)
         return weight
 
+    # Attributes whose values are no part of the layer.
+    _not_members: frozenset[str] = frozenset(
+        {"_constructor_arguments", "_inbound_nodes", "_outbound_nodes", "_losses"}
+    )
+
     def _members(self) -> Iterator[Any]:
         """Everything kept in attributes, in order, with lists, tuples and dicts unpacked."""
-        hidden = ("_constructor_arguments", "_inbound_nodes", "_outbound_nodes", "_losses")
         for name, value in self.__dict__.items():
-            if name not in hidden:
+            if name not in self._not_members:
                 yield from _unpack(value)
 
     def _sublayers(self) -> list["Layer"]:
@@ -367,6 +371,7 @@ class Layer(Operation, Configurable):
     def __call__(self, *args, **kwargs):
         self._check_initialized()
         caller = _call.layer
+        asked = kwargs.get("training")
         training = self._resolve_training(kwargs)
         args, kwargs = jax.tree.map(self._to_tensor, (args, kwargs), is_leaf=_is_leaf)
         arguments = _bind_call(self, args, kwargs)
@@ -385,8 +390,8 @@ class Layer(Operation, Configurable):
                 _autocast.dtype = self.compute_dtype if mixed and self.autocast else None
                 if symbolic:
                     outputs = self.compute_output_spec(*args, **kwargs)
-                    if training is not None and _accepts(self, "training") and caller is None:
-                        kwargs["training"] = training
+                    if asked is not None:
+                        kwargs["training"] = asked
                     Node(self, args, kwargs, outputs)
                     return outputs
                 if caller is None:
@@ -472,7 +477,7 @@ class Layer(Operation, Configurable):
             return jax.tree.map(
                 lambda shape: KerasTensor(shape, dtype=self.compute_dtype),
                 output,
-                is_leaf=_is_shape,
+                is_leaf=is_shape,
             )
         return infer_outputs(self._call_for_inference, args, kwargs)
 
@@ -486,7 +491,7 @@ class Layer(Operation, Configurable):
         shapes = jax.tree.map(
             lambda shape: KerasTensor(shape, dtype=self.input_dtype),
             (args, kwargs),
-            is_leaf=_is_shape,
+            is_leaf=is_shape,
         )
         args, kwargs = shapes
         kwargs = {name.removesuffix("_shape"): value for name, value in kwargs.items()}
@@ -724,14 +729,15 @@ def _is_leaf(value) -> bool:
     return isinstance(value, KerasTensor | Variable)
 
 
-def _is_shape(value) -> bool:
+def is_shape(value) -> bool:
+    """Whether a value is one shape, and not a structure of several."""
     return isinstance(value, list | tuple) and all(
         size is None or isinstance(size, int | np.integer) for size in value
     )
 
 
 def _tuples(shape):
-    if _is_shape(shape):
+    if is_shape(shape):
         return tuple(shape)
     if isinstance(shape, dict):
         return {key: _tuples(s) for key, s in shape.items()}

@@ -83,6 +83,14 @@ class SeedGenerator(Configurable):
     def get_config(self) -> dict:
         return {"seed": self.seed}
 
+    def save_own_variables(self, store) -> None:
+        """Put the state into a dict-like store."""
+        store["0"] = self.state.numpy()
+
+    def load_own_variables(self, store) -> None:
+        """Take the state from a dict-like store."""
+        self.state.assign(store["0"])
+
 
 registry.register("seed_generator", "SeedGenerator", module="keras.random")(SeedGenerator)
 

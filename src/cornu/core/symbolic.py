@@ -165,29 +165,24 @@ class Operation:
         self._inbound_nodes: list[Node] = []
         self._outbound_nodes: list[Node] = []
 
-    def _one_node(self, what: str):
-        nodes = self.__dict__.get("_inbound_nodes", [])
+    def _first_node(self, what: str):
+        nodes = self.__dict__.get("_inbound_nodes")
         if not nodes:
             raise AttributeError(
-                f"The layer {self.name} has never been called and thus has no {what}."
-            )
-        if len(nodes) > 1:
-            raise AttributeError(
-                f"The layer {self.name} has been called {len(nodes)} times on symbolic tensors, so "
-                f"`{what}` could be any of several. Keep the tensors that the calls return."
+                f"The layer {self.name} has never been called and thus has no defined {what}."
             )
         return nodes[0]
 
     @property
     def input(self):
-        """The symbolic tensor, or structure of them, that the layer was called on."""
-        tensors = self._one_node("defined input").input_tensors
+        """The symbolic tensor, or list of them, that the layer was first called on."""
+        tensors = self._first_node("input").input_tensors
         return tensors[0] if len(tensors) == 1 else tensors
 
     @property
     def output(self):
-        """The symbolic tensor, or structure of them, that the layer's call returned."""
-        return self._one_node("defined output").outputs
+        """The symbolic tensor, or structure of them, that the layer's first call returned."""
+        return self._first_node("output").outputs
 
 
 class Node:

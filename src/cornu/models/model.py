@@ -1,0 +1,328 @@
+"""`Model`: layers that are trained together."""
+
+import inspect
+
+import jax
+import numpy as np
+
+from cornu.core import registry
+from cornu.core.dtype import is_float
+from cornu.core.layer import Layer, is_shape
+from cornu.core.naming import auto_name
+from cornu.core.symbolic import KerasTensor, infer_outputs
+from cornu.models import graph_config
+from cornu.models.graph import Graph
+from cornu.training.trainer import Trainer
+
+
+@registry.register("layer", "Model", "Functional", module="keras.models")
+class Model(Trainer, Layer):
+    """Layers that are trained, saved and summarized together.
+
+    Args:
+        inputs: a symbolic tensor from `Input`, or a list or dict of them.
+        outputs: the symbolic tensors computed from them.
+        name: default: `functional`, or the class' name in snake case.
+
+    There are three ways to make one: `Model(inputs, outputs)` from a graph of symbolic tensors,
+    `Sequential` from a list of layers, and a subclass with layers made in `__init__` and used in
+    `call(self, inputs, training=None)`.
+
+    Source: Keras: The Model class.
+
+    >>> import cornu
+    >>> inputs = cornu.Input((8, 8, 1))
+    >>> x = cornu.layers.Conv2D(3, 3, activation="relu", padding="same")(inputs)
+    >>> outputs = cornu.layers.Dense(3)(cornu.layers.Flatten()(x))
+    >>> model = cornu.Model(inputs, outputs)
+    >>> model.output_shape, model.count_params()
+    ((None, 3), 609)
+    """
+
+    _builds_on_call = True
+    _not_members = Layer._not_members | Trainer.not_members
+    _graph: Graph | None = None
+    _own_input_spec = None
+
+    def __init__(self, inputs=None, outputs=None, *, name=None, **kwargs):
+        if (inputs is None) != (outputs is None):
+            raise ValueError(
+                "A model made from a graph needs both `inputs` and `outputs`. Received: "
+                f"inputs={inputs}, outputs={outputs}"
+            )
+        if name is None and inputs is not None and type(self) is Model:
+            name = auto_name("functional")
+        super().__init__(name=name, **kwargs)
+        self._init_trainer()
+        if inputs is not None:
+            self._set_graph(inputs, outputs)
+
+    def _set_graph(self, inputs, outputs) -> None:
+        self._graph = Graph(inputs, outputs)
+        names = [layer.name for layer in self._graph.operations]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(
+                    f"The name '{name}' is used {names.count(name)} times in the model. All "
+                    "operation names should be unique."
+                )
+        self._operations = self._graph.operations
+        self.built = True
+
+    # ---- the graph
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers directly in this model."""
+        return self._sublayers()
+
+    @layers.setter
+    def layers(self, _):
+        raise AttributeError("`Model.layers` attribute is reserved and should not be used.")
+
+    def get_layer(self, name=None, index=None) -> Layer:
+        """The layer of that name, or at that place in `layers`.
+
+        Raises ValueError with the nearest names if there is none.
+        """
+        if (name is None) == (index is None):
+            raise ValueError("Provide either a layer name or layer index at `get_layer`.")
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(
+                    f"Was asked to retrieve layer at index {index} but model only has "
+                    f"{len(self.layers)} layers."
+                )
+            return self.layers[index]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(
+            f"No such layer: {name}. Existing layers are: {[layer.name for layer in self.layers]}."
+        )
+
+    def _need_graph(self, what: str) -> Graph:
+        if self._graph is None:
+            raise AttributeError(
+                f"Model '{self.name}' has no `{what}` because it is not made from symbolic tensors"
+                + (
+                    " yet: build it with an `Input`, or call it on data first."
+                    if type(self).call is Model.call or not self.built
+                    else "; it is a subclass that overrides `call`."
+                )
+            )
+        return self._graph
+
+    @property
+    def inputs(self) -> list[KerasTensor]:
+        """The symbolic inputs, as a flat list."""
+        return self._need_graph("inputs").flat_inputs
+
+    @property
+    def outputs(self) -> list[KerasTensor]:
+        """The symbolic outputs, as a flat list."""
+        return self._need_graph("outputs").flat_outputs
+
+    @property
+    def input(self):
+        """The symbolic input, or the structure of them."""
+        return self._need_graph("input").inputs
+
+    @property
+    def output(self):
+        """The symbolic output, or the structure of them."""
+        return self._need_graph("output").outputs
+
+    @property
+    def input_shape(self):
+        """The shape of the input, or the structure of them."""
+        return jax.tree.map(lambda t: t.shape, self.input)
+
+    @property
+    def output_shape(self):
+        """The shape of the output, or the structure of them."""
+        return jax.tree.map(lambda t: t.shape, self.output)
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs: the keys if data are given as a dict."""
+        return [t._keras_history.operation.name for t in self.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs: those of the layers that they come from."""
+        if self._graph is None:
+            return self._output_names_of_call
+        return [t._keras_history.operation.name for t in self.outputs]
+
+    @property
+    def input_spec(self):
+        """What the inputs have to look like."""
+        return self._own_input_spec
+
+    @input_spec.setter
+    def input_spec(self, value):
+        self._own_input_spec = value
+
+    # ---- calls
+
+    def call(self, inputs, training=None, mask=None):
+        if self._graph is None:
+            raise NotImplementedError(
+                f"Model {type(self).__name__} does not have a `call()` method implemented, and it "
+                "was not made from `inputs` and `outputs` either."
+            )
+        return self._graph.run(self._standardize_inputs(inputs))
+
+    def _standardize_inputs(self, inputs) -> list:
+        """The inputs in the graph's order, format and rank."""
+        graph = self._graph
+        names = self.input_names
+        if isinstance(inputs, dict) and not isinstance(graph.inputs, dict):
+            missing = [name for name in names if name not in inputs]
+            if missing:
+                raise ValueError(
+                    f"Missing data for input '{missing[0]}'. You passed a data dictionary with keys "
+                    f"{list(inputs)}. Expected the following keys: {names}"
+                )
+            flat = [inputs[name] for name in names]
+        elif isinstance(inputs, dict):
+            missing = [key for key in graph.inputs if key not in inputs]
+            if missing:
+                raise ValueError(
+                    f"Missing data for input '{missing[0]}'. You passed a data dictionary with keys "
+                    f"{list(inputs)}. Expected the following keys: {list(graph.inputs)}"
+                )
+            flat = jax.tree.leaves({key: inputs[key] for key in graph.inputs})
+        else:
+            flat = jax.tree.leaves(inputs)
+        if len(flat) != len(names):
+            raise ValueError(
+                f"Model '{self.name}' expected {len(names)} input(s) ({', '.join(names)}). "
+                f"Received {len(flat)}, of shapes {[np.shape(v) for v in flat]}."
+            )
+        return [
+            self._fit_input(value, symbol, i)
+            for i, (value, symbol) in enumerate(zip(flat, graph.flat_inputs, strict=True))
+        ]
+
+    def _fit_input(self, value, symbol: KerasTensor, index: int):
+        expected, shape = symbol.shape, tuple(value.shape)
+        if len(shape) == len(expected) - 1 and expected[-1] == 1:
+            value = value[..., None]
+        elif len(shape) == len(expected) + 1 and shape[-1] == 1:
+            value = value[..., 0]
+        fits = len(value.shape) == len(expected) and all(
+            e is None or s == e for s, e in zip(value.shape, expected, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f'Input {index} of layer "{self.name}" is incompatible with the layer: expected '
+                f"shape={expected}, found shape={shape}"
+            )
+        compute = symbol.dtype
+        # Mixed precision has already converted the floats; anything else becomes what the input is.
+        both_float = is_float(value.dtype) and is_float(compute)
+        return value if value.dtype == compute or both_float else value.astype(compute)
+
+    def build(self, input_shape=None):
+        """Make all weights for inputs of this shape (with the batch; None for any size)."""
+        if self._graph is not None:
+            return
+        if input_shape is None:
+            raise ValueError(
+                f"Model '{self.name}' needs an input shape to be built: call `build((None, …))`, or "
+                "call it on data."
+            )
+        infer_outputs(self, (jax.tree.map(KerasTensor, input_shape, is_leaf=is_shape),))
+
+    def _maybe_build(self, arguments):
+        # The state of a subclass comes into being while its `call` runs.
+        if self._graph is None and type(self).build is Model.build:
+            self._built = True
+        else:
+            super()._maybe_build(arguments)
+
+    # ---- looking at it
+
+    def summary(
+        self,
+        line_length=None,
+        positions=None,
+        print_fn=None,
+        expand_nested=False,
+        show_trainable=False,
+        layer_range=None,
+    ):
+        """Print a table of the layers: output shapes and numbers of weights, and their totals.
+
+        Args:
+            line_length: width of the table in characters.
+            positions: where columns end, as fractions of the width.
+            print_fn: called with the text instead of printing it.
+            expand_nested: whether to list the layers of models within the model.
+            show_trainable: whether to say which layers may change in training.
+            layer_range: two names (or regular expressions): list only the layers between them.
+        """
+        # Tables are for reading only; who trains without looking does not load them.
+        from cornu.visualize.summary import print_summary
+
+        return print_summary(
+            self,
+            line_length=line_length,
+            positions=positions,
+            print_fn=print_fn,
+            expand_nested=expand_nested,
+            show_trainable=show_trainable,
+            layer_range=layer_range,
+        )
+
+    # ---- files
+
+    def save(self, filepath, overwrite=True, **kwargs):
+        """Write the whole model to a `.keras` file; see `cornu.saving.save_model`."""
+        from cornu.saving import save_model
+
+        return save_model(self, filepath, overwrite=overwrite, **kwargs)
+
+    def save_weights(self, filepath, overwrite=True):
+        """Write the weights to a `.weights.h5` file; see `cornu.saving.save_weights`."""
+        from cornu.saving import save_weights
+
+        return save_weights(self, filepath, overwrite=overwrite)
+
+    def load_weights(self, filepath, skip_mismatch=False):
+        """Read weights from a `.weights.h5` or `.keras` file; see `cornu.saving.load_weights`."""
+        from cornu.saving import load_weights
+
+        return load_weights(self, filepath, skip_mismatch=skip_mismatch)
+
+    def to_json(self, **kwargs) -> str:
+        """The model's configuration, without weights, as JSON; see `models.model_from_json`."""
+        import json
+
+        return json.dumps(registry.serialize(self), **kwargs)
+
+    def get_config(self) -> dict:
+        if self._graph is not None and not _has_own_constructor(type(self)):
+            return graph_config.describe(self)
+        return super().get_config()
+
+    def _config_names(self) -> list[str]:
+        return [n for n in super()._config_names() if n not in ("inputs", "outputs")]
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Make a model from what `get_config()` returned."""
+        with registry.custom_object_scope(custom_objects or {}):
+            if "input_layers" in config and "layers" in config:
+                name, inputs, outputs = graph_config.rebuild(config)
+                if _has_own_constructor(cls):
+                    cls = Model
+                return cls(inputs, outputs, name=name, trainable=config.get("trainable", True))
+            return super().from_config(config)
+
+
+def _has_own_constructor(cls: type) -> bool:
+    own = inspect.signature(cls.__init__).parameters
+    return cls is not Model and not {"inputs", "outputs"} <= set(own)

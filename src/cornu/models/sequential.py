@@ -1,0 +1,151 @@
+"""`Sequential`: a model that is a list of layers."""
+
+from cornu.core import registry
+from cornu.core.layer import Layer
+from cornu.core.symbolic import KerasTensor
+from cornu.layers.input import Input, InputLayer
+from cornu.models.model import Model
+
+
+@registry.register("layer", "Sequential", module="keras.models")
+class Sequential(Model):
+    """A model that calls its layers one after the other.
+
+    Args:
+        layers: the layers, or none to `add` them later. The first may be an `Input(shape)`;
+            without one the weights are made when the first data come.
+        name: default: `sequential`, `sequential_1` …
+
+    Source: Keras: The Sequential class.
+
+    >>> import cornu
+    >>> model = cornu.Sequential([
+    ...     cornu.Input((28, 28, 1)),
+    ...     cornu.layers.Conv2D(32, 5, activation="relu"),
+    ...     cornu.layers.MaxPooling2D(),
+    ... ])
+    >>> model.output_shape, model.count_params()
+    ((None, 12, 12, 32), 832)
+    """
+
+    def __init__(self, layers=None, trainable=True, name=None):
+        super().__init__(trainable=trainable, name=name)
+        self._layers: list[Layer] = []
+        self._tensor_of: dict[int, KerasTensor] = {}
+        for layer in layers or []:
+            self._append(layer)
+        self._rebuild()
+
+    def add(self, layer, rebuild=True) -> None:
+        """Put a layer behind the others.
+
+        Raises ValueError if it is no layer, or if a layer has its name already.
+        """
+        self._append(layer)
+        if rebuild:
+            self._rebuild()
+
+    def pop(self, rebuild=True):
+        """Take the last layer off and return it."""
+        layer = self._layers.pop()
+        self._tensor_of.pop(id(layer), None)
+        self._graph = None
+        self.built = False
+        if rebuild:
+            self._rebuild()
+        return layer
+
+    def _append(self, layer) -> None:
+        if isinstance(layer, KerasTensor) and layer._keras_history is not None:
+            layer = layer._keras_history.operation
+        if not isinstance(layer, Layer):
+            raise ValueError(
+                "Only instances of `keras.Layer` can be added to a Sequential model. Received: "
+                f"{layer} (of type {type(layer)})"
+            )
+        if any(layer.name == other.name for other in self._layers):
+            raise ValueError(
+                "All layers added to a Sequential model should have unique names. Name "
+                f"'{layer.name}' is already the name of a layer in this model. Update the `name` "
+                "argument to pass a unique name."
+            )
+        if isinstance(layer, InputLayer) and self._layers:
+            raise ValueError(
+                f"Sequential model '{self.name}' has already been configured to use input shape; "
+                "an `Input` can only be its first layer."
+                if isinstance(self._layers[0], InputLayer)
+                else f"An `Input` can only be the first layer of the Sequential model '{self.name}'."
+            )
+        shape = getattr(layer, "_declared_input_shape", None)
+        if not self._layers and shape is not None:
+            self._layers.append(InputLayer(batch_shape=shape))
+        elif not self._layers and isinstance(layer, Model) and layer._graph is not None:
+            first = layer.inputs
+            if len(first) == 1:
+                self._layers.append(InputLayer(batch_shape=first[0].shape, dtype=first[0].dtype))
+        self._layers.append(layer)
+
+    def _rebuild(self) -> None:
+        """Run the symbolic input through the layers, as far as there is one."""
+        if self._layers and isinstance(self._layers[0], InputLayer) and len(self._layers) > 1:
+            self._chain(self._layers[0].output)
+
+    def _chain(self, inputs: KerasTensor) -> None:
+        x = inputs
+        for layer in self.layers:
+            # A layer that was called when it was added is not called again: that would leave a
+            # second node behind.
+            if id(layer) not in self._tensor_of:
+                self._tensor_of[id(layer)] = layer(x)
+            x = self._tensor_of[id(layer)]
+        self._set_graph(inputs, x)
+
+    def build(self, input_shape=None):
+        """Make the weights for inputs of this shape (with the batch; None for any size)."""
+        if self._graph is not None:
+            return
+        if not self._layers:
+            raise ValueError(
+                f"Sequential model {self.name} cannot be built because it has no layers. Call "
+                "`model.add(layer)`."
+            )
+        if isinstance(self._layers[0], InputLayer):
+            self._rebuild()
+            return
+        if not isinstance(input_shape, tuple | list) or not all(
+            size is None or isinstance(size, int) for size in input_shape
+        ):
+            raise ValueError(
+                f"You must provide an `input_shape` argument, such as (None, 28, 28, 1). "
+                f"Received: {input_shape}"
+            )
+        inputs = Input(batch_shape=(None, *input_shape[1:]))
+        self._layers.insert(0, inputs._keras_history.operation)
+        self._chain(inputs)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without the `Input`."""
+        start = 1 if self._layers and isinstance(self._layers[0], InputLayer) else 0
+        return self._layers[start:]
+
+    def get_config(self) -> dict:
+        config = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": registry.serialize(self.dtype_policy),
+            "layers": [registry.serialize(layer) for layer in self._layers],
+        }
+        if self._graph is not None:
+            config["build_input_shape"] = self._layers[0].batch_shape
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        with registry.custom_object_scope(custom_objects or {}):
+            layers = [registry.deserialize(c, kind="layer") for c in config["layers"]]
+        model = cls(layers, trainable=config.get("trainable", True), name=config.get("name"))
+        shape = config.get("build_input_shape")
+        if not model.built and shape:
+            model.build(tuple(shape))
+        return model

@@ -1,0 +1,222 @@
+"""What `compile` was given, resolved for a model's outputs: one loss and the metrics of each."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cornu.core import masking, registry
+from cornu.losses import Loss, LossFunctionWrapper
+from cornu.metrics import Mean, MeanMetricWrapper, Metric
+
+
+def per_output(given, names: list[str], what: str, single: bool) -> list:
+    """Spread an argument of `compile` over the outputs: by name, by place, or the same for all."""
+    if isinstance(given, dict) and "class_name" not in given:
+        unknown = [key for key in given if key not in names]
+        if unknown:
+            raise ValueError(
+                f"In the dict argument `{what}`, key '{unknown[0]}' does not correspond to any "
+                f"model output. Received: {what}={given}. The outputs are {names}."
+            )
+        return [given.get(name) for name in names]
+    if isinstance(given, list | tuple):
+        if single and len(names) == 1:
+            return [list(given)]
+        if len(given) != len(names):
+            raise ValueError(
+                f"For a model with multiple outputs, when providing the `{what}` argument as a "
+                f"list, it should have as many entries as the model has outputs. Received:\n"
+                f"{what}={given}\nof length {len(given)} whereas the model has {len(names)} "
+                f"outputs: {names}."
+            )
+        return list(given)
+    return [given] * len(names)
+
+
+def align(targets, outputs, names: list[str], what: str = "y") -> list:
+    """The targets in the order of the flattened outputs; None where there is none."""
+    flat = jax.tree.leaves(outputs)
+    if targets is None:
+        return [None] * len(flat)
+    if isinstance(targets, dict):
+        if isinstance(outputs, dict):
+            names = sorted(outputs)
+        missing = [name for name in targets if name not in names]
+        if missing:
+            raise ValueError(
+                f"`{what}` is a dict with the key '{missing[0]}', but the model has no output of "
+                f"that name. The outputs are {names}."
+            )
+        return [targets.get(name) for name in names]
+    if isinstance(targets, list | tuple):
+        leaves = list(targets)
+        if len(leaves) != len(flat):
+            leaves = jax.tree.leaves(targets)
+        if len(leaves) != len(flat):
+            raise ValueError(
+                f"The model has {len(flat)} outputs ({', '.join(names)}), but `{what}` has "
+                f"{len(leaves)} entries."
+            )
+        return leaves
+    if len(flat) > 1 and what == "y":
+        raise ValueError(
+            f"The model has {len(flat)} outputs ({', '.join(names)}), but `y` is one array. Pass a "
+            "list of arrays, or a dict from the outputs' names."
+        )
+    return [targets] * len(flat)
+
+
+class CompiledLoss:
+    """The losses of all outputs as one number."""
+
+    def __init__(self, loss, loss_weights, names: list[str]):
+        self.names = names
+        self.losses = [_to_loss(entry) for entry in per_output(loss, names, "loss", single=False)]
+        self.weights = [1.0] * len(names)
+        if loss_weights is not None:
+            spread = per_output(loss_weights, names, "loss_weights", single=False)
+            self.weights = [1.0 if w is None else w for w in spread]
+        if not any(self.losses):
+            raise ValueError("`loss` holds no loss for any output.")
+        several = len(names) > 1
+        self.trackers = [
+            Mean(name=f"{name}_loss") if several and entry is not None else None
+            for name, entry in zip(names, self.losses, strict=True)
+        ]
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The trackers of each output's own loss, if there are several outputs."""
+        return [tracker for tracker in self.trackers if tracker is not None]
+
+    def __call__(self, y, y_pred, sample_weight=None):
+        outputs = jax.tree.leaves(y_pred)
+        targets = align(y, y_pred, self.names)
+        weights = align(sample_weight, y_pred, self.names, "sample_weight")
+        total = 0.0
+        for loss, target, output, weight, share, tracker in zip(
+            self.losses, targets, outputs, weights, self.weights, self.trackers, strict=True
+        ):
+            if loss is None:
+                continue
+            if target is None:
+                raise ValueError(
+                    f"The loss {getattr(loss, 'name', loss)} needs targets, but no `y` was passed "
+                    "(or none for this output)."
+                )
+            value = loss(target, output, sample_weight=weight)
+            if tracker is not None:
+                tracker.update_state(jax.lax.stop_gradient(value), sample_weight=output.shape[0])
+            total = total + share * value
+        return total
+
+
+def _to_loss(entry) -> Callable | None:
+    if entry is None or isinstance(entry, Loss):
+        return entry
+    if isinstance(entry, list | tuple):
+        raise ValueError(f"Expected one loss for each output. Received: loss={entry}")
+    found = registry.get("loss", entry)
+    if isinstance(found, Loss):
+        return found
+    return LossFunctionWrapper(found, name=getattr(found, "__name__", "loss"))
+
+
+class CompiledMetrics:
+    """The metrics of all outputs; they are made when the shapes of the targets are known."""
+
+    def __init__(self, metrics, weighted_metrics, names: list[str]):
+        self.names = names
+        self._given = [
+            per_output(given, names, what, single=True)
+            for given, what in ((metrics, "metrics"), (weighted_metrics, "weighted_metrics"))
+        ]
+        self._by_output: list[list[tuple[Metric, str, bool]]] | None = None
+
+    @property
+    def built(self) -> bool:
+        """Whether the metrics exist."""
+        return self._by_output is not None
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """All metrics, in the order in which they were given."""
+        return [entry[0] for output in self._by_output or [] for entry in output]
+
+    def build(self, y, y_pred) -> None:
+        """Make the metrics: what `"accuracy"` means depends on the shapes."""
+        outputs = jax.tree.leaves(y_pred)
+        targets = align(y, y_pred, self.names)
+        several = len(self.names) > 1
+        by_output = []
+        for i, (name, target, output) in enumerate(zip(self.names, targets, outputs, strict=True)):
+            made = []
+            for given, weighted in zip(self._given, (False, True), strict=True):
+                entries = given[i] if isinstance(given[i], list | tuple) else [given[i]]
+                for entry in entries:
+                    if entry is not None and target is not None:
+                        metric = to_metric(entry, target, output)
+                        key = f"{name}_{metric.name}" if several else metric.name
+                        made.append((metric, key, weighted))
+            by_output.append(made)
+        self._by_output = by_output
+
+    def update_state(self, y, y_pred, sample_weight=None) -> None:
+        """Count a batch in."""
+        outputs = jax.tree.leaves(y_pred)
+        targets = align(y, y_pred, self.names)
+        weights = align(sample_weight, y_pred, self.names, "sample_weight")
+        for made, target, output, weight in zip(
+            self._by_output or [], targets, outputs, weights, strict=True
+        ):
+            if target is None:
+                continue
+            mask = masking.get_mask(output)
+            for metric, _, weighted in made:
+                chosen = weight if weighted else None
+                if mask is not None:
+                    mask = jnp.asarray(mask, jnp.float32)
+                    chosen = mask if chosen is None else chosen * mask
+                metric.update_state(target, output, sample_weight=chosen)
+
+    def result(self) -> dict[str, Any]:
+        """The values under the names that logs use."""
+        results = {}
+        for made in self._by_output or []:
+            for metric, key, _ in made:
+                value = metric.result()
+                results.update(value if isinstance(value, dict) else {key: value})
+        return results
+
+
+def to_metric(entry, y_true, y_pred) -> Metric:
+    """Resolve one entry of `metrics`; `"accuracy"` and `"crossentropy"` depend on the shapes."""
+    if isinstance(entry, Metric):
+        return entry
+    name = entry if isinstance(entry, str) else None
+    if name is not None and name.lower() in ("accuracy", "acc", "crossentropy", "ce"):
+        kind = "accuracy" if name.lower() in ("accuracy", "acc") else "crossentropy"
+        found = registry.get("metric", f"{_kind_of_labels(y_true, y_pred)}_{kind}")
+    else:
+        found = registry.get("metric", entry)
+    if isinstance(found, Metric):
+        if name is not None:
+            found.name = name
+        return found
+    if not callable(found):
+        raise ValueError(f"Could not interpret metric: {entry!r}")
+    if inspect.isclass(found):
+        return found()
+    return MeanMetricWrapper(found, name=name or getattr(found, "__name__", "metric"))
+
+
+def _kind_of_labels(y_true, y_pred) -> str:
+    if y_pred.shape[-1] == 1:
+        return "binary"
+    true_shape = tuple(y_true.shape)
+    if len(true_shape) < len(y_pred.shape) or true_shape[-1] == 1:
+        return "sparse_categorical"
+    return "categorical"

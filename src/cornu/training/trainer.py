@@ -1,0 +1,677 @@
+"""`compile`, `fit`, `evaluate` and `predict`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.callbacks import CallbackList
+from cornu.core.symbolic import infer_outputs
+from cornu.core.variable import functional
+from cornu.data import adapters
+from cornu.data.adapters import pack_x_y_sample_weight, unpack_x_y_sample_weight
+from cornu.metrics import Mean
+from cornu.optimizers import LossScaleOptimizer
+from cornu.optimizers import get as get_optimizer
+from cornu.training import checks
+from cornu.training.compiled import CompiledLoss, CompiledMetrics, align
+from cornu.training.loop import Logs, run_steps
+
+
+class Trainer:
+    """The part of a model that trains it.
+
+    A step is a pure function of the model's state, four lists of arrays: trainable variables, other
+    variables, the optimizer's and the metrics'. It is compiled once for each shape of a batch; its
+    results are put back into the variables by reference after every step, so whoever looks at a
+    weight between two steps sees the live one.
+    """
+
+    # Attributes that training keeps on a model and that are no part of it as a layer.
+    not_members = frozenset(
+        {
+            "optimizer",
+            "history",
+            "_graph",
+            "_tensor_of",
+            "_loss_tracker",
+            "_compiled_loss",
+            "_compiled_metrics",
+            "_compile_arguments",
+            "_functions",
+            "_operations_by_name",
+        }
+    )
+
+    def _init_trainer(self) -> None:
+        self.optimizer = None
+        self.stop_training = False
+        self.compiled = False
+        self.history = None
+        self.run_eagerly = False
+        self.jit_compile = True
+        self.steps_per_execution = 1
+        self.loss = None
+        self._loss_tracker: Mean | None = None
+        self._compiled_loss: CompiledLoss | None = None
+        self._compiled_metrics: CompiledMetrics | None = None
+        self._compile_arguments: dict = {}
+        self._functions: dict = {}
+        self._output_names_of_call = ["output"]
+
+    # ---- compile
+
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        run_eagerly=False,
+        steps_per_execution=1,
+        jit_compile="auto",
+        auto_scale_loss=True,
+    ):
+        """Say how to train.
+
+        Args:
+            optimizer: name, `Optimizer`, or an Optax transformation.
+            loss: name, `Loss`, or function `(y_true, y_pred)`; for several outputs a list, or a
+                dict from the outputs' names.
+            loss_weights: factor of each output's loss, a list or dict.
+            metrics: list of names, `Metric`s or functions; for several outputs a list of such, or
+                a dict.
+            weighted_metrics: the same, but weighted by `sample_weight` and `class_weight`.
+            run_eagerly: run steps operation by operation, for looking into them.
+            steps_per_execution: number of steps between two calls of the batch callbacks; `"auto"`
+                chooses.
+            jit_compile: whether to compile steps; `"auto"` means yes.
+            auto_scale_loss: under `mixed_float16`, wrap the optimizer in a `LossScaleOptimizer`.
+
+        Source: Keras: Model training APIs.
+        """
+        optimizer = get_optimizer(optimizer)
+        if (
+            auto_scale_loss
+            and self.dtype_policy.name == "mixed_float16"
+            and not isinstance(optimizer, LossScaleOptimizer)
+        ):
+            optimizer = LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
+        if steps_per_execution != "auto" and (
+            not isinstance(steps_per_execution, int) or steps_per_execution < 1
+        ):
+            raise ValueError(
+                "`steps_per_execution` must be a positive integer or 'auto'. Received: "
+                f"steps_per_execution={steps_per_execution}"
+            )
+        self.optimizer = optimizer
+        self.loss = loss
+        self._compile_arguments = {
+            "optimizer": optimizer,
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+            "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+        }
+        self.run_eagerly = run_eagerly
+        self.jit_compile = jit_compile is True or jit_compile == "auto"
+        self.steps_per_execution = 1 if steps_per_execution == "auto" else steps_per_execution
+        self._loss_tracker = Mean(name="loss")
+        self._compiled_loss = None
+        self._compiled_metrics = None
+        self._functions = {}
+        self.stop_training = False
+        self.compiled = True
+        if self._graph is not None:
+            self._resolve_outputs(self.output_names)
+
+    def _resolve_outputs(self, names: list[str]) -> None:
+        """Spread losses and metrics over the outputs, once these are known."""
+        given = self._compile_arguments
+        if self._compiled_loss is None and given["loss"] is not None:
+            self._compiled_loss = CompiledLoss(given["loss"], given["loss_weights"], names)
+        if self._compiled_metrics is None:
+            self._compiled_metrics = CompiledMetrics(
+                given["metrics"], given["weighted_metrics"], names
+            )
+
+    def _need_compiled(self, method: str) -> None:
+        if not self.compiled:
+            raise ValueError(
+                f"You must call `compile()` before calling `{method}()`. For example:\n"
+                "    model.compile(optimizer='adam', loss='categorical_crossentropy', "
+                "metrics=['accuracy'])"
+            )
+
+    def get_compile_config(self) -> dict | None:
+        """The arguments of `compile` as plain values."""
+        from cornu.core.registry import serialize
+
+        return serialize(self._compile_arguments) if self.compiled else None
+
+    def compile_from_config(self, config: dict) -> None:
+        """Compile as `get_compile_config` says."""
+        from cornu.core.registry import deserialize
+
+        self.compile(**{key: deserialize(value) for key, value in config.items()})
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    # ---- metrics
+
+    @property
+    def metrics(self) -> list:
+        """The loss' mean, metrics kept as attributes, and those given to `compile`."""
+        found = [self._loss_tracker] if self._loss_tracker is not None else []
+        for layer in self._flatten_layers():
+            found.extend(layer._own_metrics())
+        if self._compiled_metrics is not None:
+            found.extend(self._compiled_metrics.metrics)
+        if self._compiled_loss is not None:
+            found.extend(self._compiled_loss.metrics)
+        return list({id(metric): metric for metric in found}.values())
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The metrics' names."""
+        return [metric.name for metric in self.metrics]
+
+    @property
+    def metrics_variables(self) -> list:
+        """The variables of all metrics."""
+        return [v for metric in self.metrics for v in metric.variables]
+
+    def reset_metrics(self) -> None:
+        """Start all metrics again."""
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def get_metrics_result(self) -> dict:
+        """The metrics' values by name."""
+        results = {}
+        compiled = self._compiled_metrics.metrics if self._compiled_metrics else []
+        for metric in self.metrics:
+            if metric not in compiled:
+                value = metric.result()
+                results.update(value if isinstance(value, dict) else {metric.name: value})
+        if self._compiled_metrics is not None:
+            results.update(self._compiled_metrics.result())
+        return results
+
+    # ---- one step
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The number that training minimizes; override it for a loss of your own."""
+        losses = []
+        if self._compiled_loss is not None:
+            loss = self._compiled_loss(y, y_pred, sample_weight)
+            if loss is not None:
+                losses.append(loss)
+        losses.extend(jnp.sum(jnp.asarray(v, jnp.float32)) for v in self.losses)
+        if not losses:
+            if self._compile_arguments.get("loss") is None:
+                raise ValueError(
+                    "No loss to compute. Provide a `loss` argument in `compile()`, or add losses "
+                    "with `add_loss()` in a layer."
+                )
+            raise ValueError("No loss to compute: every output's loss is None.")
+        return sum(losses[1:], start=losses[0])
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict:
+        """Count a batch into the metrics and return their values; may be overridden."""
+        if self._compiled_metrics is not None and y is not None:
+            self._compiled_metrics.update_state(y, y_pred, sample_weight)
+        return self.get_metrics_result()
+
+    def compute_loss_and_updates(
+        self,
+        trainable_variables,
+        non_trainable_variables,
+        metrics_variables,
+        x,
+        y,
+        sample_weight,
+        training=False,
+        optimizer_variables=None,
+    ):
+        """The loss of a batch as a pure function: what a step differentiates.
+
+        Returns:
+            `(loss, (unscaled_loss, y_pred, non_trainable_variables, metrics_variables))`
+        """
+        trainable, others = self._state_variables()
+        metrics = self.metrics_variables
+
+        def run():
+            y_pred = self(x, training=training)
+            loss = self.compute_loss(
+                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
+            )
+            self._loss_tracker.update_state(
+                jax.lax.stop_gradient(loss), sample_weight=_num_samples(x)
+            )
+            return loss, y_pred
+
+        pure = functional(run, trainable + others + metrics)
+        (loss, y_pred), new = pure(
+            [*trainable_variables, *non_trainable_variables, *metrics_variables]
+        )
+        start = len(trainable)
+        new_others = new[start : start + len(others)]
+        new_metrics = new[start + len(others) :]
+        unscaled = loss
+        if training and self.optimizer is not None:
+            scale = functional(self.optimizer.scale_loss, self.optimizer.variables)
+            loss, _ = scale(optimizer_variables, loss)
+        return loss, (unscaled, y_pred, new_others, new_metrics)
+
+    def train_step(self, state, data):
+        """One step of training; override it for a procedure of your own.
+
+        Args:
+            state: `(trainable_variables, non_trainable_variables, optimizer_variables,
+                metrics_variables)`, lists of arrays.
+            data: a batch: `x`, `(x, y)` or `(x, y, sample_weight)`.
+
+        Returns:
+            `(logs, state)`.
+        """
+        trainable, others, optimizer_values, metric_values = state
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        gradient = jax.value_and_grad(self.compute_loss_and_updates, has_aux=True)
+        (_, (_, y_pred, others, metric_values)), grads = gradient(
+            trainable,
+            others,
+            metric_values,
+            x,
+            y,
+            sample_weight,
+            training=True,
+            optimizer_variables=optimizer_values,
+        )
+        trainable, optimizer_values = self.optimizer.stateless_apply(
+            optimizer_values, grads, trainable
+        )
+        logs, metric_values = self._count(metric_values, x, y, y_pred, sample_weight)
+        return logs, (trainable, others, optimizer_values, metric_values)
+
+    def test_step(self, state, data):
+        """One step of evaluation: `state` is `(trainable, non_trainable, metrics)`."""
+        trainable, others, metric_values = state
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        _, (_, y_pred, others, metric_values) = self.compute_loss_and_updates(
+            trainable, others, metric_values, x, y, sample_weight, training=False
+        )
+        logs, metric_values = self._count(metric_values, x, y, y_pred, sample_weight)
+        return logs, (trainable, others, metric_values)
+
+    def predict_step(self, state, data):
+        """One step of prediction: `state` is `(trainable, non_trainable)`."""
+        x, _, _ = unpack_x_y_sample_weight(data)
+        outputs, others = self.stateless_call(*state, x, training=False)
+        return outputs, (state[0], others)
+
+    def _count(self, metric_values, x, y, y_pred, sample_weight):
+        def count():
+            return self.compute_metrics(x, y, y_pred, sample_weight)
+
+        return functional(count, self.metrics_variables)(metric_values)
+
+    # ---- the state and the compiled functions
+
+    def _state_variables(self) -> tuple[list, list]:
+        metrics = {id(v) for v in self.metrics_variables}
+        return (
+            self.trainable_variables,
+            [v for v in self.non_trainable_variables if id(v) not in metrics],
+        )
+
+    def make_train_function(self, force=False):
+        """The compiled form of `train_step`."""
+        return self._function("train", force)
+
+    def _function(self, kind: str, force=False):
+        """The compiled step for one kind of work: made once, and again if the state changed."""
+        trainable, others = self._state_variables()
+        groups = [trainable, self.non_trainable_variables if kind == "predict" else others]
+        if kind == "train":
+            groups.append(self.optimizer.variables)
+        if kind != "predict":
+            groups.append(self.metrics_variables)
+        signature = tuple(tuple(id(v) for v in group) for group in groups)
+        known = self._functions.get(kind)
+        if known is not None and known.signature == signature and not force:
+            return known
+        step = {"train": self.train_step, "test": self.test_step, "predict": self.predict_step}
+        self._functions[kind] = _Function(step[kind], kind, groups, signature, self._compiles)
+        return self._functions[kind]
+
+    @property
+    def _compiles(self) -> bool:
+        return self.jit_compile and not self.run_eagerly
+
+    def _prepare(self, data, training: bool) -> None:
+        """Make whatever is still missing, from the shapes of one batch, before computing anything."""
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        if not self.built:
+            self._build_from(x)
+        if self._compiled_metrics is None or not self._compiled_metrics.built:
+            y_pred = infer_outputs(self, (jax.tree.map(checks.symbol, x),))
+            if self._graph is None:
+                self._output_names_of_call = _names_of(y_pred)
+            self._resolve_outputs(self.output_names)
+            if y is not None and self._compiled_loss is not None:
+                self._check_targets(y, y_pred)
+            self._compiled_metrics.build(y, y_pred)
+
+            def count(x, y, sample_weight):
+                y_pred = self(x)
+                self.compute_loss(x, y, y_pred, sample_weight, training=False)
+                return self.compute_metrics(x, y, y_pred, sample_weight)
+
+            # Shows mistakes at once, and makes metrics that wait for their first batch.
+            infer_outputs(count, jax.tree.map(checks.symbol, (x, y, sample_weight)))
+        if training and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def _check_targets(self, y, y_pred) -> None:
+        outputs = jax.tree.leaves(y_pred)
+        targets = align(y, y_pred, self.output_names)
+        for loss, target, output in zip(self._compiled_loss.losses, targets, outputs, strict=True):
+            if loss is not None and target is not None:
+                checks.check_labels(loss, target, output)
+
+    def _build_from(self, x) -> None:
+        shapes = jax.tree.map(lambda a: (None, *a.shape[1:]), x)
+        if self._graph is None and type(self).build is not _default_build(type(self)):
+            self.build(shapes)
+        if not self.built or self._graph is None:
+            infer_outputs(self, (jax.tree.map(checks.symbol, x),))
+
+    # ---- fit
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        validation_steps=None,
+        validation_batch_size=None,
+        validation_freq=1,
+    ):
+        """Train for a number of passes over the data.
+
+        Args:
+            x: inputs: arrays (NumPy, JAX, pandas, scipy.sparse; a list or dict of them for several
+                inputs), or a `PyDataset`, generator, `tf.data.Dataset`, torch `DataLoader` or other
+                iterable of batches `(x, y)` or `(x, y, sample_weight)`.
+            y: targets, if `x` does not bring them.
+            batch_size: samples in a step, 32 if not given.
+            epochs: number of the last epoch.
+            verbose: 0 silent, 1 a progress bar, 2 one line an epoch, `"auto"` 1.
+            callbacks: list of `Callback`s.
+            validation_split: share of the arrays, from their end, to validate on.
+            validation_data: `(x, y)`, `(x, y, sample_weight)` or a dataset to validate on.
+            shuffle: whether to shuffle arrays before each epoch; `"batch"` shuffles within batches.
+            class_weight: dict from a class to the weight of its samples' losses.
+            sample_weight: weight of each sample's loss.
+            initial_epoch: number of the first epoch.
+            steps_per_epoch: steps in an epoch, if not as many as the data give.
+            validation_steps, validation_batch_size: the same for validation.
+            validation_freq: validate every so many epochs, or after the epochs in a list.
+
+        Returns:
+            a `History`, whose `history` maps each name to its values, one an epoch.
+
+        Source: Keras: Model training APIs.
+        """
+        self._need_compiled("fit")
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = adapters.train_validation_split(
+                (x, y, sample_weight), validation_split
+            )
+        checks.check_finite(x, y)
+        data = adapters.adapt(
+            x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight
+        )
+        first = data.first_batch()
+        checks.check_label_range(self, y)
+        self._prepare(first, training=True)
+        validation = None
+        if validation_data is not None:
+            parts = _validation_parts(validation_data)
+            validation = adapters.adapt(
+                *parts, validation_batch_size or batch_size, validation_steps
+            )
+        if not isinstance(callbacks, CallbackList):
+            callbacks = CallbackList(
+                callbacks,
+                add_history=True,
+                add_progbar=verbose != 0,
+                verbose=1 if verbose == "auto" else verbose,
+                epochs=epochs,
+                steps=data.num_batches,
+                model=self,
+            )
+        self.stop_training = False
+        callbacks.on_train_begin()
+        initial_epoch = self._initial_epoch or initial_epoch
+        training_logs: dict = {}
+        for epoch in range(initial_epoch, epochs):
+            self.reset_metrics()
+            callbacks.on_epoch_begin(epoch)
+            logs = run_steps(self, self._function("train"), data, callbacks, "train")
+            epoch_logs = dict(logs)
+            if validation is not None and _is_due(epoch, validation_freq):
+                result = self._evaluate(validation, callbacks)
+                epoch_logs.update({f"val_{name}": value for name, value in result.items()})
+            callbacks.on_epoch_end(epoch, epoch_logs)
+            training_logs = epoch_logs
+            if self.stop_training:
+                break
+        if self.optimizer is not None and epochs > initial_epoch:
+            self.optimizer.finalize_variable_values(self.trainable_weights)
+        callbacks.on_train_end(logs=training_logs)
+        return self.history
+
+    # A callback that resumes a run sets this in `on_train_begin`.
+    _initial_epoch: int | None = None
+
+    def _evaluate(self, data, callbacks) -> dict:
+        # Metrics made for validation are counted afresh; the training's own results are read.
+        self.reset_metrics()
+        callbacks.on_test_begin()
+        logs = dict(run_steps(self, self._function("test"), data, callbacks, "test"))
+        callbacks.on_test_end(logs)
+        return logs
+
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        callbacks=None,
+        return_dict=False,
+        **kwargs,
+    ):
+        """Loss and metrics on data, without changing the model.
+
+        Args:
+            x, y, sample_weight, batch_size: as for `fit`.
+            verbose: 0 silent, 1 a progress bar, 2 one line.
+            steps: number of batches, if not all.
+            callbacks: list of `Callback`s.
+            return_dict: whether to return a dict from names instead of a list.
+
+        Returns:
+            the loss, or a list of the loss and the metrics in the order of `metrics_names`.
+        """
+        if kwargs:
+            raise ValueError(f"Arguments not recognized: {kwargs}")
+        self._need_compiled("evaluate")
+        data = adapters.adapt(x, y, sample_weight, batch_size, steps)
+        self._prepare(data.first_batch(), training=False)
+        if not isinstance(callbacks, CallbackList):
+            callbacks = CallbackList(
+                callbacks,
+                add_progbar=verbose != 0,
+                verbose=1 if verbose == "auto" else verbose,
+                epochs=1,
+                steps=data.num_batches,
+                model=self,
+            )
+        logs = self._evaluate(data, callbacks)
+        if return_dict:
+            return logs
+        return self._in_order(logs)
+
+    def _in_order(self, logs: dict):
+        """The logs as a list, in the order of the metrics; one value alone is not put in a list."""
+        names = list(self.get_metrics_result())
+        values = [logs[n] for n in names if n in logs] + [
+            v for n, v in logs.items() if n not in names
+        ]
+        return values[0] if len(values) == 1 else values
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """The model's outputs for data, batch by batch, as NumPy arrays.
+
+        Args:
+            x: inputs, as for `fit`.
+            batch_size: samples in a step, 32 if not given.
+            verbose: 0 silent, 1 a progress bar.
+            steps: number of batches, if not all.
+            callbacks: list of `Callback`s.
+        """
+        data = adapters.adapt(x, batch_size=batch_size, steps=steps)
+        if not self.built:
+            self._build_from(unpack_x_y_sample_weight(data.first_batch())[0])
+        if not isinstance(callbacks, CallbackList):
+            callbacks = CallbackList(
+                callbacks,
+                add_progbar=verbose != 0,
+                verbose=1 if verbose == "auto" else verbose,
+                epochs=1,
+                steps=data.num_batches,
+                model=self,
+            )
+        callbacks.on_predict_begin()
+        outputs: list = []
+        run_steps(self, self._function("predict"), data, callbacks, "predict", collect=outputs)
+        callbacks.on_predict_end()
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
+
+    # ---- single batches
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
+        """One step of training on one batch; returns the loss and the metrics so far."""
+        self._need_compiled("train_on_batch")
+        return self._on_batch("train", x, y, sample_weight, class_weight, return_dict)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+        """The loss and the metrics on one batch, together with those since the last reset."""
+        self._need_compiled("test_on_batch")
+        return self._on_batch("test", x, y, sample_weight, None, return_dict)
+
+    def _on_batch(self, kind, x, y, sample_weight, class_weight, return_dict):
+        size = len(jax.tree.leaves(x)[0])
+        data = adapters.ArrayData(x, y, sample_weight, size, False, None, class_weight)
+        batch = data.first_batch()
+        self._prepare(batch, training=kind == "train")
+        logs = self._function(kind)(batch)
+        logs = dict(sorted(Logs(logs).items()))
+        return logs if return_dict else self._in_order(logs)
+
+    def predict_on_batch(self, x):
+        """The model's outputs for one batch, as NumPy arrays."""
+        x = jax.tree.map(np.asarray, x)
+        if not self.built:
+            self._build_from(x)
+        outputs = self._function("predict")(pack_x_y_sample_weight(x))
+        return jax.tree.map(np.asarray, outputs)
+
+
+class _Function:
+    """A compiled step together with the variables whose values it takes and gives back."""
+
+    def __init__(self, step, kind: str, groups: list[list], signature, compiles: bool):
+        self.signature = signature
+        self._compiled: dict = {}
+        self._step, self._kind, self._compiles = step, kind, compiles
+        # Only what a step changes is given away to it. Weights are never given away by evaluation
+        # and prediction, so that these may run in several threads.
+        self._kept = [] if kind == "train" else groups[0]
+        self._changed = groups if kind == "train" else groups[1:]
+
+    def _make(self, gathers: bool):
+        def run(changed, kept, source, batch):
+            data = adapters.gather(source, batch) if gathers else batch
+            if self._kind == "train":
+                return self._step(tuple(changed), data)
+            result, state = self._step((kept, *changed), data)
+            return result, tuple(state[1:])
+
+        if not self._compiles:
+            return run
+        return jax.jit(run, donate_argnums=() if self._kind == "predict" else 0)
+
+    def __call__(self, batch, source=None):
+        """Run a step on a batch of an adapter and put the new state into the variables."""
+        gathers = source is not None
+        if gathers not in self._compiled:
+            self._compiled[gathers] = self._make(gathers)
+        changed = tuple([v._value for v in group] for group in self._changed)
+        kept = [v._value for v in self._kept]
+        result, new = self._compiled[gathers](changed, kept, source, batch)
+        for group, values in zip(self._changed, new, strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable._value = value
+        return result
+
+
+def _default_build(cls):
+    return next(b for b in cls.__mro__ if b.__name__ == "Model").__dict__["build"]
+
+
+def _num_samples(x) -> int:
+    return jax.tree.leaves(x)[0].shape[0]
+
+
+def _names_of(y_pred) -> list[str]:
+    if isinstance(y_pred, dict):
+        return sorted(y_pred)
+    count = len(jax.tree.leaves(y_pred))
+    return ["output"] if count == 1 else [f"output_{i + 1}" for i in range(count)]
+
+
+def _validation_parts(validation_data) -> tuple:
+    if isinstance(validation_data, tuple | list):
+        return unpack_x_y_sample_weight(validation_data)
+    return validation_data, None, None
+
+
+def _is_due(epoch: int, validation_freq) -> bool:
+    if isinstance(validation_freq, int):
+        return (epoch + 1) % validation_freq == 0
+    if isinstance(validation_freq, list | tuple | set):
+        return epoch + 1 in validation_freq
+    raise ValueError(
+        "Expected `validation_freq` to be a list or int. Received: "
+        f"validation_freq={validation_freq} of type {type(validation_freq)}."
+    )
