@@ -2,12 +2,13 @@
 
 import functools
 import inspect
+from typing import Any
 
 from cornu.core import registry
 
 
 @functools.cache
-def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
+def constructor_parameters(cls: Any) -> dict[str, inspect.Parameter]:
     """Every named constructor argument of `cls`, its own first, then those `**kwargs` passes on."""
     parameters: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
@@ -32,6 +33,8 @@ class Configurable:
     `get_config()` reads them back, and `from_config()` calls the constructor with them. An argument
     that is not kept as an attribute is remembered as it was passed.
     """
+
+    _constructor_arguments: dict
 
     def __new__(cls, *args, **kwargs):
         obj = super().__new__(cls)

@@ -2,6 +2,7 @@
 
 import functools
 import threading
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ _ALLOWED = frozenset(
     | {"string", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2"}
 )
 
-_settings = {
+_settings: dict[str, Any] = {
     "floatx": "float32",
     "epsilon": 1e-7,
     "image_data_format": "channels_last",

@@ -698,12 +698,12 @@ def _base_parameters() -> frozenset:
 
 
 @functools.cache
-def _call_parameters(cls: type) -> dict[str, inspect.Parameter]:
+def _call_parameters(cls: Any) -> dict[str, inspect.Parameter]:
     return dict(list(inspect.signature(cls.call).parameters.items())[1:])
 
 
 @functools.cache
-def _call_defaults(cls: type) -> dict[str, Any]:
+def _call_defaults(cls: Any) -> dict[str, Any]:
     return {
         name: p.default for name, p in _call_parameters(cls).items() if p.default is not p.empty
     }

@@ -46,7 +46,7 @@ class KerasTensor:
         self.dtype = standardize_dtype(dtype)
         self.sparse = sparse
         self.name = name or naming.auto_name("KerasTensor")
-        self._keras_history: History | None = None
+        self._keras_history: Any = None
 
     @property
     def ndim(self) -> int:
@@ -160,6 +160,8 @@ def any_symbolic(*structures) -> bool:
 
 class Operation:
     """What a node of the graph runs: a layer, or a function."""
+
+    name: str
 
     def _init_graph(self):
         self._inbound_nodes: list[Node] = []

@@ -170,6 +170,7 @@ class StreamData:
             yield from itertools.islice(running, self.num_batches)
             self._py_dataset.on_epoch_end()
             return
+        stream: Iterator
         if self._running is not None and self._first is not None:
             stream = itertools.chain([self._first], self._running)
             self._first = None

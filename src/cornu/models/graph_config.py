@@ -69,8 +69,8 @@ def rebuild(config: dict, made: dict | None = None):
 
     Raises ValueError if a layer refers to one that is not there, or the graph goes in a circle.
     """
-    layers = {}
-    pending = []
+    layers: dict = {}
+    pending: list = []
     for entry in config["layers"]:
         name = entry["name"] if "name" in entry else entry["config"]["name"]
         if name in layers:

@@ -9,14 +9,14 @@ from cornu.core import registry
 from cornu.core.dtype import is_float
 from cornu.core.layer import Layer, is_shape
 from cornu.core.naming import auto_name
-from cornu.core.symbolic import KerasTensor, infer_outputs
+from cornu.core.symbolic import KerasTensor, infer_outputs, node_of
 from cornu.models import graph_config
 from cornu.models.graph import Graph
 from cornu.training.trainer import Trainer
 
 
 @registry.register("layer", "Model", "Functional", module="keras.models")
-class Model(Trainer, Layer):
+class Model(Trainer):
     """Layers that are trained, saved and summarized together.
 
     Args:
@@ -40,8 +40,6 @@ class Model(Trainer, Layer):
     """
 
     _builds_on_call = True
-    _not_members = Layer._not_members | Trainer.not_members
-    _graph: Graph | None = None
     _own_input_spec = None
 
     def __init__(self, inputs=None, outputs=None, *, name=None, **kwargs):
@@ -53,7 +51,6 @@ class Model(Trainer, Layer):
         if name is None and inputs is not None and type(self) is Model:
             name = auto_name("functional")
         super().__init__(name=name, **kwargs)
-        self._init_trainer()
         if inputs is not None:
             self._set_graph(inputs, outputs)
 
@@ -75,10 +72,6 @@ class Model(Trainer, Layer):
     def layers(self) -> list[Layer]:
         """The layers directly in this model."""
         return self._sublayers()
-
-    @layers.setter
-    def layers(self, _):
-        raise AttributeError("`Model.layers` attribute is reserved and should not be used.")
 
     def get_layer(self, name=None, index=None) -> Layer:
         """The layer of that name, or at that place in `layers`.
@@ -146,14 +139,14 @@ class Model(Trainer, Layer):
     @property
     def input_names(self) -> list[str]:
         """The names of the inputs: the keys if data are given as a dict."""
-        return [t._keras_history.operation.name for t in self.inputs]
+        return [node_of(t).operation.name for t in self.inputs]
 
     @property
     def output_names(self) -> list[str]:
         """The names of the outputs: those of the layers that they come from."""
         if self._graph is None:
             return self._output_names_of_call
-        return [t._keras_history.operation.name for t in self.outputs]
+        return [node_of(t).operation.name for t in self.outputs]
 
     @property
     def input_spec(self):
@@ -323,6 +316,6 @@ class Model(Trainer, Layer):
             return super().from_config(config)
 
 
-def _has_own_constructor(cls: type) -> bool:
+def _has_own_constructor(cls: Any) -> bool:
     own = inspect.signature(cls.__init__).parameters
     return cls is not Model and not {"inputs", "outputs"} <= set(own)

@@ -1,5 +1,7 @@
 """`Sequential`: a model that is a list of layers."""
 
+from typing import Any
+
 from cornu.core import registry
 from cornu.core.layer import Layer
 from cornu.core.symbolic import KerasTensor
@@ -30,7 +32,7 @@ class Sequential(Model):
 
     def __init__(self, layers=None, trainable=True, name=None):
         super().__init__(trainable=trainable, name=name)
-        self._layers: list[Layer] = []
+        self._layers: list[Any] = []
         self._tensor_of: dict[int, KerasTensor] = {}
         for layer in layers or []:
             self._append(layer)

@@ -127,8 +127,8 @@ def _walk_list(entries: list, path: str, seen: set):
         yield from _walk(entry, f"{path}{name}/", False, seen)
 
 
-def _children(obj, with_optimizer: bool):
-    if not isinstance(obj, Layer):
+def _children(obj: Any, with_optimizer: bool):
+    if isinstance(obj, SeedGenerator) or not hasattr(obj, "_not_members"):
         return
     if getattr(obj, "_graph", None) is not None or hasattr(obj, "_tensor_of"):
         yield "layers", obj.layers

@@ -184,7 +184,7 @@ class CompiledMetrics:
 
     def result(self) -> dict[str, Any]:
         """The values under the names that logs use."""
-        results = {}
+        results: dict[str, Any] = {}
         for made in self._by_output or []:
             for metric, key, _ in made:
                 value = metric.result()

@@ -1,10 +1,13 @@
 """`compile`, `fit`, `evaluate` and `predict`."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cornu.callbacks import CallbackList
+from cornu.core.layer import Layer
 from cornu.core.symbolic import infer_outputs
 from cornu.core.variable import functional
 from cornu.data import adapters
@@ -17,7 +20,7 @@ from cornu.training.compiled import CompiledLoss, CompiledMetrics, align
 from cornu.training.loop import Logs, run_steps
 
 
-class Trainer:
+class Trainer(Layer):
     """The part of a model that trains it.
 
     A step is a pure function of the model's state, four lists of arrays: trainable variables, other
@@ -27,7 +30,7 @@ class Trainer:
     """
 
     # Attributes that training keeps on a model and that are no part of it as a layer.
-    not_members = frozenset(
+    _not_members = Layer._not_members | frozenset(
         {
             "optimizer",
             "history",
@@ -42,18 +45,19 @@ class Trainer:
         }
     )
 
-    def _init_trainer(self) -> None:
-        self.optimizer = None
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.optimizer: Any = None
         self.stop_training = False
         self.compiled = False
-        self.history = None
+        self.history: Any = None
         self.run_eagerly = False
         self.jit_compile = True
         self.steps_per_execution = 1
         self.loss = None
-        self._loss_tracker: Mean | None = None
-        self._compiled_loss: CompiledLoss | None = None
-        self._compiled_metrics: CompiledMetrics | None = None
+        self._loss_tracker: Any = None
+        self._compiled_loss: Any = None
+        self._compiled_metrics: Any = None
         self._compile_arguments: dict = {}
         self._functions: dict = {}
         self._output_names_of_call = ["output"]
@@ -486,6 +490,10 @@ class Trainer:
             self.optimizer.finalize_variable_values(self.trainable_weights)
         callbacks.on_train_end(logs=training_logs)
         return self.history
+
+    # Set by models that are made from a graph.
+    _graph: Any = None
+    output_names: Any
 
     # A callback that resumes a run sets this in `on_train_begin`.
     _initial_epoch: int | None = None

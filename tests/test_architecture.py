@@ -1,0 +1,100 @@
+"""Imports go one way, and `import cornu` loads nothing that it does not need."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "src" / "cornu"
+
+# Each part may import, when it is loaded, only from parts on lines before its own, and from itself.
+ORDER = [
+    {"core"},
+    {"ops", "activations", "initializers", "regularizers", "constraints"},
+    {"losses", "metrics", "optimizers", "callbacks", "data", "utils", "datasets"},
+    {"config", "random"},
+    {"layers", "saving"},
+    {"training"},
+    {"models"},
+    {"visualize"},
+    {"cli"},
+]
+RANK = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
+
+
+def part_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported_parts(tree: ast.Module):
+    """Parts imported at the top of a module; imports inside functions run only on use."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("cornu"):
+            names = node.module.split(".")
+            if len(names) > 1:
+                yield names[1]
+            else:
+                yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("cornu."):
+                    yield alias.name.split(".")[1]
+
+
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    part = part_of(path)
+    assert part in RANK, f"say in ORDER where {part} belongs"
+    for imported in imported_parts(ast.parse(path.read_text())):
+        assert imported in RANK, f"{path} imports cornu.{imported}, which ORDER does not know"
+        assert RANK[imported] <= RANK[part], f"{part} must not import {imported}"
+        if RANK[imported] == RANK[part] and imported != part:
+            assert (part, imported) in SIBLINGS, f"{part} imports its sibling {imported}"
+
+
+# Parts on one line that know each other, in this direction only.
+SIBLINGS = {
+    ("initializers", "ops"),
+    ("constraints", "ops"),
+    ("regularizers", "ops"),
+    ("activations", "ops"),
+    ("data", "utils"),
+    ("datasets", "utils"),
+    ("callbacks", "utils"),
+    ("callbacks", "optimizers"),
+    ("metrics", "losses"),
+}
+
+HEAVY = "matplotlib h5py PIL rich pooch typer pandas scipy safetensors optax keras tensorflow torch"
+
+
+def test_import_is_light():
+    code = "import json, sys, cornu; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
+    assert "jax" in loaded
+    assert not loaded & set(HEAVY.split())
+
+
+def test_no_engine_but_jax():
+    for path in MODULES:
+        text = path.read_text()
+        assert "import keras" not in text.replace("import cornu as keras", ""), path
+
+
+def test_only_ops_touch_convolutions():
+    """So that a native kernel can take over in one place."""
+    names = {"conv_general_dilated", "conv_transpose", "reduce_window", "ffi_call", "conv"}
+    for path in MODULES:
+        if part_of(path) == "ops":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert not (node.value.id == "lax" and node.attr in names), f"{path}:{node.lineno}"
