@@ -2,13 +2,21 @@
 
 import functools
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 from cornu.core import registry
 
+_F = TypeVar("_F", bound=Callable)
 
-@functools.cache
-def constructor_parameters(cls: Any) -> dict[str, inspect.Parameter]:
+
+def once_per_class(function: _F) -> _F:
+    """Decorator: remember a function's result for each class that it is called with."""
+    return functools.cache(function)  # type: ignore[return-value]
+
+
+@once_per_class
+def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
     """Every named constructor argument of `cls`, its own first, then those `**kwargs` passes on."""
     parameters: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:

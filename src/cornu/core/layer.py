@@ -13,7 +13,7 @@ import numpy as np
 
 from cornu.core import masking, naming, registry
 from cornu.core import variable as variables_module
-from cornu.core.configurable import Configurable, constructor_parameters
+from cornu.core.configurable import Configurable, constructor_parameters, once_per_class
 from cornu.core.dtype import autocast as _autocast
 from cornu.core.dtype import get_dtype_policy, is_float, standardize_dtype
 from cornu.core.input_spec import check_inputs
@@ -697,12 +697,12 @@ def _base_parameters() -> frozenset:
     return frozenset(constructor_parameters(Layer))
 
 
-@functools.cache
+@once_per_class
 def _call_parameters(cls: Any) -> dict[str, inspect.Parameter]:
     return dict(list(inspect.signature(cls.call).parameters.items())[1:])
 
 
-@functools.cache
+@once_per_class
 def _call_defaults(cls: Any) -> dict[str, Any]:
     return {
         name: p.default for name, p in _call_parameters(cls).items() if p.default is not p.empty

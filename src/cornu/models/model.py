@@ -1,6 +1,7 @@
 """`Model`: layers that are trained together."""
 
 import inspect
+from typing import Any
 
 import jax
 import numpy as np
