@@ -1,0 +1,126 @@
+"""Sequences of integers and their padding: `Embedding` and `Masking`."""
+
+import warnings
+
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.core import registry
+from cornu.core.layer import Layer
+
+
+@registry.register("layer", module="keras.layers")
+class Embedding(Layer):
+    """A table of vectors, one for each integer; the input says which rows to take.
+
+    Args:
+        input_dim: number of rows: the largest integer plus one.
+        output_dim: length of a vector.
+        embeddings_initializer, embeddings_regularizer, embeddings_constraint: names or callables.
+        mask_zero: whether 0 means padding, which later layers then skip.
+        weights: array to start the table with.
+        lora_rank, lora_alpha, quantization_config: accepted as None, for files that Keras wrote.
+
+    Shapes: (batch, …) -> (batch, …, output_dim). An integer outside of the table gives NaN.
+
+    Source: Keras: Embedding layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.Embedding(10, 4)(jnp.array([[1, 2, 0]])).shape
+    (1, 3, 4)
+    """
+
+    def __init__(
+        self,
+        input_dim,
+        output_dim,
+        embeddings_initializer="uniform",
+        embeddings_regularizer=None,
+        embeddings_constraint=None,
+        mask_zero=False,
+        weights=None,
+        lora_rank=None,
+        lora_alpha=None,
+        quantization_config=None,
+        activity_regularizer=None,
+        **kwargs,
+    ):
+        if kwargs.pop("input_length", None) is not None:
+            warnings.warn("Argument `input_length` is deprecated. Just remove it.", stacklevel=2)
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        for name, size in (("input_dim", input_dim), ("output_dim", output_dim)):
+            if not isinstance(size, int | np.integer) or isinstance(size, bool) or size <= 0:
+                raise ValueError(
+                    f"Layer '{self.name}': `{name}` must be a positive integer. "
+                    f"Received: {name}={size!r} (of type {type(size).__name__})."
+                )
+        if lora_rank is not None or quantization_config is not None:
+            raise ValueError(
+                f"Layer '{self.name}': low-rank adapters (`lora_rank`) and quantization "
+                "(`quantization_config`) are not supported. Leave them None. "
+                f"Received: lora_rank={lora_rank}, quantization_config={quantization_config}"
+            )
+        self.input_dim, self.output_dim = int(input_dim), int(output_dim)
+        self.embeddings_initializer = registry.get("initializer", embeddings_initializer)
+        self.embeddings_regularizer = registry.get("regularizer", embeddings_regularizer)
+        self.embeddings_constraint = registry.get("constraint", embeddings_constraint)
+        self.mask_zero = self.supports_masking = mask_zero
+        self.quantization_config = None
+        # Integers that arrive as floats must not lose digits in a half-precision format.
+        self.autocast = False
+        if weights is not None:
+            self.build()
+            self.set_weights(weights if isinstance(weights, list) else [weights])
+
+    def _config_names(self) -> list[str]:
+        hidden = ("weights", "lora_rank", "lora_alpha")
+        return [n for n in super()._config_names() if n not in hidden]
+
+    def build(self, input_shape=None):
+        self.embeddings = self.add_weight(
+            shape=(self.input_dim, self.output_dim),
+            initializer=self.embeddings_initializer,
+            name="embeddings",
+            regularizer=self.embeddings_regularizer,
+            constraint=self.embeddings_constraint,
+        )
+
+    def call(self, inputs):
+        if inputs.dtype not in (jnp.int32, jnp.int64):
+            inputs = inputs.astype("int32")
+        return jnp.take(self.embeddings.value, inputs, axis=0).astype(self.compute_dtype)
+
+    def compute_mask(self, inputs, mask=None):
+        return inputs != 0 if self.mask_zero else None
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape, self.output_dim)
+
+
+@registry.register("layer", module="keras.layers")
+class Masking(Layer):
+    """Marks the time steps in which all features equal `mask_value`, so that later layers skip them.
+
+    Args:
+        mask_value: what padding is made of.
+
+    Shapes: (batch, steps, features) -> the same; masked steps become zero.
+
+    Source: Keras: Masking layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.Masking(mask_value=9.0)(jnp.array([[[1.0, 2.0], [9.0, 9.0]]])).tolist()
+    [[[1.0, 2.0], [0.0, 0.0]]]
+    """
+
+    def __init__(self, mask_value=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.mask_value = mask_value
+        self.supports_masking = True
+
+    def call(self, inputs):
+        kept = self.compute_mask(inputs)[..., None]
+        return jnp.where(kept, inputs, jnp.zeros((), inputs.dtype))
+
+    def compute_mask(self, inputs, mask=None):
+        return jnp.any(inputs != self.mask_value, axis=-1)

@@ -1,0 +1,396 @@
+"""Layers that make one tensor out of several."""
+
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+
+from cornu.core import masking, registry
+from cornu.core.layer import Layer
+
+
+class Merge(Layer):
+    """Element by element, several tensors become one.
+
+    The inputs are a list of tensors with equal shapes, or shapes that broadcast to each other. An
+    input with fewer axes gets axes of size one behind the batch.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def _merge(self, inputs: list):
+        raise NotImplementedError
+
+    def _check_list(self, shapes, exactly: int | None = None) -> list[tuple]:
+        kind = type(self).__name__
+        if not isinstance(shapes, list | tuple) or any(
+            not isinstance(shape, list | tuple) for shape in shapes
+        ):
+            raise ValueError(
+                f"Layer '{self.name}': a `{kind}` layer should be called on a list of inputs, such "
+                f"as {kind}()([a, b]). Received: input_shape={shapes} (not a list of shapes)"
+            )
+        if exactly is not None and len(shapes) != exactly:
+            raise ValueError(
+                f"Layer '{self.name}': a `{kind}` layer should be called on exactly {exactly} inputs."
+                f" Received {len(shapes)} inputs: input_shape={shapes}"
+            )
+        if not shapes:
+            raise ValueError(
+                f"Layer '{self.name}': a `{kind}` layer should be called on a list of at least 1 "
+                "input. Received 0 inputs."
+            )
+        return [tuple(shape) for shape in shapes]
+
+    def compute_output_shape(self, input_shape):
+        shapes = self._check_list(input_shape)
+        batches = {shape[0] for shape in shapes if shape} - {None}
+        if len(batches) > 1:
+            raise ValueError(
+                f"Layer '{self.name}': cannot merge tensors with different batch sizes. Received "
+                f"tensors with shapes {shapes}"
+            )
+        ndim = max(len(shape) for shape in shapes)
+        padded = [(1,) * (ndim - len(shape)) + shape[1:] for shape in shapes]
+        sizes = [self._common_size(column, shapes) for column in zip(*padded, strict=True)]
+        return (batches.pop() if batches else None, *sizes)
+
+    def _common_size(self, sizes, shapes):
+        known = set(sizes) - {1, None}
+        if len(known) > 1:
+            raise ValueError(
+                f"Layer '{self.name}': inputs have incompatible shapes. Received shapes {shapes}: "
+                "except for the batch, sizes must be equal or 1."
+            )
+        if None in sizes:
+            return None
+        return known.pop() if known else 1
+
+    def call(self, inputs):
+        self.compute_output_shape(_shapes(inputs))
+        ndim = max(x.ndim for x in inputs)
+        return self._merge(
+            [
+                x
+                if x.ndim == ndim
+                else x.reshape(*x.shape[:1], *_ones(ndim - x.ndim), *x.shape[1:])
+                for x in inputs
+            ]
+        )
+
+    def compute_mask(self, inputs, mask=None):
+        if mask is None or any(m is None for m in mask):
+            return None
+        return functools.reduce(jnp.logical_or, mask)
+
+
+def _shapes(inputs):
+    if isinstance(inputs, list | tuple):
+        return [tuple(x.shape) for x in inputs]
+    return tuple(inputs.shape)
+
+
+def _ones(count: int) -> tuple:
+    return (1,) * count
+
+
+@registry.register("layer", module="keras.layers")
+class Add(Merge):
+    """The sum of the inputs.  Source: Keras: Add layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.Add()([jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 4.0]])]).tolist()
+    [[4.0, 6.0]]
+    """
+
+    def _merge(self, inputs):
+        return functools.reduce(operator.add, inputs)
+
+
+@registry.register("layer", module="keras.layers")
+class Subtract(Merge):
+    """The first of two inputs minus the second.  Source: Keras: Subtract layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.Subtract()([jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 5.0]])]).tolist()
+    [[-2.0, -3.0]]
+    """
+
+    def compute_output_shape(self, input_shape):
+        self._check_list(input_shape, exactly=2)
+        return super().compute_output_shape(input_shape)
+
+    def _merge(self, inputs):
+        return inputs[0] - inputs[1]
+
+
+@registry.register("layer", module="keras.layers")
+class Multiply(Merge):
+    """The product of the inputs, in which a masked element counts as one.
+
+    Source: Keras: Multiply layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.Multiply()([jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 4.0]])]).tolist()
+    [[3.0, 8.0]]
+    """
+
+    def _merge(self, inputs):
+        masks = [_element_mask(x) for x in inputs]
+        factors = [
+            x if mask is None else jnp.where(mask, x, jnp.ones((), x.dtype))
+            for x, mask in zip(inputs, masks, strict=True)
+        ]
+        output = functools.reduce(operator.mul, factors)
+        if any(mask is None for mask in masks):
+            return output
+        return jnp.where(functools.reduce(operator.or_, masks), output, jnp.zeros((), output.dtype))
+
+
+@registry.register("layer", module="keras.layers")
+class Average(Merge):
+    """The mean of the inputs.  Source: Keras: Average layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.Average()([jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 4.0]])]).tolist()
+    [[2.0, 3.0]]
+    """
+
+    def _merge(self, inputs):
+        return functools.reduce(operator.add, inputs) / len(inputs)
+
+
+@registry.register("layer", module="keras.layers")
+class Maximum(Merge):
+    """The largest of the inputs; a masked element loses against one that is not.
+
+    Source: Keras: Maximum layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.Maximum()([jnp.array([[1.0, 5.0]]), jnp.array([[3.0, 4.0]])]).tolist()
+    [[3.0, 5.0]]
+    """
+
+    def _merge(self, inputs):
+        return _merge_unmasked(jnp.maximum, inputs)
+
+
+@registry.register("layer", module="keras.layers")
+class Minimum(Merge):
+    """The smallest of the inputs; a masked element loses against one that is not.
+
+    Source: Keras: Minimum layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.Minimum()([jnp.array([[1.0, 5.0]]), jnp.array([[3.0, 4.0]])]).tolist()
+    [[1.0, 4.0]]
+    """
+
+    def _merge(self, inputs):
+        return _merge_unmasked(jnp.minimum, inputs)
+
+
+def _element_mask(x):
+    mask = masking.get_mask(x)
+    return None if mask is None else jnp.broadcast_to(mask[..., None], x.shape)
+
+
+def _merge_unmasked(function, inputs):
+    output, output_mask = inputs[0], _element_mask(inputs[0])
+    for x in inputs[1:]:
+        mask = _element_mask(x)
+        if mask is not None:
+            x = jnp.where(mask, x, output)
+        if output_mask is not None:
+            output = jnp.where(output_mask, output, x)
+        known = mask is not None and output_mask is not None
+        output_mask = output_mask | mask if known else None
+        output = function(output, x)
+    return output
+
+
+@registry.register("layer", module="keras.layers")
+class Concatenate(Merge):
+    """The inputs one behind the other.
+
+    Args:
+        axis: along which one; all other sizes must be equal.
+
+    Source: Keras: Concatenate layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.Concatenate()([jnp.ones((1, 2)), jnp.zeros((1, 1))]).tolist()
+    [[1.0, 1.0, 0.0]]
+    """
+
+    def __init__(self, axis=-1, **kwargs):
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def compute_output_shape(self, input_shape):
+        shapes = self._check_list(input_shape)
+        ndim = len(shapes[0])
+        if not -ndim <= self.axis < ndim:
+            raise ValueError(
+                f"Layer '{self.name}': axis {self.axis} is out of bounds for inputs of shapes {shapes}"
+            )
+        axis = self.axis % ndim
+        output = []
+        for i, column in enumerate(zip(*shapes, strict=False)):
+            known = set(column) - {None}
+            if i == axis:
+                output.append(None if None in column else sum(column))
+            else:
+                output.append(known.pop() if known else None)
+            if (i != axis and known) or any(len(shape) != ndim for shape in shapes):
+                raise ValueError(
+                    f"Layer '{self.name}': a `Concatenate` layer requires inputs with matching "
+                    "shapes except for the concatenation axis. Received: "
+                    f"input_shape={shapes} (axis={self.axis})"
+                )
+        return tuple(output)
+
+    def _merge(self, inputs):
+        return jnp.concatenate(inputs, axis=self.axis)
+
+    def compute_mask(self, inputs, mask=None):
+        if mask is None or all(m is None for m in mask):
+            return None
+        masks = []
+        for x, m in zip(inputs, mask, strict=True):
+            full = jnp.ones(x.shape, bool) if m is None else m
+            if full.ndim < x.ndim:
+                full = jnp.broadcast_to(full[..., None], x.shape)
+            masks.append(full)
+        return jnp.any(jnp.concatenate(masks, axis=self.axis), axis=-1)
+
+
+@registry.register("layer", module="keras.layers")
+class Dot(Merge):
+    """For each example, the dot product of two inputs along one axis of each.
+
+    Args:
+        axes: the axis, or a pair of axes, to sum over; not the batch.
+        normalize: whether to scale both to length one first, which gives the cosine.
+
+    Shapes: (batch, *a, n, *b), (batch, *c, n, *d) -> (batch, *a, *b, *c, *d), at least two axes.
+
+    Source: Keras: Dot layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.Dot(axes=1)([jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 4.0]])]).tolist()
+    [[11.0]]
+    """
+
+    def __init__(self, axes, normalize=False, **kwargs):
+        super().__init__(**kwargs)
+        pair = isinstance(axes, list | tuple)
+        if not isinstance(axes, int) and not pair:
+            raise TypeError(
+                "Invalid type for argument `axes`: it should be a list or an int. "
+                f"Received: axes={axes!r}"
+            )
+        if pair and (len(axes) != 2 or not all(isinstance(axis, int) for axis in axes)):
+            raise ValueError(
+                "Invalid format for argument `axes`: it should contain two integers. "
+                f"Received: axes={axes}"
+            )
+        self.axes = axes
+        self.normalize = normalize
+
+    def _axes(self, shapes) -> list[int]:
+        pair = [self.axes] * 2 if isinstance(self.axes, int) else self.axes
+        found = []
+        for axis, shape in zip(pair, shapes, strict=True):
+            ndim = len(shape)
+            if ndim < 2 or not -ndim <= axis < ndim or axis % ndim == 0:
+                raise ValueError(
+                    f"Layer '{self.name}': axes={self.axes} must name an axis behind the batch of "
+                    f"each input. Received inputs with shapes {shapes[0]} and {shapes[1]}."
+                )
+            found.append(axis % ndim)
+        sizes = [shape[axis] for shape, axis in zip(shapes, found, strict=True)]
+        if None not in sizes and sizes[0] != sizes[1]:
+            raise ValueError(
+                f"Layer '{self.name}': incompatible input shapes: axis values {sizes[0]} (at axis "
+                f"{found[0]}) != {sizes[1]} (at axis {found[1]}). Full input shapes: {shapes[0]}, "
+                f"{shapes[1]}"
+            )
+        return found
+
+    def compute_output_shape(self, input_shape):
+        shapes = self._check_list(input_shape, exactly=2)
+        rest = []
+        for shape, axis in zip(shapes, self._axes(shapes), strict=True):
+            rest += [n for i, n in enumerate(shape) if i not in (0, axis)]
+        batch = shapes[0][0] if shapes[0][0] is not None else shapes[1][0]
+        if None not in (shapes[0][0], shapes[1][0]) and shapes[0][0] != shapes[1][0]:
+            raise ValueError(
+                f"Layer '{self.name}': cannot merge tensors with different batch sizes. Received "
+                f"tensors with shapes {shapes}"
+            )
+        return (batch, *(rest or [1]))
+
+    def call(self, inputs):
+        shape = self.compute_output_shape(_shapes(inputs))
+        axes = self._axes(_shapes(inputs))
+        if self.normalize:
+            inputs = [_to_unit_length(x, axis) for x, axis in zip(inputs, axes, strict=True)]
+        contract = ((axes[0],), (axes[1],))
+        return jax.lax.dot_general(*inputs, (contract, ((0,), (0,)))).reshape(shape)
+
+    def compute_mask(self, inputs, mask=None):
+        return None
+
+
+def _to_unit_length(x, axis):
+    square = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
+    return x * jnp.minimum(jax.lax.rsqrt(square), 1e7)
+
+
+def add(inputs, **kwargs):
+    """The sum of the inputs: `Add(**kwargs)(inputs)`.
+
+    >>> import cornu
+    >>> cornu.layers.add([cornu.Input((4,)), cornu.Input((4,))]).shape
+    (None, 4)
+    """
+    return Add(**kwargs)(inputs)
+
+
+def subtract(inputs, **kwargs):
+    """The first input minus the second: `Subtract(**kwargs)(inputs)`."""
+    return Subtract(**kwargs)(inputs)
+
+
+def multiply(inputs, **kwargs):
+    """The product of the inputs: `Multiply(**kwargs)(inputs)`."""
+    return Multiply(**kwargs)(inputs)
+
+
+def average(inputs, **kwargs):
+    """The mean of the inputs: `Average(**kwargs)(inputs)`."""
+    return Average(**kwargs)(inputs)
+
+
+def maximum(inputs, **kwargs):
+    """The largest of the inputs: `Maximum(**kwargs)(inputs)`."""
+    return Maximum(**kwargs)(inputs)
+
+
+def minimum(inputs, **kwargs):
+    """The smallest of the inputs: `Minimum(**kwargs)(inputs)`."""
+    return Minimum(**kwargs)(inputs)
+
+
+def concatenate(inputs, axis=-1, **kwargs):
+    """The inputs one behind the other: `Concatenate(axis, **kwargs)(inputs)`."""
+    return Concatenate(axis=axis, **kwargs)(inputs)
+
+
+def dot(inputs, axes=-1, **kwargs):
+    """Dot product of two inputs: `Dot(axes, **kwargs)(inputs)`."""
+    return Dot(axes=axes, **kwargs)(inputs)

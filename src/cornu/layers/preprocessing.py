@@ -1,0 +1,379 @@
+"""Layers that prepare numbers and images: the same in training and in inference."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.core import registry
+from cornu.core.dtype import epsilon, image_data_format, is_float, standardize_data_format
+from cornu.core.layer import Layer
+
+
+@registry.register("layer", module="keras.layers")
+class Rescaling(Layer):
+    """`inputs * scale + offset`, as floats: `Rescaling(1 / 255)` takes pixels to [0, 1].
+
+    Args:
+        scale: a number, or one for each channel.
+        offset: a number, or one for each channel.
+
+    Source: Keras: Rescaling layer.
+
+    >>> import cornu, numpy as np
+    >>> cornu.layers.Rescaling(1 / 127.5, offset=-1)(np.array([0, 255], "uint8")).tolist()
+    [-1.0, 1.0]
+    """
+
+    def __init__(self, scale, offset=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
+        self.offset = offset
+        self.supports_masking = True
+
+    def call(self, inputs):
+        scale, offset = (jnp.asarray(v, self.compute_dtype) for v in (self.scale, self.offset))
+        if scale.ndim and image_data_format() == "channels_first":
+            scale = scale.reshape(scale.shape + (1,) * (3 - scale.ndim))
+        return inputs.astype(self.compute_dtype) * scale + offset
+
+
+@registry.register("layer", module="keras.layers")
+class Normalization(Layer):
+    """`(inputs - mean) / sqrt(variance)`, with statistics of the data that `adapt` has seen.
+
+    Args:
+        axis: axis, or several, that keep a mean and variance for each index; None for one mean
+            and one variance of everything.
+        mean, variance: the statistics, to be used instead of `adapt`.
+        invert: whether to undo the normalization instead.
+
+    Source: Keras: Normalization layer.
+
+    >>> import cornu, numpy as np
+    >>> layer = cornu.layers.Normalization()
+    >>> layer.adapt(np.array([[1.0, 10.0], [3.0, 30.0]]))
+    >>> layer(np.array([[1.0, 30.0]])).tolist()
+    [[-1.0, 1.0]]
+    """
+
+    def __init__(self, axis=-1, mean=None, variance=None, invert=False, **kwargs):
+        super().__init__(**kwargs)
+        if axis is None:
+            axis = ()
+        self.axis = (axis,) if isinstance(axis, int) else tuple(axis)
+        self.input_mean, self.input_variance = mean, variance
+        self.invert = invert
+        self.supports_masking = True
+        if (mean is None) != (variance is None):
+            raise ValueError(
+                "When setting values directly, both `mean` and `variance` must be set. "
+                f"Received: mean={mean} and variance={variance}"
+            )
+        if mean is not None:
+            if np.shape(mean) != np.shape(variance):
+                raise ValueError(
+                    "When setting values directly, `mean` and `variance` must have the same shape. "
+                    f"Received: mean shape {np.shape(mean)} and variance shape {np.shape(variance)}"
+                )
+            if np.ndim(mean) > len(self.axis):
+                raise ValueError(
+                    "The rank of `mean` must be less than or equal to the number of axes "
+                    f"({len(self.axis)}). Received: mean shape {np.shape(mean)} for axis {self.axis}"
+                )
+
+    def build(self, input_shape):
+        ndim = len(input_shape)
+        if any(not -ndim <= axis < ndim for axis in self.axis):
+            raise ValueError(
+                f"Layer '{self.name}': all `axis` values must be in the range [-ndim, ndim). "
+                f"Received inputs with ndim={ndim}, while axis={self.axis}"
+            )
+        self._kept = sorted(axis % ndim for axis in self.axis)
+        for axis in self._kept:
+            if input_shape[axis] is None:
+                raise ValueError(
+                    f"Layer '{self.name}': all `axis` values to be kept must have a known shape. "
+                    f"Received axis={self.axis}, inputs.shape={input_shape}, with unknown axis at "
+                    f"index {axis}"
+                )
+        self._shape = [n if i in self._kept else 1 for i, n in enumerate(input_shape)]
+        if self.input_mean is None:
+            shape = tuple(input_shape[i] for i in self._kept)
+            self.adapt_mean = self.add_weight(shape, "zeros", trainable=False, name="mean")
+            self.adapt_variance = self.add_weight(shape, "ones", trainable=False, name="variance")
+            # Nothing reads it, but Keras keeps it in its files.
+            self.count = self.add_weight((), "zeros", "int32", trainable=False, name="count")
+
+    @property
+    def mean(self):
+        """The mean in use, in a shape that broadcasts to the inputs; None before the layer is built."""
+        return self._statistic("adapt_mean", self.input_mean)
+
+    @property
+    def variance(self):
+        """The variance in use, in a shape that broadcasts to the inputs."""
+        return self._statistic("adapt_variance", self.input_variance)
+
+    def _statistic(self, adapted: str, given):
+        if not self.built:
+            return None
+        if given is None:
+            return getattr(self, adapted).value.reshape(self._shape).astype(self.compute_dtype)
+        given = jnp.asarray(given, self.compute_dtype)
+        shape = [1] * len(self._shape)
+        for axis, size in zip(reversed(self._kept), reversed(given.shape), strict=False):
+            shape[axis] = size
+        return jnp.broadcast_to(given.reshape(shape), self._shape)
+
+    def adapt(self, data) -> None:
+        """Take mean and variance from an array, or from batches: a list, a generator, a dataset.
+
+        Of batches that are tuples the first entry is used. Earlier statistics are forgotten.
+        """
+        if self.input_mean is not None:
+            raise ValueError(
+                f"Layer '{self.name}' was given `mean` and `variance`, so it cannot `adapt`."
+            )
+        batches = _batches(data)
+        first = next(batches, None)
+        if first is None:
+            raise ValueError(
+                "adapt() received an empty iterable (no batches). Expected at least one batch. Pass "
+                "a non-empty iterable of arrays, e.g. layer.adapt([x])."
+            )
+        if not self.built:
+            self.build(first.shape)
+        expected = {axis: self._shape[axis] for axis in self._kept}
+        count, mean, variance = 0, 0.0, 0.0
+        for batch in itertools.chain([first], batches):
+            if batch.ndim != len(self._shape) or any(
+                batch.shape[axis] != size for axis, size in expected.items()
+            ):
+                raise ValueError(
+                    f"Layer '{self.name}' was built for data whose kept axes have the sizes "
+                    f"{expected} out of {len(self._shape)} axes, but adapt() got an array of the "
+                    f"incompatible shape {batch.shape}."
+                )
+            axes = tuple(i for i in range(batch.ndim) if i not in expected)
+            batch = batch.astype(np.float64)
+            added = math.prod(batch.shape[i] for i in axes)
+            share = added / (count + added)
+            batch_mean = batch.mean(axes)
+            joint = mean * (1 - share) + batch_mean * share
+            variance = (variance + (mean - joint) ** 2) * (1 - share) + (
+                batch.var(axes) + (batch_mean - joint) ** 2
+            ) * share
+            count, mean = count + added, joint
+        self.adapt_mean.assign(np.asarray(mean, np.float32))
+        self.adapt_variance.assign(np.asarray(variance, np.float32))
+
+    def call(self, inputs):
+        inputs = inputs.astype(self.compute_dtype)
+        deviation = jnp.maximum(jnp.sqrt(self.variance), epsilon())
+        if self.invert:
+            return self.mean + inputs * deviation
+        return (inputs - self.mean) / deviation
+
+    def get_config(self) -> dict:
+        given = {"mean": self.input_mean, "variance": self.input_variance}
+        return {**super().get_config(), **{k: np.asarray(v).tolist() for k, v in given.items()}}
+
+    def _config_names(self) -> list[str]:
+        return [n for n in super()._config_names() if n not in ("mean", "variance")]
+
+
+def _batches(data):
+    if isinstance(data, np.ndarray | jax.Array):
+        yield np.asarray(data)
+        return
+    if not hasattr(data, "__iter__"):
+        if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+            raise TypeError(
+                f"Unsupported data type: {type(data)}. `adapt` supports arrays, datasets, and "
+                "iterables of batches (e.g. list, generator)."
+            )
+        data = (data[i] for i in range(len(data)))
+    for batch in data:
+        batch = batch[0] if isinstance(batch, tuple) else batch
+        if getattr(batch, "shape", None) is None:
+            raise TypeError(
+                "adapt() expects an iterable that yields arrays or tensors with a `.shape` "
+                f"attribute. Got an element of type {type(batch).__name__}; wrap a list of numbers "
+                "with np.array."
+            )
+        yield np.asarray(batch)
+
+
+class ImageLayer(Layer):
+    """What layers for images share: one image or a batch, channels last or first.
+
+    Args:
+        data_format: `"channels_last"` (the default) or `"channels_first"`.
+
+    Shapes: (rows, columns, channels) or (batch, rows, columns, channels).
+    """
+
+    def __init__(self, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        self.data_format = standardize_data_format(data_format)
+
+    def _apply(self, function, images):
+        """Call `function` on a batch with channels last."""
+        if images.ndim not in (3, 4):
+            raise ValueError(
+                f"Layer '{self.name}': expected image tensor to have rank 3 (single image) or 4 "
+                f"(batch of images). Received: shape={images.shape}"
+            )
+        channels_first = self.data_format == "channels_first"
+        batch = images[None] if images.ndim == 3 else images
+        batch = function(jnp.moveaxis(batch, 1, -1) if channels_first else batch)
+        batch = jnp.moveaxis(batch, -1, 1) if channels_first else batch
+        return batch[0] if images.ndim == 3 else batch
+
+
+def crop_to_aspect_ratio(images, height: int, width: int):
+    """The largest window in the middle of a batch of images that has the shape's aspect ratio."""
+    rows, columns = images.shape[1:3]
+    crop_rows = max(min(rows, int(columns * height / width)), 1)
+    crop_columns = max(min(columns, int(rows * width / height)), 1)
+    top, left = (rows - crop_rows) // 2, (columns - crop_columns) // 2
+    return images[:, top : top + crop_rows, left : left + crop_columns]
+
+
+def _pad_to_aspect_ratio(images, height: int, width: int, fill_value):
+    rows, columns = images.shape[1:3]
+    top = int((max(rows, int(columns * height / width)) - rows) / 2)
+    left = 0 if top else int((max(columns, int(rows * width / height)) - columns) / 2)
+    padding = ((0, 0), (top, top), (left, left), (0, 0))
+    return jnp.pad(images, padding, constant_values=fill_value)
+
+
+def resize(images, height: int, width: int, interpolation="bilinear", antialias=False):
+    """A batch of images, channels last, in another size."""
+    shape = (images.shape[0], height, width, images.shape[-1])
+    return jax.image.resize(images, shape, method=interpolation, antialias=antialias)
+
+
+def check_size(layer: Layer, height, width) -> None:
+    for name, size in (("height", height), ("width", width)):
+        if not isinstance(size, int | np.integer) or size <= 0:
+            raise ValueError(
+                f"Layer '{layer.name}': `{name}` must be a positive integer. "
+                f"Received: {name}={size!r}"
+            )
+
+
+@registry.register("layer", module="keras.layers")
+class Resizing(ImageLayer):
+    """Images in another size.
+
+    Args:
+        height, width: size of the output.
+        interpolation: `"bilinear"`, `"nearest"`, `"bicubic"`, `"lanczos3"` or `"lanczos5"`.
+        crop_to_aspect_ratio: whether to cut the edges off instead of distorting.
+        pad_to_aspect_ratio: whether to add edges of `fill_value` instead of distorting.
+        fill_mode: `"constant"`, the only one.
+        fill_value: value of added edges.
+        antialias: whether to smooth when shrinking.
+        data_format: `"channels_last"` (the default) or `"channels_first"`.
+
+    The output has the input's dtype.
+
+    Source: Keras: Resizing layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.Resizing(4, 6)(jnp.ones((2, 8, 8, 3))).shape
+    (2, 4, 6, 3)
+    """
+
+    def __init__(
+        self,
+        height,
+        width,
+        interpolation="bilinear",
+        crop_to_aspect_ratio=False,
+        pad_to_aspect_ratio=False,
+        fill_mode="constant",
+        fill_value=0.0,
+        antialias=False,
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(data_format=data_format, **kwargs)
+        check_size(self, height, width)
+        known = ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5")
+        if interpolation not in known:
+            raise ValueError(
+                f"Invalid value for argument `interpolation`. Expected of one {known}. "
+                f"Received: interpolation={interpolation}"
+            )
+        if fill_mode != "constant":
+            raise ValueError(
+                "Invalid value for argument `fill_mode`. Only `'constant'` is supported. "
+                f"Received: fill_mode={fill_mode}"
+            )
+        if pad_to_aspect_ratio and crop_to_aspect_ratio:
+            raise ValueError(
+                "Only one of `pad_to_aspect_ratio` & `crop_to_aspect_ratio` can be `True`."
+            )
+        self.height, self.width = height, width
+        self.interpolation = interpolation
+        self.crop_to_aspect_ratio = crop_to_aspect_ratio
+        self.pad_to_aspect_ratio = pad_to_aspect_ratio
+        self.fill_mode, self.fill_value = fill_mode, fill_value
+        self.antialias = bool(antialias)
+
+    def call(self, inputs):
+        return self._apply(self._resize, inputs)
+
+    def _resize(self, images):
+        dtype = images.dtype
+        if self.crop_to_aspect_ratio:
+            images = crop_to_aspect_ratio(images, self.height, self.width)
+        elif self.pad_to_aspect_ratio:
+            images = _pad_to_aspect_ratio(images, self.height, self.width, self.fill_value)
+        if not is_float(dtype) and self.interpolation != "nearest":
+            images = images.astype("float32")
+        images = resize(images, self.height, self.width, self.interpolation, self.antialias)
+        if images.dtype == dtype:
+            return images
+        limits = jnp.iinfo(dtype)
+        return jnp.clip(jnp.round(images), limits.min, limits.max).astype(dtype)
+
+
+@registry.register("layer", module="keras.layers")
+class CenterCrop(ImageLayer):
+    """The middle of each image.
+
+    Args:
+        height, width: size of the output. An image that is smaller is cropped to this aspect ratio
+            and enlarged.
+        data_format: `"channels_last"` (the default) or `"channels_first"`.
+
+    The output is in the layer's compute format.
+
+    Source: Keras: CenterCrop layer.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.layers.CenterCrop(1, 1)(jnp.arange(9.0).reshape(1, 3, 3, 1)).tolist()
+    [[[[4.0]]]]
+    """
+
+    def __init__(self, height, width, data_format=None, **kwargs):
+        super().__init__(data_format=data_format, **kwargs)
+        check_size(self, height, width)
+        self.height, self.width = height, width
+
+    def call(self, inputs):
+        return self._apply(self._crop, inputs.astype(self.compute_dtype))
+
+    def _crop(self, images):
+        top, left = images.shape[1] - self.height, images.shape[2] - self.width
+        if top < 0 or left < 0:
+            images = crop_to_aspect_ratio(images, self.height, self.width)
+            return resize(images, self.height, self.width)
+        top, left = top // 2, left // 2
+        return images[:, top : top + self.height, left : left + self.width]
