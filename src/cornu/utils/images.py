@@ -1,0 +1,274 @@
+"""Pictures in files, as Pillow images and as arrays."""
+
+import functools
+import io
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from cornu.core.dtype import floatx, standardize_data_format
+
+INTERPOLATIONS = ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5")
+_PILLOW_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
+
+
+def load_img(
+    path,
+    color_mode="rgb",
+    target_size=None,
+    interpolation="nearest",
+    keep_aspect_ratio=False,
+):
+    """Read a picture as a Pillow image.
+
+    Args:
+        path: a file's path, or an `io.BytesIO` with its content.
+        color_mode: `"rgb"`, `"rgba"` or `"grayscale"`; 16- and 32-bit grayscale stays as it is.
+        target_size: `(height, width)` to resize to; None keeps the size.
+        interpolation: Pillow's method of resizing: `"nearest"`, `"bilinear"`, `"bicubic"`,
+            `"hamming"`, `"box"` or `"lanczos"`.
+        keep_aspect_ratio: whether to cut off what exceeds `target_size`'s proportions, equally on
+            both sides, instead of distorting the picture.
+
+    Raises:
+        OSError: if there is no such file, or it is not a readable picture.
+
+    Source: Keras: load_img.
+
+    >>> import cornu, io
+    >>> buffer = io.BytesIO()
+    >>> cornu.utils.save_img(buffer, [[[0], [255]]], file_format="png")
+    >>> cornu.utils.load_img(buffer, target_size=(4, 6)).size
+    (6, 4)
+    """
+    from PIL import Image
+
+    image = open_image(path, color_mode)
+    if target_size is None:
+        return image
+    height, width = target_size
+    if image.size == (width, height):
+        return image
+    if interpolation not in _PILLOW_INTERPOLATIONS:
+        raise ValueError(
+            f"Invalid interpolation method {interpolation} specified. Supported methods are "
+            f"{', '.join(_PILLOW_INTERPOLATIONS)}"
+        )
+    box = None
+    if keep_aspect_ratio:
+        cropped_width = min(image.width, image.height * width // height)
+        cropped_height = min(image.height, image.width * height // width)
+        left = (image.width - cropped_width) // 2
+        top = (image.height - cropped_height) // 2
+        box = (left, top, left + cropped_width, top + cropped_height)
+    return image.resize((width, height), Image.Resampling[interpolation.upper()], box=box)
+
+
+def open_image(source, color_mode: str, formats: tuple[str, ...] | None = None):
+    """Decode a picture completely, in the colours asked for; `formats` limits Pillow's formats."""
+    from PIL import Image
+
+    if color_mode not in ("rgb", "rgba", "grayscale"):
+        raise ValueError(
+            f'color_mode must be "grayscale", "rgb", or "rgba". Received: color_mode={color_mode!r}'
+        )
+    if isinstance(source, io.BytesIO):
+        name, file = "from memory", source
+    elif isinstance(source, (str, bytes, os.PathLike)):
+        name = os.fsdecode(source)
+        file = io.BytesIO(Path(name).read_bytes())
+    else:
+        raise TypeError(f"path should be path-like or io.BytesIO, not {type(source)}")
+    try:
+        image = Image.open(file, formats=formats)
+        image.load()
+        if color_mode == "grayscale":
+            return image if image.mode in ("L", "I;16", "I") else image.convert("L")
+        return image if image.mode == color_mode.upper() else image.convert(color_mode.upper())
+    except Exception as error:  # Pillow's decoders fail in a dozen ways on damaged files.
+        reason = (
+            "no known image format" if isinstance(error, Image.UnidentifiedImageError) else error
+        )
+        raise OSError(f"Cannot read the image {name}: {reason}.") from error
+
+
+def img_to_array(img, data_format=None, dtype=None) -> np.ndarray:
+    """A Pillow image as an array of three axes: height, width, channels (or channels first).
+
+    Args:
+        img: the image; an array of two or three axes is taken too.
+        data_format: `"channels_last"` or `"channels_first"`.
+        dtype: the array's type, `floatx()` unless given. Values are not scaled.
+
+    Source: Keras: img_to_array.
+
+    >>> import cornu, numpy as np
+    >>> cornu.utils.img_to_array(np.zeros((4, 6))).shape
+    (4, 6, 1)
+    """
+    data_format = standardize_data_format(data_format)
+    x = np.asarray(img, dtype=dtype or floatx())
+    if x.ndim == 2:
+        x = x[:, :, None]
+    if x.ndim != 3:
+        raise ValueError(f"Unsupported image shape: {x.shape}")
+    return x.transpose(2, 0, 1) if data_format == "channels_first" else x
+
+
+def array_to_img(x, data_format=None, scale=True, dtype=None):
+    """An array of three axes as a Pillow image.
+
+    Args:
+        x: `(height, width, channels)`, or channels first, with 1, 3 or 4 channels.
+        data_format: `"channels_last"` or `"channels_first"`.
+        scale: whether to stretch the values so that the least is 0 and the greatest 255. Without
+            it, values must lie between 0 and 255 (grayscale may exceed 255).
+        dtype: the type to compute in, `floatx()` unless given.
+
+    Source: Keras: array_to_img.
+
+    >>> import cornu, numpy as np
+    >>> cornu.utils.array_to_img(np.ones((4, 6, 3))).size
+    (6, 4)
+    """
+    from PIL import Image
+
+    data_format = standardize_data_format(data_format)
+    x = np.asarray(x, dtype=dtype or floatx())
+    if x.ndim != 3:
+        raise ValueError(
+            f"Expected image array to have rank 3 (single image). Got array with shape: {x.shape}"
+        )
+    if data_format == "channels_first":
+        x = x.transpose(1, 2, 0)
+    if x.shape[2] not in (1, 3, 4):
+        raise ValueError(
+            f"Unsupported channel number: {x.shape[2]}. Expected 1, 3 or 4 channels in an array of "
+            f"shape {x.shape} (data_format={data_format!r})."
+        )
+    if scale:
+        x = x - x.min()
+        greatest = x.max()
+        x = x / (greatest if greatest != 0 else 1) * 255
+    if x.shape[2] == 1:
+        x = x[:, :, 0]
+        return Image.fromarray(x.astype("int32" if x.max() > 255 else "uint8"))
+    return Image.fromarray(x.astype("uint8"))
+
+
+def save_img(path, x, data_format=None, file_format=None, scale=True, **kwargs) -> None:
+    """Write an array as a picture.
+
+    Args:
+        path: a path or an open binary file.
+        x: the array, as for `array_to_img`.
+        data_format: `"channels_last"` or `"channels_first"`.
+        file_format: such as `"png"`; None tells by the path's ending.
+        scale: as for `array_to_img`.
+        **kwargs: passed on to Pillow's `Image.save`.
+
+    JPEG knows no transparency: there, four channels lose the last one, with a warning.
+
+    Source: Keras: save_img.
+
+    >>> import cornu, io, numpy as np
+    >>> cornu.utils.save_img(io.BytesIO(), np.zeros((4, 6, 3)), file_format="png")
+    """
+    if file_format is None and isinstance(path, (str, Path)):
+        file_format = Path(path).suffix[1:]
+    if file_format is not None:
+        file_format = file_format.lower().replace("jpg", "jpeg")
+    image = array_to_img(x, data_format=data_format, scale=scale)
+    if image.mode == "RGBA" and file_format == "jpeg":
+        warnings.warn("The JPEG format does not support RGBA images, converting to RGB.")
+        image = image.convert("RGB")
+    image.save(path, format=file_format or None, **kwargs)
+
+
+def resize(
+    image: np.ndarray, size: tuple[int, int], interpolation: str, aspect: str | None = None
+) -> np.ndarray:
+    """Resize `(height, width, channels)` to `size`, in float32, without smoothing beforehand.
+
+    Pixels are squares whose centres lie at halves: output pixel `i` samples the input at
+    `(i + 0.5) * input_size / output_size - 0.5`.
+
+    Args:
+        image: the picture.
+        size: `(height, width)`.
+        interpolation: one of `INTERPOLATIONS`.
+        aspect: `"crop"` first cuts the picture to `size`'s proportions, `"pad"` first fills it up
+            to them with zeros, None distorts it.
+
+    Source: Keras: ops.image.resize.
+    """
+    height, width, _ = image.shape
+    fitting_height = int(width * size[0] / size[1])
+    fitting_width = int(height * size[1] / size[0])
+    if aspect == "crop":
+        new_height = max(min(height, fitting_height), 1)
+        new_width = max(min(width, fitting_width), 1)
+        top, left = (height - new_height) // 2, (width - new_width) // 2
+        image = image[top : top + new_height, left : left + new_width]
+    elif aspect == "pad":
+        rows = max(0, fitting_height - height) // 2
+        # Rows are filled up or columns are, never both, even if rounding asks for one of each.
+        columns = 0 if rows else max(0, fitting_width - width) // 2
+        image = np.pad(image, ((rows, rows), (columns, columns), (0, 0)))
+    image = image.astype("float32", copy=False)
+    for axis in (0, 1):
+        if image.shape[axis] != size[axis]:
+            indices, weights = _taps(image.shape[axis], size[axis], interpolation)
+            weights = weights[:, :, None, None] if axis == 0 else weights[:, None, :, None]
+            terms = zip(indices, weights, strict=True)
+            image = functools.reduce(
+                lambda total, term: np.add(total, term, out=total),
+                (np.take(image, index, axis) * weight for index, weight in terms),
+            )
+    return image
+
+
+@functools.lru_cache(maxsize=1024)
+def _taps(input_size: int, output_size: int, interpolation: str):
+    """Which input pixels make each output pixel, `(taps, output_size)`, and their weights.
+
+    In 32 bits throughout, as JAX computes, so that rounding moves the sampling points alike.
+    """
+    position = np.arange(output_size, dtype="float32") + np.float32(0.5)
+    if interpolation == "nearest":
+        indices = np.floor(position * np.float32(input_size) / np.float32(output_size))
+        return indices.astype(int)[None], np.ones((1, output_size), "float32")
+    radius, kernel = _KERNELS[interpolation]
+    centre = position * np.float32(input_size / output_size) - np.float32(0.5)
+    indices = np.floor(centre).astype(int) + np.arange(1 - radius, radius + 1)[:, None]
+    weights = kernel(np.abs(centre - indices.astype("float32"))).astype("float32")
+    # What lies outside has no weight; the others share it.
+    weights[(indices < 0) | (indices >= input_size)] = 0
+    weights /= weights.sum(axis=0)
+    return indices.clip(0, input_size - 1), weights
+
+
+def _triangle(x):
+    return np.maximum(0, 1 - x)
+
+
+def _cubic(x):
+    """Keys' kernel with a = -0.5 (Keys 1981)."""
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0))
+
+
+def _lanczos(radius, x):
+    return np.where(x <= radius, np.sinc(x) * np.sinc(x / radius), 0)
+
+
+_KERNELS: dict[str, tuple[int, Callable]] = {
+    "bilinear": (1, _triangle),
+    "bicubic": (2, _cubic),
+    "lanczos3": (3, functools.partial(_lanczos, 3)),
+    "lanczos5": (5, functools.partial(_lanczos, 5)),
+}
