@@ -1,0 +1,258 @@
+"""Activation functions: what a layer applies to each of its results.
+
+All take and return arrays of any shape. Source: Keras: Layer activation functions.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from cornu.core import registry
+
+_register = registry.register("activation", module="keras.activations")
+
+
+@_register
+def linear(x):
+    """`f(x) = x`."""
+    return x
+
+
+@_register
+def relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
+    """Rectified linear unit, `f(x) = max(x, 0)`.
+
+    With its arguments: `max_value` above it, `x` from `threshold` on, and
+    `negative_slope * (x - threshold)` below.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.activations.relu(jnp.array([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
+    """
+    x = jnp.asarray(x)
+    if negative_slope == 0 and threshold == 0:
+        if max_value is None:
+            return jax.nn.relu(x)
+        if max_value == 6:
+            return jax.nn.relu6(x)
+    above = x if threshold == 0 else jnp.where(x > threshold, x, jnp.zeros_like(x))
+    if negative_slope != 0 and threshold == 0 and max_value is None:
+        return jax.nn.leaky_relu(x, negative_slope)
+    result = jax.nn.relu(above) if threshold == 0 else above
+    if max_value is not None:
+        result = jnp.clip(result, 0, jnp.asarray(max_value, x.dtype))
+    if negative_slope != 0:
+        result = result - negative_slope * jax.nn.relu(threshold - x)
+    return result
+
+
+@_register
+def leaky_relu(x, negative_slope=0.2):
+    """`f(x) = x` above zero, `negative_slope * x` below (Maas et al. 2013)."""
+    return jax.nn.leaky_relu(jnp.asarray(x), negative_slope)
+
+
+@_register
+def relu6(x):
+    """`f(x) = min(max(x, 0), 6)`."""
+    return jax.nn.relu6(jnp.asarray(x))
+
+
+@_register
+def softmax(x, axis=-1):
+    """`f(x)_i = exp(x_i) / sum_j exp(x_j)` along an axis: positive numbers with the sum one.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> cornu.activations.softmax(jnp.zeros(4)).tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+    return jax.nn.softmax(jnp.asarray(x), axis=axis)
+
+
+@_register
+def log_softmax(x, axis=-1):
+    """The logarithm of `softmax`, without its rounding."""
+    return jax.nn.log_softmax(jnp.asarray(x), axis=axis)
+
+
+@_register
+def elu(x, alpha=1.0):
+    """`f(x) = x` above zero, `alpha * (exp(x) - 1)` below (Clevert et al. 2016)."""
+    return jax.nn.elu(jnp.asarray(x), alpha=alpha)
+
+
+@_register
+def selu(x):
+    """`1.0507 * elu(x, 1.6733)`: keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
+    return jax.nn.selu(jnp.asarray(x))
+
+
+@_register
+def celu(x, alpha=1.0):
+    """`max(0, x) + min(0, alpha * (exp(x / alpha) - 1))` (Barron 2017)."""
+    return jax.nn.celu(jnp.asarray(x), alpha=alpha)
+
+
+@_register
+def softplus(x):
+    """`f(x) = log(exp(x) + 1)`."""
+    return jax.nn.softplus(jnp.asarray(x))
+
+
+@_register
+def softsign(x):
+    """`f(x) = x / (|x| + 1)`."""
+    return jax.nn.soft_sign(jnp.asarray(x))
+
+
+@_register
+def sigmoid(x):
+    """`f(x) = 1 / (1 + exp(-x))`."""
+    return jax.nn.sigmoid(jnp.asarray(x))
+
+
+@_register
+def log_sigmoid(x):
+    """`f(x) = log(1 / (1 + exp(-x)))`."""
+    return jax.nn.log_sigmoid(jnp.asarray(x))
+
+
+@_register
+def hard_sigmoid(x):
+    """`f(x) = relu6(x + 3) / 6`, a sigmoid of straight lines."""
+    return jax.nn.hard_sigmoid(jnp.asarray(x))
+
+
+@registry.register("activation", "silu", "swish", module="keras.activations")
+def silu(x):
+    """`f(x) = x * sigmoid(x)`, also called swish (Ramachandran et al. 2017)."""
+    return jax.nn.silu(jnp.asarray(x))
+
+
+@registry.register("activation", "hard_silu", "hard_swish", module="keras.activations")
+def hard_silu(x):
+    """`f(x) = x * hard_sigmoid(x)` (Howard et al. 2019)."""
+    return jax.nn.hard_silu(jnp.asarray(x))
+
+
+@_register
+def gelu(x, approximate=False):
+    """`f(x) = x * P(X <= x)` for normal `X` (Hendrycks and Gimpel 2016)."""
+    return jax.nn.gelu(jnp.asarray(x), approximate=approximate)
+
+
+@_register
+def glu(x, axis=-1):
+    """Gated linear unit: the first half along an axis times the sigmoid of the second."""
+    return jax.nn.glu(jnp.asarray(x), axis=axis)
+
+
+@_register
+def tanh(x):
+    """Hyperbolic tangent."""
+    return jnp.tanh(jnp.asarray(x))
+
+
+@_register
+def hard_tanh(x):
+    """`f(x) = min(max(x, -1), 1)`."""
+    return jax.nn.hard_tanh(jnp.asarray(x))
+
+
+@_register
+def tanh_shrink(x):
+    """`f(x) = x - tanh(x)`."""
+    x = jnp.asarray(x)
+    return x - jnp.tanh(x)
+
+
+@_register
+def soft_shrink(x, threshold=0.5):
+    """`x` moved towards zero by `threshold`, and zero within it."""
+    x = jnp.asarray(x)
+    return jnp.where(x > threshold, x - threshold, jnp.where(x < -threshold, x + threshold, 0.0))
+
+
+@_register
+def hard_shrink(x, threshold=0.5):
+    """`x` where `|x| > threshold`, zero elsewhere."""
+    x = jnp.asarray(x)
+    return jnp.where(jnp.abs(x) > threshold, x, 0.0)
+
+
+@registry.register("activation", "threshold", module="keras.activations")
+def threshold(x, threshold, default_value):
+    """`x` where `x > threshold`, `default_value` elsewhere."""
+    x = jnp.asarray(x)
+    return jnp.where(x > threshold, x, jnp.asarray(default_value, x.dtype))
+
+
+@_register
+def sparse_plus(x):
+    """`0` below -1, `((x + 1) / 2)^2` up to 1, `x` above."""
+    return jax.nn.sparse_plus(jnp.asarray(x))
+
+
+@_register
+def sparse_sigmoid(x):
+    """`0` below -1, `(x + 1) / 2` up to 1, `1` above."""
+    return jax.nn.sparse_sigmoid(jnp.asarray(x))
+
+
+@_register
+def squareplus(x, b=4):
+    """`f(x) = (x + sqrt(x^2 + b)) / 2` (Barron 2021)."""
+    return jax.nn.squareplus(jnp.asarray(x), b)
+
+
+@_register
+def exponential(x):
+    """`f(x) = exp(x)`."""
+    return jnp.exp(jnp.asarray(x))
+
+
+@_register
+def mish(x):
+    """`f(x) = x * tanh(softplus(x))` (Misra 2019)."""
+    x = jnp.asarray(x)
+    return x * jnp.tanh(jax.nn.softplus(x))
+
+
+@_register
+def sparsemax(x, axis=-1):
+    """The nearest point of the probability simplex, which is often on its border.
+
+    Source: Martins and Astudillo 2016, "From softmax to sparsemax".
+    """
+    x = jnp.moveaxis(jnp.asarray(x), axis, -1)
+    ranked = -jnp.sort(-x, axis=-1)
+    sums = jnp.cumsum(ranked, axis=-1)
+    count = jnp.arange(1, x.shape[-1] + 1, dtype=x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+    supported = 1 + count * ranked > sums
+    size = jnp.sum(supported, axis=-1, keepdims=True)
+    total = jnp.take_along_axis(sums, size - 1, axis=-1)
+    result = jnp.maximum(x - (total - 1) / size.astype(x.dtype), 0)
+    return jnp.moveaxis(result, -1, axis)
+
+
+swish = silu
+hard_swish = hard_silu
+
+
+def get(identifier):
+    """The activation that a name, configuration or callable means; None means `linear`.
+
+    >>> import cornu
+    >>> cornu.activations.get("relu").__name__
+    'relu'
+    """
+    return linear if identifier is None else registry.get("activation", identifier)
+
+
+def serialize(activation):
+    """The name, or configuration, of an activation."""
+    return registry.serialize(activation)
+
+
+def deserialize(config, custom_objects=None):
+    """The activation that `serialize` described."""
+    return registry.deserialize(config, custom_objects, kind="activation")

@@ -1,0 +1,337 @@
+"""First values of weights.
+
+An initializer is called with a shape and a dtype. A random one with the same seed gives the same
+numbers every time, and the same as in Keras on JAX. Source: Keras: Layer weight initializers.
+"""
+
+import math
+import typing
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.core import registry, threefry
+from cornu.core.configurable import Configurable
+from cornu.core.dtype import standardize_dtype
+from cornu.core.random import SeedGenerator, draw_seed, make_default_seed
+
+
+class Initializer(Configurable):
+    """A rule for the first values of a weight.
+
+    >>> import cornu
+    >>> cornu.initializers.Constant(2.0)((2,)).tolist()
+    [2.0, 2.0]
+    """
+
+    def __call__(self, shape, dtype=None):
+        """An array of that shape and dtype (`floatx()` if not given)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `__call__`.")
+
+    def clone(self):
+        """An equal initializer."""
+        return type(self).from_config(self.get_config())
+
+
+@registry.register("initializer", "Zeros", "zeros", module="keras.initializers")
+class Zeros(Initializer):
+    """Zeros."""
+
+    def __call__(self, shape, dtype=None):
+        return np.zeros(shape, standardize_dtype(dtype))
+
+
+@registry.register("initializer", "Ones", "ones", module="keras.initializers")
+class Ones(Initializer):
+    """Ones."""
+
+    def __call__(self, shape, dtype=None):
+        return np.ones(shape, standardize_dtype(dtype))
+
+
+@registry.register("initializer", "Constant", "constant", module="keras.initializers")
+class Constant(Initializer):
+    """One value, or an array of them that is broadcast to the shape."""
+
+    def __init__(self, value=0.0):
+        self.value = value
+
+    def __call__(self, shape, dtype=None):
+        return jnp.broadcast_to(jnp.asarray(self.value, standardize_dtype(dtype)), shape)
+
+
+@registry.register(
+    "initializer", "Identity", "IdentityInitializer", "identity", module="keras.initializers"
+)
+class Identity(Initializer):
+    """The identity matrix times `gain`; only for matrices."""
+
+    def __init__(self, gain=1.0):
+        self.gain = gain
+
+    def __call__(self, shape, dtype=None):
+        if len(shape) != 2:
+            raise ValueError(
+                "Identity matrix initializer can only be used for 2D matrices. Received: "
+                f"shape={shape} of rank {len(shape)}."
+            )
+        return self.gain * jnp.eye(*shape, dtype=standardize_dtype(dtype))
+
+
+class RandomInitializer(Initializer):
+    """The common part of the random ones.
+
+    Args:
+        seed: an integer or a `SeedGenerator`; None draws an integer from Python's generator.
+    """
+
+    def __init__(self, seed=None):
+        if seed is not None and not isinstance(seed, int | np.integer | SeedGenerator):
+            raise ValueError(
+                "`seed` argument should be an instance of `keras.random.SeedGenerator()` or an "
+                f"integer. Received: seed={seed}"
+            )
+        self._given_seed = seed
+        self.seed = make_default_seed() if seed is None else seed
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "seed": registry.serialize(self._given_seed)}
+
+    def _uniform(self, shape, low, high, dtype):
+        key = draw_seed(self.seed)
+        if standardize_dtype(dtype) == "float32":
+            return threefry.uniform(key, tuple(shape), low, high)
+        return jax.random.uniform(key, tuple(shape), standardize_dtype(dtype), low, high)
+
+    def _normal(self, shape, mean, stddev, dtype):
+        dtype = standardize_dtype(dtype)
+        return jax.random.normal(draw_seed(self.seed), tuple(shape), dtype) * stddev + mean
+
+    def _truncated_normal(self, shape, mean, stddev, dtype):
+        dtype = standardize_dtype(dtype)
+        sample = jax.random.truncated_normal(draw_seed(self.seed), -2.0, 2.0, tuple(shape), dtype)
+        return sample * stddev + mean
+
+
+@registry.register("initializer", "RandomNormal", "random_normal", module="keras.initializers")
+class RandomNormal(RandomInitializer):
+    """A normal distribution with a mean and a standard deviation."""
+
+    def __init__(self, mean=0.0, stddev=0.05, seed=None):
+        self.mean, self.stddev = mean, stddev
+        super().__init__(seed)
+
+    def __call__(self, shape, dtype=None):
+        return self._normal(shape, self.mean, self.stddev, dtype)
+
+
+@registry.register(
+    "initializer", "TruncatedNormal", "truncated_normal", module="keras.initializers"
+)
+class TruncatedNormal(RandomInitializer):
+    """A normal distribution without what lies beyond two standard deviations."""
+
+    def __init__(self, mean=0.0, stddev=0.05, seed=None):
+        self.mean, self.stddev = mean, stddev
+        super().__init__(seed)
+
+    def __call__(self, shape, dtype=None):
+        return self._truncated_normal(shape, self.mean, self.stddev, dtype)
+
+
+@registry.register("initializer", "RandomUniform", "random_uniform", module="keras.initializers")
+class RandomUniform(RandomInitializer):
+    """Evenly spread over `[minval, maxval)`."""
+
+    def __init__(self, minval=-0.05, maxval=0.05, seed=None):
+        self.minval, self.maxval = minval, maxval
+        super().__init__(seed)
+
+    def __call__(self, shape, dtype=None):
+        return self._uniform(shape, self.minval, self.maxval, dtype)
+
+
+@registry.register(
+    "initializer", "VarianceScaling", "variance_scaling", module="keras.initializers"
+)
+class VarianceScaling(RandomInitializer):
+    """Random with variance `scale / n`, where `n` is the number of inputs or outputs of a unit.
+
+    Args:
+        scale: positive factor.
+        mode: what `n` is: `"fan_in"`, `"fan_out"` or `"fan_avg"`.
+        distribution: `"truncated_normal"`, `"untruncated_normal"` or `"uniform"`.
+        seed: an integer or a `SeedGenerator`.
+        input_axes, output_axes: which axes count as inputs and outputs, if not the usual ones.
+
+    >>> import cornu
+    >>> initializer = cornu.initializers.VarianceScaling(2.0, "fan_in", "uniform", seed=1)
+    >>> bool(abs(initializer((100, 100))).max() < (3 * 2 / 100) ** 0.5)
+    True
+    """
+
+    def __init__(
+        self,
+        scale=1.0,
+        mode="fan_in",
+        distribution="truncated_normal",
+        seed=None,
+        input_axes=None,
+        output_axes=None,
+    ):
+        if scale <= 0.0:
+            raise ValueError(f"Argument `scale` must be positive float. Received: scale={scale}")
+        if mode not in ("fan_in", "fan_out", "fan_avg"):
+            raise ValueError(
+                f"Invalid `mode` argument: {mode}. Please use one of fan_in, fan_out, fan_avg."
+            )
+        distribution = str(distribution).lower()
+        if distribution == "normal":
+            distribution = "truncated_normal"
+        if distribution not in ("uniform", "truncated_normal", "untruncated_normal"):
+            raise ValueError(
+                f"Invalid `distribution` argument: {distribution}. Please use one of uniform, "
+                "truncated_normal, untruncated_normal."
+            )
+        self.scale, self.mode, self.distribution = scale, mode, distribution
+        self.input_axes, self.output_axes = input_axes, output_axes
+        super().__init__(seed)
+
+    def __call__(self, shape, dtype=None):
+        fan_in, fan_out = compute_fans(shape, self.input_axes, self.output_axes)
+        fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2.0}
+        scale = self.scale / max(1.0, fans[self.mode])
+        if self.distribution == "uniform":
+            limit = math.sqrt(3.0 * scale)
+            return self._uniform(shape, -limit, limit, dtype)
+        if self.distribution == "untruncated_normal":
+            return self._normal(shape, 0.0, math.sqrt(scale), dtype)
+        # The standard deviation of what truncation leaves of a normal distribution.
+        stddev = math.sqrt(scale) / 0.87962566103423978
+        return self._truncated_normal(shape, 0.0, stddev, dtype)
+
+
+class _Named(VarianceScaling):
+    """A `VarianceScaling` with settings that have a name of their own."""
+
+    settings: typing.ClassVar[tuple] = ()
+
+    def __init__(self, seed=None, input_axes=None, output_axes=None):
+        super().__init__(*self.settings, seed, input_axes, output_axes)
+
+
+def _named(name, scale, mode, distribution, source):
+    text = f'`VarianceScaling({scale}, "{mode}", "{distribution}")`. Source: {source}.'
+    cls = type(
+        name,
+        (_Named,),
+        {"settings": (scale, mode, distribution), "__doc__": text, "__module__": __name__},
+    )
+    snake = registry.to_snake_case(name)
+    return registry.register("initializer", name, snake, module="keras.initializers")(cls)
+
+
+_GLOROT, _HE, _LECUN = "Glorot and Bengio 2010", "He et al. 2015", "LeCun et al. 1998"
+GlorotUniform = _named("GlorotUniform", 1.0, "fan_avg", "uniform", _GLOROT)
+GlorotNormal = _named("GlorotNormal", 1.0, "fan_avg", "truncated_normal", _GLOROT)
+HeUniform = _named("HeUniform", 2.0, "fan_in", "uniform", _HE)
+HeNormal = _named("HeNormal", 2.0, "fan_in", "truncated_normal", _HE)
+LecunUniform = _named("LecunUniform", 1.0, "fan_in", "uniform", _LECUN)
+LecunNormal = _named("LecunNormal", 1.0, "fan_in", "truncated_normal", _LECUN)
+
+
+@registry.register(
+    "initializer", "Orthogonal", "OrthogonalInitializer", "orthogonal", module="keras.initializers"
+)
+class Orthogonal(RandomInitializer):
+    """Orthonormal columns (or rows) times `gain`, from the QR decomposition of normal numbers.
+
+    Axes before the last are taken as one. Source: Saxe et al. 2014.
+    """
+
+    def __init__(self, gain=1.0, seed=None):
+        self.gain = gain
+        super().__init__(seed)
+
+    def __call__(self, shape, dtype=None):
+        if len(shape) < 2:
+            raise ValueError(
+                "The tensor to initialize must be at least two-dimensional. Received: "
+                f"shape={shape} of rank {len(shape)}."
+            )
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        tall = (max(rows, columns), min(rows, columns))
+        q, r = jnp.linalg.qr(self._normal(tall, 0.0, 1.0, dtype))
+        q = q * jnp.sign(jnp.diag(r))[None, :]
+        q = q.T if rows < columns else q
+        return self.gain * q.reshape(shape)
+
+
+def compute_fans(shape, input_axes=None, output_axes=None) -> tuple[int, int]:
+    """Numbers of inputs and outputs of one unit of a weight.
+
+    >>> from cornu.initializers import compute_fans
+    >>> compute_fans((3, 3, 16, 32))
+    (144, 288)
+    """
+    shape = tuple(shape)
+    if input_axes is not None or output_axes is not None:
+        inputs, outputs = _axes(input_axes), _axes(output_axes)
+        named = {axis % len(shape) for axis in (*inputs, *outputs)}
+        window = math.prod(size for axis, size in enumerate(shape) if axis not in named)
+        return (
+            window * math.prod(shape[axis] for axis in inputs),
+            window * math.prod(shape[axis] for axis in outputs),
+        )
+    if len(shape) < 1:
+        return 1, 1
+    if len(shape) == 1:
+        return shape[0], shape[0]
+    window = math.prod(shape[:-2])
+    return window * shape[-2], window * shape[-1]
+
+
+def _axes(axes) -> tuple:
+    return () if axes is None else (axes,) if isinstance(axes, int) else tuple(axes)
+
+
+def get(identifier):
+    """The initializer that a name, configuration or callable means; an array means itself.
+
+    >>> import cornu
+    >>> type(cornu.initializers.get("glorot_uniform")).__name__
+    'GlorotUniform'
+    """
+    if isinstance(identifier, np.ndarray | jax.Array):
+        array = identifier
+
+        def as_given(shape, dtype=None):
+            if tuple(shape) != array.shape:
+                raise ValueError(
+                    f"Expected `shape` to be {array.shape} for an array that is used as an "
+                    f"initializer. Received: shape={shape}"
+                )
+            return jnp.asarray(array, standardize_dtype(dtype))
+
+        return as_given
+    return registry.get("initializer", identifier)
+
+
+def serialize(initializer):
+    """The configuration of an initializer."""
+    return registry.serialize(initializer)
+
+
+def deserialize(config, custom_objects=None):
+    """The initializer that `serialize` described."""
+    return registry.deserialize(config, custom_objects, kind="initializer")
+
+
+zeros, ones, constant, identity = Zeros, Ones, Constant, Identity
+IdentityInitializer, OrthogonalInitializer, orthogonal = Identity, Orthogonal, Orthogonal
+random_normal, random_uniform = RandomNormal, RandomUniform
+truncated_normal, variance_scaling = TruncatedNormal, VarianceScaling
+glorot_uniform, glorot_normal = GlorotUniform, GlorotNormal
+he_uniform, he_normal = HeUniform, HeNormal
+lecun_uniform, lecun_normal = LecunUniform, LecunNormal
