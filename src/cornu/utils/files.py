@@ -41,7 +41,7 @@ def get_file(
 
     Args:
         fname: the name in the cache, without folders; None takes the last part of `origin`.
-        origin: the address: http, https, ftp or file.
+        origin: the address: http, https or file.
         untar: the old spelling of `extract` for tar archives.
         md5_hash: the old spelling of `file_hash` for MD5.
         file_hash: the hash that the file must have, SHA-256 or MD5, in hexadecimal digits.
@@ -182,7 +182,13 @@ def _download(origin: str, target: Path, file_hash: str | None, algorithm: str) 
 
 
 def _fetch(origin: str, file) -> None:
-    if urllib.parse.urlsplit(origin).scheme == "file":
+    scheme = urllib.parse.urlsplit(origin).scheme
+    if scheme not in ("http", "https", "file"):
+        raise ValueError(
+            "`origin` must be an address that starts with http:, https: or file:. "
+            f"Received: origin={origin!r}"
+        )
+    if scheme == "file":
         with urllib.request.urlopen(origin) as source:
             shutil.copyfileobj(source, file)
         return
@@ -191,15 +197,13 @@ def _fetch(origin: str, file) -> None:
     print(f"Downloading data from {origin}")
     progress = _Progress()
     try:
-        downloader = pooch.choose_downloader(origin, progressbar=progress)
-        downloader.chunk_size = 1 << 16
-        downloader(origin, file, None)
+        pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16)(origin, file, None)
     finally:
         progress.close()
 
 
 class _Progress:
-    """A progress bar with the methods that pooch's downloaders call."""
+    """A progress bar with the methods that pooch's downloader calls."""
 
     def __init__(self):
         from rich.console import Console

@@ -1,0 +1,3 @@
+from local_server import cache, server
+
+__all__ = ["cache", "server"]
