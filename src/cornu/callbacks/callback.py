@@ -1,0 +1,97 @@
+"""`Callback`: what wants to know what happens during training."""
+
+from cornu.core import registry
+
+
+@registry.register("callback", module="keras.callbacks")
+class Callback:
+    """Base class: override the methods of the moments that you want to know of.
+
+    `self.model` is the model (its weights are always the live ones), `self.params` a dict with
+    `verbose`, `epochs` and `steps`.
+
+    `logs` holds numbers by name. At the end of an epoch it is a dict: the loss, the metrics, and the
+    same with `val_` before their names if there was a validation. At the end of a batch it is a
+    mapping that is read lazily: looking up a number waits for the device to finish the step, so do
+    it only if you need it. The other methods get an empty dict, except `on_train_end` and
+    `on_test_end`, which get the last numbers, and `on_predict_batch_end`, which gets the `outputs`.
+    With `compile(steps_per_execution=N)` the batch methods are called every `N` batches.
+
+    Source: Keras: Base Callback class.
+
+    >>> import cornu
+    >>> class Announce(cornu.callbacks.Callback):
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         print(f"epoch {epoch}: {sorted(logs)}")
+    >>> Announce().on_epoch_end(0, {"loss": 0.5})
+    epoch 0: ['loss']
+    """
+
+    params: dict | None = None
+    _model = None
+
+    def set_params(self, params):
+        """Called with the parameters of the run before it starts."""
+        self.params = params
+
+    def set_model(self, model):
+        """Called with the model before the run starts."""
+        self._model = model
+
+    @property
+    def model(self):
+        """The model that is trained."""
+        return self._model
+
+    def on_batch_begin(self, batch, logs=None):
+        """An older name for `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch, logs=None):
+        """An older name for `on_train_batch_end`."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Before an epoch of training; `epoch` counts from 0."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        """After an epoch of training and its validation."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Before a step of training; `batch` counts from 0 in each epoch."""
+        self.on_batch_begin(batch, logs=logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """After a step of training."""
+        self.on_batch_end(batch, logs=logs)
+
+    def on_test_batch_begin(self, batch, logs=None):
+        """Before a batch of evaluation or validation."""
+
+    def on_test_batch_end(self, batch, logs=None):
+        """After a batch of evaluation or validation."""
+
+    def on_predict_batch_begin(self, batch, logs=None):
+        """Before a batch of prediction."""
+
+    def on_predict_batch_end(self, batch, logs=None):
+        """After a batch of prediction."""
+
+    def on_train_begin(self, logs=None):
+        """Before training."""
+
+    def on_train_end(self, logs=None):
+        """After training."""
+
+    def on_test_begin(self, logs=None):
+        """Before evaluation or validation."""
+
+    def on_test_end(self, logs=None):
+        """After evaluation or validation."""
+
+    def on_predict_begin(self, logs=None):
+        """Before prediction."""
+
+    def on_predict_end(self, logs=None):
+        """After prediction."""
+
+
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))

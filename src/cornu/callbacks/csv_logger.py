@@ -1,0 +1,58 @@
+"""`CSVLogger`: the numbers of every epoch in a table on disk."""
+
+import csv
+import os
+
+import numpy as np
+
+from cornu.callbacks.callback import Callback
+from cornu.core import registry
+
+
+@registry.register("callback", module="keras.callbacks")
+class CSVLogger(Callback):
+    """Writes a line of numbers to a file after every epoch.
+
+    Args:
+        filename: the file.
+        separator: what stands between two numbers.
+        append: whether to go on with a file that exists, instead of replacing it.
+
+    The columns are `epoch` and the numbers of the first epoch, sorted; a number that is missing
+    later is `NA`.
+
+    Source: Keras: CSVLogger.
+
+    >>> import cornu
+    >>> cornu.callbacks.CSVLogger("log.csv").filename
+    'log.csv'
+    """
+
+    def __init__(self, filename, separator=",", append=False):
+        self.filename = os.fspath(filename)
+        self.sep, self.append = separator, append
+        self.keys: list[str] | None = None
+
+    def on_train_begin(self, logs=None):
+        self.keys = None
+        with open(self.filename, "a" if self.append else "w"):
+            pass  # A file that cannot be written is better known before training.
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        with open(self.filename, "a", newline="") as file:
+            writer = csv.writer(file, delimiter=self.sep)
+            if self.keys is None:
+                self.keys = sorted(logs)
+                if not any(key.startswith("val_") for key in self.keys):
+                    # The first validation may come in a later epoch.
+                    self.keys += [f"val_{key}" for key in self.keys]
+                if file.tell() == 0:
+                    writer.writerow(["epoch", *self.keys])
+            writer.writerow([epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)])
+
+
+def _cell(value):
+    if isinstance(value, str) or np.ndim(value) == 0:
+        return value
+    return f'"[{", ".join(map(str, value))}]"'

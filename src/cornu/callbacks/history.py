@@ -1,0 +1,33 @@
+"""`History`: what `fit` returns."""
+
+from cornu.callbacks.callback import Callback
+from cornu.core import registry
+
+
+@registry.register("callback", module="keras.callbacks")
+class History(Callback):
+    """Keeps the numbers of every epoch; `fit` makes one and returns it.
+
+    `history` maps each name to the list of its values, `epoch` lists the numbers of the epochs.
+
+    Source: Keras: History.
+
+    >>> import cornu
+    >>> history = cornu.callbacks.History()
+    >>> history.on_train_begin()
+    >>> history.on_epoch_end(0, {"loss": 0.5})
+    >>> history.epoch, history.history
+    ([0], {'loss': [0.5]})
+    """
+
+    def __init__(self):
+        self.history: dict[str, list] = {}
+        self.epoch: list[int] = []
+
+    def on_train_begin(self, logs=None):
+        self.epoch = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)

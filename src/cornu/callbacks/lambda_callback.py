@@ -1,0 +1,53 @@
+"""`LambdaCallback`: a callback made of functions."""
+
+from cornu.callbacks.callback import HOOKS, Callback
+from cornu.core import registry
+
+
+@registry.register("callback", module="keras.callbacks")
+class LambdaCallback(Callback):
+    """Calls functions of yours; each takes what the method of the same name takes.
+
+    Args:
+        on_epoch_begin, on_epoch_end: functions `(epoch, logs)`.
+        on_train_begin, on_train_end: functions `(logs)`.
+        on_train_batch_begin, on_train_batch_end: functions `(batch, logs)`.
+        **kwargs: functions for other methods of `Callback`.
+
+    Raises TypeError if there is no such method.
+
+    Source: Keras: LambdaCallback.
+
+    >>> import cornu
+    >>> tell = cornu.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs))
+    >>> tell.on_epoch_end(2, {"loss": 0.5})
+    2 {'loss': 0.5}
+    """
+
+    def __init__(
+        self,
+        on_epoch_begin=None,
+        on_epoch_end=None,
+        on_train_begin=None,
+        on_train_end=None,
+        on_train_batch_begin=None,
+        on_train_batch_end=None,
+        **kwargs,
+    ):
+        functions = {
+            "on_epoch_begin": on_epoch_begin,
+            "on_epoch_end": on_epoch_end,
+            "on_train_begin": on_train_begin,
+            "on_train_end": on_train_end,
+            "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end,
+            **kwargs,
+        }
+        for name, function in functions.items():
+            if name not in HOOKS:
+                raise TypeError(
+                    f"LambdaCallback has no argument {name!r}. The methods of a callback are: "
+                    f"{', '.join(HOOKS)}."
+                )
+            if function is not None:
+                setattr(self, name, function)

@@ -1,0 +1,58 @@
+"""What callbacks that watch one number have in common."""
+
+import warnings
+
+from cornu.callbacks.callback import Callback
+
+
+class MonitorCallback(Callback):
+    """Watches whether a number improves.
+
+    Args:
+        monitor: name of the number in the logs of an epoch: `"loss"`, `"val_accuracy"` …
+        mode: `"min"` if less is better, `"max"` if more is, `"auto"` to know it from the metric.
+        baseline: value to be better than at first.
+        min_delta: how much better a value must be to count as an improvement.
+
+    Raises ValueError at the end of the first epoch if `"auto"` does not know the metric.
+    """
+
+    def __init__(self, monitor="val_loss", mode="auto", baseline=None, min_delta=0):
+        if mode not in ("auto", "min", "max"):
+            warnings.warn(
+                f"{type(self).__name__} mode '{mode}' is unknown, fallback to auto mode. Known: "
+                "'auto', 'min', 'max'.",
+                stacklevel=3,
+            )
+            mode = "auto"
+        self.monitor, self.mode = monitor, mode
+        self.best = baseline
+        self.min_delta = abs(min_delta)
+
+    def _more_is_better(self) -> bool:
+        if self.mode != "auto":
+            return self.mode == "max"
+        name = self.monitor.removeprefix("val_")
+        if name == "loss":
+            return False
+        for metric in getattr(self.model, "metrics", []):
+            # With several outputs, the name in the logs starts with the output's.
+            if name == metric.name or name.endswith(f"_{metric.name}"):
+                direction = getattr(metric, "_direction", None)
+                if direction is not None:
+                    return direction == "up"
+        if name.endswith("_loss"):
+            return False
+        raise ValueError(
+            f"{type(self).__name__} callback received monitor={self.monitor}, but Cornu isn't able "
+            "to automatically determine whether that metric should be maximized or minimized. Pass "
+            "`mode='max'` in order to monitor based on the highest metric value, or pass "
+            "`mode='min'` in order to use the lowest value."
+        )
+
+    def _is_improvement(self, value, reference) -> bool:
+        if reference is None:
+            return True
+        if self._more_is_better():
+            return bool(value - self.min_delta > reference)
+        return bool(value + self.min_delta < reference)

@@ -1,0 +1,249 @@
+"""`TensorBoard`: write what TensorBoard shows."""
+
+import importlib
+import io
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cornu.callbacks.callback import Callback
+from cornu.callbacks.learning_rate import current_learning_rate
+from cornu.core import registry
+
+
+@registry.register("callback", module="keras.callbacks")
+class TensorBoard(Callback):
+    """Writes numbers and weights for TensorBoard, below `log_dir` in `train` and `validation`.
+
+    It needs the package `tensorboardX` or `tensorboard`.
+
+    Args:
+        log_dir: the folder.
+        histogram_freq: write histograms of the weights every so many epochs, 0 for never.
+        write_graph: kept for Keras scripts; no graph is written.
+        write_images: whether to write the weights as images along with the histograms.
+        write_steps_per_second: whether to write how fast training is.
+        update_freq: `"epoch"`, or a number of batches after which to write numbers as well;
+            `"batch"` means 1. Each time waits for the device.
+        profile_batch: number of a batch, or the first and the last, to write a profile of (counted
+            from 1 over all epochs), 0 for none.
+        embeddings_freq, embeddings_metadata: not supported.
+
+    Raises ImportError, when training begins, if neither package is installed.
+
+    Source: Keras: TensorBoard.
+
+    >>> import cornu
+    >>> cornu.callbacks.TensorBoard("logs", histogram_freq=1).log_dir
+    'logs'
+    """
+
+    def __init__(
+        self,
+        log_dir="logs",
+        histogram_freq=0,
+        write_graph=True,
+        write_images=False,
+        write_steps_per_second=False,
+        update_freq="epoch",
+        profile_batch=0,
+        embeddings_freq=0,
+        embeddings_metadata=None,
+    ):
+        if embeddings_freq or embeddings_metadata:
+            raise ValueError(
+                "TensorBoard: embeddings are not supported. Received: "
+                f"embeddings_freq={embeddings_freq}, embeddings_metadata={embeddings_metadata}"
+            )
+        self.log_dir = os.fspath(log_dir)
+        self.histogram_freq, self.write_graph = histogram_freq, write_graph
+        self.write_images, self.write_steps_per_second = write_images, write_steps_per_second
+        self.update_freq = 1 if update_freq == "batch" else update_freq
+        self._first_profiled, self._last_profiled = _profile_range(profile_batch)
+        self._writers: dict[str, _Writer] = {}
+        self._num_batches = 0
+        self._profiles = False
+
+    def _writer(self, folder: str) -> "_Writer":
+        if folder not in self._writers:
+            self._writers[folder] = _Writer(os.path.join(self.log_dir, folder))
+        return self._writers[folder]
+
+    def on_train_begin(self, logs=None):
+        self._num_batches = 0
+        self._writer("train")
+
+    def on_train_end(self, logs=None):
+        self._end_profile()
+        self._close()
+
+    def _close(self):
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._batches_before = self._num_batches
+        self._start_of_epoch = time.time()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._start_of_batch = time.time()
+        if self._num_batches + 1 == self._first_profiled:
+            import jax
+
+            jax.profiler.start_trace(os.path.join(self.log_dir, "train"))
+            self._profiles = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._num_batches += 1
+        if self._num_batches == self._last_profiled:
+            self._end_profile()
+        if self.update_freq == "epoch" or self._num_batches % self.update_freq:
+            return
+        writer = self._writer("train")
+        for name, value in (logs or {}).items():
+            writer.scalar(f"batch_{name}", value, self._num_batches)
+        if self.write_steps_per_second:
+            speed = 1 / (time.time() - self._start_of_batch)
+            writer.scalar("batch_steps_per_second", speed, self._num_batches)
+
+    def _end_profile(self):
+        if self._profiles:
+            import jax
+
+            jax.profiler.stop_trace()
+            self._profiles = False
+
+    def on_test_end(self, logs=None):
+        iterations = getattr(self.model.optimizer, "iterations", None)
+        if iterations is None:
+            return
+        in_fit = bool(self._writers)
+        for name, value in (logs or {}).items():
+            tag = f"evaluation_{name}_vs_iterations"
+            self._writer("validation").scalar(tag, value, int(np.asarray(iterations)))
+        if not in_fit:
+            self._close()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = dict(logs or {})
+        if hasattr(self.model.optimizer, "learning_rate"):
+            logs["learning_rate"] = current_learning_rate(self.model)
+        if self.write_steps_per_second:
+            seconds = time.time() - self._start_of_epoch
+            logs["steps_per_second"] = (self._num_batches - self._batches_before) / seconds
+        for name, value in logs.items():
+            folder = "validation" if name.startswith("val_") else "train"
+            self._writer(folder).scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
+        if self.histogram_freq and epoch % self.histogram_freq == 0:
+            self._write_weights(epoch)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def _write_weights(self, epoch):
+        writer = self._writer("train")
+        for layer in self.model.layers:
+            for weight in layer.weights:
+                value = np.asarray(weight, dtype=np.float64)
+                writer.histogram(f"{weight.path}/histogram", value, epoch)
+                if self.write_images:
+                    for i, picture in enumerate(_pictures(value)):
+                        writer.image(f"{weight.path}/image/{i}", picture, epoch)
+
+
+def _profile_range(profile_batch) -> tuple[int, int]:
+    given = profile_batch
+    if isinstance(given, str):
+        given = tuple(int(part) for part in given.split(","))
+    if isinstance(given, int):
+        given = (given, given)
+    if len(given) != 2 or given[0] < 0 or given[1] < given[0]:
+        raise ValueError(
+            "profile_batch must be a non-negative integer or 2-tuple of positive integers. A pair "
+            f"of positive integers signifies a range of batches to profile. Found: {profile_batch}"
+        )
+    return given
+
+
+def _pictures(value: np.ndarray):
+    """A weight as at most three pictures, each with numbers from 0 to 255."""
+    value = np.squeeze(value)
+    if value.ndim < 2:
+        value = value.reshape(1, -1)
+    if value.ndim == 2 and value.shape[0] > value.shape[1]:
+        value = value.T
+    if value.ndim > 3:
+        # Kernels side by side: rows, columns, everything else.
+        value = value.reshape(*value.shape[:2], -1)
+    pictures = [value] if value.ndim == 2 else list(np.moveaxis(value, -1, 0))[:3]
+    low, span = value.min(), np.ptp(value) or 1
+    return [((picture - low) / span * 255).astype(np.uint8) for picture in pictures]
+
+
+class _Writer:
+    """Writes events with whichever of the two packages is there; their classes are the same."""
+
+    _SOURCES = (
+        ("tensorboardX.proto", "tensorboardX.event_file_writer"),
+        ("tensorboard.compat.proto", "tensorboard.summary.writer.event_file_writer"),
+    )
+
+    def __init__(self, folder: str):
+        for proto, writer in self._SOURCES:
+            try:
+                self._events = importlib.import_module(f"{proto}.event_pb2")
+                self._summaries = importlib.import_module(f"{proto}.summary_pb2")
+                event_file_writer = importlib.import_module(writer)
+                break
+            except ImportError:
+                continue
+        else:
+            raise ImportError(
+                "The TensorBoard callback needs the package `tensorboardX` or `tensorboard`, and "
+                "neither is installed. Run: pip install tensorboardX"
+            )
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._file = event_file_writer.EventFileWriter(folder)
+
+    def _add(self, step, **value):
+        summary = self._summaries.Summary(value=[self._summaries.Summary.Value(**value)])
+        self._file.add_event(self._events.Event(wall_time=time.time(), step=step, summary=summary))
+
+    def scalar(self, tag, value, step):
+        if np.ndim(value) == 0:
+            self._add(step, tag=tag, simple_value=float(value))
+
+    def histogram(self, tag, value, step):
+        counts, edges = np.histogram(value, bins=30)
+        histogram = self._summaries.HistogramProto(
+            min=value.min(),
+            max=value.max(),
+            num=value.size,
+            sum=value.sum(),
+            sum_squares=np.square(value).sum(),
+            # The first bucket ends where the values begin.
+            bucket_limit=edges.tolist(),
+            bucket=[0, *counts.tolist()],
+        )
+        self._add(step, tag=tag, histo=histogram)
+
+    def image(self, tag, picture, step):
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.fromarray(picture, mode="L").save(file, "PNG")
+        image = self._summaries.Summary.Image(
+            height=picture.shape[0],
+            width=picture.shape[1],
+            colorspace=1,
+            encoded_image_string=file.getvalue(),
+        )
+        self._add(step, tag=tag, image=image)
+
+    def flush(self):
+        self._file.flush()
+
+    def close(self):
+        self._file.close()
