@@ -34,7 +34,7 @@ class Initializer(Configurable):
         return type(self).from_config(self.get_config())
 
 
-@registry.register("initializer", "Zeros", "zeros", module="keras.initializers")
+@registry.register("initializer", "Zeros", "zeros", "zero", module="keras.initializers")
 class Zeros(Initializer):
     """Zeros."""
 
@@ -42,7 +42,7 @@ class Zeros(Initializer):
         return np.zeros(shape, standardize_dtype(dtype))
 
 
-@registry.register("initializer", "Ones", "ones", module="keras.initializers")
+@registry.register("initializer", "Ones", "ones", "one", module="keras.initializers")
 class Ones(Initializer):
     """Ones."""
 
@@ -114,7 +114,9 @@ class RandomInitializer(Initializer):
         return sample * stddev + mean
 
 
-@registry.register("initializer", "RandomNormal", "random_normal", module="keras.initializers")
+@registry.register(
+    "initializer", "RandomNormal", "random_normal", "normal", module="keras.initializers"
+)
 class RandomNormal(RandomInitializer):
     """A normal distribution with a mean and a standard deviation."""
 
@@ -140,7 +142,9 @@ class TruncatedNormal(RandomInitializer):
         return self._truncated_normal(shape, self.mean, self.stddev, dtype)
 
 
-@registry.register("initializer", "RandomUniform", "random_uniform", module="keras.initializers")
+@registry.register(
+    "initializer", "RandomUniform", "random_uniform", "uniform", module="keras.initializers"
+)
 class RandomUniform(RandomInitializer):
     """Evenly spread over `[minval, maxval)`."""
 
