@@ -51,7 +51,7 @@ def read_npz(path, names: tuple[str, ...]) -> list[np.ndarray]:
         ValueError: if the file is damaged or lacks one of the arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             if missing := [name for name in names if name not in arrays]:
                 raise ValueError(f"it has no array {missing[0]!r}, only {sorted(arrays)}")
             return [arrays[name] for name in names]
