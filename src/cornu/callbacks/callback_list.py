@@ -1,8 +1,10 @@
 """`CallbackList`: several callbacks as one."""
 
 from collections.abc import Callable
+from numbers import Real
 
 import jax
+import numpy as np
 
 from cornu.callbacks.callback import HOOKS, Callback
 from cornu.callbacks.history import History
@@ -115,8 +117,10 @@ def _plain(logs) -> dict:
     for name, value in sorted((logs or {}).items()):
         if isinstance(value, dict):
             plain.update(_plain(value))
+        elif isinstance(value, Real) or getattr(value, "size", 0) == 1:
+            plain[name] = float(np.asarray(value).item())
         else:
-            plain[name] = float(value) if getattr(value, "size", 0) == 1 else value
+            plain[name] = value
     return plain
 
 
