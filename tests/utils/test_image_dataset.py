@@ -9,8 +9,8 @@ import pytest
 from keras.src.utils import dataset_utils
 from PIL import Image
 
-import cornu.utils.image_dataset as module
 from cornu.utils.image_dataset import image_dataset_from_directory
+from cornu.utils.image_folder import ImageReader
 from cornu.utils.images import INTERPOLATIONS, save_img
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -46,11 +46,12 @@ def gather(dataset):
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("class_names", [None, ["cat", "ant"]])
-@pytest.mark.parametrize("labels", ["inferred", None, "list"])
+@pytest.mark.parametrize(
+    ("labels", "class_names"),
+    [("inferred", None), ("inferred", ["cat", "ant"]), (None, None), ("list", None)],
+    ids=str,
+)
 def test_files_labels_and_order_are_keras(folder, shuffle, class_names, labels):
-    if labels != "inferred" and class_names:
-        pytest.skip("class_names go with inferred labels")
     labels = [n % 4 for n in range(22)] if labels == "list" else labels
     theirs_paths, theirs_labels, theirs_names = dataset_utils.index_directory(
         # Keras shuffles the caller's own list of labels.
@@ -89,15 +90,16 @@ def test_split_is_keras(folder, shuffle):
     assert np.array_equal(gather(both[0])[0], gather(both[0])[0]) != shuffle
 
 
-@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize(
-    "aspect", [{}, {"crop_to_aspect_ratio": True}, {"pad_to_aspect_ratio": True}]
+    ("interpolation", "color_mode", "data_format"),
+    [(interpolation, "rgb", "channels_last") for interpolation in INTERPOLATIONS]
+    + [("bilinear", color_mode, "channels_last") for color_mode in ("grayscale", "rgba")]
+    + [("bilinear", color_mode, "channels_first") for color_mode in ("grayscale", "rgb")],
 )
-@pytest.mark.parametrize("color_mode", ["rgb", "grayscale", "rgba"])
-@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize(
+    "aspect", [{}, {"crop_to_aspect_ratio": True}, {"pad_to_aspect_ratio": True}], ids=str
+)
 def test_pixels_are_keras(folder, interpolation, aspect, color_mode, data_format):
-    if interpolation != "bilinear" and (color_mode, data_format) != ("rgb", "channels_last"):
-        pytest.skip("colours and axes do not depend on the interpolation")
     ours = load(
         folder,
         class_names=["bee"],
@@ -197,7 +199,7 @@ def test_without_a_seed_numpys_decides(folder):
 def test_no_more_is_read_ahead_than_the_queue_holds(folder, monkeypatch):
     read = []
     monkeypatch.setattr(
-        module._ImageReader, "__call__", lambda self, path: read.append(path) or np.zeros((9, 9, 3))
+        ImageReader, "__call__", lambda self, path: read.append(path) or np.zeros((9, 9, 3))
     )
     dataset = load(folder, batch_size=1, shuffle=False)
     assert dataset.workers >= 1 and dataset.max_queue_size < 21

@@ -1,19 +1,13 @@
-"""A folder of pictures, a subfolder a class, as a data set that is read while it is used."""
+"""Finding the pictures in a folder, a subfolder a class, and making a data set of them."""
 
-import dataclasses
 import os
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from cornu.core.dtype import standardize_data_format
-from cornu.utils.images import INTERPOLATIONS, open_image, resize
-from cornu.utils.py_dataset import PyDataset, iterate
+from cornu.utils.image_folder import ImageFolderDataset, ImageReader, are_readable
 
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
-_CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 
 
 def image_dataset_from_directory(
@@ -105,7 +99,7 @@ def image_dataset_from_directory(
         )
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
-    reader = _ImageReader(
+    reader = ImageReader(
         color_mode=color_mode,
         image_size=(image_size, image_size) if isinstance(image_size, int) else image_size,
         interpolation=interpolation.lower(),
@@ -135,7 +129,7 @@ def image_dataset_from_directory(
     if shuffle:
         np.random.RandomState(seed).shuffle(order)
     if on_error == "skip":
-        order = order[_are_readable(reader, [paths[i] for i in order])]
+        order = order[are_readable(reader, [paths[i] for i in order])]
 
     def dataset(part, reshuffle):
         return ImageFolderDataset(
@@ -166,122 +160,6 @@ def image_dataset_from_directory(
     if subset == "validation":
         return dataset(order[num_training:], shuffle)
     return [dataset(order[:num_training], shuffle), dataset(order[num_training:], False)]
-
-
-class ImageFolderDataset(PyDataset):
-    """Batches of pictures that are read from their files when asked for.
-
-    `dataset[i]` is batch `i`, `(x, y)` or only `x` without labels. Iterating reads a few batches
-    ahead with `workers` threads, at most `max_queue_size` batches at a time, and mixes the pictures
-    anew for each pass: pass `n` has the same order in each run with the same seed.
-
-    Attributes:
-        file_paths: the pictures' paths, in the order of the batches before the first pass.
-        class_names: the classes' names, by label; None without labels.
-
-    Made by `image_dataset_from_directory`.
-    """
-
-    def __init__(self, file_paths, labels, *, class_names, label_mode, reader, batch_size, seed):
-        workers = min(8, os.cpu_count() or 1)
-        super().__init__(workers=workers, max_queue_size=workers + 2)
-        self.file_paths = file_paths
-        self.class_names = class_names
-        self.batch_size = batch_size
-        self._labels = labels
-        self._label_mode = label_mode
-        self._reader = reader
-        self._seed = seed
-        self._epoch = 0
-        self._order = np.arange(len(file_paths))
-
-    def __len__(self):
-        return -(-len(self.file_paths) // (self.batch_size or 1))
-
-    def __getitem__(self, index):
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"batch {index} of {len(self)}")
-        size = self.batch_size or 1
-        start = index % len(self) * size
-        chosen = self._order[start : start + size]
-        x = np.empty((len(chosen), *self._reader.shape), "float32")
-        for row, i in enumerate(chosen):
-            x[row] = self._reader(self.file_paths[i])
-        y = None if self._labels is None else self._encode(self._labels[chosen])
-        if self.batch_size is None:
-            return x[0] if y is None else (x[0], y[0])
-        return x if y is None else (x, y)
-
-    def __iter__(self):
-        self.on_epoch_begin()
-        return iterate(self, range(len(self)))
-
-    def on_epoch_begin(self):
-        if self._seed is not None:
-            self._order = np.random.default_rng((self._seed, self._epoch)).permutation(
-                len(self.file_paths)
-            )
-            self._epoch += 1
-
-    def _encode(self, labels):
-        if self._label_mode == "binary":
-            return labels[:, None].astype("float32")
-        if self._label_mode == "categorical":
-            return (labels[:, None] == np.arange(len(self.class_names))).astype("float32")
-        return labels
-
-
-@dataclasses.dataclass(frozen=True)
-class _ImageReader:
-    """Turns a picture's path into an array of the one shape that all have."""
-
-    color_mode: str
-    image_size: tuple[int, int]
-    interpolation: str
-    aspect: str | None
-    data_format: str
-
-    def __post_init__(self):
-        if self.color_mode not in _CHANNELS:
-            raise ValueError(
-                '`color_mode` must be one of {"rgb", "rgba", "grayscale"}. '
-                f"Received: color_mode={self.color_mode}"
-            )
-        size = self.image_size
-        if (
-            not isinstance(size, (tuple, list))
-            or len(size) != 2
-            or not all(isinstance(n, (int, np.integer)) and n > 0 for n in size)
-        ):
-            raise ValueError(
-                "Invalid `image_size` value. Expected a tuple of 2 integers. "
-                f"Received: image_size={size}"
-            )
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"Argument `interpolation` should be one of {INTERPOLATIONS}. "
-                f"Received: interpolation={self.interpolation}"
-            )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        channels = _CHANNELS[self.color_mode]
-        if self.data_format == "channels_first":
-            return (channels, *self.image_size)
-        return (*self.image_size, channels)
-
-    def __call__(self, path: str) -> np.ndarray:
-        try:
-            image = open_image(path, self.color_mode, _FORMATS)
-        except OSError as error:
-            raise OSError(
-                f'{error} Delete it, or pass `on_error="skip"` to leave out unreadable images.'
-            ) from error
-        x = np.asarray(image)
-        x = x[:, :, None] if x.ndim == 2 else x
-        if x.shape[:2] != tuple(self.image_size):
-            x = resize(x, self.image_size, self.interpolation, self.aspect)
-        return x.transpose(2, 0, 1) if self.data_format == "channels_first" else x
 
 
 def _check_labels(labels, label_mode, class_names) -> None:
@@ -389,24 +267,3 @@ def _walk(folder: str, follow_links: bool) -> list[str]:
 
 def _no_images(directory: str) -> str:
     return f"No images found in directory {directory}. Allowed formats: {_ENDINGS}."
-
-
-def _are_readable(reader: _ImageReader, paths: list[str]) -> np.ndarray:
-    def problem(path):
-        try:
-            open_image(path, reader.color_mode, _FORMATS)
-        except OSError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        problems = list(pool.map(problem, paths))
-    found = [text for text in problems if text]
-    if len(found) == len(paths):
-        raise ValueError(f"None of the {len(paths)} images can be read. The first: {found[0]}")
-    if found:
-        more = f" And {len(found) - 10} more." if len(found) > 10 else ""
-        warnings.warn(
-            f"Skipped {len(found)} of {len(paths)} images: {' '.join(found[:10])}{more}",
-            stacklevel=3,
-        )
-    return np.array([text is None for text in problems])
