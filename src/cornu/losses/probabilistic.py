@@ -1,0 +1,384 @@
+"""Losses for probabilities: cross-entropies and their relatives.
+
+The softmax loss is `CategoricalCrossentropy(from_logits=True)`, the sigmoid cross-entropy
+`BinaryCrossentropy(from_logits=True)`.
+"""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+
+from cornu.core import masking, registry
+from cornu.core.dtype import epsilon
+from cornu.losses.base import LossFunctionWrapper, loss_class, prepare
+
+
+def _register(*names):
+    return registry.register("loss", *names, module="keras.losses")
+
+
+def _check_axis(axis) -> None:
+    if isinstance(axis, bool):
+        raise ValueError(
+            f"`axis` must be of type `int`. Received: axis={axis} of type {type(axis)}"
+        )
+
+
+def _clip(probabilities):
+    return jnp.clip(probabilities, epsilon(), 1.0 - epsilon())
+
+
+def _check_one_hot(y_true, y_pred, name: str) -> None:
+    if y_pred.ndim < 1 or y_true.ndim < 1:
+        raise ValueError(
+            f"{name}: arguments `target` and `output` must be at least rank 1. Received: "
+            f"target.shape={y_true.shape}, output.shape={y_pred.shape}"
+        )
+    if y_true.shape != y_pred.shape and (
+        y_true.ndim != y_pred.ndim or y_true.shape[-1] != y_pred.shape[-1]
+    ):
+        raise ValueError(
+            f"{name}: arguments `target` and `output` must have the same shape. Received: "
+            f"target.shape={y_true.shape}, output.shape={y_pred.shape}. For integer labels use "
+            "'sparse_categorical_crossentropy', or make them one-hot with "
+            f"utils.to_categorical(y, {y_pred.shape[-1]})."
+        )
+    if y_pred.shape[-1] == 1:
+        warnings.warn(
+            f"In loss {name}, expected y_pred.shape to be (batch_size, num_classes) with "
+            f"num_classes > 1. Received: y_pred.shape={y_pred.shape}. Consider using "
+            "'binary_crossentropy' if you only have 2 classes.",
+            SyntaxWarning,
+            stacklevel=3,
+        )
+
+
+def _smooth(y_true, label_smoothing, classes):
+    return y_true * (1.0 - label_smoothing) + label_smoothing / classes
+
+
+def _log_probabilities(y_pred, from_logits: bool, axis: int):
+    if from_logits:
+        return jax.nn.log_softmax(y_pred, axis=axis)
+    return jnp.log(_clip(y_pred / jnp.sum(y_pred, axis=axis, keepdims=True)))
+
+
+@_register("categorical_crossentropy")
+def categorical_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, axis=-1):
+    """`-sum(y_true * log(y_pred))` for one-hot labels; from logits, the softmax loss.
+
+    Args:
+        y_true: one-hot labels, `(…, classes)`.
+        y_pred: probabilities, or with `from_logits` any numbers, of the same shape.
+        from_logits: whether a softmax has still to be applied.
+        label_smoothing: share of the label that is spread over all classes.
+        axis: the axis of the classes.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> p = jnp.array([[0.5, 0.25, 0.25]])
+    >>> cornu.losses.categorical_crossentropy(jnp.array([[0, 1, 0]]), p).round(3).tolist()
+    [1.3860000371932983]
+    """
+    _check_axis(axis)
+    y_true, y_pred = prepare(y_true, y_pred, align=False)
+    _check_one_hot(y_true, y_pred, "categorical_crossentropy")
+    if label_smoothing:
+        y_true = _smooth(y_true, label_smoothing, y_true.shape[-1])
+    return -jnp.sum(y_true * _log_probabilities(y_pred, from_logits, axis), axis=axis)
+
+
+@_register("sparse_categorical_crossentropy")
+def sparse_categorical_crossentropy(y_true, y_pred, from_logits=False, ignore_class=None, axis=-1):
+    """`-log(y_pred[y_true])` for integer labels.
+
+    Args:
+        y_true: labels, `(…)` or `(…, 1)`.
+        y_pred: probabilities, or with `from_logits` any numbers, `(…, classes)`.
+        ignore_class: a label whose positions do not count.
+        axis: the axis of the classes.
+    """
+    _check_axis(axis)
+    y_true, y_pred = jnp.asarray(y_true), jnp.asarray(y_pred)
+    if y_true.ndim == y_pred.ndim and y_true.shape[axis] == 1:
+        y_true = jnp.squeeze(y_true, axis)
+    expected = list(y_pred.shape)
+    expected.pop(axis)
+    if list(y_true.shape) != expected:
+        raise ValueError(
+            "sparse_categorical_crossentropy: argument `output` must have rank (ndim) "
+            "`target.ndim + 1`, and all axes but that of the classes equal. Received: "
+            f"target.shape={y_true.shape}, output.shape={y_pred.shape}. For one-hot labels use "
+            "'categorical_crossentropy'."
+        )
+    counts = None
+    if ignore_class is not None:
+        counts = y_true != jnp.asarray(ignore_class, y_true.dtype)
+        y_true = jnp.where(counts, y_true, 0)
+        y_pred = jnp.where(jnp.expand_dims(counts, axis), y_pred, 0)
+    logs = _log_probabilities(y_pred, from_logits, axis)
+    labels = jax.nn.one_hot(
+        y_true.astype(jnp.int32), y_pred.shape[axis], axis=axis, dtype=logs.dtype
+    )
+    losses = -jnp.sum(labels * logs, axis=axis)
+    if counts is not None:
+        losses = jnp.where(counts, losses, 0.0)
+        masking.set_mask(losses, counts)
+    return losses
+
+
+def binary_crossentropy_of_each(y_true, y_pred, from_logits=False):
+    """The binary cross-entropy of every single number."""
+    if from_logits:
+        yes, no = jax.nn.log_sigmoid(y_pred), jax.nn.log_sigmoid(-y_pred)
+    else:
+        y_pred = _clip(y_pred)
+        yes, no = jnp.log(y_pred), jnp.log(1.0 - y_pred)
+    return -(y_true * yes + (1.0 - y_true) * no)
+
+
+@_register("binary_crossentropy", "bce", "BCE")
+def binary_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, axis=-1):
+    """`-mean(y_true * log(y_pred) + (1 - y_true) * log(1 - y_pred))`; from logits, the sigmoid
+    cross-entropy.
+    """
+    y_true, y_pred = prepare(y_true, y_pred)
+    if label_smoothing:
+        y_true = _smooth(y_true, label_smoothing, 2)
+    return jnp.mean(binary_crossentropy_of_each(y_true, y_pred, from_logits), axis=axis)
+
+
+@_register("binary_focal_crossentropy")
+def binary_focal_crossentropy(
+    y_true,
+    y_pred,
+    apply_class_balancing=False,
+    alpha=0.25,
+    gamma=2.0,
+    from_logits=False,
+    label_smoothing=0.0,
+    axis=-1,
+):
+    """Binary cross-entropy times `(1 - p)^gamma`, where `p` is the probability of the truth.
+
+    What is known already counts less. Source: Lin et al. 2018, "Focal loss".
+    """
+    y_true, y_pred = prepare(y_true, y_pred)
+    if label_smoothing:
+        y_true = _smooth(y_true, label_smoothing, 2)
+    if from_logits:
+        y_pred = jax.nn.sigmoid(y_pred)
+    truth = y_true * y_pred + (1 - y_true) * (1 - y_pred)
+    losses = jnp.power(1.0 - truth, gamma) * binary_crossentropy_of_each(y_true, y_pred)
+    if apply_class_balancing:
+        losses = losses * (y_true * alpha + (1 - y_true) * (1 - alpha))
+    return jnp.mean(losses, axis=axis)
+
+
+@_register("categorical_focal_crossentropy")
+def categorical_focal_crossentropy(
+    y_true, y_pred, alpha=0.25, gamma=2.0, from_logits=False, label_smoothing=0.0, axis=-1
+):
+    """Categorical cross-entropy times `alpha * (1 - p)^gamma` (Lin et al. 2018)."""
+    _check_axis(axis)
+    y_true, y_pred = prepare(y_true, y_pred, align=False)
+    _check_one_hot(y_true, y_pred, "categorical_focal_crossentropy")
+    if label_smoothing:
+        y_true = _smooth(y_true, label_smoothing, y_true.shape[-1])
+    if from_logits:
+        y_pred = jax.nn.softmax(y_pred, axis=axis)
+    y_pred = _clip(y_pred / jnp.sum(y_pred, axis=axis, keepdims=True))
+    weights = alpha * jnp.power(1.0 - y_pred, gamma)
+    return jnp.sum(weights * -y_true * jnp.log(y_pred), axis=axis)
+
+
+@_register("categorical_generalized_cross_entropy")
+def categorical_generalized_cross_entropy(y_true, y_pred, q):
+    """`(1 - p^q) / q`, between cross-entropy (`q` to 0) and mean absolute error (`q` = 1).
+
+    For noisy integer labels. Source: Zhang and Sabuncu 2018.
+    """
+    y_pred = jnp.asarray(y_pred)
+    labels = jax.nn.one_hot(
+        jnp.asarray(y_true).astype(jnp.int32), y_pred.shape[-1], dtype=y_pred.dtype
+    )
+    return (1 - jnp.power(jnp.sum(y_pred * labels, axis=-1), q)) / q
+
+
+@_register("kl_divergence", "kld", "KLD")
+def kl_divergence(y_true, y_pred):
+    """`sum(y_true * log(y_true / y_pred))`, the Kullback-Leibler divergence."""
+    y_true, y_pred = prepare(y_true, y_pred, align=False)
+    y_true, y_pred = jnp.clip(y_true, epsilon(), 1), jnp.clip(y_pred, epsilon(), 1)
+    return jnp.sum(y_true * jnp.log(y_true / y_pred), axis=-1)
+
+
+@_register("poisson")
+def poisson(y_true, y_pred):
+    """`mean(y_pred - y_true * log(y_pred))`."""
+    y_true, y_pred = prepare(y_true, y_pred)
+    return jnp.mean(y_pred - y_true * jnp.log(y_pred + epsilon()), axis=-1)
+
+
+KLDivergence = loss_class("KLDivergence", kl_divergence)
+Poisson = loss_class("Poisson", poisson)
+
+
+@_register("BinaryCrossentropy")
+class BinaryCrossentropy(LossFunctionWrapper):
+    """Cross-entropy of yes-or-no labels; with `from_logits`, the sigmoid cross-entropy."""
+
+    def __init__(
+        self,
+        from_logits=False,
+        label_smoothing=0.0,
+        axis=-1,
+        reduction="sum_over_batch_size",
+        name="binary_crossentropy",
+        dtype=None,
+    ):
+        self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
+        super().__init__(
+            binary_crossentropy,
+            reduction,
+            name,
+            dtype,
+            from_logits=from_logits,
+            label_smoothing=label_smoothing,
+            axis=axis,
+        )
+
+
+@_register("BinaryFocalCrossentropy")
+class BinaryFocalCrossentropy(LossFunctionWrapper):
+    """Binary cross-entropy in which what is known already counts less (Lin et al. 2018)."""
+
+    def __init__(
+        self,
+        apply_class_balancing=False,
+        alpha=0.25,
+        gamma=2.0,
+        from_logits=False,
+        label_smoothing=0.0,
+        axis=-1,
+        reduction="sum_over_batch_size",
+        name="binary_focal_crossentropy",
+        dtype=None,
+    ):
+        self.apply_class_balancing, self.alpha, self.gamma = apply_class_balancing, alpha, gamma
+        self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
+        super().__init__(
+            binary_focal_crossentropy,
+            reduction,
+            name,
+            dtype,
+            apply_class_balancing=apply_class_balancing,
+            alpha=alpha,
+            gamma=gamma,
+            from_logits=from_logits,
+            label_smoothing=label_smoothing,
+            axis=axis,
+        )
+
+
+@_register("CategoricalCrossentropy")
+class CategoricalCrossentropy(LossFunctionWrapper):
+    """Cross-entropy of one-hot labels; with `from_logits`, the softmax loss."""
+
+    def __init__(
+        self,
+        from_logits=False,
+        label_smoothing=0.0,
+        axis=-1,
+        reduction="sum_over_batch_size",
+        name="categorical_crossentropy",
+        dtype=None,
+    ):
+        self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
+        super().__init__(
+            categorical_crossentropy,
+            reduction,
+            name,
+            dtype,
+            from_logits=from_logits,
+            label_smoothing=label_smoothing,
+            axis=axis,
+        )
+
+
+@_register("CategoricalFocalCrossentropy")
+class CategoricalFocalCrossentropy(LossFunctionWrapper):
+    """Categorical cross-entropy in which what is known already counts less (Lin et al. 2018)."""
+
+    def __init__(
+        self,
+        alpha=0.25,
+        gamma=2.0,
+        from_logits=False,
+        label_smoothing=0.0,
+        axis=-1,
+        reduction="sum_over_batch_size",
+        name="categorical_focal_crossentropy",
+        dtype=None,
+    ):
+        self.alpha, self.gamma = alpha, gamma
+        self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
+        super().__init__(
+            categorical_focal_crossentropy,
+            reduction,
+            name,
+            dtype,
+            alpha=alpha,
+            gamma=gamma,
+            from_logits=from_logits,
+            label_smoothing=label_smoothing,
+            axis=axis,
+        )
+
+
+@_register("SparseCategoricalCrossentropy")
+class SparseCategoricalCrossentropy(LossFunctionWrapper):
+    """Cross-entropy of integer labels; `ignore_class` is a label that does not count."""
+
+    def __init__(
+        self,
+        from_logits=False,
+        ignore_class=None,
+        reduction="sum_over_batch_size",
+        axis=-1,
+        name="sparse_categorical_crossentropy",
+        dtype=None,
+    ):
+        self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
+        super().__init__(
+            sparse_categorical_crossentropy,
+            reduction,
+            name,
+            dtype,
+            from_logits=from_logits,
+            ignore_class=ignore_class,
+            axis=axis,
+        )
+
+    def call(self, y_true, y_pred):
+        return self.fn(y_true, y_pred, **self._keywords)
+
+
+@_register("CategoricalGeneralizedCrossEntropy")
+class CategoricalGeneralizedCrossEntropy(LossFunctionWrapper):
+    """`(1 - p^q) / q` for noisy integer labels, `0 < q < 1` (Zhang and Sabuncu 2018)."""
+
+    def __init__(
+        self,
+        q=0.5,
+        reduction="sum_over_batch_size",
+        name="categorical_generalized_cross_entropy",
+        dtype=None,
+    ):
+        if not 0 < q < 1:
+            raise ValueError(f"q must be in the interval (0, 1). Received: q={q}")
+        self.q = q
+        super().__init__(categorical_generalized_cross_entropy, reduction, name, dtype, q=q)
+
+    def call(self, y_true, y_pred):
+        return self.fn(y_true, y_pred, **self._keywords)
