@@ -36,7 +36,8 @@ class Layer(Operation, Configurable):
     """A computation with weights: the building block of models.
 
     Args:
-        activity_regularizer: called on each output; its result is added to the loss.
+        activity_regularizer: called on each output; its result, divided by the batch's size, is
+            added to the loss.
         trainable: whether an optimizer may change the weights.
         dtype: a format, or a `DTypePolicy` or its name, such as `"mixed_bfloat16"`: which format to
             compute in and which to keep weights in. Default: `config.dtype_policy()`.
@@ -402,7 +403,9 @@ class Layer(Operation, Configurable):
                 outputs = self.call(*args, **kwargs)
                 if self.activity_regularizer is not None:
                     for output in jax.tree.leaves(outputs):
-                        self.add_loss(self.activity_regularizer(output))
+                        # A mean over the batch, so that its size does not change the weight.
+                        size = max(np.shape(output)[0], 1) if np.ndim(output) else 1
+                        self.add_loss(self.activity_regularizer(output) / size)
         finally:
             _call.layer, _call.training, _autocast.dtype = previous
         self._pass_masks_on(arguments, masks, outputs)
