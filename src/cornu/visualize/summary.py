@@ -4,6 +4,7 @@ import math
 import re
 import shutil
 
+from cornu.models.model import Model
 from cornu.models.sequential import Sequential
 from cornu.utils.messages import is_interactive_logging_enabled, print_message
 
@@ -194,7 +195,9 @@ def _rows(layer, nodes, show_trainable, expand_nested, level=0):
 
 
 def _type_name(layer) -> str:
-    """The class of a layer; functions are named like classes, as in Keras."""
+    """The class of a layer, or what Keras' class is called if there is more than one there."""
+    if type(layer) is Model and layer._graph is not None:
+        return "Functional"
     function_name = getattr(layer, "function_name", None)
     if function_name is None:
         return type(layer).__name__
