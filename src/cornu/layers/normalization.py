@@ -11,7 +11,7 @@ from cornu.core.layer import Layer
 
 
 def _normalized_axes(layer: Layer, axis, input_shape) -> tuple[int, ...]:
-    """The axes as sorted non-negative numbers."""
+    """The axes as non-negative numbers, in the order of the weights' axes."""
     ndim = len(input_shape)
     axes = axis if isinstance(axis, list | tuple) else [axis]
     for one in axes:
@@ -25,7 +25,7 @@ def _normalized_axes(layer: Layer, axis, input_shape) -> tuple[int, ...]:
                 f"Layer '{layer.name}': axis {one} of the input must have a defined dimension, but "
                 f"the layer received an input with shape {input_shape}."
             )
-    return tuple(sorted(one % ndim for one in axes))
+    return tuple(one % ndim for one in sorted(axes))
 
 
 def _check_axis_type(axis):

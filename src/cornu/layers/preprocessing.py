@@ -177,6 +177,9 @@ class Normalization(Layer):
             return self.mean + inputs * deviation
         return (inputs - self.mean) / deviation
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def get_config(self) -> dict:
         given = {"mean": self.input_mean, "variance": self.input_variance}
         return {**super().get_config(), **{k: np.asarray(v).tolist() for k, v in given.items()}}
@@ -195,7 +198,7 @@ def _batches(data):
                 f"Unsupported data type: {type(data)}. `adapt` supports arrays, datasets, and "
                 "iterables of batches (e.g. list, generator)."
             )
-        data = (data[i] for i in range(len(data)))
+        data = map(data.__getitem__, range(len(data)))
     for batch in data:
         batch = batch[0] if isinstance(batch, tuple) else batch
         if getattr(batch, "shape", None) is None:

@@ -1,0 +1,309 @@
+"""What holds for every layer: one table, and one set of tests that all of them go through."""
+
+import copy
+import inspect
+import json
+import pickle
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from cornu import layers
+from cornu.core import registry
+
+
+class Case(NamedTuple):
+    """How to make a layer and what to call it on."""
+
+    arguments: dict = {}
+    shape: tuple | list = (4, 6)
+    """Of the input without the batch; a list of shapes for a layer that takes a list."""
+    free: tuple = ()
+    """Axes, the batch included, whose size may be unknown besides the batch's."""
+    dtype: str = "float32"
+    training: bool = False
+    """Whether the layer does something else in training."""
+
+
+@registry.register_keras_serializable("contract")
+def double(x):
+    return 2 * x
+
+
+ROW, IMAGE, VOLUME = (8, 6), (8, 8, 4), (4, 4, 4, 2)
+PAIR = [(4, 6), (4, 6)]
+
+CASES = {
+    "Activation": Case({"activation": "relu"}, free=(1,)),
+    "ActivityRegularization": Case({"l1": 0.1}, free=(1,)),
+    "Add": Case(shape=PAIR, free=(1,)),
+    "AlphaDropout": Case({"rate": 0.4, "seed": 1}, free=(1,), training=True),
+    "Average": Case(shape=PAIR, free=(1,)),
+    "BatchNormalization": Case(shape=IMAGE, free=(1, 2), training=True),
+    "CenterCrop": Case({"height": 3, "width": 5}, IMAGE),
+    "Concatenate": Case(shape=[(4, 6), (4, 2)], free=(1,)),
+    "Dense": Case({"units": 3}, free=(1,)),
+    "Dot": Case({"axes": 2}, shape=PAIR, free=(1,)),
+    "Dropout": Case({"rate": 0.4, "seed": 1}, free=(1,), training=True),
+    "ELU": Case(free=(1,)),
+    "EinsumDense": Case(
+        {"equation": "abc,cd->abd", "output_shape": (None, 3), "bias_axes": "d"}, free=(1,)
+    ),
+    "Embedding": Case({"input_dim": 5, "output_dim": 3}, (4,), free=(1,), dtype="int32"),
+    "Flatten": Case(shape=IMAGE, free=(1,)),
+    "GaussianDropout": Case({"rate": 0.4, "seed": 1}, free=(1,), training=True),
+    "GaussianNoise": Case({"stddev": 0.4, "seed": 1}, free=(1,), training=True),
+    "GroupNormalization": Case({"groups": 2}, IMAGE, free=(1, 2)),
+    "Identity": Case(free=(1,)),
+    "Lambda": Case({"function": double}, free=(1,)),
+    "LayerNormalization": Case(free=(1,)),
+    "LeakyReLU": Case(free=(1,)),
+    "Masking": Case(free=(1,)),
+    "Maximum": Case(shape=PAIR, free=(1,)),
+    "Minimum": Case(shape=PAIR, free=(1,)),
+    "Multiply": Case(shape=PAIR, free=(1,)),
+    "Normalization": Case(free=(1,)),
+    "PReLU": Case({"shared_axes": [1]}, free=(1,)),
+    "Permute": Case({"dims": (2, 1)}, free=(1,)),
+    "RMSNormalization": Case(free=(1,)),
+    "RandomBrightness": Case({"factor": 0.2, "seed": 1}, IMAGE, training=True),
+    "RandomContrast": Case({"factor": 0.2, "seed": 1}, IMAGE, training=True),
+    "RandomCrop": Case({"height": 3, "width": 5, "seed": 1}, IMAGE, training=True),
+    "RandomFlip": Case({"seed": 1}, IMAGE, training=True),
+    "RandomRotation": Case({"factor": 0.2, "seed": 1}, IMAGE, training=True),
+    "RandomTranslation": Case(
+        {"height_factor": 0.2, "width_factor": 0.3, "seed": 1}, IMAGE, training=True
+    ),
+    "RandomZoom": Case({"height_factor": 0.2, "seed": 1}, IMAGE, training=True),
+    "ReLU": Case(free=(1,)),
+    "RepeatVector": Case({"n": 3}, (6,), free=(1,)),
+    "Rescaling": Case({"scale": 0.5, "offset": 1.0}, free=(1,)),
+    "Reshape": Case({"target_shape": (-1, 7)}, (14, 2), free=(1,)),
+    "Resizing": Case({"height": 3, "width": 5}, IMAGE, free=(1, 2)),
+    "Softmax": Case(free=(1,)),
+    "SpatialDropout1D": Case({"rate": 0.4, "seed": 1}, ROW, free=(1,), training=True),
+    "SpatialDropout2D": Case({"rate": 0.4, "seed": 1}, IMAGE, free=(1, 2), training=True),
+    "SpatialDropout3D": Case({"rate": 0.4, "seed": 1}, VOLUME, free=(1, 2), training=True),
+    "SpectralNormalization": Case({"layer": ("Dense", 3)}, training=True),
+    "Subtract": Case(shape=PAIR, free=(1,)),
+    "TimeDistributed": Case({"layer": ("Dense", 3)}, (4, 2, 6)),
+    "UnitNormalization": Case(free=(1,)),
+}
+
+# Base classes that compute nothing, and where a graph starts.
+ABSTRACT = {"InputLayer", "Layer", "Wrapper"}
+
+
+def own_layers():
+    return {
+        cls.__name__: cls
+        for cls in registry.registered("layer").values()
+        if cls.__module__.startswith(("cornu.layers", "cornu.core"))
+    }
+
+
+def test_every_layer_is_in_the_table():
+    assert set(CASES) == set(own_layers()) - ABSTRACT
+
+
+def make(kind, **more):
+    arguments = dict(CASES[kind].arguments)
+    if "layer" in arguments:
+        inner, *values = arguments["layer"]
+        arguments["layer"] = getattr(layers, inner)(*values, dtype=more.get("dtype"))
+    return getattr(layers, kind)(**arguments, **more)
+
+
+def shapes_of(name):
+    shape = CASES[name].shape
+    return shape if isinstance(shape, list) else [shape]
+
+
+def example(name, batch=3):
+    random = np.random.RandomState(0)
+    case = CASES[name]
+    arrays = [
+        random.randint(0, 5, (batch, *shape)).astype(case.dtype)
+        if case.dtype == "int32"
+        else random.uniform(0.1, 2.0, (batch, *shape)).astype(case.dtype)
+        for shape in shapes_of(name)
+    ]
+    return arrays if isinstance(case.shape, list) else arrays[0]
+
+
+def symbolic(name, free=()):
+    inputs = [
+        layers.Input(
+            tuple(None if i in free else n for i, n in enumerate(shape, start=1)),
+            dtype=CASES[name].dtype,
+        )
+        for shape in shapes_of(name)
+    ]
+    return inputs if isinstance(CASES[name].shape, list) else inputs[0]
+
+
+every_layer = pytest.mark.parametrize("name", sorted(CASES))
+
+
+@every_layer
+def test_shape_is_known_before_computing(name):
+    output = make(name)(example(name))
+    for free in ((), CASES[name].free):
+        inferred = make(name)(symbolic(name, free)).shape
+        assert inferred[0] is None
+        assert len(inferred) == output.ndim
+        assert all(n in (None, m) for n, m in zip(inferred, output.shape, strict=True))
+        if not free:
+            assert None not in inferred[1:]
+    shapes = [(3, *shape) for shape in shapes_of(name)]
+    layer = make(name)
+    shapes = shapes if isinstance(CASES[name].shape, list) else shapes[0]
+    assert layer.compute_output_shape(shapes) == output.shape
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_dtype_is_known_before_computing(name, dtype):
+    layer = make(name, dtype=dtype)
+    inferred = layer(symbolic(name))
+    output = layer(example(name))
+    assert inferred.dtype == output.dtype
+    assert output.dtype == dtype.removeprefix("mixed_")
+    assert {w.dtype for w in layer.weights} <= {"float32", "int32"}
+
+
+@every_layer
+def test_symbolic_and_eager_builds_agree(name):
+    first, second = make(name), make(name)
+    first(symbolic(name))
+    second(example(name))
+    assert first.built and second.built
+    assert [w.shape for w in first.weights] == [w.shape for w in second.weights]
+    assert first.count_params() == second.count_params()
+
+
+@every_layer
+def test_names(name):
+    first, second = make(name), make(name)
+    for layer in (first, second):
+        layer(example(name))
+    assert first.name != second.name
+    paths = [v.path for layer in (first, second) for v in layer.variables]
+    assert len(paths) == len(set(paths))
+    assert all(v.path.startswith(first.name + "/") for v in first.weights)
+
+
+@every_layer
+def test_config_round_trip(name):
+    layer = make(name, name="original")
+    config = layer.get_config()
+    twin = type(layer).from_config(copy.deepcopy(config))
+    assert twin.get_config() == config
+    described = json.loads(json.dumps(layers.serialize(layer)))
+    from_file = layers.deserialize(described)
+    assert type(from_file) is type(layer)
+    assert json.dumps(from_file.get_config()) == json.dumps(config)
+    layer(example(name))
+    rebuilt = layers.deserialize(json.loads(json.dumps(layers.serialize(layer))))
+    rebuilt(example(name))
+    assert [w.shape for w in rebuilt.weights] == [w.shape for w in layer.weights]
+    assert rebuilt.name == "original"
+
+
+@every_layer
+def test_config_holds_every_argument(name):
+    """An argument that no configuration has would be lost in a file."""
+    hidden = {"self", "kwargs", "args", "lora_rank", "lora_alpha", "gptq_unpacked_column_size"}
+    hidden |= {"weights"} if name == "Embedding" else set()
+    hidden |= {"noise_shape"} if name.startswith("Spatial") else set()
+    hidden |= {"output_shape", "mask"} if name == "Lambda" else set()
+    cls = getattr(layers, name)
+    arguments = set(inspect.signature(cls.__init__).parameters) - hidden
+    optional = {"activity_regularizer"} if name not in ("EinsumDense", "Embedding") else set()
+    assert arguments - optional <= set(make(name).get_config())
+
+
+@every_layer
+@pytest.mark.parametrize(
+    "clone",
+    [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))],
+    ids=["copy", "pickle"],
+)
+def test_copies(name, clone):
+    layer, x = make(name), example(name)
+    layer(x)
+    twin = clone(layer)
+    for mine, theirs in zip(layer.variables, twin.variables, strict=True):
+        assert mine is not theirs
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+    for training in {False, CASES[name].training}:
+        np.testing.assert_array_equal(layer(x, training=training), twin(x, training=training))
+
+
+@every_layer
+def test_stateless_call_compiled_equals_call(name):
+    layer, x = make(name), example(name)
+    layer(x)
+
+    def pure(trainable, others, inputs, training):
+        return layer.stateless_call(trainable, others, inputs, training=training)
+
+    compiled = jax.jit(pure, static_argnums=3)
+    for training in sorted({False, CASES[name].training}):
+        trainable = [v.value for v in layer.trainable_variables]
+        others = [v.value for v in layer.non_trainable_variables]
+        outputs, new = compiled(trainable, others, x, training)
+        np.testing.assert_allclose(outputs, layer(x, training=training), rtol=1e-5, atol=1e-6)
+        for value, variable in zip(new, layer.non_trainable_variables, strict=True):
+            np.testing.assert_allclose(value, variable.numpy(), rtol=1e-5, atol=1e-7)
+
+
+@every_layer
+def test_training_is_accepted(name):
+    layer, x = make(name), example(name)
+    inference, again = layer(x, training=False), layer(x, training=False)
+    np.testing.assert_array_equal(inference, again)
+    trained = layer(x, training=True)
+    assert trained.shape == inference.shape and trained.dtype == inference.dtype
+    assert np.array_equal(trained, inference) != CASES[name].training
+
+
+@every_layer
+def test_weights_round_trip(name):
+    layer, x = make(name), example(name)
+    layer(x)
+    weights = [np.random.RandomState(i).permutation(w) if w.ndim else w for i, w in
+               enumerate(layer.get_weights())]  # fmt: skip
+    layer.set_weights(weights)
+    for given, kept in zip(weights, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(given, kept)
+    twin = make(name)
+    twin(x)
+    twin.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(twin(x), layer(x))
+    with pytest.raises(ValueError, match=r"set_weights\(weights\)"):
+        layer.set_weights([*weights, np.zeros(3)])
+
+
+@every_layer
+def test_built_from_the_start_without_weights(name):
+    layer = make(name)
+    if type(layer).build is layers.Layer.build:
+        assert layer.built and not layer.weights
+    else:
+        assert not layer.built
+
+
+@every_layer
+def test_empty_batch(name):
+    """The last batch of a filtered dataset may be empty."""
+    output = make(name)(example(name, batch=0))
+    assert output.shape == (0, *make(name)(example(name)).shape[1:])
+
+
+@every_layer
+def test_unknown_argument(name):
+    with pytest.raises((ValueError, TypeError), match="no_such_argument"):
+        make(name, no_such_argument=1)

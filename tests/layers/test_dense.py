@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from oracle import compare_with_keras
+
+from cornu import layers
+
+RANDOM = np.random.RandomState(0)
+ROWS = RANDOM.randn(5, 6).astype("float32")
+STEPS = RANDOM.randn(5, 4, 6).astype("float32")
+IMAGES = RANDOM.randn(2, 3, 4, 6).astype("float32")
+
+
+@pytest.mark.parametrize("inputs", [ROWS, STEPS, IMAGES], ids=["rows", "steps", "images"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"units": 3},
+        {"units": 1, "use_bias": False, "activation": "tanh"},
+        {"units": 4, "kernel_regularizer": "l2", "activity_regularizer": "l2", "name": "head"},
+    ],
+    ids=["plain", "no-bias", "regularized"],
+)
+def test_dense(arguments, inputs):
+    compare_with_keras("Dense", arguments, inputs)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
+def test_dense_in_half_precision(dtype):
+    # A sum of six products in a format of 8 (or 11) bits.
+    compare_with_keras("Dense", {"units": 3, "dtype": dtype}, ROWS, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "equation, output_shape, bias_axes",
+    [
+        ("abc,cd->abd", (4, 3), "d"),
+        ("abc,cde->abde", (4, 3, 2), "de"),
+        ("abc,cd->abd", (4, 3), None),
+        ("abc,bd->adc", (3, 6), "d"),
+        ("...x,xy->...y", 3, "y"),
+        ("ab...,bc->ac...", 3, "c"),
+        ("abc,cd->abd", (4, 3), "bd"),
+    ],
+)
+def test_einsum_dense(equation, output_shape, bias_axes):
+    arguments = {"equation": equation, "output_shape": output_shape, "bias_axes": bias_axes}
+    compare_with_keras("EinsumDense", {**arguments, "activation": "relu"}, STEPS)
+
+
+def test_einsum_dense_takes_sizes_from_the_input():
+    given = layers.EinsumDense("abc,cd->abd", (4, 3), bias_axes="bd")
+    left_open = layers.EinsumDense("abc,cd->abd", (None, 3), bias_axes="bd")
+    given(STEPS)
+    left_open.build(STEPS.shape)
+    left_open.set_weights(given.get_weights())
+    np.testing.assert_array_equal(left_open(STEPS), given(STEPS))
+    assert left_open.compute_output_shape((None, 4, 6)) == (None, 4, 3)
+
+
+@pytest.mark.parametrize(
+    "equation, output_shape, bias_axes, message",
+    [
+        ("abc->abd", 3, None, "Invalid einsum equation"),
+        ("abc,cd->abx", (4, 3), None, "'x' was specified in the output"),
+        ("abc,ce->abd", (4, 3), None, "'d' was specified|'e' did not have a match"),
+        ("abc,cd->abd", (7, 3), None, "do not match at shared dimension 'b'"),
+        ("abc,cd->abd", (4, 3), "z", "Bias dimension 'z'"),
+        ("abcd,de->abce", (4, 3), None, "the input has 3 axes"),
+        ("abc,cd->abd", 3, None, "one size for each named axis"),
+    ],
+)
+def test_einsum_dense_bad_input(equation, output_shape, bias_axes, message):
+    layer = layers.EinsumDense(equation, output_shape, bias_axes=bias_axes)
+    with pytest.raises(ValueError, match=message):
+        layer(STEPS)
+
+
+@pytest.mark.parametrize("units", [0, -3, 2.0, "3", None, True])
+def test_units_must_be_a_positive_integer(units):
+    with pytest.raises(ValueError, match="invalid value for `units`, expected a positive integer"):
+        layers.Dense(units)
+
+
+def test_numpy_integer_units():
+    assert type(layers.Dense(np.int64(3)).get_config()["units"]) is int
+
+
+def test_wrong_rank():
+    with pytest.raises(ValueError, match="expected min_ndim=2, found ndim=1"):
+        layers.Dense(3)(np.ones(4))
+
+
+def test_wrong_last_axis():
+    layer = layers.Dense(3, name="head")
+    layer(ROWS)
+    with pytest.raises(ValueError, match=r"'head' .*expected axis -1 .*value 6.*shape \(2, 7\)"):
+        layer(np.ones((2, 7)))
+
+
+def test_unknown_last_axis():
+    with pytest.raises(ValueError, match="last dimension of the inputs to a Dense layer should be"):
+        layers.Dense(3)(layers.Input((4, None)))
+
+
+def test_unknown_activation_names_the_nearest():
+    with pytest.raises(ValueError, match=r"Unknown activation: 'rellu'.*'relu'"):
+        layers.Dense(3, activation="rellu")
+
+
+@pytest.mark.parametrize("argument", [{"lora_rank": 2}, {"quantization_config": {"mode": "int8"}}])
+def test_adapters_and_quantization_are_refused(argument):
+    for make in (lambda **k: layers.Dense(3, **k), lambda **k: layers.Embedding(3, 2, **k)):
+        with pytest.raises(ValueError, match="not supported"):
+            make(**argument)
+
+
+def test_integers():
+    layer = layers.Dense(2, kernel_initializer="ones")
+    assert layer(np.array([[1, 2]])).tolist() == [[3.0, 3.0]]
+    assert layers.Dense(2)(layers.Input((3,), dtype="int32")).dtype == "float32"
