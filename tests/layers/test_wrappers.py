@@ -138,6 +138,10 @@ def test_lambda():
     assert layers.Lambda(lambda x: x[:, 0])(layers.Input((4, 5))).shape == (None, 5)
 
 
+def test_lambda_of_a_builtin():
+    assert layers.Lambda(max)([3.0, 1.0]) == 3.0
+
+
 def test_lambda_is_told_training_and_mask():
     seen = []
 

@@ -7,6 +7,7 @@ from cornu.core.registry import serialize
 from cornu.layers.activation import ELU, Activation, Identity, LeakyReLU, PReLU, ReLU, Softmax
 from cornu.layers.batch_normalization import BatchNormalization
 from cornu.layers.dense import Dense, EinsumDense
+from cornu.layers.dot import Dot, dot
 from cornu.layers.embedding import Embedding, Masking
 from cornu.layers.image_augmentation import (
     RandomBrightness,
@@ -20,7 +21,6 @@ from cornu.layers.merging import (
     Add,
     Average,
     Concatenate,
-    Dot,
     Maximum,
     Minimum,
     Multiply,
@@ -28,7 +28,6 @@ from cornu.layers.merging import (
     add,
     average,
     concatenate,
-    dot,
     maximum,
     minimum,
     multiply,

@@ -310,8 +310,8 @@ class UnitNormalization(Layer):
     Source: Keras: UnitNormalization layer.
 
     >>> import cornu, jax.numpy as jnp
-    >>> cornu.layers.UnitNormalization()(jnp.array([[3.0, 4.0]])).round(3).tolist()
-    [[0.6, 0.8]]
+    >>> cornu.layers.UnitNormalization()(jnp.array([[0.0, 4.0]])).tolist()
+    [[0.0, 1.0]]
     """
 
     def __init__(self, axis=-1, **kwargs):

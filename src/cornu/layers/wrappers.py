@@ -19,11 +19,11 @@ class Wrapper(Layer):
 
     Source: Keras: Wrapper class.
 
-    >>> import cornu
+    >>> import cornu, jax.numpy as jnp
     >>> class Twice(cornu.layers.Wrapper):
     ...     def call(self, inputs):
     ...         return self.layer(self.layer(inputs))
-    >>> Twice(cornu.layers.Rescaling(3.0))(cornu.ops.ones((1,))).tolist()
+    >>> Twice(cornu.layers.Rescaling(3.0))(jnp.ones((1,))).tolist()
     [9.0]
     """
 
@@ -215,8 +215,7 @@ class Lambda(Layer):
         self.arguments = arguments or {}
         self.supports_masking = mask is not None
         self._output_shape = output_shape
-        parameters = inspect.signature(function).parameters
-        self._hands_on = [name for name in ("training", "mask") if name in parameters]
+        self._hands_on = [n for n in ("training", "mask") if n in _parameters(function)]
 
     def call(self, inputs, mask=None, training=None):
         given = {"mask": mask, "training": training}
@@ -252,6 +251,14 @@ class Lambda(Layer):
             if isinstance(config.get(name), dict | str):
                 config[name] = _named_function(name, config[name])
         return super().from_config(config)
+
+
+def _parameters(function) -> tuple:
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except ValueError:
+        # Functions written in C may not tell.
+        return ()
 
 
 def _named_function(argument: str, description):
