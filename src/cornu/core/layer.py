@@ -440,14 +440,16 @@ class Layer(Operation, Configurable):
         return value
 
     def _maybe_build(self, arguments: dict) -> None:
-        if self.built:
+        if self.built and "_built_shapes" in self.__dict__:
             return
         shapes = {
             name: jax.tree.map(lambda t: tuple(t.shape), value, is_leaf=_is_leaf)
             for name, value in arguments.items()
             if _holds_tensors(value)
         }
-        if type(self).build is Layer.build:
+        if self.built or type(self).build is Layer.build:
+            # Nothing to build, but a summary wants to know the shapes.
+            self._built_shapes = shapes
             return
         wanted = list(inspect.signature(self.build).parameters)
         if not wanted:
