@@ -134,14 +134,11 @@ def find(kind: str, name: str, custom_objects: dict | None = None):
     folded = _folded.get(kind, {})
     if _fold(name) in folded:
         return folded[_fold(name)]
-    nearest = difflib.get_close_matches(name, list(_objects.get(kind, {})), n=3, cutoff=0.5)
-    if not nearest:
-        close = difflib.get_close_matches(_fold(name), list(folded), n=3, cutoff=0.5)
-        nearest = [
-            known for key in close for known, o in _objects[kind].items() if o is folded[key]
-        ]
+    close = difflib.get_close_matches(_fold(name), list(folded), n=3, cutoff=0.5)
+    by_fold = {_fold(known): known for known in reversed(_objects.get(kind, {}))}
+    nearest = [by_fold[key] for key in close]
     article = "an" if kind[0] in "aeiou" else "a"
-    hint = f" Did you mean {' or '.join(repr(n) for n in nearest[:3])}?" if nearest else ""
+    hint = f" Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
     raise ValueError(
         f"Unknown {kind}: {name!r}.{hint} If it is {article} {kind} of your own, pass the object "
         "itself, or name it with `custom_objects` or `register_keras_serializable`."

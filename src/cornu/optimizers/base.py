@@ -1,0 +1,551 @@
+"""What all optimizers share: the learning rate, clipping, decay, averages and accumulation."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.core import naming, registry
+from cornu.core.configurable import Configurable
+from cornu.core.dtype import floatx
+from cornu.core.variable import Variable, functional
+from cornu.optimizers.schedules import LearningRateSchedule
+
+
+class Optimizer(Configurable):
+    """A rule that changes weights so that the loss becomes smaller.
+
+    Args:
+        learning_rate: a number, a `LearningRateSchedule`, or a callable without arguments.
+        weight_decay: each step also moves weights towards zero by `weight_decay * learning_rate`.
+        clipnorm: largest length of each gradient.
+        clipvalue: largest size of each number in a gradient.
+        global_clipnorm: largest length of all gradients together.
+        use_ema: whether to keep an exponential moving average of the weights, which replaces them
+            at the end of training.
+        ema_momentum: share of the old average in the new one.
+        ema_overwrite_frequency: replace the weights by their average every so many steps.
+        loss_scale_factor: the loss is multiplied, and the gradients are divided, by this number.
+        gradient_accumulation_steps: change weights only every so many steps, by the mean gradient.
+        name: default: the class' name in snake case.
+
+    A subclass names what it keeps for each weight in `slots()` and computes in `update(…)`; or, as
+    in Keras, it overrides `build` and `update_step`.
+
+    Source: Keras: Optimizers.
+
+    >>> import cornu, jax.numpy as jnp
+    >>> w = cornu.Variable([1.0, 2.0])
+    >>> cornu.optimizers.SGD(learning_rate=0.5).apply([jnp.array([1.0, 1.0])], [w])
+    >>> w.numpy().tolist()
+    [0.5, 1.5]
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.001,
+        weight_decay=None,
+        clipnorm=None,
+        clipvalue=None,
+        global_clipnorm=None,
+        use_ema=False,
+        ema_momentum=0.99,
+        ema_overwrite_frequency=None,
+        loss_scale_factor=None,
+        gradient_accumulation_steps=None,
+        name=None,
+        **kwargs,
+    ):
+        if "lr" in kwargs:
+            warnings.warn(
+                "The argument `lr` is an old spelling; use `learning_rate` instead.", stacklevel=3
+            )
+            learning_rate = kwargs.pop("lr")
+        if kwargs.pop("decay", None):
+            warnings.warn(
+                "Argument `decay` is no longer supported and will be ignored. Use a schedule: "
+                "learning_rate=optimizers.schedules.InverseTimeDecay(…).",
+                stacklevel=3,
+            )
+        if kwargs:
+            raise ValueError(f"Argument(s) not recognized: {kwargs}")
+        if gradient_accumulation_steps is not None and gradient_accumulation_steps < 2:
+            raise ValueError(
+                "`gradient_accumulation_steps` must be an integer >= 2. Received: "
+                f"gradient_accumulation_steps={gradient_accumulation_steps}"
+            )
+        if use_ema and not 0 <= ema_momentum <= 1:
+            raise ValueError(
+                f"`ema_momentum` must be in the range [0, 1]. Received: ema_momentum={ema_momentum}"
+            )
+        if use_ema and ema_overwrite_frequency is not None and ema_overwrite_frequency < 1:
+            raise ValueError(
+                "`ema_overwrite_frequency` must be an integer >= 1 or None. Received: "
+                f"ema_overwrite_frequency={ema_overwrite_frequency}"
+            )
+        if sum(c is not None for c in (clipnorm, clipvalue, global_clipnorm)) > 1:
+            raise ValueError(
+                "Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. Received: "
+                f"clipnorm={clipnorm}, clipvalue={clipvalue}, global_clipnorm={global_clipnorm}"
+            )
+        self.name = name or naming.auto_name(type(self).__name__)
+        self.weight_decay = weight_decay
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self.use_ema, self.ema_momentum = use_ema, ema_momentum
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        self.loss_scale_factor = loss_scale_factor
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.built = False
+        self._variables: list[Variable] = []
+        self._trainable_variables: list[Variable] = []
+        self._index: dict[int, int] = {}
+        self._slots: dict[str, list] = {}
+        self._excluded_ids: set[int] = set()
+        self._excluded_names: re.Pattern | None = None
+        self._iterations = self.add_variable((), dtype="int32", name="iteration")
+        self._learning_rate: Any = learning_rate
+        if not callable(learning_rate):
+            if isinstance(learning_rate, bool) or not isinstance(
+                learning_rate, int | float | np.number
+            ):
+                raise ValueError(
+                    "Argument `learning_rate` should be float, or an instance of "
+                    "LearningRateSchedule, or a callable that returns a float. Received instead: "
+                    f"learning_rate={learning_rate!r}"
+                )
+            self._learning_rate = self.add_variable(
+                (),
+                initializer=lambda shape, dtype: np.asarray(learning_rate, dtype),
+                dtype=floatx(),
+                name="learning_rate",
+            )
+
+    # ---- state
+
+    @property
+    def variables(self) -> list[Variable]:
+        """The optimizer's state: steps done, learning rate, averages, and what it keeps for each
+        weight.
+        """
+        return list(self._variables)
+
+    @property
+    def iterations(self):
+        """Number of updates done."""
+        if self.gradient_accumulation_steps:
+            return self._iterations // self.gradient_accumulation_steps
+        return self._iterations
+
+    @property
+    def learning_rate(self):
+        """The current learning rate; may be set, unless it comes from a schedule."""
+        rate = self._learning_rate
+        if isinstance(rate, LearningRateSchedule):
+            return rate(self._iterations.value)
+        if isinstance(rate, Variable):
+            return rate
+        return rate()
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        if isinstance(self._learning_rate, LearningRateSchedule) and not callable(value):
+            raise TypeError(
+                "This optimizer was created with a `LearningRateSchedule` object as its "
+                "`learning_rate` constructor argument, hence its learning rate is not settable. "
+                "If you need it to be settable, create the optimizer with a float."
+            )
+        if callable(value):
+            if isinstance(self._learning_rate, Variable):
+                self._variables.remove(self._learning_rate)
+            self._learning_rate = value
+        else:
+            self._learning_rate.assign(value)
+
+    @property
+    def lr(self):
+        """The old spelling of `learning_rate`."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value):
+        self.learning_rate = value
+
+    def add_variable(self, shape, initializer="zeros", dtype=None, aggregation="none", name=None):
+        """Make a variable that belongs to the optimizer's state."""
+        with naming.name_scope(self.name, owner=self):
+            variable = Variable(
+                registry.get("initializer", initializer)
+                if isinstance(initializer, str)
+                else initializer,
+                shape=shape,
+                dtype=dtype,
+                trainable=False,
+                autocast=False,
+                name=name,
+            )
+        self._variables.append(variable)
+        return variable
+
+    def add_variable_from_reference(self, reference_variable, name=None, initializer="zeros"):
+        """Make a variable of the shape and dtype of a weight."""
+        return self.add_variable(
+            reference_variable.shape,
+            initializer,
+            reference_variable.dtype,
+            name=f"{reference_variable.path.replace('/', '_')}_{name or 'var'}",
+        )
+
+    def add_optimizer_variables(self, trainable_variables, name, initializer="zeros"):
+        """Make a variable for each weight, or several if there are several names."""
+        names = [name] if isinstance(name, str) else list(name)
+        single = isinstance(initializer, str) or not isinstance(initializer, list | tuple)
+        initializers = [initializer] * len(names) if single else list(initializer)
+        made: tuple[list, ...] = tuple([] for _ in names)
+        for variable in trainable_variables:
+            for store, slot, rule in zip(made, names, initializers, strict=True):
+                skipped = variable.overwrite_with_gradient
+                store.append(
+                    None if skipped else self.add_variable_from_reference(variable, slot, rule)
+                )
+        return made[0] if isinstance(name, str) else made
+
+    def build(self, variables: Sequence[Variable]) -> None:
+        """Make the state for these weights. Called on the first step if not before."""
+        if self.built:
+            return
+        variables = list(variables)
+        if self.use_ema:
+            self._averages = self.add_optimizer_variables(variables, "average")
+        if self.gradient_accumulation_steps:
+            self._accumulators = [
+                self.add_variable_from_reference(v, "gradient_accumulator") for v in variables
+            ]
+        self._index = {id(v): i for i, v in enumerate(variables)}
+        self._trainable_variables = variables
+        slots = self.slots()
+        if slots:
+            rules = [
+                (lambda shape, dtype, _v=start: np.full(shape, _v, dtype))
+                for start in slots.values()
+            ]
+            stores = self.add_optimizer_variables(variables, list(slots), rules)
+            self._slots = dict(zip(slots, stores, strict=True))
+        self.built = True
+
+    def slots(self) -> dict[str, float]:
+        """What is kept for each weight: names and first values."""
+        return {}
+
+    def _get_variable_index(self, variable) -> int:
+        return self._index[id(variable)]
+
+    # ---- a step
+
+    def update(self, value, gradient, slots: dict, learning_rate, step):
+        """The new value of a weight, and the new slots.
+
+        Args:
+            value, gradient: arrays of one shape.
+            slots: arrays by name.
+            learning_rate: scalar.
+            step: number of this update, from 1, as a float.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define `update`.")
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """Change one weight."""
+        index = self._get_variable_index(variable)
+        kept = {name: store[index] for name, store in self._slots.items()}
+        dtype = variable.dtype
+        value, slots = self.update(
+            variable.value,
+            jnp.asarray(gradient, dtype),
+            {name: slot.value for name, slot in kept.items()},
+            jnp.asarray(_value(learning_rate), dtype),
+            (_value(self.iterations) + 1).astype(dtype),
+        )
+        variable.assign(value)
+        for name, slot in kept.items():
+            slot.assign(slots[name])
+
+    def assign(self, variable, value) -> None:
+        """`variable = value`."""
+        variable.assign(value)
+
+    def assign_add(self, variable, value) -> None:
+        """`variable += value`."""
+        variable.assign_add(value)
+
+    def assign_sub(self, variable, value) -> None:
+        """`variable -= value`."""
+        variable.assign_sub(value)
+
+    def apply_gradients(self, grads_and_vars):
+        """Change weights by gradients, given as pairs."""
+        grads, variables = zip(*grads_and_vars, strict=True)
+        self.apply(list(grads), list(variables))
+        return self._iterations
+
+    def apply(self, grads, trainable_variables=None) -> None:
+        """Change weights by gradients.
+
+        Raises ValueError if there is no gradient at all, or the optimizer belongs to other weights.
+        """
+        grads = list(grads)
+        if not grads:
+            return
+        if trainable_variables is None:
+            if not self.built:
+                raise ValueError(
+                    "When passing `grads` without `variables`, the optimizer must already be built "
+                    "on a list of variables. Call `optimizer.build(trainable_variables)` first."
+                )
+            trainable_variables = self._trainable_variables
+        trainable_variables = list(trainable_variables)
+        if len(grads) != len(trainable_variables):
+            raise ValueError(
+                f"Received {len(grads)} gradients for {len(trainable_variables)} trainable variables."
+            )
+        if not self.built:
+            self.build(trainable_variables)
+        for variable in trainable_variables:
+            if id(variable) not in self._index:
+                raise ValueError(
+                    f"Unknown variable: {variable.path}. This optimizer can only be called for the "
+                    "variables it was originally built with. When working with a new set of "
+                    "variables, you should recreate a new optimizer instance."
+                )
+        grads, variables = self._without_gradients_missing(grads, trainable_variables)
+        for gradient, variable in zip(grads, variables, strict=True):
+            if variable.overwrite_with_gradient:
+                variable.assign(gradient)
+        kept = [not v.overwrite_with_gradient for v in variables]
+        grads = [g for g, keep in zip(grads, kept, strict=True) if keep]
+        variables = [v for v, keep in zip(variables, kept, strict=True) if keep]
+        if self.loss_scale_factor is not None:
+            grads = [g / self.loss_scale_factor for g in grads]
+        if grads and self.gradient_accumulation_steps:
+            self._accumulate_or_update(grads, variables)
+        elif grads:
+            self._update_all(grads, variables)
+        if self.use_ema:
+            self._update_averages()
+        for variable in variables:
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable.value))
+        self._iterations.assign_add(1)
+
+    def _update_all(self, grads, variables) -> None:
+        grads = self._clip(grads)
+        rate = self.learning_rate
+        self._apply_weight_decay(variables, rate)
+        self._before_updates()
+        for gradient, variable in zip(grads, variables, strict=True):
+            self.update_step(gradient, variable, rate)
+
+    def _before_updates(self) -> None:
+        """Change state that all weights share."""
+
+    def _accumulate_or_update(self, grads, variables) -> None:
+        steps = self.gradient_accumulation_steps
+        accumulators = [self._accumulators[self._get_variable_index(v)] for v in variables]
+        sums = [g + a.value for g, a in zip(grads, accumulators, strict=True)]
+        state = variables + [v for v in self._variables if v is not self._iterations]
+
+        def update():
+            self._update_all([total / steps for total in sums], variables)
+            for accumulator in accumulators:
+                accumulator.assign(jnp.zeros_like(accumulator.value))
+
+        def accumulate():
+            for accumulator, total in zip(accumulators, sums, strict=True):
+                accumulator.assign(total)
+
+        due = (self._iterations.value + 1) % steps == 0
+        values = [v.value for v in state]
+        new = jax.lax.cond(
+            due,
+            lambda values: functional(update, state)(values)[1],
+            lambda values: functional(accumulate, state)(values)[1],
+            values,
+        )
+        for variable, value in zip(state, new, strict=True):
+            variable.assign(value)
+
+    def _without_gradients_missing(self, grads, variables):
+        pairs = [(g, v) for g, v in zip(grads, variables, strict=True) if g is not None]
+        if not pairs:
+            raise ValueError("No gradients provided for any variable.")
+        missing = [v.path for g, v in zip(grads, variables, strict=True) if g is None]
+        if missing:
+            warnings.warn(
+                f"Gradients do not exist for variables {missing} when minimizing the loss. If using "
+                "`model.compile()`, did you forget to provide a `loss` argument?",
+                stacklevel=3,
+            )
+        return [g for g, _ in pairs], [v for _, v in pairs]
+
+    def _clip(self, grads):
+        if self.clipnorm:
+            return [self._clip_by_norm(g) for g in grads]
+        if self.clipvalue:
+            return [jnp.clip(g, -self.clipvalue, self.clipvalue) for g in grads]
+        if self.global_clipnorm:
+            norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in grads))
+            scale = self.global_clipnorm * jnp.minimum(1.0 / norm, 1.0 / self.global_clipnorm)
+            # Infinite and NaN gradients must not look like small ones.
+            scale = scale + (norm - norm)
+            return [g * scale for g in grads]
+        return grads
+
+    def _clip_by_norm(self, gradient):
+        squares = jnp.sum(jnp.square(gradient))
+        norm = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), squares)
+        return gradient * self.clipnorm / jnp.maximum(norm, self.clipnorm)
+
+    # ---- weight decay
+
+    def exclude_from_weight_decay(self, var_list=None, var_names=None) -> None:
+        """Name weights that weight decay leaves alone, before the optimizer is built.
+
+        Args:
+            var_list: the weights themselves.
+            var_names: regular expressions that match names of weights.
+        """
+        if self.built:
+            raise ValueError(
+                "`exclude_from_weight_decay()` can only be configured before the optimizer is built."
+            )
+        self._excluded_ids = {id(v) for v in var_list or []}
+        self._excluded_names = re.compile("|".join(var_names)) if var_names else None
+
+    def _use_weight_decay(self, variable) -> bool:
+        if id(variable) in self._excluded_ids:
+            return False
+        return not (self._excluded_names and self._excluded_names.search(variable.name))
+
+    def _weight_decay_of(self, variable):
+        return self.weight_decay
+
+    def _apply_weight_decay(self, variables, rate) -> None:
+        for variable in variables:
+            decay = self._weight_decay_of(variable)
+            if decay is not None and self._use_weight_decay(variable):
+                value = variable.value
+                variable.assign(value - value * decay * jnp.asarray(_value(rate), variable.dtype))
+
+    # ---- averages of weights
+
+    def _update_averages(self) -> None:
+        iterations = _value(self.iterations)
+        for variable, average in zip(self._trainable_variables, self._averages, strict=True):
+            if average is not None:
+                momentum = (iterations != 0).astype(variable.dtype) * self.ema_momentum
+                average.assign(momentum * average.value + (1 - momentum) * variable.value)
+        if self.ema_overwrite_frequency:
+            due = (iterations + 1) % self.ema_overwrite_frequency == 0
+            for variable, average in zip(self._trainable_variables, self._averages, strict=True):
+                if average is not None:
+                    variable.assign(jnp.where(due, average.value, variable.value))
+
+    def _overwrite_model_variables_with_average_value(self, trainable_variables) -> None:
+        for variable in trainable_variables:
+            average = self._averages[self._get_variable_index(variable)]
+            if average is not None:
+                variable.assign(jnp.array(average.value))
+
+    def finalize_variable_values(self, var_list) -> None:
+        """At the end of training: replace weights by their average, if there is one."""
+        if self.use_ema and self.built:
+            self._overwrite_model_variables_with_average_value(var_list)
+
+    # ---- pure forms
+
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
+        """A step as a pure function of values.
+
+        Args:
+            optimizer_variables: values of `variables`.
+            grads: the gradients.
+            trainable_variables: values of the weights that the optimizer was built with.
+
+        Returns:
+            the new values: `(trainable_variables, optimizer_variables)`.
+        """
+        if not self.built:
+            raise ValueError(
+                f"To call `stateless_apply`, {type(self).__name__} must be built (i.e. its "
+                "variables must have been created). You can build it via "
+                "`optimizer.build(trainable_variables)`."
+            )
+        own, weights = self.variables, self._trainable_variables
+        for given, expected, what in (
+            (optimizer_variables, own, "optimizer_variables"),
+            (trainable_variables, weights, "trainable_variables"),
+        ):
+            if len(given) != len(expected):
+                raise ValueError(
+                    f"Argument `{what}` must be a list of tensors corresponding 1:1 to the "
+                    f"optimizer's. Received list with length {len(given)}, but expected "
+                    f"{len(expected)}."
+                )
+        run = functional(lambda: self.apply(grads, weights), weights + own)
+        _, new = run([*trainable_variables, *optimizer_variables])
+        return new[: len(weights)], new[len(weights) :]
+
+    def scale_loss(self, loss):
+        """The loss times `loss_scale_factor`, if there is one."""
+        return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
+
+    # ---- files
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all variables."""
+        return [v.numpy() for v in self.variables]
+
+    def set_weights(self, weights) -> None:
+        """Set all variables."""
+        if not self.built:
+            raise ValueError(
+                "You are calling `set_weights()` on an optimizer that has not yet been built. "
+                "Please call `optimizer.build(trainable_variables)` to create the optimizer "
+                "weights before calling `set_weights()`."
+            )
+        for variable, value in zip(self.variables, weights, strict=True):
+            variable.assign(value)
+
+    def save_own_variables(self, store) -> None:
+        """Put the state into a dict-like store."""
+        for i, variable in enumerate(self.variables):
+            store[str(i)] = variable.numpy()
+
+    def load_own_variables(self, store) -> None:
+        """Take the state from a dict-like store."""
+        if len(store.keys()) != len(self.variables):
+            warnings.warn(
+                f"Skipping variable loading for optimizer '{self.name}', because it has "
+                f"{len(self.variables)} variables whereas the saved optimizer has "
+                f"{len(store.keys())} variables.",
+                stacklevel=2,
+            )
+            return
+        for i, variable in enumerate(self.variables):
+            variable.assign(np.asarray(store[str(i)]))
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        rate = self._learning_rate
+        config["learning_rate"] = (
+            float(rate.numpy()) if isinstance(rate, Variable) else registry.serialize(rate)
+        )
+        return config
+
+
+def _value(variable_or_array):
+    if isinstance(variable_or_array, Variable):
+        return variable_or_array.value
+    return variable_or_array
