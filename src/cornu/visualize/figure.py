@@ -13,14 +13,14 @@ def new_figure(width: float, height: float):
     # Without pyplot nothing is kept alive behind the user's back, and no window opens.
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained", dpi=120)
 
 
 def save_figure(figure, path) -> None:
     """Write a figure as its file's ending says (PNG, PDF, SVG); the file appears when it is whole."""
     path = Path(path)
     with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:].lower() or "png", dpi=120)
+        figure.savefig(temporary, format=path.suffix[1:].lower() or "png")
 
 
 def shortened(name: str, length: int) -> str:

@@ -1,0 +1,254 @@
+"""The commands, their options and their help."""
+
+import importlib.metadata
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cornu.cli.command import command
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_DATA_HELP = (
+    "digits, mnist, fashion_mnist, cifar10 or cifar100; an .npz file; or a folder of images with a "
+    "subfolder for each class."
+)
+_MODEL_HELP = "The folder of a training run, or a .keras file."
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
+    if not found:
+        raise typer.BadParameter(f"{text!r} is no size. Write 64, or 64x96 for rows x columns.")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _shape(text: str) -> tuple[int, int, int]:
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", text)
+    if not found:
+        raise typer.BadParameter(f"{text!r} is no shape. Write 28x28x1: rows, columns, channels.")
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+def _fraction(value: float) -> float:
+    if not 0 < value < 1:
+        raise typer.BadParameter(f"{value} is not between 0 and 1.")
+    return value
+
+
+def _positive(value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise typer.BadParameter(f"{value} is not a positive number.")
+    return value
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        versions = {name: importlib.metadata.version(name) for name in ("cornu", "jax")}
+        typer.echo(f"cornu {versions['cornu']} (jax {versions['jax']})")
+        raise typer.Exit()
+
+
+@app.callback()
+def cornu(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the versions of cornu and JAX.",
+        ),
+    ] = False,
+):
+    """Train convolutional networks on images, judge them, and use them.
+
+    Begin with:  cornu train digits
+    """
+
+
+@app.command()
+@command
+def train(
+    data: Annotated[str, typer.Argument(help=_DATA_HELP, metavar="DATA")],
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="simple, lecture, tutorial, lenet, resnet, or file.py:function, where "
+            "function(input_shape, num_classes) returns a model.",
+        ),
+    ] = "simple",
+    epochs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Passes over the training images.")
+    ] = 10,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Images a step.")] = 64,
+    optimizer: Annotated[
+        str, typer.Option(metavar="NAME", help="adam, sgd, rmsprop, adamw, …")
+    ] = "adam",
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(callback=_positive, metavar="RATE", help="Default: the optimizer's own."),
+    ] = None,
+    validation_split: Annotated[
+        float,
+        typer.Option(
+            callback=_fraction, metavar="SHARE", help="Share of the training images to validate on."
+        ),
+    ] = 0.1,
+    augment: Annotated[
+        bool, typer.Option("--augment", help="Move, turn and zoom images at random in training.")
+    ] = False,
+    image_size: Annotated[
+        tuple | None,
+        typer.Option(
+            parser=_size,
+            metavar="SIZE",
+            help="For a folder: rows x columns to bring images to. Default: 128x128.",
+        ),
+    ] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="For a folder: leave out damaged images.")
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**32 - 1, metavar="N", help="The same seed, the same result."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder for the results. Default: runs/<data>-<time>."),
+    ] = None,
+    debug: Debug = False,
+):
+    """Train a network on DATA.
+
+    The folder of the results holds the best model by validation accuracy (model.keras), history.csv,
+    curves.png, confusion_matrix.png, predictions.png and settings.json. Ctrl-C stops, and keeps the
+    best model so far.
+
+    A folder of images may have the parts train/, validation/ and test/, each with a subfolder for
+    each class. An .npz file holds x_train, y_train, x_test, y_test; or x, y. Without a test part the
+    model is judged by the validation images.
+
+    \b
+    Examples:
+      cornu train digits
+      cornu train mnist --model lecture --epochs 15 --batch-size 128 --seed 0
+      cornu train photos/ --image-size 96 --augment --output runs/photos
+      cornu train data.npz --model mine.py:make_model
+    """
+    from cornu.cli.train import train as run
+
+    run(
+        data,
+        output,
+        shows_bars=sys.stdout.isatty(),
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        validation_split=validation_split,
+        augment=augment,
+        image_size=image_size,
+        skip_unreadable=skip_unreadable,
+        seed=seed,
+    )
+
+
+@app.command()
+@command
+def evaluate(
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")],
+    data: Annotated[str, typer.Argument(help=_DATA_HELP, metavar="DATA")],
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Images a step.")] = 64,
+    debug: Debug = False,
+):
+    """Print a model's accuracy on DATA.
+
+    The images are those of DATA's test part, or all if it has no parts.
+
+    \b
+    Examples:
+      cornu evaluate runs/photos new_photos/
+      cornu evaluate demo digits
+    """
+    from cornu.cli.predict import evaluate as run
+
+    run(model, data, batch_size)
+
+
+@app.command()
+@command
+def predict(
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")],
+    images: Annotated[list[str], typer.Argument(help="Image files.", metavar="IMAGE")],
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Classes to show.")] = 3,
+    invert: Annotated[
+        bool,
+        typer.Option("--invert", help="Swap dark and light: for dark ink, where white is learned."),
+    ] = False,
+    debug: Debug = False,
+):
+    """Print the most probable classes of images.
+
+    Images are brought to the size that the model was trained on. The digits of digits and mnist are
+    white on black: use --invert for dark ink on paper.
+
+    \b
+    Examples:
+      cornu predict runs/photos cat.jpg dog.png
+      cornu predict demo scanned_digit.png --invert --top 1
+    """
+    from cornu.cli.predict import predict as run
+
+    run(model, images, top, invert)
+
+
+@app.command()
+@command
+def summary(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help=f"{_MODEL_HELP} Or a network: simple, lecture, tutorial, lenet, resnet or "
+            "file.py:function.",
+            metavar="MODEL",
+        ),
+    ],
+    input_shape: Annotated[
+        tuple,
+        typer.Option(
+            parser=_shape, metavar="SHAPE", help="For a network: rows x columns x channels."
+        ),
+    ] = "28x28x1",  # type: ignore[assignment]
+    classes: Annotated[
+        int, typer.Option(min=2, metavar="N", help="For a network: number of classes.")
+    ] = 10,
+    debug: Debug = False,
+):
+    """Print the table of a model's layers.
+
+    \b
+    Examples:
+      cornu summary demo
+      cornu summary lenet --input-shape 32x32x3 --classes 100
+    """
+    from cornu.cli.summary import summary as run
+
+    run(model, input_shape, classes)
+
+
+def main() -> None:
+    """The entry point of `cornu`."""
+    app()

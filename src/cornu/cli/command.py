@@ -1,0 +1,88 @@
+"""What all commands share: how they end, and where compiled programs are kept."""
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+import typer
+
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+
+
+class CommandError(Exception):
+    """A mistake of the user's that no other part of Cornu names: its text is printed, no traceback."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C during work of which something is kept; its text says what."""
+
+
+def command(function: Callable) -> Callable:
+    """Make a function a command: mistakes end it with one line on stderr and an exit code.
+
+    The library raises ValueError and OSError for what a user can mend; anything else is
+    a defect, and its traceback is shown. `debug=True` shows every traceback.
+    """
+
+    @functools.wraps(function)
+    def run(*args, debug: bool, **kwargs):
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                _keep_compiled_programs()
+                return function(*args, **kwargs)
+        except KeyboardInterrupt as error:
+            _end(error, debug, "stopped by Ctrl-C.", EXIT_INTERRUPTED)
+        except Interrupted as error:
+            _end(error, debug, str(error), EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            # Whoever read the output, such as `head`, has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (CommandError, ValueError, OSError, MemoryError) as error:
+            _end(error, debug, _message(error), EXIT_ERROR)
+        except RuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            _end(error, debug, _message(MemoryError(error)), EXIT_ERROR)
+
+    return run
+
+
+def say(text: str) -> None:
+    """A remark that is not part of the output."""
+    typer.echo(f"cornu: {text}", err=True)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error} Try a smaller --batch-size or --image-size."
+    return str(error)
+
+
+def _end(error: BaseException, debug: bool, message: str, code: int):
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    say(" ".join(message.split()))
+    raise typer.Exit(code)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    say(f"warning: {' '.join(str(message).split())}")
+
+
+def _keep_compiled_programs() -> None:
+    """Let the next run find what this one compiles, in the cache folder."""
+    import jax
+
+    from cornu.utils.files import cache_folder
+
+    folder = cache_folder() / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))

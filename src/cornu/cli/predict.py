@@ -1,0 +1,71 @@
+"""`cornu evaluate` and `cornu predict`."""
+
+import numpy as np
+
+from cornu.cli.command import CommandError, say
+from cornu.cli.data import load_to_judge
+from cornu.cli.judge import judge
+from cornu.cli.run_folder import SETTINGS, TrainedModel, load_trained
+from cornu.utils.image_folder import ImageReader
+
+_COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}
+
+
+def evaluate(model: str, data: str, batch_size: int) -> None:
+    """Print how many of DATA's images a model takes for what they are."""
+    trained = load_trained(model)
+    part = load_to_judge(data, trained.class_names, trained.shape[:2], batch_size)
+    if part.is_in_memory and part.source[0].shape[1:] != trained.shape:
+        raise CommandError(
+            f"The images of {data} have shape {part.source[0].shape[1:]}; {trained.path} was trained "
+            f"on {trained.shape}."
+        )
+    print(f"Accuracy: {judge(trained.model, part, batch_size).describe()}")
+
+
+def predict(model: str, images: list[str], top: int, invert: bool) -> None:
+    """Print the most probable classes of image files; those that cannot be read are named."""
+    trained = load_trained(model)
+    if not (trained.path.parent / SETTINGS).is_file():
+        say(f"there is no {SETTINGS} beside {trained.path}: classes are numbers, pixels 0 to 255.")
+    read = _reader(trained, invert)
+    num_unreadable = 0
+    for path in images:
+        try:
+            pixels = read(path)
+        except OSError as error:
+            num_unreadable += 1
+            say(_reason(path, error))
+            continue
+        probabilities = trained.model.predict_on_batch(pixels[None])[0]
+        print(path)
+        best = np.argsort(-probabilities, kind="stable")[:top]
+        width = max(len(trained.class_names[index]) for index in best)
+        for index in best:
+            print(f"  {trained.class_names[index]:<{width}}  {100 * probabilities[index]:6.2f} %")
+    if num_unreadable:
+        raise CommandError(f"{num_unreadable} of {len(images)} images could not be read.")
+
+
+def _reader(trained: TrainedModel, invert: bool):
+    """A function from an image's path to its pixels as the model wants them."""
+    rows, columns, channels = trained.shape
+    if trained.white is None or channels not in _COLOR_MODES:
+        raise CommandError(
+            f"{trained.path} was not trained on the pixels of images (gray, colours, colours with "
+            f"transparency), but on arrays of shape {trained.shape}, so it cannot take image files."
+        )
+    reader = ImageReader(_COLOR_MODES[channels], (rows, columns), "bilinear", None, "channels_last")
+
+    def read(path: str):
+        pixels = reader(path).astype("float32")
+        return (255 - pixels if invert else pixels) * (trained.white / 255)
+
+    return read
+
+
+def _reason(path: str, error: OSError) -> str:
+    if isinstance(error.__cause__, OSError) and error.__cause__.strerror is None:
+        return str(error.__cause__)
+    named = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    return f"Cannot read the image {path}: {named.strerror}."

@@ -1,0 +1,80 @@
+"""The folder of a training run: which files it holds, and the settings that belong to the model."""
+
+import csv
+import dataclasses
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from cornu.cli.command import CommandError
+from cornu.saving import load_model
+from cornu.saving.atomic import replacing
+
+MODEL, SETTINGS, HISTORY = "model.keras", "settings.json", "history.csv"
+CURVES, CONFUSION, PREDICTIONS = "curves.png", "confusion_matrix.png", "predictions.png"
+
+
+@dataclasses.dataclass
+class TrainedModel:
+    """A model with what must be known to use it."""
+
+    model: Any
+    path: Path
+    class_names: list[str]
+    shape: tuple[int, int, int]
+    white: float | None
+
+
+def versions() -> dict[str, str]:
+    """The versions that a run depends on."""
+    found = {name: importlib.metadata.version(name) for name in ("cornu", "jax", "numpy")}
+    return {**found, "python": platform.python_version()}
+
+
+def write_settings(folder: Path, settings: dict) -> None:
+    """Write `settings.json`."""
+    with replacing(folder / SETTINGS) as temporary:
+        temporary.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def write_history(folder: Path, rows: list[dict]) -> None:
+    """Write `history.csv`, a line an epoch."""
+    with replacing(folder / HISTORY) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def load_trained(path_text: str) -> TrainedModel:
+    """The model in a run's folder, or in a `.keras` file, beside which its settings may lie."""
+    path = Path(path_text)
+    if path.is_dir():
+        path = path / MODEL
+        if not path.is_file():
+            raise CommandError(f"The folder {path.parent} holds no {MODEL}. Was it made by train?")
+    model = load_model(path)
+    shape = model.inputs[0].shape[1:] if len(model.inputs) == 1 else ()
+    output = model.outputs[0].shape
+    if len(shape) != 3 or None in shape or len(model.outputs) != 1 or len(output) != 2:
+        raise CommandError(
+            f"{path} is not a classifier of images of one size: it goes from "
+            f"{[t.shape for t in model.inputs]} to {[t.shape for t in model.outputs]}. Expected one "
+            "input (None, rows, columns, channels) and one output (None, classes)."
+        )
+    file = path.parent / SETTINGS
+    if not file.is_file():
+        names = [str(number) for number in range(output[1])]
+        return TrainedModel(model, path, names, shape, 255.0)
+    try:
+        settings = json.loads(file.read_text("utf-8"))
+        class_names, white = settings["classes"], settings["image"]["white"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CommandError(f"{file} is damaged, or not written by cornu train: {error}") from error
+    if not isinstance(class_names, list) or len(class_names) != output[1]:
+        raise CommandError(
+            f"{file} does not belong to {path}: it must name {output[1]} classes. Found: "
+            f"{class_names}."
+        )
+    return TrainedModel(model, path, [str(name) for name in class_names], shape, white)

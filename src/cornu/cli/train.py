@@ -1,0 +1,194 @@
+"""`cornu train`."""
+
+import datetime
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cornu import callbacks, layers, optimizers, utils
+from cornu.cli import run_folder
+from cornu.cli.command import CommandError, Interrupted
+from cornu.cli.data import Data, Part, load_data
+from cornu.cli.judge import judge
+from cornu.cli.networks import make_model
+from cornu.visualize import plot_confusion_matrix, plot_history, plot_predictions
+
+
+def train(data: str, output: Path | None, shows_bars: bool, **settings) -> None:
+    """Train a network on DATA and leave everything in a folder."""
+    seed = settings["seed"]
+    if seed is None:
+        seed = settings["seed"] = int(np.random.default_rng().integers(2**31))
+    utils.set_random_seed(seed)
+    loaded = load_data(
+        data,
+        settings["validation_split"],
+        seed,
+        settings["image_size"],
+        settings["batch_size"],
+        settings.pop("skip_unreadable"),
+    )
+    print(loaded.describe())
+    preprocessing = _preprocessing(loaded, settings["augment"])
+    model = make_model(settings["model"], loaded.shape, len(loaded.class_names), preprocessing)
+    optimizer = optimizers.get(settings["optimizer"])
+    if settings["learning_rate"] is not None:
+        optimizer.learning_rate = settings["learning_rate"]
+    settings["learning_rate"] = float(optimizer.learning_rate)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.summary()
+
+    folder = output or Path("runs", f"{loaded.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "data": data,
+        **settings,
+        "classes": loaded.class_names,
+        "image": {"shape": loaded.shape, "white": loaded.white},
+        "versions": run_folder.versions(),
+    }
+    recorder = Recorder(folder, settings, shows_bars)
+    best = callbacks.ModelCheckpoint(
+        folder / run_folder.MODEL, monitor="val_accuracy", mode="max", save_best_only=True
+    )
+    try:
+        _fit(model, loaded, settings, [best, recorder], shows_bars)
+        _finish(model, loaded, folder, recorder)
+    except KeyboardInterrupt as error:
+        if best.best is None:
+            raise Interrupted("Stopped by Ctrl-C before the end of the first epoch.") from error
+        raise Interrupted(
+            f"Stopped by Ctrl-C after {len(recorder.rows)} epochs. The best model so far, of epoch "
+            f"{recorder.best_epoch} with validation accuracy {best.best:.4f}, is kept: "
+            f"{folder / run_folder.MODEL}"
+        ) from error
+
+
+class Recorder(callbacks.Callback):
+    """Keeps `history.csv` and `settings.json` up to date, and prints a line an epoch.
+
+    It comes after the callback that saves the model, so that settings never belong to another one.
+    """
+
+    def __init__(self, folder: Path, settings: dict, shows_bars: bool):
+        super().__init__()
+        self.folder, self.settings, self.shows_bars = folder, settings, shows_bars
+        self.rows: list[dict] = []
+        self._start = 0.0
+
+    @property
+    def history(self) -> dict[str, list]:
+        return {
+            name: [row[name] for row in self.rows]
+            for name in self.rows[0]
+            if name not in ("epoch", "seconds")
+        }
+
+    @property
+    def best_epoch(self) -> int:
+        accuracies = self.history["val_accuracy"]
+        return accuracies.index(max(accuracies)) + 1
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self._start
+        self.rows.append({"epoch": epoch + 1, **logs, "seconds": round(seconds, 3)})
+        run_folder.write_history(self.folder, self.rows)
+        run_folder.write_settings(self.folder, {**self.settings, "best_epoch": self.best_epoch})
+        if not self.shows_bars:
+            total = self.params["epochs"]
+            print(
+                f"epoch {epoch + 1:{len(str(total))}}/{total}  loss {logs['loss']:.4f}  "
+                f"accuracy {logs['accuracy']:.4f}  val_loss {logs['val_loss']:.4f}  "
+                f"val_accuracy {logs['val_accuracy']:.4f}  {seconds:.1f} s",
+                flush=True,
+            )
+
+
+def _preprocessing(data: Data, augment: bool) -> list:
+    """Layers that bring pixels to 0 to 1 and, in training, change images at random."""
+    found: list = []
+    if data.white not in (None, 1):
+        found.append(layers.Rescaling(1 / data.white))
+    if augment:
+        if data.can_be_mirrored:
+            found.append(layers.RandomFlip("horizontal"))
+        # An edge of a photograph goes on as it is; what is beside a digit is empty.
+        filling = {"fill_mode": "nearest" if data.shape[2] == 3 else "constant"}
+        found += [
+            layers.RandomTranslation(0.1, 0.1, **filling),
+            layers.RandomRotation(0.03, **filling),
+            layers.RandomZoom(0.1, **filling),
+        ]
+    return found
+
+
+def _fit(model, data: Data, settings: dict, found: list, shows_bars: bool) -> None:
+    options = {
+        "epochs": settings["epochs"],
+        "callbacks": found,
+        "validation_data": data.validation.source,
+        "verbose": 1 if shows_bars else 0,
+    }
+    if data.train.is_in_memory:
+        options["batch_size"] = settings["batch_size"]
+        model.fit(*data.train.source, **options)
+        return
+    try:
+        model.fit(data.train.source, **options)
+    except OSError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise CommandError(
+            f"{error.__cause__} Delete it, or leave out unreadable images with --skip-unreadable."
+        ) from error
+
+
+def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
+    """Judge the best model, draw the pictures, and say where everything is."""
+    model.load_weights(folder / run_folder.MODEL)
+    epoch = recorder.best_epoch
+    accuracy = recorder.history["val_accuracy"][epoch - 1]
+    print(f"\nBest epoch: {epoch} of {len(recorder.rows)} (validation accuracy {accuracy:.4f})")
+    part: Part = data.validation if data.test is None else data.test
+    judged = judge(model, part, recorder.settings["batch_size"])
+    if data.test is None:
+        print(f"Validation accuracy: {judged.describe()}")
+        print("The data have no test part. These images also chose the best epoch, which flatters.")
+    else:
+        print(f"Test accuracy: {judged.describe()}")
+    results = {
+        "best_epoch": epoch,
+        "judged_on": "validation" if data.test is None else "test",
+        "images": len(judged.y_true),
+        "wrong": judged.num_wrong,
+        "accuracy": judged.accuracy,
+        "loss": judged.loss,
+    }
+    run_folder.write_settings(folder, {**recorder.settings, **results})
+    names = data.class_names
+    plot_history(recorder.history, folder / run_folder.CURVES)
+    plot_confusion_matrix(judged.y_true, judged.y_pred, names, folder / run_folder.CONFUSION)
+    files = {
+        run_folder.MODEL: f"the best model, of epoch {epoch}",
+        run_folder.HISTORY: "loss and accuracy of each epoch",
+        run_folder.CURVES: "the same as curves",
+        run_folder.CONFUSION: "which class is taken for which",
+    }
+    if judged.images.shape[3] in (1, 3):
+        shown = judged.shown
+        plot_predictions(
+            judged.images,
+            judged.y_true[shown],
+            judged.probabilities[shown],
+            names,
+            folder / run_folder.PREDICTIONS,
+        )
+        files[run_folder.PREDICTIONS] = "some images with what the model says"
+    files[run_folder.SETTINGS] = "settings, classes, versions and results"
+    print(f"\nSaved in {folder}:")
+    for name, what in files.items():
+        print(f"  {name:<22}{what}")
