@@ -31,15 +31,19 @@ class SwapEMAWeights(Callback):
         self._average_is_in_model = False
 
     def _pairs(self):
+        """Each weight that has an average, and that."""
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        averages = getattr(optimizer, "_model_variables_moving_average", None)
-        if not averages:
+        if not getattr(optimizer, "use_ema", False):
             raise ValueError(
-                "SwapEMAWeights must be used when `use_ema=True` is set on the optimizer. "
-                f"Received: use_ema={getattr(optimizer, 'use_ema', False)}"
+                "SwapEMAWeights must be used when `use_ema=True` is set on the optimizer, such as "
+                "in optimizers.Adam(use_ema=True). Received: use_ema=False, in "
+                f"{type(optimizer).__name__}"
             )
-        return zip(self.model.trainable_variables, averages, strict=True)
+        if not optimizer.built:
+            return []  # Before the first step, the weights are their own average.
+        pairs = zip(optimizer._trainable_variables, optimizer._averages, strict=True)
+        return [(weight, average) for weight, average in pairs if average is not None]
 
     def _set(self, average_is_in_model: bool):
         if average_is_in_model == self._average_is_in_model:
@@ -60,6 +64,7 @@ class SwapEMAWeights(Callback):
         self._set(True)
         if epoch == self.params["epochs"] - 1:
             # At the end of training the average is copied into the model: it has to be one again.
+            # It is a copy, because no two variables may share a buffer that a step is given.
             for weight, average in self._pairs():
                 average.assign(jnp.array(weight.value))
 
