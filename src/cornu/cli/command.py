@@ -1,4 +1,4 @@
-"""What all commands share: how they end, and where compiled programs are kept."""
+"""What all commands share: how they end."""
 
 import functools
 import os
@@ -31,7 +31,6 @@ def command(function: Callable) -> Callable:
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
-                _keep_compiled_programs()
                 return function(*args, **kwargs)
         except KeyboardInterrupt as error:
             _end(error, debug, "stopped by Ctrl-C.", EXIT_INTERRUPTED)
@@ -72,17 +71,3 @@ def _end(error: BaseException, debug: bool, message: str, code: int):
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
     say(f"warning: {' '.join(str(message).split())}")
-
-
-def _keep_compiled_programs() -> None:
-    """Let the next run find what this one compiles, in the cache folder."""
-    import jax
-
-    from cornu.utils.files import cache_folder
-
-    folder = cache_folder() / "compiled"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -82,8 +82,9 @@ def load_data(
             )
         return _arrays_to_learn(data, validation_split, seed)
     folder = Path(data)
-    options = {"image_size": image_size or DEFAULT_IMAGE_SIZE, "batch_size": batch_size}
-    options["on_error"] = "skip" if skip_unreadable else "raise"
+    size = image_size or DEFAULT_IMAGE_SIZE
+    on_error = "skip" if skip_unreadable else "raise"
+    options = {"image_size": size, "batch_size": batch_size, "on_error": on_error}
     train_folder = folder / "train" if _has_parts(folder) else folder
     validation_folder = next(
         (folder / n for n in ("validation", "val", "valid") if (folder / n).is_dir()), None
@@ -112,7 +113,7 @@ def load_data(
         train=Part(train),
         validation=Part(validation),
         test=test,
-        shape=(*options["image_size"], 3),
+        shape=(*size, 3),
         white=255,
         can_be_mirrored=True,
     )

@@ -50,7 +50,8 @@ def predict(model: str, images: list[str], top: int, invert: bool) -> None:
 def _reader(trained: TrainedModel, invert: bool):
     """A function from an image's path to its pixels as the model wants them."""
     rows, columns, channels = trained.shape
-    if trained.white is None or channels not in _COLOR_MODES:
+    white = trained.white
+    if white is None or channels not in _COLOR_MODES:
         raise CommandError(
             f"{trained.path} was not trained on the pixels of images (gray, colours, colours with "
             f"transparency), but on arrays of shape {trained.shape}, so it cannot take image files."
@@ -59,7 +60,7 @@ def _reader(trained: TrainedModel, invert: bool):
 
     def read(path: str):
         pixels = reader(path).astype("float32")
-        return (255 - pixels if invert else pixels) * (trained.white / 255)
+        return (255 - pixels if invert else pixels) * (white / 255)
 
     return read
 

@@ -23,7 +23,7 @@ class TrainedModel:
     model: Any
     path: Path
     class_names: list[str]
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     white: float | None
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cornu import callbacks, layers, optimizers, utils
+from cornu import callbacks, layers, optimizers
 from cornu.cli import run_folder
 from cornu.cli.command import CommandError, Interrupted
 from cornu.cli.data import Data, Part, load_data
 from cornu.cli.judge import judge
 from cornu.cli.networks import make_model
+from cornu.core.random import set_random_seed
 from cornu.visualize import plot_confusion_matrix, plot_history, plot_predictions
 
 
@@ -20,7 +21,7 @@ def train(data: str, output: Path | None, shows_bars: bool, **settings) -> None:
     seed = settings["seed"]
     if seed is None:
         seed = settings["seed"] = int(np.random.default_rng().integers(2**31))
-    utils.set_random_seed(seed)
+    set_random_seed(seed)
     loaded = load_data(
         data,
         settings["validation_split"],
@@ -37,6 +38,8 @@ def train(data: str, output: Path | None, shows_bars: bool, **settings) -> None:
         optimizer.learning_rate = settings["learning_rate"]
     settings["learning_rate"] = float(optimizer.learning_rate)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    if ":" in settings["model"]:
+        _check_probabilities(model, settings["model"], loaded)
     model.summary()
 
     folder = output or Path("runs", f"{loaded.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
@@ -106,6 +109,17 @@ class Recorder(callbacks.Callback):
                 f"val_accuracy {logs['val_accuracy']:.4f}  {seconds:.1f} s",
                 flush=True,
             )
+
+
+def _check_probabilities(model, name: str, data: Data) -> None:
+    """A network of the user's may lack its softmax, and would then learn badly without a word."""
+    answer = model.predict_on_batch(np.zeros((1, *data.shape), "float32"))[0]
+    if answer.min() < 0 or abs(answer.sum() - 1) > 1e-3:
+        raise CommandError(
+            f"The output of {name} is not a probability for each class: for a black image it is "
+            f"{np.round(answer[:5], 3).tolist()}… with sum {answer.sum():.3f}. Expected the sum 1, as "
+            f"from a last layer Dense({len(data.class_names)}, activation='softmax')."
+        )
 
 
 def _preprocessing(data: Data, augment: bool) -> list:

@@ -79,6 +79,12 @@ class CompiledLoss:
         if loss_weights is not None:
             spread = per_output(loss_weights, names, "loss_weights", single=False)
             self.weights = [1.0 if w is None else w for w in spread]
+            if any(not isinstance(w, int | float) for w in self.weights):
+                raise ValueError(
+                    "`loss_weights` must be numbers, one for each output. Received: "
+                    f"loss_weights={loss_weights}. (The third argument of `compile` is "
+                    "`loss_weights`; write metrics=[…] with its name.)"
+                )
         if not any(self.losses):
             raise ValueError("`loss` holds no loss for any output.")
         several = len(names) > 1

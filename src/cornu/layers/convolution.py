@@ -1,0 +1,268 @@
+"""Convolution layers: kernels that slide over signals, images and volumes."""
+
+from cornu import activations, constraints, initializers, regularizers
+from cornu.core import registry
+from cornu.core.dtype import standardize_data_format
+from cornu.core.input_spec import InputSpec
+from cornu.core.layer import Layer
+from cornu.ops import convolution as ops
+from cornu.ops.windows import as_tuple, check_fits, output_sizes
+
+PADDINGS = ("valid", "same", "causal")
+
+
+def split_shape(shape, data_format: str):
+    """The spatial sizes and the channels of the shape of a batch of images."""
+    if data_format == "channels_last":
+        return tuple(shape[1:-1]), shape[-1]
+    return tuple(shape[2:]), shape[1]
+
+
+def join_shape(batch, spatial, channels, data_format: str) -> tuple:
+    """The shape of a batch of images."""
+    if data_format == "channels_last":
+        return (batch, *spatial, channels)
+    return (batch, channels, *spatial)
+
+
+def positive(value, name: str, layer: Layer) -> int:
+    """Check an argument that counts something."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"Invalid value for argument `{name}` of layer '{layer.name}'. Expected a strictly "
+            f"positive integer. Received: {name}={value}"
+        )
+    return value
+
+
+class Windowed(Layer):
+    """What all layers share that slide a window: its size, strides, padding and data format.
+
+    Args:
+        kernel_size: size of the window, an integer or one for each axis.
+        strides: steps of the window, an integer or one for each axis.
+        padding: `"valid"` (none), `"same"` (zeros around, so that with strides of one the size stays)
+            or, in one dimension, `"causal"` (zeros before, so that no output sees later inputs).
+        data_format: `"channels_last"` or `"channels_first"`; default: the configured one.
+        dilation_rate: distance of the window's places, an integer or one for each axis.
+        activation: name or function, applied last.
+        use_bias: whether a number is added for each output channel.
+        kernel_initializer, bias_initializer: first values of the weights.
+        kernel_regularizer, bias_regularizer: penalties on the weights.
+        activity_regularizer: penalty on the output.
+        kernel_constraint, bias_constraint: what the weights must obey.
+    """
+
+    rank: int
+
+    def _set_window(self, kernel_size, strides, padding, data_format, dilation_rate):
+        self.kernel_size = as_tuple(kernel_size, self.rank, "kernel_size")
+        self.strides = as_tuple(strides, self.rank, "strides")
+        self.dilation_rate = as_tuple(dilation_rate, self.rank, "dilation_rate")
+        self.data_format = standardize_data_format(data_format)
+        self.padding = str(padding).lower()
+        allowed = PADDINGS if self.rank == 1 else PADDINGS[:2]
+        if self.padding not in allowed:
+            raise ValueError(
+                f"The `padding` argument of layer '{self.name}' must be one of {set(allowed)}. "
+                f"Received: padding={padding}"
+            )
+        if self.padding == "causal" and self.data_format != "channels_last":
+            raise ValueError("Causal padding is only supported with data_format='channels_last'.")
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError(
+                f"`strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: "
+                f"strides={self.strides} and dilation_rate={self.dilation_rate} in layer "
+                f"'{self.name}'"
+            )
+        self.input_spec = InputSpec(min_ndim=self.rank + 2, max_ndim=self.rank + 2)
+
+    def _channels_in(self, input_shape) -> int:
+        """The number of channels, which from now on every input must have."""
+        _, channels = split_shape(input_shape, self.data_format)
+        if channels is None:
+            raise ValueError(
+                f"Layer '{self.name}': the channel dimension of the inputs should be defined, but "
+                f"the input shape is {tuple(input_shape)}. Give `Input` the number of channels."
+            )
+        axis = -1 if self.data_format == "channels_last" else 1
+        self.input_spec = InputSpec(ndim=self.rank + 2, axes={axis: channels})
+        return channels
+
+    def _channel_axis_of(self, bias):
+        """The bias with as many axes as the output."""
+        if self.data_format == "channels_last":
+            return bias.reshape((1,) * (self.rank + 1) + (-1,))
+        return bias.reshape((1, -1) + (1,) * self.rank)
+
+    def _finish(self, outputs):
+        if self.use_bias:
+            outputs = outputs + self._channel_axis_of(self.bias.value)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def _window_shape(self, input_shape, channels):
+        spatial, _ = split_shape(input_shape, self.data_format)
+        sizes = output_sizes(
+            spatial, self.kernel_size, self.strides, self.padding, self.dilation_rate
+        )
+        check_fits(f"layer '{self.name}'", input_shape, spatial, self.kernel_size, sizes)
+        return join_shape(input_shape[0], sizes, channels, self.data_format)
+
+
+class BaseConv(Windowed):
+    """A layer of convolution kernels.
+
+    Args:
+        filters: number of kernels, and so of output channels.
+        groups: number of groups of channels that see only each other.
+
+    The other arguments are those of every layer with a window: see `Windowed`.
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        padding="valid",
+        data_format=None,
+        dilation_rate=1,
+        groups=1,
+        activation=None,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        **kwargs,
+    ):
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.filters = positive(filters, "filters", self)
+        self.groups = positive(groups, "groups", self)
+        if filters % groups != 0:
+            raise ValueError(
+                "The number of filters must be evenly divisible by the number of groups. Received: "
+                f"groups={groups}, filters={filters}, in layer '{self.name}'."
+            )
+        self._set_window(kernel_size, strides, padding, data_format, dilation_rate)
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+
+    def _kernel_shape(self, channels: int) -> tuple:
+        if channels % self.groups != 0:
+            raise ValueError(
+                "The number of input channels must be evenly divisible by the number of groups. "
+                f"Received groups={self.groups}, but the input has {channels} channels, in layer "
+                f"'{self.name}'."
+            )
+        return (*self.kernel_size, channels // self.groups, self.filters)
+
+    def build(self, input_shape):
+        channels = self._channels_in(input_shape)
+        self.compute_output_shape(input_shape)
+        self.kernel = self.add_weight(
+            shape=self._kernel_shape(channels),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+            name="kernel",
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=(self.filters,),
+                initializer=self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
+            )
+
+    def call(self, inputs):
+        outputs = ops.conv(
+            inputs,
+            self.kernel.value,
+            self.strides,
+            self.padding,
+            self.data_format,
+            self.dilation_rate,
+            self.groups,
+        )
+        return self._finish(outputs)
+
+    def compute_output_shape(self, input_shape):
+        return self._window_shape(input_shape, self.filters)
+
+
+@registry.register("layer", "Conv1D", "Convolution1D", module="keras.layers")
+class Conv1D(BaseConv):
+    """Convolution of signals: `(batch, steps, channels)` to `(batch, new_steps, filters)`.
+
+    `y[t, f] = bias[f] + sum over i, c of x[t * stride + i * dilation, c] * kernel[i, c, f]`.
+
+    The arguments are those of `Conv2D`, with integers for the window; `padding` may also be
+    `"causal"`. Source: Keras: Conv1D layer.
+
+    >>> import cornu, numpy as np
+    >>> layer = cornu.layers.Conv1D(2, 3)
+    >>> layer(np.zeros((1, 10, 1))).shape
+    (1, 8, 2)
+    """
+
+    rank = 1
+
+
+@registry.register("layer", "Conv2D", "Convolution2D", module="keras.layers")
+class Conv2D(BaseConv):
+    """Convolution of images: `(batch, rows, columns, channels)` to `(…, filters)`.
+
+    `y[r, c, f] = bias[f] + sum of x[r * s + i, c * s + j, k] * kernel[i, j, k, f]` over `i`, `j`, `k`.
+    A window of 5x5 on 28x28 gives 24x24 numbers for each filter; there are
+    `(5 * 5 * channels + 1) * filters` weights.
+
+    Args:
+        filters: number of kernels, and so of output channels.
+        kernel_size: size of the window, an integer or `(rows, columns)`.
+        strides: steps of the window.
+        padding: `"valid"` (none) or `"same"` (zeros around).
+        data_format: `"channels_last"` or `"channels_first"`.
+        dilation_rate: distance of the window's places.
+        groups: number of groups of channels that see only each other.
+        activation: name or function, applied last.
+        use_bias: whether a number is added for each filter.
+        kernel_initializer, bias_initializer: first values of the weights.
+        kernel_regularizer, bias_regularizer, activity_regularizer: penalties.
+        kernel_constraint, bias_constraint: what the weights must obey.
+
+    Raises ValueError if a window is larger than the image, or the filters cannot be divided into
+    the groups. Source: Keras: Conv2D layer.
+
+    >>> import cornu, numpy as np
+    >>> layer = cornu.layers.Conv2D(32, 5, activation="relu")
+    >>> layer(np.zeros((1, 28, 28, 1))).shape, layer.count_params()
+    ((1, 24, 24, 32), 832)
+    """
+
+    rank = 2
+
+
+@registry.register("layer", "Conv3D", "Convolution3D", module="keras.layers")
+class Conv3D(BaseConv):
+    """Convolution of volumes: `(batch, depth, rows, columns, channels)` to `(…, filters)`.
+
+    The arguments are those of `Conv2D`, with three integers for the window. Source: Keras: Conv3D.
+
+    >>> import cornu, numpy as np
+    >>> cornu.layers.Conv3D(2, 3, padding="same")(np.zeros((1, 4, 4, 4, 1))).shape
+    (1, 4, 4, 4, 2)
+    """
+
+    rank = 3
