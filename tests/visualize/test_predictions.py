@@ -15,9 +15,9 @@ def images(n, *shape):
 
 def test_labels_right_and_wrong_predictions():
     first, second, third = plot_predictions(images(3, 8, 8), [0, 0, 1], ANSWERS, NAMES).axes
-    assert first.get_title() == "cat 90 %"
-    assert second.get_title() == "✗ dog 70 %\nis cat"
-    assert third.get_title() == "✗ computer…uxe 80 %\nis dog"
+    assert first.get_title() == "cat (90 %)"
+    assert second.get_title() == "✗ dog (70 %)\nis cat"
+    assert third.get_title() == "✗ computer…uxe (80 %)\nis dog"
     assert second.spines["top"].get_linewidth() > 2 * first.spines["top"].get_linewidth()
 
 

@@ -128,7 +128,9 @@ def load_to_judge(data: str, class_names: list[str], image_size, batch_size: int
         return _folder_to_judge(folder, class_names, image_size=image_size, batch_size=batch_size)
     if data in CLASS_NAMES:
         _, (x, y) = _load_named(data)
-        return Part((_with_channels(x, "x_test"), y.reshape(-1).astype("int32")))
+        # By name, as the model may know other classes.
+        labels = np.array(CLASS_NAMES[data])[y.reshape(-1)]
+        return Part((_with_channels(x, data), _encode(labels, data, len(x), class_names)))
     arrays = _read_npz(data)
     key = "_test" if "x_test" in arrays else ""
     x = _with_channels(arrays[f"x{key}"], f"x{key}")

@@ -36,7 +36,7 @@ def train(data: str, output: Path | None, shows_bars: bool, **settings) -> None:
     optimizer = optimizers.get(settings["optimizer"])
     if settings["learning_rate"] is not None:
         optimizer.learning_rate = settings["learning_rate"]
-    settings["learning_rate"] = float(optimizer.learning_rate)
+    settings["learning_rate"] = _rounded(optimizer.learning_rate)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     if ":" in settings["model"]:
         _check_probabilities(model, settings["model"], loaded)
@@ -98,7 +98,8 @@ class Recorder(callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self._start
-        self.rows.append({"epoch": epoch + 1, **logs, "seconds": round(seconds, 3)})
+        numbers = {name: _rounded(value) for name, value in logs.items()}
+        self.rows.append({"epoch": epoch + 1, **numbers, "seconds": round(seconds, 3)})
         run_folder.write_history(self.folder, self.rows)
         run_folder.write_settings(self.folder, {**self.settings, "best_epoch": self.best_epoch})
         if not self.shows_bars:
@@ -109,6 +110,11 @@ class Recorder(callbacks.Callback):
                 f"val_accuracy {logs['val_accuracy']:.4f}  {seconds:.1f} s",
                 flush=True,
             )
+
+
+def _rounded(value) -> float:
+    """A number without the digits that single precision does not have."""
+    return float(f"{float(value):.6g}")
 
 
 def _check_probabilities(model, name: str, data: Data) -> None:
@@ -201,7 +207,7 @@ def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
             names,
             folder / run_folder.PREDICTIONS,
         )
-        files[run_folder.PREDICTIONS] = "some images with what the model says"
+        files[run_folder.PREDICTIONS] = "some images, wrong ones among them"
     files[run_folder.SETTINGS] = "settings, classes, versions and results"
     print(f"\nSaved in {folder}:")
     for name, what in files.items():

@@ -29,7 +29,7 @@ def plot_predictions(images, y_true, probabilities, class_names, path=None):
     >>> from cornu.visualize import plot_predictions
     >>> figure = plot_predictions(np.eye(4)[None], [1], [[0.75, 0.25]], ["cat", "dog"])
     >>> figure.axes[0].get_title()
-    '✗ cat 75 %\\nis dog'
+    '✗ cat (75 %)\\nis dog'
     """
     images, y_true, probabilities = (np.asarray(a) for a in (images, y_true, probabilities))
     _check(images, y_true, probabilities, class_names)
@@ -56,7 +56,7 @@ def plot_predictions(images, y_true, probabilities, class_names, path=None):
 
 
 def _label(axes, is_right: bool, true_name, guessed_name, probability) -> None:
-    guess = f"{shortened(str(guessed_name), 12)} {probability:.0%}".replace("%", " %")
+    guess = f"{shortened(str(guessed_name), 12)} ({100 * probability:.0f} %)"
     text = guess if is_right else f"✗ {guess}\nis {shortened(str(true_name), 15)}"
     axes.set_title(text, fontsize=8.5, color="black" if is_right else VERMILION, parse_math=False)
     for spine in axes.spines.values():

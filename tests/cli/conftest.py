@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from bars import TINY_MODEL, make_images, write_images
+from typer.testing import CliRunner
+
+from cornu.cli.app import app
+
+
+@pytest.fixture
+def run():
+    """Run a command in this process; the result has `exit_code`, `stdout`, `stderr`."""
+
+    def invoke(*arguments):
+        result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "120"})
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """`file.py:function` of a small network."""
+    path = tmp_path / "tiny_model.py"
+    path.write_text(TINY_MODEL)
+    return f"{path}:tiny"
+
+
+@pytest.fixture
+def npz(tmp_path):
+    """An `.npz` file with a training and a test part."""
+    x, y = make_images(80)
+    x_test, y_test = make_images(20, seed=1)
+    path = tmp_path / "bars.npz"
+    np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of images without parts."""
+    write_images(tmp_path / "photos", 30)
+    return tmp_path / "photos"

@@ -1,0 +1,163 @@
+"""`cornu train`: what it leaves, and that it learns."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from bars import make_images, write_images
+
+from cornu.saving import load_model
+
+FILES = {
+    "model.keras",
+    "history.csv",
+    "curves.png",
+    "confusion_matrix.png",
+    "predictions.png",
+    "settings.json",
+}
+
+
+def settings_of(folder):
+    return json.loads((folder / "settings.json").read_text())
+
+
+def history_of(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_digits(run, tmp_path, tiny):
+    folder = tmp_path / "out"
+    done = run("train", "digits", "--epochs", 2, "--seed", 3, "--model", tiny, "--output", folder)
+    assert done.exit_code == 0, done.stderr
+    assert {path.name for path in folder.iterdir()} == FILES
+    rows, settings = history_of(folder), settings_of(folder)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    accuracies = [float(row["val_accuracy"]) for row in rows]
+    assert settings["best_epoch"] == 1 + int(np.argmax(accuracies))
+    assert settings["classes"] == [str(digit) for digit in range(10)]
+    assert settings["image"] == {"shape": [8, 8, 1], "white": 16}
+    assert settings["seed"] == 3
+    assert settings["images"] == 360
+    wrong = settings["wrong"]
+    assert f"Test accuracy: {1 - wrong / 360:.2%}".replace("%", " %") in done.stdout
+    assert f"(360 images, {wrong} wrong)" in done.stdout
+    assert str(folder) in done.stdout
+    # The saved model takes raw pixels.
+    from cornu.datasets import digits
+
+    _, (x, y) = digits.load_data()
+    answers = load_model(folder / "model.keras").predict(x[..., None], verbose=0)
+    assert (answers.argmax(-1) != y).sum() == wrong
+
+
+def test_the_same_seed_gives_the_same_numbers(run, tmp_path, tiny, npz):
+    histories = []
+    for name in ("a", "b"):
+        options = ("--epochs", 2, "--seed", 5, "--model", tiny)
+        done = run("train", npz, *options, "--output", tmp_path / name)
+        # Without a terminal, a line an epoch and nothing that moves the cursor.
+        lines = [line for line in done.stdout.splitlines() if line.startswith("epoch")]
+        assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
+        assert not set("\x1b\b\r") & set(done.stdout)
+        assert done.stderr == ""
+        rows = history_of(tmp_path / name)
+        histories.append([{k: v for k, v in row.items() if k != "seconds"} for row in rows])
+    assert histories[0] == histories[1]
+
+
+def test_a_run_without_seed_says_which_one_it_took(run, tmp_path, tiny, npz, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("train", npz, "--epochs", 1, "--model", tiny)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("bars-")
+    seed = settings_of(folder)["seed"]
+    run("train", npz, "--epochs", 1, "--seed", seed, "--model", tiny, "--output", tmp_path / "b")
+    assert history_of(folder)[0]["loss"] == history_of(tmp_path / "b")[0]["loss"]
+
+
+def test_options_reach_the_training(run, tmp_path, tiny, npz):
+    options = ("--optimizer", "sgd", "--learning-rate", 0.25, "--batch-size", 16)
+    more = ("--validation-split", 0.25, "--epochs", 1, "--augment", "--model", tiny)
+    done = run("train", npz, *options, *more, "--output", tmp_path / "out")
+    assert "60 training, 20 validation, 20 test images" in done.stdout
+    settings = settings_of(tmp_path / "out")
+    assert (settings["optimizer"], settings["learning_rate"]) == ("sgd", 0.25)
+    model = load_model(tmp_path / "out" / "model.keras")
+    assert float(model.optimizer.learning_rate) == 0.25
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds[1:5] == ["Rescaling", "RandomTranslation", "RandomRotation", "RandomZoom"]
+
+
+def test_arrays_without_test_part_are_judged_by_validation(run, tmp_path, tiny):
+    x, y = make_images(60)
+    # Sorted by class: a validation part cut off from the end would hold one class only.
+    order = np.argsort(y, kind="stable")
+    np.savez(tmp_path / "sorted.npz", x=x[order] / 255, y=np.array(["up", "level"])[y[order]])
+    options = ("--validation-split", 0.3, "--epochs", 1, "--model", tiny, "--seed", 0)
+    done = run("train", tmp_path / "sorted.npz", *options, "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    assert "Validation accuracy:" in done.stdout and "no test part" in done.stdout
+    settings = settings_of(tmp_path / "out")
+    assert settings["judged_on"] == "validation" and settings["images"] == 18
+    assert settings["classes"] == ["level", "up"]
+    # Numbers from 0 to 1 need no rescaling.
+    model = load_model(tmp_path / "out" / "model.keras")
+    assert "Rescaling" not in [type(layer).__name__ for layer in model.layers]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.eye(2)[np.arange(40) % 2],
+        (np.arange(40) % 2)[:, None],
+        np.arange(40) % 2 * 5.0 + 1,
+    ],
+    ids=["one-hot", "column", "whole floats"],
+)
+def test_forms_of_labels(labels, tmp_path):
+    from cornu.cli.data import load_data
+
+    x, y = make_images(40)
+    np.savez(tmp_path / "a.npz", x=x, y=labels)
+    data = load_data(str(tmp_path / "a.npz"), 0.5, 0, None, 32)
+    found = np.concatenate([data.train.source[1], data.validation.source[1]])
+    assert found.dtype == np.int32
+    assert sorted(found) == sorted(y)
+    expected = ["1", "6"] if labels.max() > 1 else ["0", "1"]
+    assert data.class_names == expected
+
+
+def test_a_folder_of_images(run, tmp_path, tiny, photos):
+    options = ("--image-size", "10x12", "--epochs", 1, "--model", tiny, "--batch-size", 8)
+    done = run("train", photos, *options, "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    assert "photos: 27 training, 3 validation images of 10x12x3, 2 classes" in done.stdout
+    assert settings_of(tmp_path / "out")["classes"] == ["level", "upright"]
+
+
+def test_a_folder_with_parts(run, tmp_path, tiny):
+    for seed, (part, n) in enumerate({"train": 16, "validation": 6, "test": 8}.items()):
+        write_images(tmp_path / "data" / part, n, seed)
+    options = ("--image-size", 8, "--epochs", 1, "--model", tiny, "--batch-size", 8, "--augment")
+    done = run("train", tmp_path / "data", *options, "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    assert "16 training, 6 validation, 8 test images of 8x8x3" in done.stdout
+    assert "(8 images, " in done.stdout
+    model = load_model(tmp_path / "out" / "model.keras")
+    assert "RandomFlip" in [type(layer).__name__ for layer in model.layers]
+
+
+@pytest.mark.filterwarnings("default")
+def test_unreadable_images_are_named_and_can_be_skipped(run, tmp_path, tiny, photos):
+    (photos / "level" / "broken.png").write_bytes(b"\x89PNG damaged")
+    options = ("--image-size", 8, "--epochs", 1, "--model", tiny, "--output", tmp_path / "out")
+    refused = run("train", photos, *options)
+    assert refused.exit_code == 1
+    assert "broken.png" in refused.stderr and "--skip-unreadable" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    skipped = run("train", photos, *options, "--skip-unreadable")
+    assert skipped.exit_code == 0
+    assert "warning" in skipped.stderr and "broken.png" in skipped.stderr

@@ -1,0 +1,174 @@
+"""`evaluate`, `predict` and `summary` use what `train` left."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from bars import make_images
+from PIL import Image
+
+from cornu.saving import load_model
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run on arrays of upright and level bars, classes 0 and 1."""
+    from typer.testing import CliRunner
+
+    from cornu.cli.app import app
+
+    folder = tmp_path_factory.mktemp("run")
+    x, y = make_images(160)
+    x_test, y_test = make_images(40, seed=1)
+    names = np.array(["upright", "level"])
+    np.savez(folder / "bars.npz", x_train=x, y_train=names[y], x_test=x_test, y_test=names[y_test])
+    options = [
+        "--epochs",
+        "12",
+        "--batch-size",
+        "32",
+        "--seed",
+        "0",
+        "--output",
+        str(folder / "out"),
+    ]
+    done = CliRunner().invoke(app, ["train", str(folder / "bars.npz"), *options])
+    assert done.exit_code == 0, done.stderr
+    return folder / "out"
+
+
+@pytest.fixture
+def bar(tmp_path):
+    """A picture of a level bar, twice as large as those learned from, in colours."""
+    pixels = np.zeros((16, 16, 3), "uint8")
+    pixels[6:8] = 250
+    path = tmp_path / "bar.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_evaluate_says_what_train_said(run, trained):
+    settings = json.loads((trained / "settings.json").read_text())
+    assert settings["accuracy"] >= 0.9
+    for model in (trained, trained / "model.keras"):
+        done = run("evaluate", model, trained.parent / "bars.npz")
+        assert done.exit_code == 0, done.stderr
+        assert f"(40 images, {settings['wrong']} wrong)" in done.stdout
+
+
+def test_evaluate_all_of_data_without_parts(run, trained, tmp_path):
+    x, y = make_images(30, seed=2)
+    np.savez(tmp_path / "a.npz", x=x, y=np.array(["upright", "level"])[y])
+    assert "(30 images, " in run("evaluate", trained, tmp_path / "a.npz").stdout
+
+
+def test_evaluate_refuses_what_does_not_fit(run, trained, tmp_path, photos):
+    done = run("evaluate", trained, "digits")
+    assert done.exit_code == 1
+    x, y = make_images(4, size=9)
+    np.savez(tmp_path / "a.npz", x=x, y=np.array(["upright", "level"])[y])
+    done = run("evaluate", trained, tmp_path / "a.npz")
+    assert done.exit_code == 1 and "shape (9, 9, 1)" in done.stderr
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    done = run("evaluate", trained, tmp_path / "a.npz")
+    assert done.exit_code == 1 and "does not know: 0, 1" in done.stderr
+
+
+def test_predict_prepares_images_as_training_did(run, trained, bar):
+    done = run("predict", trained, bar)
+    assert done.exit_code == 0, done.stderr
+    name, *lines = done.stdout.splitlines()
+    assert name == str(bar)
+    found = {line.split()[0]: float(line.split()[1]) for line in lines}
+    assert next(iter(found)) == "level"
+    assert sum(found.values()) == pytest.approx(100, abs=0.02)
+    from cornu.utils.images import resize
+
+    gray = np.asarray(Image.open(bar).convert("L"))[..., None]
+    pixels = resize(gray, (8, 8), "bilinear")
+    expected = load_model(trained / "model.keras").predict(pixels[None], verbose=0)[0]
+    assert found["level"] == pytest.approx(100 * expected[0], abs=0.006)
+
+
+def test_top_and_invert(run, trained, bar, tmp_path):
+    dark = tmp_path / "dark.png"
+    Image.fromarray(255 - np.asarray(Image.open(bar))).save(dark)
+    plain = run("predict", trained, bar, "--top", 1).stdout.splitlines()
+    inverted = run("predict", trained, dark, "--top", 1, "--invert").stdout.splitlines()
+    assert len(plain) == 2
+    assert plain[1] == inverted[1]
+
+
+def test_unreadable_images_are_named_and_the_others_predicted(run, trained, bar, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8 damaged")
+    done = run("predict", trained, broken, bar, tmp_path / "missing.png", tmp_path)
+    assert done.exit_code == 1
+    assert done.stdout.startswith(str(bar))
+    messages = done.stderr.splitlines()
+    assert len(messages) == 4
+    assert "broken.jpg" in messages[0] and "missing.png" in messages[1]
+    assert str(tmp_path) in messages[2]
+    assert "3 of 4 images could not be read" in messages[3]
+
+
+def test_a_model_without_settings(run, trained, bar, tmp_path):
+    shutil.copy(trained / "model.keras", tmp_path / "alone.keras")
+    done = run("predict", tmp_path / "alone.keras", bar)
+    assert done.exit_code == 0
+    assert "no settings.json" in done.stderr
+    assert re.match(r"\s*0\s", done.stdout.splitlines()[1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda settings: "{",
+        lambda settings: "[]",
+        lambda settings: json.dumps({**settings, "classes": ["a"]}),
+        lambda settings: json.dumps({**settings, "image": None}),
+    ],
+)
+def test_damaged_settings(run, trained, bar, tmp_path, change):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    settings = json.loads((folder / "settings.json").read_text())
+    (folder / "settings.json").write_text(change(settings))
+    done = run("predict", folder, bar)
+    assert done.exit_code == 1
+    assert "settings.json" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_models_that_are_not_there_or_damaged(run, tmp_path, bar):
+    for model in ("nothing.keras", tmp_path):
+        done = run("predict", model, bar)
+        assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1
+    (tmp_path / "bad.keras").write_bytes(b"nothing")
+    done = run("evaluate", tmp_path / "bad.keras", "digits")
+    assert done.exit_code == 1 and "bad.keras" in done.stderr
+
+
+def test_summary(run, trained):
+    saved = run("summary", trained)
+    assert saved.exit_code == 0 and "Rescaling" in saved.stdout
+    assert run("summary", trained / "model.keras").stdout == saved.stdout
+
+
+@pytest.mark.parametrize(
+    "name, shape, classes, parameters",
+    [
+        ("lecture", "28x28x1", 10, "34,826"),
+        ("tutorial", "28x28x1", 10, "62,346"),
+        ("lenet", "28x28x1", 10, "61,706"),
+        ("simple", "8x8x1", 10, None),
+        ("resnet", "32x32x3", 100, None),
+    ],
+)
+def test_summary_of_named_networks(run, name, shape, classes, parameters):
+    done = run("summary", name, "--input-shape", shape, "--classes", classes)
+    assert done.exit_code == 0, done.stderr
+    assert f"(None, {classes})" in done.stdout
+    if parameters:
+        assert f"Total params: {parameters} " in done.stdout
