@@ -7,6 +7,7 @@ import pickle
 from typing import NamedTuple
 
 import jax
+import keras
 import numpy as np
 import pytest
 
@@ -97,7 +98,7 @@ for _ndim, _shape in ((1, ROW), (2, IMAGE), (3, VOLUME)):
     for _name in ("Conv{}D", "Conv{}DTranspose", "SeparableConv{}D"):
         CASES[_name.format(_ndim)] = _anything._replace(arguments={"filters": 3, "kernel_size": 3})
     CASES[f"DepthwiseConv{_ndim}D"] = _anything._replace(arguments={"kernel_size": 3})
-    for _name in ("MaxPooling{}D", "AveragePooling{}D", "GlobalMaxPooling{}D"):
+    for _name in ("MaxPooling{}D", "AveragePooling{}D", "L2Pooling{}D", "GlobalMaxPooling{}D"):
         CASES[_name.format(_ndim)] = _anything
     for _name in ("GlobalAveragePooling{}D", "UpSampling{}D", "ZeroPadding{}D", "Cropping{}D"):
         CASES[_name.format(_ndim)] = _anything
@@ -118,6 +119,16 @@ def own_layers():
 
 def test_every_layer_is_in_the_table():
     assert set(own_layers()) - ABSTRACT <= set(CASES)
+
+
+def test_every_name_that_keras_has_for_a_layer():
+    own = own_layers()
+    for alias, theirs in vars(keras.layers).items():
+        if inspect.isclass(theirs) and theirs.__name__ in own:
+            assert getattr(layers, alias) is own[theirs.__name__]
+        elif inspect.isfunction(theirs) and alias.islower():
+            assert callable(getattr(layers, alias))
+    assert all(hasattr(layers, name) for name in layers.__all__)
 
 
 def make(kind, **more):

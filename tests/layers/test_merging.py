@@ -48,16 +48,16 @@ def test_concatenate(axis):
     np.testing.assert_array_equal(output, np.concatenate(inputs, axis))
 
 
-@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize(
-    "axes, shapes",
+    "axes, shapes, normalize",
     [
-        (1, [(3, 4), (3, 4)]),
-        (-1, [(3, 5, 4), (3, 4)]),
-        (2, [(3, 5, 4), (3, 6, 4)]),
-        ((1, 2), [(3, 5, 4), (3, 6, 5)]),
-        ([2, 1], [(3, 5, 6, 4), (3, 6, 2)]),
-        ((1, 3), [(3, 5), (3, 6, 2, 5)]),
+        (1, [(3, 4), (3, 4)], False),
+        (1, [(3, 4), (3, 4)], True),
+        (-1, [(3, 5, 4), (3, 4)], False),
+        (2, [(3, 5, 4), (3, 6, 4)], True),
+        ((1, 2), [(3, 5, 4), (3, 6, 5)], False),
+        ([2, 1], [(3, 5, 6, 4), (3, 6, 2)], False),
+        ((1, 3), [(3, 5), (3, 6, 2, 5)], False),
     ],
 )
 def test_dot(axes, shapes, normalize):

@@ -160,11 +160,11 @@ def test_normalization_bad_data():
         {"data_format": "channels_first"},
     ],
 )
-@pytest.mark.parametrize("size", [(4, 5), (9, 3), (3, 12)])
+@pytest.mark.parametrize("size", [(4, 5), (9, 3)])
 def test_resizing(arguments, size):
     arguments = {"height": size[0], "width": size[1], **arguments}
     ours, theirs = layers.Resizing(**arguments), keras.layers.Resizing(**arguments)
-    for images in (IMAGES, IMAGES[0], PIXELS):
+    for images in (IMAGES, PIXELS):
         mine, other = ours(images), theirs(images)
         assert mine.dtype == other.dtype == images.dtype
         np.testing.assert_allclose(
@@ -175,7 +175,7 @@ def test_resizing(arguments, size):
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
-@pytest.mark.parametrize("size", [(3, 2), (8, 6), (9, 2), (5, 5)])
+@pytest.mark.parametrize("size", [(3, 2), (8, 6), (9, 2)])
 def test_center_crop(size, data_format):
     arguments = {"height": size[0], "width": size[1], "data_format": data_format}
     ours, theirs = layers.CenterCrop(**arguments), keras.layers.CenterCrop(**arguments)
