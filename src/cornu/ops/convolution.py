@@ -168,11 +168,5 @@ def _transposed_padding(size, window, stride, dilation, padding, extra) -> tuple
     reach = (window - 1) * dilation + 1
     output = transposed_size(size, window, stride, padding, extra, dilation)
     total = output - ((size - 1) * stride + 1) + reach - 1
-    if padding == "valid":
-        before = reach - 1
-    elif extra is None:
-        # Half of what a strided `same` convolution of the output would have been padded with.
-        before = reach - 1 - max(reach - stride, 0) // 2
-    else:
-        before = reach - 1 - reach // 2
+    before = reach - 1 if padding == "valid" else min(-(-total // 2), reach - 1)
     return before, total - before
