@@ -47,22 +47,40 @@ class Judgement:
 def judge(model, part: Part, batch_size: int) -> Judgement:
     """Ask a model about all images of a part, in one pass, without keeping them."""
     labels, answers = [], []
-    right: dict[int, np.ndarray] = {}
-    wrong: dict[int, np.ndarray] = {}
+    generator = np.random.default_rng(0)
+    right, wrong = _Sample(_SHOWN, generator), _Sample(_SHOWN_WRONG, generator)
     seen = 0
     for x, y in part.batches(batch_size):
         probabilities = model.predict_on_batch(x)
         for row, is_right in enumerate(probabilities.argmax(-1) == y):
-            kept, most = (right, _SHOWN) if is_right else (wrong, _SHOWN_WRONG)
-            if len(kept) < most:
-                kept[seen + row] = np.array(x[row])
+            (right if is_right else wrong).offer(seen + row, x[row])
         seen += len(x)
         labels.append(y)
         answers.append(probabilities)
-    shown = {**dict(list(right.items())[: _SHOWN - len(wrong)]), **wrong}
+    shown = sorted([*wrong.kept, *right.kept[: _SHOWN - len(wrong.kept)]], key=lambda pair: pair[0])
     return Judgement(
         np.concatenate(labels),
         np.concatenate(answers),
-        sorted(shown),
-        np.stack([shown[index] for index in sorted(shown)]),
+        [index for index, _ in shown],
+        np.stack([image for _, image in shown]),
     )
+
+
+class _Sample:
+    """A few images of many that come one after the other, each with the same chance to be kept.
+
+    Source: Vitter 1985, "Random sampling with a reservoir".
+    """
+
+    def __init__(self, size: int, generator):
+        self.kept: list[tuple[int, np.ndarray]] = []
+        self._size, self._generator, self._seen = size, generator, 0
+
+    def offer(self, index: int, image) -> None:
+        self._seen += 1
+        if len(self.kept) < self._size:
+            self.kept.append((index, np.array(image)))
+            return
+        place = self._generator.integers(self._seen)
+        if place < self._size:
+            self.kept[place] = (index, np.array(image))
