@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lessons benchmark clean
+.PHONY: help demo test test-slow check wheel lessons benchmark clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -33,6 +33,15 @@ check: $(VENV)/installed-test  ## lint, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+wheel: $(VENV)/installed-test  ## build the wheel and try it in an empty environment
+	rm -rf dist build/wheel-env
+	$(BIN)/python -m build --wheel --outdir dist . > build.log 2>&1 || { cat build.log; exit 1; }
+	rm -f build.log
+	$(PYTHON) -m venv build/wheel-env
+	build/wheel-env/bin/python -m pip install --quiet dist/*.whl
+	cd build && wheel-env/bin/cornu train digits --epochs 1 --seed 0 --output wheel-demo
+	rm -rf build dist
 
 clean:  ## remove everything that the other targets made
 	rm -rf $(VENV) demo dist build

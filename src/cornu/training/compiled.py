@@ -203,6 +203,7 @@ def to_metric(entry, y_true, y_pred) -> Metric:
     if isinstance(entry, Metric):
         return entry
     name = entry if isinstance(entry, str) else None
+    found: Any
     if name is not None and name.lower() in ("accuracy", "acc", "crossentropy", "ce"):
         kind = "accuracy" if name.lower() in ("accuracy", "acc") else "crossentropy"
         found = registry.get("metric", f"{_kind_of_labels(y_true, y_pred)}_{kind}")
