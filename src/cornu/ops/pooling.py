@@ -42,92 +42,83 @@ def max_pool(x, pool_size, strides=None, padding="valid", data_format="channels_
         padding: `"valid"` or `"same"`.
         data_format: `"channels_last"` or `"channels_first"`.
 
-    Where several are largest, the gradient goes to the first.
+    Where several are largest, the gradient goes to the first. NaN is larger than any number.
     """
     x = jnp.asarray(x)
     window, strides, padding = _geometry(x, pool_size, strides, padding, data_format)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        return _window_max(x, window, strides, padding)
-    return _max_pool(x, window, strides, padding)
+    if 1 < math.prod(window) <= _MOST_PLACES and jnp.issubdtype(x.dtype, jnp.floating):
+        return _max_pool(x, window, strides, padding)
+    return lax.reduce_window(x, _lowest(x.dtype), lax.max, window, strides, padding)
 
 
-def _window_max(x, window, strides, padding):
-    if jnp.issubdtype(x.dtype, jnp.integer):
-        lowest = np.array(jnp.iinfo(x.dtype).min, x.dtype)
-    else:
-        lowest = np.array(-np.inf, x.dtype)
-    return lax.reduce_window(x, lowest, lax.max, window, strides, padding)
+# Larger windows would take long to compile, place by place.
+_MOST_PLACES = 64
 
 
-# The gradient is our own: XLA derives `select_and_scatter`, which on a CPU takes half of the whole
-# training step. Instead, forward keeps one byte for each window, the number of the first place in it
-# that has the largest value, and backward compares places with it.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _lowest(dtype):
+    if jnp.issubdtype(dtype, jnp.integer):
+        return np.array(jnp.iinfo(dtype).min, dtype)
+    return np.array(-np.inf, dtype)
+
+
+# XLA derives `select_and_scatter` for the gradient, which on a CPU takes half of the whole training
+# step. Instead, one byte for each window remembers which place has won: the derivative of the output
+# is that of the winning place, and JAX transposes that sum of slices.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
 def _max_pool(x, window, strides, padding):
-    return _window_max(x, window, strides, padding)
+    return _largest(_places(x, _lowest(x.dtype), window, strides, padding))[0]
 
 
-def _places(window):
-    return list(np.ndindex(*window))
+@_max_pool.defjvp
+def _max_pool_jvp(window, strides, padding, primals, tangents):
+    (x,), (tangent,) = primals, tangents
+    # The output by its own name, so that it can be differentiated again; XLA computes it once.
+    largest = _max_pool(x, window, strides, padding)
+    still = lax.stop_gradient(x)
+    _, winner = _largest(_places(still, _lowest(x.dtype), window, strides, padding))
+    zero = np.array(0, x.dtype)
+    places = _places(tangent, zero, window, strides, padding)
+    return largest, sum(jnp.where(winner == n, here, zero) for n, here in enumerate(places))
 
 
-def _max_pool_forward(x, window, strides, padding):
-    largest = _window_max(x, window, strides, padding)
-    lowest = jnp.asarray(-jnp.inf, x.dtype)
-    padded = lax.pad(x, lowest, [(low, high, 0) for low, high in padding])
-    places = _places(window)
-    winner = jnp.full(largest.shape, len(places) - 1, jnp.uint8 if len(places) < 256 else jnp.int32)
-    for number, place in reversed(list(enumerate(places[:-1]))):
-        here = _strided(padded, place, largest.shape, strides)
-        # NaN is the largest of its window, and does not equal itself.
-        wins = (here == largest) | (here != here)
-        winner = jnp.where(wins, jnp.asarray(number, winner.dtype), winner)
-    return largest, (winner, jnp.zeros((0, *x.shape), x.dtype))
+def _places(x, filling, window, strides, padding) -> list:
+    """For each place in the window, its number in every window."""
+    padded = lax.pad(x, filling, [(before, after, 0) for before, after in padding])
+    counts = [(n - w) // s + 1 for n, w, s in zip(padded.shape, window, strides, strict=True)]
+    return [
+        lax.slice(
+            padded,
+            place,
+            [p + (n - 1) * s + 1 for p, n, s in zip(place, counts, strides, strict=True)],
+            strides,
+        )
+        for place in np.ndindex(*window)
+    ]
 
 
-def _strided(padded, start, shape, strides):
-    stop = [a + (n - 1) * s + 1 for a, n, s in zip(start, shape, strides, strict=True)]
-    return lax.slice(padded, start, stop, strides)
+def _largest(places: list):
+    """The largest number of each window, and in which place it is first."""
+    middle = len(places) // 2
+    halves = zip(_compare(places, 0, middle), _compare(places, middle, len(places)), strict=True)
+    # The last comparison is a reduction, because XLA keeps what a reduction of two arrays gives.
+    # Plain comparisons it would fuse into whatever reads the winner, and so repeat for each place.
+    values, numbers = (jnp.stack(pair) for pair in halves)
+    initial = _lowest(values.dtype), np.uint8(len(places))
+    return lax.reduce((values, numbers), initial, _larger, (0,))
 
 
-def _max_pool_backward(window, strides, padding, kept, gradient):
-    winner, empty = kept
-    shape = empty.shape[1:]
-    if window == strides and not any(low or high for low, high in padding):
-        return (_spread_tiles(winner, gradient, shape, window),)
-    return (_spread_overlapping(winner, gradient, shape, window, strides, padding),)
+def _compare(places: list, start: int, stop: int):
+    best = places[start], jnp.full(places[start].shape, start, jnp.uint8)
+    for number in range(start + 1, stop):
+        best = _larger(best, (places[number], jnp.full_like(best[1], number)))
+    return best
 
 
-def _spread_tiles(winner, gradient, shape, window):
-    """Windows lie side by side: every place belongs to one window."""
-    tiled = [size for n in gradient.shape for size in (n, 1)]
-    last = [n * w for n, w in zip(gradient.shape, window, strict=True)]
-    numbers = np.arange(math.prod(window)).reshape([size for w in window for size in (1, w)])
-    mine = winner.reshape(tiled) == numbers.astype(winner.dtype)
-    zero = jnp.zeros((), gradient.dtype)
-    spread = jnp.where(mine, gradient.reshape(tiled), zero).reshape(last)
-    # Rows and columns at the end that no window reaches.
-    return jnp.pad(spread, [(0, n - m) for n, m in zip(shape, last, strict=True)])
-
-
-def _spread_overlapping(winner, gradient, shape, window, strides, padding):
-    """Windows overlap or leave gaps: each place of the window adds its share."""
-    total = None
-    zero = jnp.zeros((), gradient.dtype)
-    for number, place in enumerate(_places(window)):
-        share = jnp.where(winner == number, gradient, zero)
-        config = []
-        for start, n, g, s, (low, _) in zip(
-            place, shape, gradient.shape, strides, padding, strict=True
-        ):
-            before = start - low
-            config.append((before, n - before - ((g - 1) * s + 1), s - 1))
-        share = lax.pad(share, zero, config)
-        total = share if total is None else total + share
-    return total
-
-
-_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+def _larger(first, second):
+    (value, number), (other_value, other_number) = first, second
+    # NaN stays, or comes, because nothing compares with it.
+    stays = (value >= other_value) | (value != value)
+    return jnp.where(stays, value, other_value), jnp.where(stays, number, other_number)
 
 
 def _window_sum(x, window, strides, padding):
