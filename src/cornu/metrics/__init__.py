@@ -1,5 +1,7 @@
 """Numbers about predictions."""
 
+import inspect
+
 from cornu.core import registry
 from cornu.metrics.accuracy import (
     Accuracy,
@@ -15,17 +17,69 @@ from cornu.metrics.accuracy import (
     top_k_categorical_accuracy,
 )
 from cornu.metrics.base import Metric
+from cornu.metrics.correlation import (
+    ConcordanceCorrelation,
+    PearsonCorrelation,
+    concordance_correlation,
+    pearson_correlation,
+)
+from cornu.metrics.hinge import (
+    CategoricalHinge,
+    Hinge,
+    SquaredHinge,
+    categorical_hinge,
+    hinge,
+    squared_hinge,
+)
+from cornu.metrics.probabilistic import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    KLDivergence,
+    Poisson,
+    SparseCategoricalCrossentropy,
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    kl_divergence,
+    poisson,
+    sparse_categorical_crossentropy,
+)
 from cornu.metrics.reduction import Mean, MeanMetricWrapper, Sum
+from cornu.metrics.regression import (
+    CosineSimilarity,
+    LogCoshError,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    R2Score,
+    RootMeanSquaredError,
+    huber,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+)
 
 
 def get(identifier):
-    """The metric that a name, configuration or callable means; None stays None.
+    """The metric that a name, configuration, class or callable means; None stays None.
+
+    The name of a function means the metric that is its mean, if there is one.
 
     >>> import cornu
-    >>> cornu.metrics.get("binary_accuracy").__name__
-    'binary_accuracy'
+    >>> cornu.metrics.get("mse")
+    <MeanSquaredError name=mean_squared_error>
     """
-    return registry.get("metric", identifier)
+    found = registry.get("metric", identifier)
+    if isinstance(identifier, str) and inspect.isfunction(found):
+        known = registry.registered("metric")
+        if known.get(found.__name__) is found:
+            classes = {registry.to_snake_case(n): c for n, c in known.items() if inspect.isclass(c)}
+            return classes[found.__name__]() if found.__name__ in classes else found
+    return found
 
 
 def serialize(metric):
@@ -41,20 +95,56 @@ def deserialize(config, custom_objects=None):
 __all__ = [
     "Accuracy",
     "BinaryAccuracy",
+    "BinaryCrossentropy",
     "CategoricalAccuracy",
+    "CategoricalCrossentropy",
+    "CategoricalHinge",
+    "ConcordanceCorrelation",
+    "CosineSimilarity",
+    "Hinge",
+    "KLDivergence",
+    "LogCoshError",
     "Mean",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
     "MeanMetricWrapper",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
     "Metric",
+    "PearsonCorrelation",
+    "Poisson",
+    "R2Score",
+    "RootMeanSquaredError",
     "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
+    "SquaredHinge",
     "Sum",
     "TopKCategoricalAccuracy",
     "binary_accuracy",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_accuracy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "concordance_correlation",
     "deserialize",
     "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "pearson_correlation",
+    "poisson",
     "serialize",
     "sparse_categorical_accuracy",
+    "sparse_categorical_crossentropy",
     "sparse_top_k_categorical_accuracy",
+    "squared_hinge",
     "top_k_categorical_accuracy",
 ]

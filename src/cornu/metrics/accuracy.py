@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.core.dtype import floatx
 from cornu.losses.base import same_rank
 from cornu.metrics.reduction import MeanMetricWrapper, mean_metric
 
@@ -14,7 +15,7 @@ def _register(*names):
 def accuracy(y_true, y_pred):
     """1 where prediction and target are equal."""
     y_true, y_pred = same_rank(jnp.asarray(y_true), jnp.asarray(y_pred))
-    return (y_true.astype(y_pred.dtype) == y_pred).astype(jnp.float32)
+    return (y_true.astype(y_pred.dtype) == y_pred).astype(floatx())
 
 
 @_register("binary_accuracy")
@@ -26,37 +27,56 @@ def binary_accuracy(y_true, y_pred, threshold=0.5):
     [[1.0], [0.0]]
     """
     y_true, y_pred = same_rank(jnp.asarray(y_true), jnp.asarray(y_pred))
-    return (y_true.astype(jnp.float32) == (y_pred > threshold)).astype(jnp.float32)
+    return (y_true == (y_pred > threshold).astype(y_true.dtype)).astype(floatx())
 
 
 @_register("categorical_accuracy")
 def categorical_accuracy(y_true, y_pred):
-    """1 where the class with the largest prediction is that of the one-hot target."""
-    y_true = jnp.argmax(jnp.asarray(y_true), axis=-1)
-    y_pred = jnp.asarray(y_pred)
-    return (y_true == jnp.argmax(y_pred, axis=-1)).astype(y_pred.dtype)
+    """1 where the class with the largest prediction is that of the one-hot target.
+
+    >>> import cornu
+    >>> cornu.metrics.categorical_accuracy([[0, 1], [1, 0]], [[0.2, 0.8], [0.4, 0.6]]).tolist()
+    [1.0, 0.0]
+    """
+    labels = jnp.argmax(jnp.asarray(y_true), axis=-1)
+    predicted = jnp.argmax(jnp.asarray(y_pred), axis=-1)
+    return (labels == predicted.reshape(labels.shape)).astype(floatx())
 
 
 @_register("sparse_categorical_accuracy")
 def sparse_categorical_accuracy(y_true, y_pred):
-    """1 where the class with the largest prediction is the integer target."""
+    """1 where the class with the largest prediction is the integer target.
+
+    Targets are `(…)` or `(…, 1)`, predictions `(…, classes)`.
+
+    >>> import cornu
+    >>> cornu.metrics.sparse_categorical_accuracy([1, 0], [[0.2, 0.8], [0.4, 0.6]]).tolist()
+    [1.0, 0.0]
+    """
     y_true, y_pred = jnp.asarray(y_true), jnp.asarray(y_pred)
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
         y_true = y_true[..., 0]
-    return (y_true.astype(jnp.int32) == jnp.argmax(y_pred, axis=-1)).astype(y_pred.dtype)
+    matches = (y_true == jnp.argmax(y_pred, axis=-1)).astype(floatx())
+    return matches[..., 0] if matches.ndim > 1 and matches.shape[-1] == 1 else matches
 
 
 def _in_top_k(labels, y_pred, k: int):
-    """1 where fewer than `k` classes are predicted higher than the target."""
-    truth = jnp.take_along_axis(y_pred, labels[..., None].astype(jnp.int32), axis=-1)
+    """1 where fewer than `k` classes are predicted higher than the label's."""
+    classes = labels.reshape(y_pred.shape[:-1])[..., None].astype(jnp.int32)
+    truth = jnp.take_along_axis(y_pred, classes, axis=-1)
+    truth = jnp.where(jnp.isnan(truth), -jnp.inf, truth)
     higher = jnp.sum(y_pred > truth, axis=-1)
-    finite = jnp.isfinite(truth[..., 0])
-    return ((higher < k) & finite).astype(y_pred.dtype)
+    return (higher < k).astype(floatx()).reshape(labels.shape)
 
 
 @_register("top_k_categorical_accuracy")
 def top_k_categorical_accuracy(y_true, y_pred, k=5):
-    """1 where the one-hot target is among the `k` largest predictions."""
+    """1 where the one-hot target is among the `k` largest predictions.
+
+    >>> import cornu
+    >>> cornu.metrics.top_k_categorical_accuracy([[0, 0, 1]], [[0.5, 0.2, 0.3]], k=2).tolist()
+    [1.0]
+    """
     return _in_top_k(jnp.argmax(jnp.asarray(y_true), axis=-1), jnp.asarray(y_pred), k)
 
 
@@ -65,31 +85,33 @@ def sparse_top_k_categorical_accuracy(y_true, y_pred, k=5, from_sorted_ids=False
     """1 where the integer target is among the `k` largest predictions.
 
     With `from_sorted_ids`, predictions are classes, the likeliest first.
+
+    >>> import cornu
+    >>> cornu.metrics.sparse_top_k_categorical_accuracy([2], [[0.5, 0.2, 0.3]], k=2).tolist()
+    [1.0]
     """
     y_true, y_pred = jnp.asarray(y_true), jnp.asarray(y_pred)
-    if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
-        y_true = y_true[..., 0]
-    if from_sorted_ids:
-        found = y_pred[..., :k].astype(jnp.int32) == y_true[..., None].astype(jnp.int32)
-        return jnp.any(found, axis=-1).astype(jnp.float32)
-    return _in_top_k(y_true, y_pred, k)
+    if not from_sorted_ids:
+        return _in_top_k(y_true, y_pred, k)
+    labels = y_true.reshape(y_pred.shape[:-1])[..., None]
+    found = jnp.any(labels.astype(y_pred.dtype) == y_pred[..., :k], axis=-1)
+    return found.astype(floatx()).reshape(y_true.shape)
 
 
-Accuracy = mean_metric("Accuracy", accuracy)
-CategoricalAccuracy = mean_metric("CategoricalAccuracy", categorical_accuracy)
-SparseCategoricalAccuracy = mean_metric("SparseCategoricalAccuracy", sparse_categorical_accuracy)
+Accuracy = mean_metric("Accuracy", accuracy, "up", __name__)
+CategoricalAccuracy = mean_metric("CategoricalAccuracy", categorical_accuracy, "up", __name__)
+SparseCategoricalAccuracy = mean_metric(
+    "SparseCategoricalAccuracy", sparse_categorical_accuracy, "up", __name__
+)
 
 
 @_register("BinaryAccuracy")
 class BinaryAccuracy(MeanMetricWrapper):
     """How often a prediction is above the threshold just if the target is 1."""
 
+    _direction = "up"
+
     def __init__(self, name="binary_accuracy", dtype=None, threshold=0.5):
-        if threshold is not None and not 0 < threshold < 1:
-            raise ValueError(
-                "Invalid value for argument `threshold`. Expected a value in interval (0, 1). "
-                f"Received: threshold={threshold}"
-            )
         super().__init__(binary_accuracy, name, dtype, threshold=threshold)
         self.threshold = threshold
 
@@ -98,6 +120,8 @@ class BinaryAccuracy(MeanMetricWrapper):
 class TopKCategoricalAccuracy(MeanMetricWrapper):
     """How often the one-hot target is among the `k` largest predictions."""
 
+    _direction = "up"
+
     def __init__(self, k=5, name="top_k_categorical_accuracy", dtype=None):
         super().__init__(top_k_categorical_accuracy, name, dtype, k=k)
         self.k = k
@@ -105,14 +129,15 @@ class TopKCategoricalAccuracy(MeanMetricWrapper):
 
 @_register("SparseTopKCategoricalAccuracy")
 class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
-    """How often the integer target is among the `k` largest predictions."""
+    """How often the integer target is among the `k` largest predictions.
+
+    With `from_sorted_ids`, predictions are classes, the likeliest first.
+    """
+
+    _direction = "up"
 
     def __init__(
-        self,
-        k=5,
-        name="sparse_top_k_categorical_accuracy",
-        dtype=None,
-        from_sorted_ids=False,
+        self, k=5, name="sparse_top_k_categorical_accuracy", dtype=None, from_sorted_ids=False
     ):
         super().__init__(
             sparse_top_k_categorical_accuracy, name, dtype, k=k, from_sorted_ids=from_sorted_ids

@@ -1,22 +1,35 @@
 """What all metrics share: state that batches are counted into."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from cornu.core import naming, registry
 from cornu.core.configurable import Configurable
-from cornu.core.dtype import get_dtype_policy
+from cornu.core.dtype import floatx, get_dtype_policy
 from cornu.core.variable import Variable, functional
+
+
+def ratio(numerator, denominator):
+    """The quotient, and 0 where the denominator is 0."""
+    empty = denominator == 0
+    return jnp.where(empty, 0, numerator / jnp.where(empty, 1, denominator))
 
 
 class Metric(Configurable):
     """A number about predictions that is counted batch by batch.
 
     Args:
-        dtype: format of the state, `floatx()` by default.
-        name: what it is called in logs; default: the class' name in snake case.
+        dtype: format to compute in, `floatx()` by default; of a policy, its compute format.
+        name: what it is called in logs; default: the class' name in snake case, with a number if
+            there was such a metric before.
 
-    A subclass makes its state with `add_weight`, counts a batch in `update_state`, and computes the
-    value in `result`.
+    A subclass makes its state with `add_variable`, counts a batch in `update_state`, and computes the
+    value in `result`. Variables and metrics that it keeps as attributes are part of its state.
+
+    Built-in metrics share these arguments of `update_state`:
+        y_true: targets.
+        y_pred: predictions.
+        sample_weight: how much each sample, or each of its positions, counts; 1 by default.
 
     Source: Keras: Metrics.
 
@@ -27,27 +40,28 @@ class Metric(Configurable):
     0.75
     """
 
+    # What is better, "up" or "down", for callbacks that watch a metric; None if nobody knows.
+    _direction: str | None = None
+
     def __init__(self, dtype=None, name=None):
-        self.name = name or naming.auto_name(type(self).__name__)
-        self._dtype_policy = get_dtype_policy(dtype)
         self._variables: list[Variable] = []
+        self.name = name or naming.auto_name(type(self).__name__)
+        self._dtype = get_dtype_policy(dtype or floatx()).compute_dtype
 
     @property
     def dtype(self) -> str:
-        """Format of the state."""
-        return self._dtype_policy.name if "mixed" not in self._dtype_policy.name else "float32"
+        """The format to compute in."""
+        return self._dtype
 
     @property
     def variables(self) -> list[Variable]:
-        """The state, that of metrics within this one included."""
-        nested = [
-            v
-            for value in vars(self).values()
-            for metric in (value if isinstance(value, list) else [value])
-            if isinstance(metric, Metric)
-            for v in metric.variables
-        ]
-        return [*self._variables, *nested]
+        """The state, that of metrics within this one behind its own."""
+        members = list(_members(list(vars(self).values())))
+        found = [m for m in members if isinstance(m, Variable)]
+        for member in members:
+            if isinstance(member, Metric):
+                found.extend(member.variables)
+        return list({id(v): v for v in found}.values())
 
     @property
     def non_trainable_variables(self) -> list[Variable]:
@@ -55,21 +69,23 @@ class Metric(Configurable):
         return self.variables
 
     def add_variable(self, shape, initializer, dtype=None, aggregation="sum", name=None):
-        """Make a variable that belongs to the state."""
-        with naming.name_scope(self.name, owner=self):
+        """Make a variable that belongs to the state; `dtype` is `floatx()` by default."""
+        self._check_super_called()
+        with naming.name_scope(self.name.replace("/", ">"), owner=self):
             variable = Variable(
                 registry.get("initializer", initializer),
                 shape=shape,
-                dtype=dtype or self.dtype,
+                dtype=dtype,
                 trainable=False,
                 autocast=False,
+                aggregation=aggregation,
                 name=name,
             )
         self._variables.append(variable)
         return variable
 
     def add_weight(self, shape=(), initializer=None, dtype=None, name=None):
-        """Make a variable that belongs to the state."""
+        """The same as `add_variable`; zeros by default."""
         return self.add_variable(shape, initializer or "zeros", dtype, name=name)
 
     def update_state(self, *args, **kwargs):
@@ -77,28 +93,28 @@ class Metric(Configurable):
         raise NotImplementedError(f"{type(self).__name__} does not define `update_state`.")
 
     def result(self):
-        """The value so far."""
+        """The value so far: a scalar, or a dict of scalars by name."""
         raise NotImplementedError(f"{type(self).__name__} does not define `result`.")
 
     def reset_state(self) -> None:
-        """Start again."""
+        """Start again: the whole state becomes zero."""
         for variable in self.variables:
             variable.assign(np.zeros(variable.shape, variable.dtype))
 
     def __call__(self, *args, **kwargs):
         """Count a batch and return the value so far."""
+        self._check_super_called()
         self.update_state(*args, **kwargs)
         return self.result()
 
     def stateless_update_state(self, metric_variables, *args, **kwargs):
         """The new state after a batch, as a pure function of the old one."""
-        self._check(metric_variables)
-        run = functional(lambda: self.update_state(*args, **kwargs), self.variables)
-        return run(metric_variables)[1]
+        self._check_values(metric_variables)
+        return functional(self.update_state, self.variables)(metric_variables, *args, **kwargs)[1]
 
     def stateless_result(self, metric_variables):
         """The value as a pure function of the state."""
-        self._check(metric_variables)
+        self._check_values(metric_variables)
         return functional(self.result, self.variables)(metric_variables)[0]
 
     def stateless_reset_state(self):
@@ -106,7 +122,7 @@ class Metric(Configurable):
         values = [v.value for v in self.variables]
         return functional(self.reset_state, self.variables)(values)[1]
 
-    def _check(self, metric_variables):
+    def _check_values(self, metric_variables) -> None:
         if len(metric_variables) != len(self.variables):
             raise ValueError(
                 "Argument `metric_variables` must be a list of tensors corresponding 1:1 to "
@@ -114,14 +130,27 @@ class Metric(Configurable):
                 f"{len(metric_variables)}, but expected {len(self.variables)} variables."
             )
 
-    def _config_names(self) -> list[str]:
-        return [name for name in super()._config_names() if name != "dtype"]
+    def _check_super_called(self) -> None:
+        if "_variables" not in vars(self):
+            raise RuntimeError(
+                "You forgot to call `super().__init__()` in the `__init__()` method of "
+                f"{type(self).__name__}. Add it, as its first line."
+            )
 
     def get_config(self) -> dict:
         return {**super().get_config(), "dtype": self.dtype}
 
     def __repr__(self):
         return f"<{type(self).__name__} name={self.name}>"
+
+
+def _members(value):
+    """Variables and metrics in nested lists, tuples and dicts."""
+    if isinstance(value, Variable | Metric):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _members(item)
 
 
 registry.register("metric", "Metric", module="keras.metrics")(Metric)

@@ -3,52 +3,74 @@
 import jax.numpy as jnp
 
 from cornu.core import masking, registry
-from cornu.losses.base import broadcast_weights, same_rank
-from cornu.metrics.base import Metric
+from cornu.losses.base import Loss, broadcast_weights, same_rank
+from cornu.metrics.base import Metric, ratio
 
 
-def weighted(values, sample_weight, dtype):
-    """Values times their weights, and the weights, one for each value (or None)."""
+def _register(*names):
+    return registry.register("metric", *names, module="keras.metrics")
+
+
+def reduce_to_samplewise_values(values, sample_weight, reduce, dtype):
+    """One weighted number for each sample, and the samples' weights (or None).
+
+    Weights have the axes of the values, or the first of them: the other axes are reduced before
+    the weights are applied, the rest behind the first one after that.
+    """
     mask = masking.get_mask(values)
     values = jnp.asarray(values).astype(dtype)
     if sample_weight is not None:
         sample_weight = jnp.asarray(sample_weight).astype(dtype)
-    if mask is not None:
-        mask = jnp.asarray(mask).astype(dtype)
-        sample_weight = mask if sample_weight is None else _both(sample_weight, mask)
+        if mask is not None:
+            sample_weight = _both(sample_weight, mask, dtype)
+        values, sample_weight = same_rank(values, sample_weight)
+        if values.ndim > sample_weight.ndim:
+            values = reduce(values, axis=tuple(range(sample_weight.ndim, values.ndim)))
+        sample_weight = jnp.broadcast_to(sample_weight, values.shape)
+        values = values * sample_weight
+        if sample_weight.ndim > 1:
+            sample_weight = reduce(sample_weight, axis=tuple(range(1, sample_weight.ndim)))
+    if values.ndim > 1:
+        values = reduce(values, axis=tuple(range(1, values.ndim)))
+    return values, sample_weight
+
+
+def _both(sample_weight, mask, dtype):
+    mask = jnp.asarray(mask).astype(dtype)
     if sample_weight is None:
-        return values, None
-    sample_weight, values = broadcast_weights(sample_weight, values)
-    if values.ndim > 1 and values.ndim > sample_weight.ndim:
-        values = jnp.mean(values, axis=tuple(range(sample_weight.ndim, values.ndim)))
-    sample_weight = jnp.broadcast_to(sample_weight, values.shape)
-    return values * sample_weight, sample_weight
-
-
-def _both(sample_weight, mask):
-    sample_weight, mask = broadcast_weights(sample_weight, mask)
+        return mask
+    sample_weight, mask = broadcast_weights(jnp.asarray(sample_weight).astype(dtype), mask)
     return sample_weight * mask
 
 
-@registry.register("metric", "Sum", module="keras.metrics")
+@_register("Sum")
 class Sum(Metric):
-    """The weighted sum of all values."""
+    """The weighted sum of all values.
+
+    >>> import cornu
+    >>> total = cornu.metrics.Sum()
+    >>> total.update_state([1, 3, 5, 7], sample_weight=[1, 1, 0, 0])
+    >>> float(total.result())
+    4.0
+    """
 
     def __init__(self, name="sum", dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self.total = self.add_weight(name="total")
+        self.total = self.add_variable((), "zeros", self.dtype, name="total")
 
     def update_state(self, values, sample_weight=None):
-        values, _ = weighted(values, sample_weight, self.dtype)
+        values, _ = reduce_to_samplewise_values(values, sample_weight, jnp.sum, self.dtype)
         self.total.assign_add(jnp.sum(values))
 
     def result(self):
         return self.total.value
 
 
-@registry.register("metric", "Mean", module="keras.metrics")
+@_register("Mean")
 class Mean(Metric):
-    """The weighted mean of all values.
+    """The weighted mean of all values: `sum(weight * value) / sum(weight)`, 0 if there are none.
+
+    A sample's value is the mean over all axes but the first.
 
     >>> import cornu
     >>> mean = cornu.metrics.Mean()
@@ -59,62 +81,70 @@ class Mean(Metric):
 
     def __init__(self, name="mean", dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self.total = self.add_weight(name="total")
-        self.count = self.add_weight(name="count")
+        self.total = self.add_variable((), "zeros", self.dtype, name="total")
+        self.count = self.add_variable((), "zeros", self.dtype, name="count")
 
     def update_state(self, values, sample_weight=None):
-        values, weights = weighted(values, sample_weight, self.dtype)
+        values, weights = reduce_to_samplewise_values(values, sample_weight, jnp.mean, self.dtype)
         self.total.assign_add(jnp.sum(values))
         self.count.assign_add(values.size if weights is None else jnp.sum(weights))
 
     def result(self):
-        count = self.count.value
-        return jnp.where(count == 0, 0, self.total.value / jnp.where(count == 0, 1, count))
+        return ratio(self.total.value, self.count.value)
 
 
-@registry.register("metric", "MeanMetricWrapper", module="keras.metrics")
+@_register("MeanMetricWrapper")
 class MeanMetricWrapper(Mean):
-    """The mean of a function `(y_true, y_pred, **kwargs)`."""
+    """The weighted mean of a function of targets and predictions.
+
+    Args:
+        fn: function `(y_true, y_pred, **kwargs)` whose result has a value for each sample.
+        **kwargs: what else to pass to `fn`.
+
+    Positions that the mask of `y_pred` leaves out do not count.
+
+    >>> import cornu
+    >>> metric = cornu.metrics.MeanMetricWrapper(cornu.losses.huber, name="huber", delta=0.5)
+    >>> float(metric([[0.0], [0.0]], [[1.0], [0.0]]))
+    0.1875
+    """
 
     def __init__(self, fn, name=None, dtype=None, **kwargs):
-        super().__init__(name=name or getattr(fn, "__name__", None), dtype=dtype)
+        super().__init__(name=name, dtype=dtype)
+        if isinstance(fn, str):
+            fn = registry.deserialize({"class_name": "function", "config": fn})
         self.fn = fn
         self._keywords = kwargs
+        if self._direction is None and (
+            isinstance(fn, Loss) or fn in registry.registered("loss").values()
+        ):
+            self._direction = "down"
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         mask = masking.get_mask(y_pred)
-        y_true, y_pred = jnp.asarray(y_true), jnp.asarray(y_pred)
-        values = self.fn(*same_rank(y_true, y_pred), **self._keywords)
-        if sample_weight is not None and mask is not None:
-            sample_weight = _both(
-                jnp.asarray(sample_weight).astype(self.dtype), jnp.asarray(mask).astype(self.dtype)
-            )
-        elif mask is not None:
-            sample_weight = mask
-        super().update_state(values, sample_weight)
+        if mask is not None:
+            sample_weight = _both(sample_weight, mask, self.dtype)
+        super().update_state(self.fn(y_true, y_pred, **self._keywords), sample_weight)
 
     def get_config(self) -> dict:
         config = super().get_config()
         if type(self) is MeanMetricWrapper:
-            config.update({k: registry.serialize(v) for k, v in self._keywords.items()})
+            config.update(registry.serialize(self._keywords))
         return config
 
 
-def mean_metric(class_name: str, function, default_name: str | None = None):
-    """The class for the mean of a function that has no arguments."""
-    metric_name = default_name or function.__name__
+def mean_metric(class_name: str, function, direction: str, module: str, name: str | None = None):
+    """The class, defined in `module`, for the mean of a function that has no further arguments."""
+    default_name = name or function.__name__
 
-    def __init__(self, name=metric_name, dtype=None):
+    def __init__(self, name=default_name, dtype=None):
         MeanMetricWrapper.__init__(self, function, name=name, dtype=dtype)
 
     summary = (function.__doc__ or "").split("\n\n")[0].strip()
-    cls = type(
-        class_name,
-        (MeanMetricWrapper,),
-        {
-            "__init__": __init__,
-            "__module__": function.__module__,
-            "__doc__": f"The mean over all samples of: {summary}",
-        },
-    )
-    return registry.register("metric", class_name, module="keras.metrics")(cls)
+    members = {
+        "__init__": __init__,
+        "__module__": module,
+        "__doc__": f"The mean over all samples of: {summary}",
+        "_direction": direction,
+    }
+    return _register(class_name)(type(class_name, (MeanMetricWrapper,), members))
