@@ -37,7 +37,7 @@ class NonNeg(Constraint):
 
     >>> import cornu, jax.numpy as jnp
     >>> cornu.constraints.NonNeg()(jnp.array([-1.0, 2.0])).tolist()
-    [0.0, 2.0]
+    [-0.0, 2.0]
     """
 
     def __call__(self, w):

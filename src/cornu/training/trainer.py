@@ -11,13 +11,13 @@ from cornu.core.layer import Layer
 from cornu.core.symbolic import infer_outputs
 from cornu.core.variable import functional
 from cornu.data import adapters
-from cornu.data.adapters import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from cornu.metrics import Mean
 from cornu.optimizers import LossScaleOptimizer
 from cornu.optimizers import get as get_optimizer
 from cornu.training import checks
 from cornu.training.compiled import CompiledLoss, CompiledMetrics, align
 from cornu.training.loop import Logs, run_steps
+from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
 
 class Trainer(Layer):

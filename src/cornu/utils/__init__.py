@@ -14,11 +14,19 @@ from cornu.core.registry import serialize as serialize_keras_object
 from cornu.utils.files import get_file
 from cornu.utils.image_dataset import image_dataset_from_directory
 from cornu.utils.images import array_to_img, img_to_array, load_img, save_img
+from cornu.utils.messages import (
+    disable_interactive_logging,
+    enable_interactive_logging,
+    is_interactive_logging_enabled,
+)
 from cornu.utils.numerical import normalize, to_categorical
 from cornu.utils.progress import Progbar
 from cornu.utils.py_dataset import PyDataset
+from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
 CustomObjectScope = custom_object_scope
+# The name that Keras 2 had.
+Sequence = PyDataset
 
 
 def clear_session(free_memory=True) -> None:
@@ -34,22 +42,28 @@ __all__ = [
     "CustomObjectScope",
     "Progbar",
     "PyDataset",
+    "Sequence",
     "array_to_img",
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",
+    "disable_interactive_logging",
+    "enable_interactive_logging",
     "get_custom_objects",
     "get_file",
     "get_registered_name",
     "get_registered_object",
     "image_dataset_from_directory",
     "img_to_array",
+    "is_interactive_logging_enabled",
     "load_img",
     "normalize",
+    "pack_x_y_sample_weight",
     "register_keras_serializable",
     "reset_uids",
     "save_img",
     "serialize_keras_object",
     "set_random_seed",
     "to_categorical",
+    "unpack_x_y_sample_weight",
 ]
