@@ -1,6 +1,5 @@
 """What `compile` was given, resolved for a model's outputs: one loss and the metrics of each."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -203,7 +202,6 @@ def to_metric(entry, y_true, y_pred) -> Metric:
     if isinstance(entry, Metric):
         return entry
     name = entry if isinstance(entry, str) else None
-    found: Any
     if name is not None and name.lower() in ("accuracy", "acc", "crossentropy", "ce"):
         kind = "accuracy" if name.lower() in ("accuracy", "acc") else "crossentropy"
         found = registry.get("metric", f"{_kind_of_labels(y_true, y_pred)}_{kind}")
@@ -215,8 +213,6 @@ def to_metric(entry, y_true, y_pred) -> Metric:
         return found
     if not callable(found):
         raise ValueError(f"Could not interpret metric: {entry!r}")
-    if inspect.isclass(found):
-        return found()
     return MeanMetricWrapper(found, name=name or getattr(found, "__name__", "metric"))
 
 
