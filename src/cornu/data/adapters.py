@@ -66,6 +66,9 @@ class ArrayData:
 
     def first_batch(self):
         """The start of the data, for finding out shapes."""
+        if self.shuffle and self.shuffle != "batch":
+            # Keras shuffles for this look as well; the same draw keeps runs with one seed equal.
+            np.random.permutation(self.num_samples)
         return self._rows(np.arange(self.batch_size))
 
     def _rows(self, indices):

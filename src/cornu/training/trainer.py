@@ -359,10 +359,12 @@ class Trainer(Layer):
 
     def _prepare(self, data, training: bool) -> None:
         """Make whatever is still missing, from the shapes of one batch, before computing anything."""
-        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        ready = self._compiled_metrics is not None and self._compiled_metrics.built
+        if not (self.built and ready):
+            x, y, sample_weight = unpack_x_y_sample_weight(data.first_batch())
         if not self.built:
             self._build_from(x)
-        if self._compiled_metrics is None or not self._compiled_metrics.built:
+        if not ready:
             y_pred = infer_outputs(self, (jax.tree.map(checks.symbol, x),))
             if self._graph is None:
                 self._output_names_of_call = _names_of(y_pred)
@@ -451,9 +453,8 @@ class Trainer(Layer):
         data = adapters.adapt(
             x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight
         )
-        first = data.first_batch()
         checks.check_label_range(self, y)
-        self._prepare(first, training=True)
+        self._prepare(data, training=True)
         validation = None
         if validation_data is not None:
             parts = _validation_parts(validation_data)
@@ -534,7 +535,7 @@ class Trainer(Layer):
             raise ValueError(f"Arguments not recognized: {kwargs}")
         self._need_compiled("evaluate")
         data = adapters.adapt(x, y, sample_weight, batch_size, steps)
-        self._prepare(data.first_batch(), training=False)
+        self._prepare(data, training=False)
         if not isinstance(callbacks, CallbackList):
             callbacks = CallbackList(
                 callbacks,
@@ -600,8 +601,8 @@ class Trainer(Layer):
     def _on_batch(self, kind, x, y, sample_weight, class_weight, return_dict):
         size = len(jax.tree.leaves(x)[0])
         data = adapters.ArrayData(x, y, sample_weight, size, False, None, class_weight)
+        self._prepare(data, training=kind == "train")
         batch = data.first_batch()
-        self._prepare(batch, training=kind == "train")
         logs = self._function(kind)(batch)
         logs = dict(sorted(Logs(logs).items()))
         return logs if return_dict else self._in_order(logs)
