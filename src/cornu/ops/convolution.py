@@ -115,9 +115,7 @@ def _conv_of_few_channels_jvp(strides, amounts, dilation_rate, primals, tangents
     if not isinstance(x_tangent, SymbolicZero):
         tangent = tangent + convolve(x_tangent, kernel)
     if not isinstance(kernel_tangent, SymbolicZero):
-        tangent = tangent + lax.platform_dependent(
-            x, kernel_tangent, cpu=product, default=convolve
-        )
+        tangent = tangent + lax.platform_dependent(x, kernel_tangent, cpu=product, default=convolve)
     return output, tangent
 
 

@@ -1,6 +1,8 @@
 """The arithmetic of windows that slide: output sizes and padding, for convolution and pooling."""
 
-from collections.abc import Sequence
+import contextlib
+import operator
+from collections.abc import Iterable, Sequence
 
 
 def as_tuple(value, rank: int, name: str, allow_zero: bool = False) -> tuple[int, ...]:
@@ -11,14 +13,13 @@ def as_tuple(value, rank: int, name: str, allow_zero: bool = False) -> tuple[int
     >>> as_tuple(3, 2, "kernel_size")
     (3, 3)
     """
-    values = (value,) * rank if isinstance(value, int) else value
     smallest = 0 if allow_zero else 1
-    try:
-        values = tuple(int(v) for v in values)
-        good = len(values) == rank and all(v >= smallest for v in values)
-    except (TypeError, ValueError):
-        good = False
-    if not good:
+    each = value if isinstance(value, Iterable) else (value,) * rank
+    values: tuple[int, ...] = ()
+    with contextlib.suppress(TypeError):
+        values = tuple(operator.index(v) for v in each)
+    good = len(values) == rank and all(v >= smallest for v in values)
+    if not good or isinstance(value, bool):
         kind = "non-negative" if allow_zero else "positive"
         raise ValueError(
             f"The `{name}` argument must be a tuple of {rank} {kind} integers, or one of them for "
