@@ -132,6 +132,11 @@ class MeanMetricWrapper(Mean):
             config.update(registry.serialize(self._keywords))
         return config
 
+    @classmethod
+    def from_config(cls, config: dict):
+        # Whatever else is there is meant for the function.
+        return cls(**registry.deserialize(config))
+
 
 def mean_metric(class_name: str, function, direction: str, module: str, name: str | None = None):
     """The class, defined in `module`, for the mean of a function that has no further arguments."""
