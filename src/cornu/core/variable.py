@@ -151,11 +151,11 @@ class Variable:
 
     def assign_add(self, value) -> "Variable":
         """Add to the value."""
-        return self.assign(self._stored() + _plain(value))
+        return self.assign(self._stored() + jnp.asarray(_plain(value)))
 
     def assign_sub(self, value) -> "Variable":
         """Subtract from the value."""
-        return self.assign(self._stored() - _plain(value))
+        return self.assign(self._stored() - jnp.asarray(_plain(value)))
 
     def _stored(self):
         dtype, _autocast.dtype = _autocast.dtype, None
