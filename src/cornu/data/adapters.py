@@ -44,7 +44,7 @@ class ArrayData:
 
     def __init__(self, x, y, sample_weight, batch_size, shuffle, steps=None, class_weight=None):
         x, y, sample_weight = (
-            jax.tree.map(_to_array, part, is_leaf=_is_array) for part in (x, y, sample_weight)
+            jax.tree.map(_to_array, part, is_leaf=is_leaf) for part in (x, y, sample_weight)
         )
         self.num_samples = _check_lengths(x, y, sample_weight)
         if class_weight:
@@ -53,6 +53,8 @@ class ArrayData:
         if batch_size is not None and int(batch_size) < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
         self.shuffle = shuffle
+        self._steps = steps
+        self._running: Iterator | None = None
         self.num_batches: int | None = steps or -(-self.num_samples // self.batch_size)
         self._host = pack_x_y_sample_weight(x, y, sample_weight)
         leaves = jax.tree.leaves(self._host)
@@ -76,14 +78,21 @@ class ArrayData:
         return jax.tree.map(lambda a: _dense(a[indices]), host)
 
     def batches(self) -> Iterator[Any]:
-        """One pass: row numbers, or the rows themselves if the data are too big for the device."""
+        """One pass: row numbers, or the rows themselves if the data are too big for the device.
+
+        With a number of steps, each pass goes on where the one before stopped.
+        """
+        if self._steps is None:
+            return self._pass()
+        if self._running is None:
+            self._running = itertools.chain.from_iterable(self._pass() for _ in itertools.count())
+        return itertools.islice(self._running, self._steps)
+
+    def _pass(self) -> Iterator[Any]:
         order = np.arange(self.num_samples, dtype=np.int32)
         if self.shuffle and self.shuffle != "batch":
             order = np.random.permutation(self.num_samples).astype(np.int32)
-        starts = itertools.islice(
-            itertools.cycle(range(0, self.num_samples, self.batch_size)), self.num_batches
-        )
-        for start in starts:
+        for start in range(0, self.num_samples, self.batch_size):
             indices = order[start : start + self.batch_size]
             if self.shuffle == "batch":
                 indices = np.random.permutation(indices)
@@ -165,7 +174,7 @@ class StreamData:
     def _standardize(self, batch):
         x, y, sample_weight = unpack_x_y_sample_weight(batch)
         x, y, sample_weight = (
-            jax.tree.map(_to_array, part, is_leaf=_is_array) for part in (x, y, sample_weight)
+            jax.tree.map(_to_array, part, is_leaf=is_leaf) for part in (x, y, sample_weight)
         )
         x, y, sample_weight = (jax.tree.map(_dense, part) for part in (x, y, sample_weight))
         if self._class_weight:
@@ -183,7 +192,7 @@ def adapt(
     class_weight=None,
 ):
     """Choose the adapter for what the user passed as `x`."""
-    leaves = jax.tree.leaves(x, is_leaf=_is_array)
+    leaves = jax.tree.leaves(x, is_leaf=is_leaf)
     if leaves and all(_is_array(leaf) for leaf in leaves):
         return ArrayData(x, y, sample_weight, batch_size, shuffle, steps, class_weight)
     if isinstance(x, list | tuple) and _is_numbers(x):
@@ -216,7 +225,7 @@ def train_validation_split(arrays, validation_split: float):
         raise ValueError(
             f"`validation_split` must be between 0 and 1. Received: {validation_split}"
         )
-    leaves = jax.tree.leaves(arrays, is_leaf=_is_array)
+    leaves = jax.tree.leaves(arrays, is_leaf=is_leaf)
     if not all(_is_array(leaf) for leaf in leaves):
         raise ValueError(
             "Argument `validation_split` is only supported for arrays in memory. Received: "
@@ -233,13 +242,18 @@ def train_validation_split(arrays, validation_split: float):
         )
 
     def part(rows):
-        return jax.tree.map(lambda a: _to_array(a)[rows], arrays, is_leaf=_is_array)
+        return jax.tree.map(lambda a: _to_array(a)[rows], arrays, is_leaf=is_leaf)
 
     return part(slice(None, split)), part(slice(split, None))
 
 
 def _is_array(value) -> bool:
     return (hasattr(value, "shape") and hasattr(value, "dtype")) or _is_pandas(value)
+
+
+def is_leaf(value) -> bool:
+    """Whether a value is one array, or whatever else, and not a structure of several."""
+    return value is not None and not isinstance(value, dict | list | tuple)
 
 
 def _is_pandas(value) -> bool:

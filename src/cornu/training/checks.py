@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from cornu.core.symbolic import KerasTensor
+from cornu.data.adapters import is_leaf
 
 
 def symbol(array) -> KerasTensor | None:
@@ -14,7 +15,7 @@ def symbol(array) -> KerasTensor | None:
 def check_finite(x, y) -> None:
     """Raise ValueError if the arrays hold NaN: every weight would be NaN after one step."""
     for name, part in (("x", x), ("y", y)):
-        for array in jax.tree.leaves(part):
+        for array in jax.tree.leaves(part, is_leaf=is_leaf):
             if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
                 continue
             # One fast pass: a sum is NaN if anything in it is (or if infinities meet).

@@ -589,12 +589,12 @@ class Trainer(Layer):
     # ---- single batches
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
-        """One step of training on one batch; returns the loss and the metrics so far."""
+        """One step of training on one batch; returns the loss and the metrics of that batch."""
         self._need_compiled("train_on_batch")
         return self._on_batch("train", x, y, sample_weight, class_weight, return_dict)
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
-        """The loss and the metrics on one batch, together with those since the last reset."""
+        """The loss and the metrics on one batch."""
         self._need_compiled("test_on_batch")
         return self._on_batch("test", x, y, sample_weight, None, return_dict)
 
@@ -602,6 +602,7 @@ class Trainer(Layer):
         size = len(jax.tree.leaves(x)[0])
         data = adapters.ArrayData(x, y, sample_weight, size, False, None, class_weight)
         self._prepare(data, training=kind == "train")
+        self.reset_metrics()
         batch = data.first_batch()
         logs = self._function(kind)(batch)
         logs = dict(sorted(Logs(logs).items()))

@@ -1,0 +1,112 @@
+"""Each mistake gives one clear error before any computing."""
+
+import numpy as np
+import pytest
+
+import cornu as keras
+from cornu import layers
+
+random = np.random.RandomState(0)
+X = random.rand(20, 8, 8, 1).astype("float32")
+LABELS = random.randint(0, 3, 20)
+ONE_HOT = np.eye(3, dtype="float32")[LABELS]
+
+
+def model(loss="categorical_crossentropy", units=3, **compile):
+    made = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(units, activation="softmax")]
+    )
+    made.compile("adam", loss, **compile)
+    return made
+
+
+def with_nan():
+    x = X.copy()
+    x[7, 2, 3, 0] = np.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    "loss, x, y, message",
+    [
+        (
+            "categorical_crossentropy",
+            X,
+            ONE_HOT[:19],
+            r"same number of samples.\n'x' sizes: 20\n'y'",
+        ),
+        ("categorical_crossentropy", X, LABELS, "needs one-hot labels.*sparse_categorical_cross"),
+        ("sparse_categorical_crossentropy", X, ONE_HOT, r"needs integer labels .*y.argmax\(-1\)"),
+        ("sparse_categorical_crossentropy", X, LABELS + 1, "label 3, but the model has 3 outputs"),
+        ("sparse_categorical_crossentropy", X, LABELS - 1, "label -1, but the model has 3 outputs"),
+        (
+            "categorical_crossentropy",
+            with_nan(),
+            ONE_HOT,
+            "NaN .* in 1 of 20 .* index 7",
+        ),
+        ("categorical_crossentropy", X[:0], ONE_HOT[:0], "hold no samples"),
+        ("categorical_crossentropy", X[:, :7], ONE_HOT, r"expected shape=\(None, 8, 8, 1\), found"),
+        ("categorical_crossentropy", X, None, "no `y` was passed"),
+        ("categorical_crossentropy", [X, X], ONE_HOT, r"expected 1 input\(s\)"),
+        ("categorical_crossentropy", np.array(["a", "b"], object), LABELS[:2], "Python objects"),
+    ],
+)
+def test_data_that_do_not_fit(loss, x, y, message):
+    made = model(loss)
+    before = made.get_weights()
+    with pytest.raises(ValueError, match=message):
+        made.fit(x, y, verbose=0)
+    for old, new in zip(before, made.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_compile_and_fit_in_the_wrong_order_or_with_wrong_names():
+    made = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+    with pytest.raises(ValueError, match=r"must call `compile\(\)` before calling `fit\(\)`"):
+        made.fit(np.zeros((2, 3)), np.zeros(2))
+    with pytest.raises(ValueError, match=r"Unknown loss: 'msee'. Did you mean 'mse'"):
+        made.compile("adam", "msee")
+    with pytest.raises(ValueError, match=r"Unknown optimizer: 'adan'. Did you mean 'Adam'"):
+        made.compile("adan", "mse")
+    with pytest.raises(ValueError, match=r"write metrics="):
+        made.compile("adam", "mse", ["accuracy"])
+    with pytest.raises(ValueError, match="steps_per_execution"):
+        made.compile("adam", "mse", steps_per_execution=0)
+    made.compile("adam", "mse", metrics=["acuracy"])
+    with pytest.raises(ValueError, match=r"Unknown metric: 'acuracy'"):
+        made.fit(np.zeros((2, 3)), np.zeros(2))
+
+
+def test_weights_of_another_model():
+    made = model()
+    with pytest.raises(ValueError, match="weight list of length 1, but the layer was expecting 2"):
+        made.set_weights([np.zeros((64, 3))])
+    with pytest.raises(ValueError, match=r"\(64, 3\) is not compatible with provided .* \(3, 64\)"):
+        made.set_weights([np.zeros((3, 64)), np.zeros(3)])
+
+
+def test_names_of_outputs():
+    inputs = keras.Input((3,))
+    made = keras.Model(
+        inputs, [layers.Dense(1, name="a")(inputs), layers.Dense(1, name="b")(inputs)]
+    )
+    with pytest.raises(ValueError, match="key 'c' does not correspond to any model output"):
+        made.compile("adam", {"a": "mse", "c": "mse"})
+    made.compile("adam", "mse")
+    with pytest.raises(ValueError, match=r"has 2 outputs .* but `y` is one array"):
+        made.fit(np.zeros((4, 3)), np.zeros((4, 1)), verbose=0)
+
+
+def test_a_dataset_that_runs_dry():
+    def batches():
+        for _ in range(3):
+            yield X[:4], ONE_HOT[:4]
+
+    made = model()
+    with pytest.warns(UserWarning, match="ran out of data after 3 of 5 batches"):
+        made.fit(batches(), steps_per_epoch=5, epochs=1, verbose=0)
+    with pytest.raises(ValueError, match="yielded no batch"):
+        model().fit(iter(()), verbose=0)
+    with pytest.raises(ValueError, match="`y` should not be passed"):
+        made.fit(batches(), ONE_HOT, verbose=0)
