@@ -34,6 +34,12 @@ check: $(VENV)/installed-test  ## lint, formatting and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+lessons: $(VENV)/installed  ## train every lesson's model on MNIST and write docs/lessons.md
+	$(BIN)/python benchmarks/lessons.py
+
+benchmark: $(VENV)/installed-test  ## fit, side by side with Keras on JAX; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/fit.py
+
 wheel: $(VENV)/installed-test  ## build the wheel and try it in an empty environment
 	rm -rf dist build/wheel-env
 	$(BIN)/python -m build --wheel --outdir dist . > build.log 2>&1 || { cat build.log; exit 1; }
