@@ -64,7 +64,7 @@ SIBLINGS = {
     ("initializers", "ops"),
     ("constraints", "ops"),
     ("regularizers", "ops"),
-    ("activations", "ops"),
+    ("ops", "activations"),
     ("data", "utils"),
     ("datasets", "utils"),
     ("callbacks", "utils"),

@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.core.operation import operation
 
-_register = registry.register("activation", module="keras.activations")
+
+def _register(function):
+    return registry.register("activation", module="keras.activations")(operation(function))
 
 
 @_register
@@ -123,12 +126,14 @@ def hard_sigmoid(x):
 
 
 @registry.register("activation", "silu", "swish", module="keras.activations")
+@operation
 def silu(x):
     """`f(x) = x * sigmoid(x)`, also called swish (Ramachandran et al. 2017)."""
     return jax.nn.silu(jnp.asarray(x))
 
 
 @registry.register("activation", "hard_silu", "hard_swish", module="keras.activations")
+@operation
 def hard_silu(x):
     """`f(x) = x * hard_sigmoid(x)` (Howard et al. 2019)."""
     return jax.nn.hard_silu(jnp.asarray(x))
@@ -180,6 +185,7 @@ def hard_shrink(x, threshold=0.5):
 
 
 @registry.register("activation", "threshold", module="keras.activations")
+@operation
 def threshold(x, threshold, default_value):
     """`x` where `x > threshold`, `default_value` elsewhere."""
     x = jnp.asarray(x)

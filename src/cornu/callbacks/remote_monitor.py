@@ -2,7 +2,6 @@
 
 import json
 import urllib.parse
-import urllib.request
 import warnings
 
 import numpy as np
@@ -46,6 +45,8 @@ class RemoteMonitor(Callback):
         self.headers, self.send_as_json = headers, send_as_json
 
     def on_epoch_end(self, epoch, logs=None):
+        from urllib.request import Request, urlopen  # slow to load
+
         numbers = {"epoch": epoch}
         for name, value in (logs or {}).items():
             numbers[name] = np.asarray(value).tolist() if hasattr(value, "dtype") else value
@@ -55,13 +56,13 @@ class RemoteMonitor(Callback):
         else:
             body = urllib.parse.urlencode({self.field: text})
             kind = "application/x-www-form-urlencoded"
-        request = urllib.request.Request(
+        request = Request(
             self.root + self.path,
             data=body.encode(),
             headers={"Content-Type": kind, **(self.headers or {})},
         )
         try:
-            with urllib.request.urlopen(request, timeout=_SECONDS_TO_WAIT):
+            with urlopen(request, timeout=_SECONDS_TO_WAIT):
                 pass
         except OSError as error:
             warnings.warn(

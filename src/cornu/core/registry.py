@@ -182,6 +182,11 @@ def serialize(obj):
         return [serialize(o) for o in obj]
     if isinstance(obj, dict):
         return {key: serialize(value) for key, value in obj.items()}
+    if isinstance(obj, slice):
+        parts = {"start": obj.start, "stop": obj.stop, "step": obj.step}
+        return {"class_name": "__slice__", "config": serialize(parts)}
+    if obj is Ellipsis:
+        return {"class_name": "__ellipsis__", "config": {}}
     if isinstance(obj, np.generic):
         return obj.item()
     if isinstance(obj, np.dtype):
@@ -246,10 +251,12 @@ def deserialize(config, custom_objects: dict | None = None, kind: str | None = N
     if "class_name" not in config or "config" not in config:
         return {key: deserialize(value, custom_objects) for key, value in config.items()}
     name, inner = config["class_name"], config["config"]
-    if name == "__numpy__":
+    if name in ("__numpy__", "__tensor__"):
         return np.array(inner["value"], dtype=inner["dtype"])
-    if name == "__tensor__":
-        return np.array(inner["value"], dtype=inner["dtype"])
+    if name == "__slice__":
+        return slice(inner["start"], inner["stop"], inner["step"])
+    if name == "__ellipsis__":
+        return Ellipsis
     if name == "function":
         return _find_function(config, custom_objects, kind)
     cls = _find_class(config, custom_objects, kind)

@@ -1,1 +1,40 @@
-"""Stateless mathematics."""
+"""Functions on arrays, variables and symbolic tensors, under Keras' names.
+
+They are what custom losses, layers and training steps are written with. Called on a symbolic tensor
+they become part of the graph. `ops.numpy`, `ops.nn`, `ops.linalg`, `ops.image` and `ops.core` hold
+them by subject; all are in `ops` itself, too. Source: Keras: Ops API.
+
+>>> from cornu import ops
+>>> float(ops.sum(ops.square([3.0, 4.0]), axis=0))
+25.0
+"""
+
+import importlib
+
+_SUBJECTS = ("core", "numpy", "nn", "linalg", "image")
+_INNER = ("convolution", "pooling", "windows", "public")
+# Those that do not compute, and so are not part of graphs.
+_PLAIN = (
+    "convert_to_numpy convert_to_tensor custom_gradient dtype is_tensor ndim shape size vectorize"
+).split()
+
+
+def __getattr__(name):
+    # Loaded on use: `import cornu` needs convolutions, but not three hundred functions' wrappers.
+    if name in _SUBJECTS:
+        return importlib.import_module(f"cornu.ops.{name}")
+    if not name.startswith("_") and name not in _INNER:
+        for subject in _SUBJECTS:
+            function = getattr(importlib.import_module(f"cornu.ops.{subject}"), name, None)
+            if function is not None and name in __dir__():
+                globals()[name] = function
+                return function
+    raise AttributeError(f"module 'cornu.ops' has no attribute {name!r}")
+
+
+def __dir__():
+    from cornu.core import registry
+
+    for subject in _SUBJECTS:
+        importlib.import_module(f"cornu.ops.{subject}")
+    return sorted({*_SUBJECTS, *registry.registered("op"), *_PLAIN})

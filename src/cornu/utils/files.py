@@ -6,7 +6,6 @@ import re
 import shutil
 import tempfile
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
 from cornu.utils.archives import extract_archive
@@ -189,7 +188,9 @@ def _fetch(origin: str, file) -> None:
             f"Received: origin={origin!r}"
         )
     if scheme == "file":
-        with urllib.request.urlopen(origin) as source:
+        from urllib.request import urlopen  # slow to load
+
+        with urlopen(origin) as source:
             shutil.copyfileobj(source, file)
         return
     import pooch

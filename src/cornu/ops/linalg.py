@@ -1,0 +1,48 @@
+"""Linear algebra.  Source: Keras: Linear algebra ops."""
+
+import jax
+import jax.numpy as jnp
+
+from cornu.core.operation import operation
+from cornu.ops.public import from_table
+
+_TABLE = [
+    (lambda x: 0, "det inv eig slogdet"),
+    (lambda x, upper=False: 0, "cholesky"),
+    (lambda x, ord=None, axis=None, keepdims=False: 0, "norm"),
+    (lambda x, mode="reduced": 0, "qr"),
+    (lambda x, full_matrices=True, compute_uv=True: 0, "svd"),
+    (lambda x, tol=None: 0, "matrix_rank"),
+    (lambda a, b: 0, "solve"),
+]
+globals().update(from_table(_TABLE, jnp.linalg))
+
+
+@operation
+def eigh(x):
+    """Eigenvalues and eigenvectors of a symmetric matrix."""
+    return tuple(jnp.linalg.eigh(jnp.asarray(x)))
+
+
+@operation
+def logdet(x):
+    """The logarithm of the determinant of a positive matrix."""
+    return jnp.linalg.slogdet(jnp.asarray(x))[1]
+
+
+@operation
+def pinv(x, rcond=None):
+    """The pseudo-inverse."""
+    return jnp.linalg.pinv(jnp.asarray(x), rtol=rcond)
+
+
+@operation
+def lstsq(a, b, rcond=None):
+    """The `x` for which `a @ x` is closest to `b`."""
+    return jnp.linalg.lstsq(jnp.asarray(a), jnp.asarray(b), rcond=rcond)[0]
+
+
+@operation
+def solve_triangular(a, b, lower=False):
+    """The `x` for which `a @ x` is `b`, for a triangular matrix."""
+    return jax.scipy.linalg.solve_triangular(jnp.asarray(a), jnp.asarray(b), lower=lower)

@@ -1,0 +1,304 @@
+"""Functions of neural networks.  Source: Keras: NN ops."""
+
+import jax
+import jax.numpy as jnp
+
+from cornu import activations
+from cornu.activations import (  # noqa: F401
+    celu,
+    elu,
+    glu,
+    hard_shrink,
+    hard_sigmoid,
+    hard_silu,
+    hard_swish,
+    hard_tanh,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    soft_shrink,
+    softmax,
+    softplus,
+    softsign,
+    sparse_plus,
+    sparse_sigmoid,
+    sparsemax,
+    squareplus,
+    swish,
+    tanh_shrink,
+    threshold,
+)
+from cornu.core.dtype import standardize_data_format, standardize_dtype
+from cornu.core.operation import operation
+from cornu.ops import convolution, pooling
+
+
+@operation
+def gelu(x, approximate=True):
+    """`x * P(X <= x)` for a normal X; here, other than in `activations`, by tanh unless told."""
+    return activations.gelu(x, approximate)
+
+
+def _segment(name, meaning):
+    reduce = getattr(jax.ops, name)
+
+    def function(data, segment_ids, num_segments=None, sorted=False):
+        return reduce(
+            jnp.asarray(data), jnp.asarray(segment_ids), num_segments, indices_are_sorted=sorted
+        )
+
+    function.__name__, function.__doc__ = name, f"The {meaning} of the rows with the same number."
+    return operation(function)
+
+
+segment_max = _segment("segment_max", "largest")
+segment_min = _segment("segment_min", "smallest")
+segment_prod = _segment("segment_prod", "product")
+segment_sum = _segment("segment_sum", "sum")
+
+
+@operation
+def conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_rate=1):
+    """Convolution of one, two or three dimensions, as of the layers `Conv1D`, `Conv2D`, `Conv3D`.
+
+    Channels of the input that the kernel lacks make groups.
+    """
+    inputs, kernel = jnp.asarray(inputs), jnp.asarray(kernel)
+    data_format = standardize_data_format(data_format)
+    channels = inputs.shape[-1 if data_format == "channels_last" else 1]
+    return convolution.conv(
+        inputs,
+        kernel,
+        strides,
+        padding,
+        data_format,
+        dilation_rate,
+        groups=max(channels // kernel.shape[-2], 1),
+    )
+
+
+@operation
+def depthwise_conv(inputs, kernel, strides=1, padding="valid", data_format=None, dilation_rate=1):
+    """Convolution of each channel by itself, as of the layer `DepthwiseConv2D`."""
+    return convolution.depthwise_conv(
+        jnp.asarray(inputs),
+        jnp.asarray(kernel),
+        strides,
+        padding,
+        standardize_data_format(data_format),
+        dilation_rate,
+    )
+
+
+@operation
+def separable_conv(
+    inputs,
+    depthwise_kernel,
+    pointwise_kernel,
+    strides=1,
+    padding="valid",
+    data_format=None,
+    dilation_rate=1,
+):
+    """Each channel by itself, then the channels mixed, as of the layer `SeparableConv2D`."""
+    return convolution.separable_conv(
+        jnp.asarray(inputs),
+        jnp.asarray(depthwise_kernel),
+        jnp.asarray(pointwise_kernel),
+        strides,
+        padding,
+        standardize_data_format(data_format),
+        dilation_rate,
+    )
+
+
+@operation
+def conv_transpose(
+    inputs,
+    kernel,
+    strides=1,
+    padding="valid",
+    output_padding=None,
+    data_format=None,
+    dilation_rate=1,
+):
+    """The other way through a convolution, as of the layer `Conv2DTranspose`."""
+    return convolution.conv_transpose(
+        jnp.asarray(inputs),
+        jnp.asarray(kernel),
+        strides,
+        padding,
+        output_padding,
+        standardize_data_format(data_format),
+        dilation_rate,
+    )
+
+
+@operation
+def max_pool(inputs, pool_size, strides=None, padding="valid", data_format=None):
+    """The largest number of each window."""
+    return pooling.max_pool(
+        inputs, pool_size, strides, padding, standardize_data_format(data_format)
+    )
+
+
+@operation
+def average_pool(inputs, pool_size, strides=None, padding="valid", data_format=None):
+    """The mean of each window; padding does not count."""
+    return pooling.average_pool(
+        inputs, pool_size, strides, padding, standardize_data_format(data_format)
+    )
+
+
+@operation
+def one_hot(x, num_classes, axis=-1, dtype=None, sparse=False):
+    """For each integer, zeros with a one in its place."""
+    if sparse:
+        raise ValueError("`sparse=True` is not supported: arrays are dense. Leave it False.")
+    return jax.nn.one_hot(
+        jnp.asarray(x), num_classes, axis=axis, dtype=standardize_dtype(dtype or "float32")
+    )
+
+
+@operation
+def multi_hot(inputs, num_classes=None, axis=-1, dtype=None, sparse=False, **kwargs):
+    """Zeros with ones in the places of all integers along an axis."""
+    num_classes = kwargs.pop("num_tokens", num_classes)
+    inputs = jnp.asarray(inputs)
+    ones = one_hot(inputs, num_classes, dtype=dtype, sparse=sparse)
+    # The axis of the integers gives way to that of the classes.
+    return jnp.max(ones, axis=-2 if inputs.ndim == 1 else min(inputs.ndim - 1, 1))
+
+
+@operation
+def top_k(x, k, sorted=True):
+    """The `k` largest numbers along the last axis, and their indices."""
+    return tuple(jax.lax.top_k(jnp.asarray(x), k))
+
+
+@operation
+def in_top_k(targets, predictions, k):
+    """Whether each target is among the `k` classes with the largest predictions."""
+    targets, predictions = jnp.asarray(targets), jnp.asarray(predictions)
+    own = jnp.take_along_axis(predictions, targets[:, None], axis=-1)
+    return jnp.sum(predictions > own, axis=-1) < k
+
+
+@operation
+def moments(x, axes, keepdims=False, synchronized=False):
+    """The mean and the variance along axes."""
+    x = jnp.asarray(x)
+    return jnp.mean(x, axes, keepdims=keepdims), jnp.var(x, axes, keepdims=keepdims)
+
+
+@operation
+def normalize(x, axis=-1, order=2, epsilon=None):
+    """`x` divided by its norm along an axis."""
+    x = jnp.asarray(x)
+    epsilon = 1e-7 if epsilon is None else epsilon
+    norm = jnp.linalg.norm(x, ord=order, axis=axis, keepdims=True)
+    return x / jnp.maximum(norm, epsilon)
+
+
+@operation
+def batch_normalization(x, mean, variance, axis, offset=None, scale=None, epsilon=1e-3):
+    """`(x - mean) / sqrt(variance + epsilon) * scale + offset`, with an entry for each channel."""
+    x = jnp.asarray(x)
+    shape = [1] * x.ndim
+    shape[axis] = x.shape[axis]
+    mean, variance = jnp.reshape(mean, shape), jnp.reshape(variance, shape)
+    factor = jax.lax.rsqrt(variance + epsilon)
+    factor = factor if scale is None else factor * jnp.reshape(scale, shape)
+    shift = -mean * factor if offset is None else jnp.reshape(offset, shape) - mean * factor
+    return x * factor + shift
+
+
+@operation
+def layer_normalization(x, gamma=None, beta=None, axis=-1, epsilon=None):
+    """Mean 0 and variance 1 along axes, times gamma, plus beta."""
+    x = jnp.asarray(x)
+    mean, variance = jnp.mean(x, axis, keepdims=True), jnp.var(x, axis, keepdims=True)
+    x = (x - mean) * jax.lax.rsqrt(variance + (1e-7 if epsilon is None else epsilon))
+    x = x if gamma is None else x * jnp.asarray(gamma)
+    return x if beta is None else x + jnp.asarray(beta)
+
+
+@operation
+def rms_normalization(x, scale=None, axis=-1, epsilon=None):
+    """`x` divided by the root of the mean of its squares along axes, times a scale."""
+    x = jnp.asarray(x)
+    squares = jnp.mean(jnp.square(x), axis, keepdims=True)
+    x = x * jax.lax.rsqrt(squares + (1e-6 if epsilon is None else epsilon))
+    return x if scale is None else x * jnp.asarray(scale)
+
+
+@operation
+def dot_product_attention(query, key, value, bias=None, mask=None, scale=None, is_causal=False):
+    """`softmax(query @ key * scale + bias) @ value`, `(batch, places, heads, features)` each."""
+    return jax.nn.dot_product_attention(
+        query, key, value, bias=bias, mask=mask, scale=scale, is_causal=is_causal
+    )
+
+
+def _cross_entropy(name):
+    def function(target, output, **kwargs):
+        from cornu import losses
+
+        if name == "binary_crossentropy":
+            return losses.probabilistic.binary_crossentropy_of_each(
+                jnp.asarray(target), jnp.asarray(output), **kwargs
+            )
+        return getattr(losses, name)(target, output, **kwargs)
+
+    function.__name__ = name
+    function.__doc__ = f"`cornu.losses.{name}` of each example, not averaged."
+    return operation(function)
+
+
+categorical_crossentropy = _cross_entropy("categorical_crossentropy")
+sparse_categorical_crossentropy = _cross_entropy("sparse_categorical_crossentropy")
+binary_crossentropy = _cross_entropy("binary_crossentropy")
+
+
+@operation
+def psnr(x1, x2, max_val):
+    """Peak signal-to-noise ratio, `20 log10(max_val) - 10 log10(mean((x1 - x2)^2))`, in decibels."""
+    error = jnp.mean(jnp.square(jnp.asarray(x1) - jnp.asarray(x2)))
+    return 20 * jnp.log10(max_val) - 10 * jnp.log10(error)
+
+
+@operation
+def space_to_depth(x, block_size, data_format=None):
+    """Blocks of an image as channels."""
+    return _blocks(x, block_size, data_format, to_depth=True)
+
+
+@operation
+def depth_to_space(x, block_size, data_format=None):
+    """Channels as blocks of an image."""
+    return _blocks(x, block_size, data_format, to_depth=False)
+
+
+def _blocks(x, n, data_format, to_depth):
+    x = jnp.asarray(x)
+    last = standardize_data_format(data_format) == "channels_last"
+    x = x if last else jnp.moveaxis(x, 1, -1)
+    batch, rows, columns, channels = x.shape
+    if to_depth:
+        x = x.reshape(batch, rows // n, n, columns // n, n, channels)
+        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows // n, columns // n, -1)
+    else:
+        x = x.reshape(batch, rows, columns, n, n, channels // n**2)
+        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * n, columns * n, -1)
+    return x if last else jnp.moveaxis(x, -1, 1)
+
+
+@operation
+def polar(abs_, angle):
+    """Complex numbers of given size and angle."""
+    return jnp.asarray(abs_) * jnp.exp(1j * jnp.asarray(angle))
