@@ -648,11 +648,19 @@ class _Function:
             self._compiled[gathers] = self._make(gathers)
         changed = tuple([v._value for v in group] for group in self._changed)
         kept = [v._value for v in self._kept]
-        result, new = self._compiled[gathers](changed, kept, source, batch)
-        for group, values in zip(self._changed, new, strict=True):
-            for variable, value in zip(group, values, strict=True):
-                variable._value = value
-        return result
+        # The step takes the old arrays' memory. An interrupt (Ctrl-C) between its return and the
+        # assignment would leave weights without numbers: `extend(map(…))` stores what the step
+        # returns before Python looks at signals again, and `finally` assigns it.
+        done: list = []
+        arguments = changed, kept, source, batch
+        try:
+            done.extend(map(self._compiled[gathers], *([a] for a in arguments)))
+        finally:
+            for _, new in done:
+                for group, values in zip(self._changed, new, strict=True):
+                    for variable, value in zip(group, values, strict=True):
+                        variable._value = value
+        return done[0][0]
 
 
 def _default_build(cls):
