@@ -18,6 +18,7 @@ _objects: dict[str, dict[str, Any]] = {}
 _folded: dict[str, dict[str, Any]] = {}
 _canonical: dict[Any, tuple[str, str, str]] = {}
 _by_module: dict[tuple[str, str], Any] = {}
+_loaders: dict[str, Callable] = {}
 _custom: dict[str, Any] = {}
 _custom_names: dict[Any, str] = {}
 
@@ -52,6 +53,11 @@ def register(kind: str, *names: str, module: str) -> Callable:
         return obj
 
     return decorate
+
+
+def load_on_use(kind: str, load: Callable) -> None:
+    """`load()` registers the things of a kind, once one of them is looked up."""
+    _loaders[kind] = load
 
 
 def registered(kind: str) -> dict[str, Any]:
@@ -128,6 +134,8 @@ def find(kind: str, name: str, custom_objects: dict | None = None):
 
     Raises ValueError with the nearest known names if nothing is called that.
     """
+    if kind in _loaders:
+        _loaders.pop(kind)()
     for table in (custom_objects or {}, _custom, _objects.get(kind, {})):
         if name in table:
             return table[name]

@@ -65,7 +65,7 @@ _DESCRIPTION = ("module", "class_name", "config", "registered_name", "build_conf
 
 
 def rebuild(config: dict, made: dict | None = None):
-    """The `(name, inputs, outputs)` of a described graph, with layers in `made` taken from there.
+    """The `(name, inputs, outputs)` of a described graph, of the layers in `made` if given.
 
     Raises ValueError if a layer refers to one that is not there, or the graph goes in a circle.
     """
@@ -75,14 +75,11 @@ def rebuild(config: dict, made: dict | None = None):
         name = entry["name"] if "name" in entry else entry["config"]["name"]
         if name in layers:
             raise ValueError(f"The configuration describes two layers named {name!r}.")
-        layers[name] = registry.deserialize(
-            {
-                key: entry[key]
-                for key in ("module", "class_name", "config", "registered_name", "build_config")
-                if key in entry
-            },
-            kind="layer",
-        )
+        if made is not None:
+            layers[name] = made[name]
+        else:
+            description = {key: entry[key] for key in _DESCRIPTION if key in entry}
+            layers[name] = registry.deserialize(description, kind="layer")
         pending.extend((layers[name], i, node) for i, node in enumerate(entry["inbound_nodes"]))
 
     def find(reference):

@@ -11,6 +11,8 @@ them by subject; all are in `ops` itself, too. Source: Keras: Ops API.
 
 import importlib
 
+from cornu.core import registry
+
 _SUBJECTS = ("core", "numpy", "nn", "linalg", "image")
 _INNER = ("convolution", "pooling", "windows", "public")
 # Those that do not compute, and so are not part of graphs.
@@ -32,9 +34,14 @@ def __getattr__(name):
     raise AttributeError(f"module 'cornu.ops' has no attribute {name!r}")
 
 
-def __dir__():
-    from cornu.core import registry
-
+def _load():
     for subject in _SUBJECTS:
         importlib.import_module(f"cornu.ops.{subject}")
+
+
+registry.load_on_use("op", _load)
+
+
+def __dir__():
+    _load()
     return sorted({*_SUBJECTS, *registry.registered("op"), *_PLAIN})

@@ -1,0 +1,215 @@
+"""Graphs of layers: the same models made with Keras and with Cornu."""
+
+import json
+
+import jax
+import keras
+import numpy as np
+import pytest
+
+import cornu
+from cornu import layers
+
+random = np.random.RandomState(0)
+IMAGES = random.rand(4, 8, 8, 3).astype("float32")
+ROWS = random.rand(4, 5).astype("float32")
+
+
+def residual(k):
+    L = k.layers
+    inputs = k.Input((8, 8, 3), name="image")
+    x = L.Conv2D(4, 3, padding="same")(inputs)
+    y = L.BatchNormalization()(x)
+    y = L.ReLU()(y)
+    y = L.Conv2D(4, 3, padding="same")(y)
+    x = L.Add()([x, y])
+    x = L.GlobalAveragePooling2D()(x)
+    return k.Model(inputs, L.Dense(3)(x), name="residual"), IMAGES
+
+
+def inception(k):
+    L = k.layers
+    inputs = k.Input((8, 8, 3))
+    branches = [L.Conv2D(2, size, padding="same")(inputs) for size in (1, 3, 5)]
+    branches.append(L.Conv2D(2, 1)(L.MaxPooling2D(3, strides=1, padding="same")(inputs)))
+    return k.Model(inputs, L.Flatten()(L.Concatenate()(branches))), IMAGES
+
+
+def shared(k):
+    L = k.layers
+    a, b = k.Input((5,)), k.Input((5,))
+    dense = L.Dense(4, activation="relu")
+    first = dense(a)
+    second = dense(b)
+    third = dense(L.Subtract()([a, b]))
+    return k.Model([a, b], [L.Dot(1)([first, second]), third]), [ROWS, ROWS[::-1]]
+
+
+def nested(k):
+    L = k.layers
+    inner = k.Sequential([k.Input((8, 8, 3)), L.Conv2D(2, 3), L.MaxPooling2D()], name="inner")
+    side = k.Input((3, 3, 2))
+    middle = k.Model(side, [L.Flatten()(side), L.GlobalMaxPooling2D()(side)], name="middle")
+    inputs = k.Input((8, 8, 3))
+    flat, top = middle(inner(inputs))
+    again, _ = middle(inner(inputs * 2))
+    return k.Model(inputs, L.Concatenate()([flat, top, again])), IMAGES
+
+
+def dictionaries(k):
+    L = k.layers
+    inputs = {"rows": k.Input((5,), name="rows"), "image": k.Input((8, 8, 3), name="image")}
+    x = L.Flatten()(inputs["image"])
+    outputs = {"wide": L.Dense(4)(x), "sum": L.Dense(2)(inputs["rows"]) + L.Dense(2)(x)}
+    return k.Model(inputs, outputs), {"rows": ROWS, "image": IMAGES}
+
+
+def part_of_another(k):
+    model, x = residual(k)
+    return k.Model(model.input, [model.layers[2].output, model.output]), x
+
+
+def arguments(k):
+    L = k.layers
+    inputs = k.Input((6,), dtype="int32")
+    x = L.Embedding(9, 4, mask_zero=True)(inputs)
+    x = L.TimeDistributed(L.Dense(3))(x)
+    x = L.Dropout(0.5)(x, training=False)
+    return k.Model(inputs, L.GlobalAveragePooling1D()(x)), random.randint(0, 9, (4, 6))
+
+
+MODELS = [residual, inception, shared, nested, dictionaries, part_of_another, arguments]
+
+
+def leaves(result):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(result)]
+
+
+def pair(make):
+    cornu.utils.clear_session()
+    keras.utils.clear_session()
+    (ours, x), (theirs, _) = make(cornu), make(keras)
+    ours.set_weights(theirs.get_weights())
+    return ours, theirs, x
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_same_model(make):
+    ours, theirs, x = pair(make)
+    names = [type(layer).__name__ for layer in theirs.layers]
+    mine = [type(layer).__name__ for layer in ours.layers]
+    for a, b in zip(mine, names, strict=True):
+        assert a == {"Functional": "Model"}.get(b, b) or a == "FunctionOperation"
+    assert [w.shape for w in ours.get_weights()] == [w.shape for w in theirs.get_weights()]
+    assert ours.count_params() == theirs.count_params()
+    assert ours.output_names == theirs.output_names
+    for a, b in zip(leaves(ours(x)), leaves(theirs(x)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    mine, other = ours.predict(x, verbose=0), theirs.predict(x, verbose=0)
+    assert type(mine) is type(other)
+    for a, b in zip(leaves(mine), leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    for mine, other in ((ours.inputs, theirs.inputs), (ours.outputs, theirs.outputs)):
+        assert [t.shape for t in mine] == [t.shape for t in other]
+        assert [t.dtype for t in mine] == [t.dtype for t in other]
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("how", ["config", "json", "clone"])
+def test_copies(make, how):
+    model, x = make(cornu)
+    if how == "config":
+        copy = cornu.Model.from_config(json.loads(json.dumps(model.get_config())))
+    elif how == "json":
+        copy = cornu.models.model_from_json(model.to_json())
+    else:
+        copy = cornu.models.clone_model(model)
+    assert copy.name == model.name
+    assert [layer.name for layer in copy.layers] == [layer.name for layer in model.layers]
+    copy.set_weights(model.get_weights())
+    for a, b in zip(leaves(copy(x)), leaves(model(x)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for mine, other in zip(copy.weights, model.weights, strict=True):
+        assert mine is not other and mine.name == other.name
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_configuration_is_read_from_keras(make):
+    """What Keras writes about a graph, Cornu understands."""
+    _, theirs, x = pair(make)
+    if any(
+        "keras.src.ops" in str(config.get("module")) for config in theirs.get_config()["layers"]
+    ):
+        pytest.skip("Keras writes operators as classes of its own")
+    copy = cornu.models.model_from_json(theirs.to_json())
+    copy.set_weights(theirs.get_weights())
+    for a, b in zip(leaves(copy(x)), leaves(theirs(x)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_clone_function():
+    model, _ = residual(cornu)
+
+    def widen(layer):
+        config = layer.get_config()
+        if isinstance(layer, layers.Conv2D):
+            config["filters"] = 6
+        return type(layer).from_config(config)
+
+    wide = cornu.models.clone_model(model, clone_function=widen)
+    assert wide.layers[1].filters == 6 and model.layers[1].filters == 4
+    assert wide.output_shape == model.output_shape
+
+
+def test_many_layers_do_not_exhaust_the_stack():
+    x = inputs = cornu.Input((2,))
+    for i in range(1500):
+        x = layers.Activation("linear", name=f"a{i}")(x)
+    model = cornu.Model(inputs, x)
+    assert len(model.layers) == 1501
+
+
+def test_get_layer():
+    model, _ = residual(cornu)
+    assert model.get_layer("image") is model.layers[0]
+    assert model.get_layer(index=-1) is model.layers[-1]
+    with pytest.raises(ValueError, match=r"No such layer: conv.* Existing layers are: \['image'"):
+        model.get_layer("conv")
+    with pytest.raises(ValueError, match="index 99 but model only has 8 layers"):
+        model.get_layer(index=99)
+
+
+def test_mistakes():
+    a, b = cornu.Input((3,), name="a"), cornu.Input((3,), name="b")
+    with pytest.raises(ValueError, match="depend on the input 'b', which is not among"):
+        cornu.Model(a, layers.Add()([a, b]))
+    with pytest.raises(ValueError, match="same input multiple times"):
+        cornu.Model([a, a], layers.Dense(2)(a))
+    with pytest.raises(ValueError, match="needs both `inputs` and `outputs`"):
+        cornu.Model(a)
+    with pytest.raises(ValueError, match="must be KerasTensors"):
+        cornu.Model(a, ROWS)
+    with pytest.raises(ValueError, match="'twice' is used 2 times"):
+        cornu.Model(a, layers.Dense(2, name="twice")(layers.Dense(2, name="twice")(a)))
+    with pytest.raises(ValueError, match="cannot become a NumPy array"):
+        np.sin(a)
+    with pytest.raises(TypeError, match="no truth value"):
+        bool(a > 0)
+    model = cornu.Model([a, b], layers.Add()([a, b]))
+    with pytest.raises(ValueError, match=r"expected 2 input\(s\) \(a, b\). Received 1"):
+        model(ROWS[:, :3])
+    with pytest.raises(ValueError, match="Missing data for input 'b'"):
+        model({"a": ROWS[:, :3]})
+    with pytest.raises(ValueError, match=r"expected shape=\(None, 3\), found shape=\(4, 5\)"):
+        model([ROWS, ROWS])
+    config = model.get_config()
+    config["layers"][2]["inbound_nodes"][0]["args"][0][0]["config"]["keras_history"][0] = "c"
+    with pytest.raises(ValueError, match="refers to a layer 'c' that is not in it"):
+        cornu.Model.from_config(config)
+
+
+def test_no_numbers_are_computed_before_they_are_needed():
+    """A network far larger than memory can be described."""
+    inputs = cornu.Input((1000, 1000, 1000, 8))
+    outputs = layers.MaxPooling3D(10)(layers.ReLU()(inputs))
+    assert cornu.Model(inputs, outputs).output_shape == (None, 100, 100, 100, 8)
