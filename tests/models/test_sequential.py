@@ -14,7 +14,7 @@ IMAGES = random.rand(4, 8, 8, 3).astype("float32")
 def test_deferred_build():
     model = cornu.Sequential([layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(3)])
     assert not model.built and model.weights == []
-    with pytest.raises(AttributeError, match="no `output` .*build it with an `Input`"):
+    with pytest.raises(AttributeError, match=r"no `output` .*build it with an `Input`"):
         _ = model.output_shape
     assert model(IMAGES).shape == (4, 3)
     assert model.count_params() == 56 + 219
@@ -105,7 +105,7 @@ def test_mistakes():
         cornu.Sequential().build((None, 3))
     with pytest.raises(ValueError, match=r"provide an `input_shape`"):
         cornu.Sequential([layers.Dense(2)]).build()
-    with pytest.raises(ValueError, match="(?s)conv.*larger than|smaller"):
+    with pytest.raises(ValueError, match=r"(?s)conv.*window"):
         cornu.Sequential([cornu.Input((4, 4, 1)), layers.Conv2D(2, 5, name="conv")])
     with pytest.raises(ValueError, match=r"\(?None|defined"):
         cornu.Sequential([cornu.Input((None, None, 3)), layers.Flatten(), layers.Dense(3)])

@@ -74,6 +74,9 @@ def read_state(obj, group, filename: str, skip_mismatch=False, with_optimizer=Fa
         part.save_own_variables(wanted)
         name = getattr(part, "name", path)
         stored = group.get(f"{path}vars")
+        if stored is None and isinstance(part, SeedGenerator):
+            # Keras does not write the state of its generators.
+            continue
         found = {} if stored is None else {key: stored[key] for key in stored}
         problem = _compare(wanted, found, name, filename)
         if problem and not skip_mismatch:

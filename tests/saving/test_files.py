@@ -1,0 +1,201 @@
+"""Models in files: what was saved is there again, for Cornu and for Keras."""
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+import cornu
+
+random = np.random.RandomState(0)
+IMAGES = random.rand(20, 8, 8, 1).astype("float32")
+LABELS = random.randint(0, 3, 20)
+
+
+def sequential(k):
+    L = k.layers
+    return k.Sequential(
+        [
+            k.Input((8, 8, 1)),
+            L.Conv2D(4, 3, activation="relu", kernel_regularizer="l2"),
+            L.BatchNormalization(),
+            L.MaxPooling2D(),
+            L.Flatten(),
+            L.Dropout(0.2),
+            L.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def graph(k):
+    L = k.layers
+    inputs = k.Input((8, 8, 1))
+    inner = k.Sequential([k.Input((6, 6, 2)), L.SeparableConv2D(3, 3), L.PReLU()], name="inner")
+    x = L.Conv2D(2, 3)(inputs)
+    x = inner(x)
+    y = L.GroupNormalization(1)(L.Conv2D(3, 5)(inputs))
+    x = L.Flatten()(L.Add()([x, y]))
+    return k.Model(inputs, L.Dense(3, activation="softmax")(x))
+
+
+def trained(k, make):
+    k.utils.set_random_seed(1)
+    model = make(k)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(IMAGES, LABELS, batch_size=5, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("make", [sequential, graph])
+@pytest.mark.parametrize("writer, reader", [(cornu, cornu), (cornu, keras), (keras, cornu)])
+def test_save_here_and_load_there(make, writer, reader, tmp_path):
+    model = trained(writer, make)
+    model.save(tmp_path / "m.keras")
+    again = reader.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_allclose(
+        again.predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0), rtol=1e-5, atol=1e-6
+    )
+    assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
+    assert int(again.optimizer.iterations) == int(model.optimizer.iterations) == 4
+    assert again.evaluate(IMAGES, LABELS, verbose=0) == pytest.approx(
+        model.evaluate(IMAGES, LABELS, verbose=0), rel=1e-5
+    )
+    # Training goes on with the optimizer's state; without dropout, whose seeds are as they are.
+    losses = [
+        m.fit(IMAGES, LABELS, shuffle=False, epochs=5, verbose=0).history["loss"]
+        for m in (model, again)
+    ]
+    if make is graph:
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", [sequential, graph])
+@pytest.mark.parametrize("writer, reader", [(cornu, cornu), (cornu, keras), (keras, cornu)])
+def test_weights_alone(make, writer, reader, tmp_path):
+    first, second = make(writer), make(reader)
+    first.save_weights(tmp_path / "m.weights.h5")
+    second.load_weights(tmp_path / "m.weights.h5")
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_existing_file_survives_a_failure(tmp_path, monkeypatch):
+    path = tmp_path / "m.keras"
+    sequential(cornu).save(path)
+    before = path.read_bytes()
+
+    def fail(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+    with pytest.raises(OSError, match="No space left"):
+        sequential(cornu).save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+def test_overwrite(tmp_path):
+    model = sequential(cornu)
+    for name, save in (("m.keras", model.save), ("m.weights.h5", model.save_weights)):
+        save(tmp_path / name)
+        with pytest.raises(FileExistsError, match="exists already"):
+            save(tmp_path / name, overwrite=False)
+
+
+def test_wrong_names(tmp_path):
+    model = sequential(cornu)
+    with pytest.raises(ValueError, match=r"add a `\.keras` extension"):
+        model.save(tmp_path / "m")
+    with pytest.raises(ValueError, match=r"must end in `\.weights\.h5`"):
+        model.save_weights(tmp_path / "m.h5")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        model.save(tmp_path / "missing" / "m.keras")
+    with pytest.raises(FileNotFoundError, match="no file"):
+        cornu.saving.load_model(tmp_path / "missing.keras")
+    with pytest.raises(FileNotFoundError, match="no file"):
+        model.load_weights(tmp_path / "missing.weights.h5")
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "half", "no config", "no json"])
+def test_damaged_files(damage, tmp_path):
+    path = tmp_path / "m.keras"
+    sequential(cornu).save(path)
+    data = path.read_bytes()
+    if damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "text":
+        path.write_text("a model")
+    elif damage == "half":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json" if damage == "no json" else "other", "{")
+    with pytest.raises(ValueError, match=r"m\.keras is .*damaged"):
+        cornu.saving.load_model(path)
+
+
+def test_weights_of_another_model(tmp_path):
+    model = sequential(cornu)
+    model.save_weights(tmp_path / "a.weights.h5")
+    other = cornu.Sequential(
+        [
+            cornu.Input((8, 8, 1)),
+            cornu.layers.Conv2D(4, 3),
+            cornu.layers.BatchNormalization(),
+            cornu.layers.Flatten(),
+            cornu.layers.Dense(3, name="last"),
+        ]
+    )
+    before = other.get_weights()
+    with pytest.raises(ValueError, match=r"Shape mismatch in 'last'.*\(144, 3\).*\(36, 3\)"):
+        other.load_weights(tmp_path / "a.weights.h5")
+    for a, b in zip(before, other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    other.load_weights(tmp_path / "a.weights.h5", skip_mismatch=True)
+    np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
+    np.testing.assert_array_equal(other.get_weights()[-2], before[-2])
+
+
+class Doubling(cornu.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+def test_own_layers(tmp_path):
+    path = tmp_path / "m.keras"
+    model = cornu.Sequential([cornu.Input((3,)), Doubling(), cornu.layers.Dense(2)])
+    model.save(path)
+    with pytest.raises(ValueError, match=r"Unknown layer: .Doubling.*custom_objects"):
+        cornu.saving.load_model(path)
+    for load in (
+        lambda: cornu.saving.load_model(path, custom_objects={"Doubling": Doubling}),
+        lambda: in_scope(path),
+    ):
+        np.testing.assert_array_equal(load()(np.ones((1, 3))), model(np.ones((1, 3))))
+
+
+def in_scope(path):
+    with cornu.saving.custom_object_scope({"Doubling": Doubling}):
+        return cornu.saving.load_model(path)
+
+
+def test_a_function_in_a_file_is_never_run(tmp_path):
+    path = tmp_path / "m.keras"
+    keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x + 1)]).save(path)
+    for safe_mode in (True, False):
+        with pytest.raises(ValueError, match=r"(?s)Lambda.*registered function"):
+            cornu.saving.load_model(path, safe_mode=safe_mode)
+
+
+def test_the_archive_is_what_keras_writes(tmp_path):
+    for k in (cornu, keras):
+        trained(k, sequential).save(tmp_path / f"{k.__name__}.keras")
+    mine, other = (zipfile.ZipFile(tmp_path / f"{name}.keras") for name in ("cornu", "keras"))
+    with mine, other:
+        assert sorted(mine.namelist()) == sorted(other.namelist())
+        configs = [json.loads(archive.read("config.json")) for archive in (mine, other)]
+    assert configs[0]["class_name"] == configs[1]["class_name"]
+    kinds = [[layer["class_name"] for layer in c["config"]["layers"]] for c in configs]
+    assert kinds[0] == kinds[1]
