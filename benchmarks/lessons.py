@@ -10,36 +10,26 @@ goes on where it stopped. MNIST is downloaded, or taken from the folder that COR
 import argparse
 import functools
 import json
-import os
-import platform
 import sys
 import time
-from pathlib import Path
 
-import jax
 import numpy as np
+from common import ROOT, machine, use
 
 import cornu
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "examples"))
-
 if "--keras" in sys.argv:
-    os.environ["KERAS_BACKEND"] = "jax"
-    import keras
+    use("Keras").datasets.mnist.load_data = cornu.datasets.mnist.load_data
+else:
+    use("Cornu")
 
-    keras.datasets.mnist.load_data = cornu.datasets.mnist.load_data
-    # The examples say `import cornu as keras`; now that is Keras.
-    for name in ("", ".layers", ".models", ".datasets", ".utils", ".callbacks"):
-        sys.modules[f"cornu{name}"] = sys.modules[f"keras{name}"]
+import from_dense_to_convolutional as improvements
+import mnist_lecture
+import mnist_with_sgd
+import thousand_units
 
-import from_dense_to_convolutional as improvements  # noqa: E402
-import mnist_lecture  # noqa: E402
-import mnist_with_sgd  # noqa: E402
-import thousand_units  # noqa: E402
-
-RESULTS = HERE / "lessons.json"
-TABLE = HERE.parent / "docs" / "lessons.md"
+RESULTS = ROOT / "benchmarks" / "lessons.json"
+TABLE = ROOT / "docs" / "lessons.md"
 
 
 def lessons():
@@ -78,21 +68,10 @@ def measure(arguments) -> None:
                 "document": reported,
                 "accuracy": float(accuracy),
                 "seconds": time.perf_counter() - start,
-                "versions": f"Cornu {cornu.version()}, JAX {jax.__version__}, "
-                f"Python {platform.python_version()}",
-                "machine": f"{_processor()}, {os.cpu_count()} cores",
+                "machine": machine(),
             }
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
             print(key, f"{accuracy:.4f}", f"{results[key]['seconds']:.0f} s", flush=True)
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":")[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def write_table() -> None:
@@ -138,7 +117,7 @@ result a matter of luck: units die in the first steps, and a run that lost many 
 is the same network behind a `Rescaling(1 / 255)` layer.
 
 Written by `make lessons`, which runs `python benchmarks/lessons.py`; the last column by
-`python benchmarks/lessons.py --keras`. {results[0]["machine"]}; {results[0]["versions"]}.
+`python benchmarks/lessons.py --keras`. {results[-1]["machine"]}.
 """
     TABLE.write_text(text)
     print(f"wrote {TABLE}")

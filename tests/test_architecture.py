@@ -21,6 +21,7 @@ ORDER = [
     {"models"},
     {"visualize"},
     {"cli"},
+    {"__main__"},
 ]
 RANK = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
 

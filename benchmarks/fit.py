@@ -1,0 +1,152 @@
+"""Complete `fit` of every lesson's model: Cornu beside Keras on JAX, in one interleaved run.
+
+    python benchmarks/fit.py [--rounds 3] [--images 6400] [--epochs 3] [--only NAME …]
+
+Each measurement is a process of its own. It makes the model from the same file under examples/,
+trains it on real pictures (MNIST; CIFAR-10 for the colour model) with metrics and progress bar, and
+takes the median time of the epochs after the first. Writes docs/benchmarks.md.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import geometric_mean, median
+
+import numpy as np
+from common import ROOT, machine, peak_memory, replace_section, use
+
+LIBRARIES = ("Cornu", "Keras")
+BATCH = 128
+# Model: module of examples/, its function, optimizer, and which pictures.
+MODELS = {
+    "dense": ("from_dense_to_convolutional", "dense", "adam", "mnist"),
+    "convolutions": ("from_dense_to_convolutional", "convolutions", "adam", "mnist"),
+    "pooling": ("from_dense_to_convolutional", "pooling", "adam", "mnist"),
+    "sgd tutorial": ("mnist_with_sgd", "full_model", "sgd", "mnist"),
+    "lecture": ("mnist_lecture", "make_model", "adam", "mnist"),
+    "thousand units": ("thousand_units", "make_model", "sgd", "mnist"),
+    "colour model": ("convolution_by_hand", "colour_model", "adam", "cifar10"),
+    "batch normalization": ("from_dense_to_convolutional", "batch_normalization", "adam", "mnist"),
+    "inception": ("from_dense_to_convolutional", "inception", "adam", "mnist"),
+    "residual": ("from_dense_to_convolutional", "residual", "adam", "mnist"),
+}
+
+
+def measure(library: str, model: str, folder: Path, epochs: int, started: float) -> dict:
+    """Train one model with one library in this process."""
+    keras = use(library)
+    module, function, optimizer, data = MODELS[model]
+    pictures = np.load(folder / f"{data}.npz")
+    x, y = pictures["x"], keras.utils.to_categorical(pictures["y"], 10)
+    keras.utils.set_random_seed(0)
+    network = getattr(__import__(module), function)()
+    network.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+    begins: list[float] = []
+    ends: list[float] = []
+    first: list[float] = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if not first:
+                float(logs["loss"])
+                first.append(time.time() - started)
+
+        def on_epoch_begin(self, epoch, logs=None):
+            begins.append(time.perf_counter())
+
+        def on_epoch_end(self, epoch, logs=None):
+            float(logs["loss"])
+            ends.append(time.perf_counter())
+
+    network.fit(x, y, batch_size=BATCH, epochs=epochs + 1, callbacks=[Watch()], verbose=1)
+    steps = -(-len(x) // BATCH)
+    times = [(end - begin) / steps for begin, end in zip(begins, ends, strict=True)]
+    return {
+        "milliseconds": 1000 * median(times[1:]),
+        "first_step": first[0],
+        "megabytes": peak_memory() / 1e6,
+    }
+
+
+def in_a_process(library, model, folder, epochs) -> dict:
+    command = [sys.executable, __file__, "--child", library, model, str(folder), str(epochs)]
+    environment = {**os.environ, "CORNU_BENCHMARK_START": str(time.time())}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{library}, {model}:\n{done.stderr}")
+    return json.loads(done.stderr.strip().splitlines()[-1])
+
+
+def prepare(folder: Path, images: int) -> None:
+    import cornu
+
+    for name in {data for *_, data in MODELS.values()}:
+        (x, y), _ = getattr(cornu.datasets, name).load_data()
+        x = (x[:images] / 255).astype("float32")
+        np.savez(folder / f"{name}.npz", x=x[..., None] if x.ndim == 3 else x, y=y[:images].ravel())
+
+
+def main(arguments) -> None:
+    names = arguments.only or list(MODELS)
+    found: dict = {(n, library): [] for n in names for library in LIBRARIES}
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder), arguments.images)
+        for turn in range(arguments.rounds):
+            for name in names:
+                for library in LIBRARIES if turn % 2 == 0 else LIBRARIES[::-1]:
+                    result = in_a_process(library, name, folder, arguments.epochs)
+                    found[name, library].append(result)
+                    print(turn + 1, name, library, {k: round(v, 2) for k, v in result.items()})
+
+    def middle(name, library, what):
+        return median(result[what] for result in found[name, library])
+
+    rows = []
+    ratios = []
+    for name in names:
+        ours, theirs = (middle(name, library, "milliseconds") for library in LIBRARIES)
+        ratios.append(theirs / ours)
+        rows.append(
+            f"| {name} | {ours:.2f} | {theirs:.2f} | **{theirs / ours:.2f}** | "
+            + " | ".join(f"{middle(name, lib, 'first_step'):.1f}" for lib in LIBRARIES)
+            + " | "
+            + " | ".join(f"{middle(name, lib, 'megabytes'):.0f}" for lib in LIBRARIES)
+            + " |"
+        )
+    text = f"""
+Complete `fit` with metrics and progress bar, batches of {BATCH}, {arguments.images} real pictures: the
+median over {arguments.rounds} rounds of the median epoch after the first, in milliseconds a step. Both
+libraries run the same files under `examples/`, in turns, each time in a process of its own. "First
+step" is the time from starting the process to the end of the first step, in seconds; memory is the
+peak of the whole process. Written by `make benchmark`.
+
+| model | Cornu, ms | Keras, ms | Keras / Cornu | first: Cornu, s | Keras, s | Cornu, MB | Keras, MB |
+|---|---|---|---|---|---|---|---|
+{chr(10).join(rows)}
+
+Geometric mean of the ratios: **{geometric_mean(ratios):.2f}**. {machine()}.
+"""
+    print(text)
+    if not arguments.only:
+        replace_section(ROOT / "docs" / "benchmarks.md", "Training: Cornu and Keras on JAX", text)
+
+
+if __name__ == "__main__":
+    if "--child" in sys.argv:
+        library, model, folder, epochs = sys.argv[2:]
+        started = float(os.environ["CORNU_BENCHMARK_START"])
+        print(
+            json.dumps(measure(library, model, Path(folder), int(epochs), started)), file=sys.stderr
+        )
+    else:
+        parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+        parser.add_argument("--rounds", type=int, default=3)
+        parser.add_argument("--images", type=int, default=6400)
+        parser.add_argument("--epochs", type=int, default=3)
+        parser.add_argument("--only", nargs="*", choices=list(MODELS))
+        main(parser.parse_args())

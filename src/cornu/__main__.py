@@ -1,0 +1,5 @@
+"""`python -m cornu` is the command `cornu`."""
+
+from cornu.cli import main
+
+main()
