@@ -406,10 +406,24 @@ class Layer(Operation, Configurable):
                         # A mean over the batch, so that its size does not change the weight.
                         size = max(np.shape(output)[0], 1) if np.ndim(output) else 1
                         self.add_loss(self.activity_regularizer(output) / size)
+        except Exception as error:
+            self._say_where(error, arguments)
+            raise
         finally:
             _call.layer, _call.training, _autocast.dtype = previous
         self._pass_masks_on(arguments, masks, outputs)
         return outputs
+
+    def _say_where(self, error: Exception, arguments: dict) -> None:
+        """Note in which layer, on which shapes, something went wrong; the innermost is enough."""
+        if hasattr(error, "_cornu_layer"):
+            return
+        error._cornu_layer = self.name  # type: ignore[attr-defined]
+        shapes = jax.tree.map(lambda t: getattr(t, "shape", t), arguments, is_leaf=_is_leaf)
+        error.add_note(
+            f"This happened in the layer '{self.name}' ({type(self).__name__}), called on "
+            + ", ".join(f"{name}: {shape}" for name, shape in shapes.items())
+        )
 
     def _resolve_training(self, kwargs: dict):
         training = kwargs.pop("training", None)

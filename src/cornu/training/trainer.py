@@ -62,6 +62,10 @@ class Trainer(Layer):
         self._functions: dict = {}
         self._output_names_of_call = ["output"]
 
+    def __getstate__(self):
+        # Compiled steps are made again by whoever needs them.
+        return {**self.__dict__, "_functions": {}}
+
     # ---- compile
 
     def compile(

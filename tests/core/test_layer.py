@@ -1,0 +1,268 @@
+"""`Layer` as users' own classes meet it; where both can do it, the same class on Keras."""
+
+import pickle
+
+import jax
+import keras
+import numpy as np
+import pytest
+
+import cornu
+from cornu import layers
+
+X = np.random.RandomState(0).rand(4, 3).astype("float32")
+
+
+def scale_layer(k):
+    class Scale(k.layers.Layer):
+        def __init__(self, factor=2.0, **kwargs):
+            super().__init__(**kwargs)
+            self.factor = factor
+
+        def build(self, input_shape):
+            self.scale = self.add_weight(
+                shape=(input_shape[-1],), initializer="ones", regularizer="l2", name="scale"
+            )
+            self.count = self.add_weight(
+                shape=(), initializer="zeros", trainable=False, dtype="int32", name="count"
+            )
+
+        def call(self, x, training=False):
+            if training:
+                self.count.assign(self.count + 1)
+            self.add_loss(0.5 * k.ops.sum(self.scale))
+            return self.factor * x * self.scale
+
+    return Scale
+
+
+@pytest.mark.parametrize("k", [cornu, keras], ids=["cornu", "keras"])
+def test_an_own_layer(k):
+    Scale = scale_layer(k)
+    layer = Scale(name="mine")
+    assert not layer.built and layer.weights == []
+    np.testing.assert_array_equal(layer(X), 2 * X)
+    assert layer.built and layer.count_params() == 4
+    assert [w.path for w in layer.weights] == ["mine/scale", "mine/count"]
+    assert len(layer.trainable_weights) == len(layer.non_trainable_weights) == 1
+    assert [float(v) for v in layer.losses] == pytest.approx([1.5, 0.03])
+    layer(X, training=True)
+    assert int(layer.count.value) == 1
+    assert [float(v) for v in layer.losses] == pytest.approx([1.5, 0.03])
+    layer.set_weights([np.array([1, 2, 3.0]), np.array(5)])
+    np.testing.assert_allclose(layer(X), 2 * X * [1, 2, 3], rtol=1e-6)
+
+
+def test_configuration_of_an_own_layer():
+    Scale = scale_layer(cornu)
+    layer = Scale(3.0, name="mine", dtype="mixed_bfloat16")
+    copy = Scale.from_config(layer.get_config())
+    assert copy.factor == 3.0 and copy.name == "mine" and copy.compute_dtype == "bfloat16"
+    with pytest.raises(ValueError, match=r"(?s)Unrecognized keyword.*Scale.*faktor.*factor"):
+        Scale(faktor=3)
+
+
+def test_training_reaches_layers_within():
+    seen = []
+
+    class Inner(layers.Layer):
+        def call(self, x, training=None):
+            seen.append(training)
+            return x
+
+    class Outer(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = Inner()
+
+        def call(self, x):
+            return self.inner(x)
+
+    model = cornu.Sequential([cornu.Input((3,)), Outer(), layers.Dense(1)])
+    seen.clear()
+    for training in (True, False):
+        model(X, training=training)
+    model(X)
+    assert seen[:2] == [True, False] and not seen[2]
+    model.compile("sgd", "mse", run_eagerly=True)
+    seen.clear()
+    model.fit(X, X[:, :1], verbose=0)
+    assert True in seen
+    seen.clear()
+    model.predict(X, verbose=0)
+    assert True not in seen
+
+
+def test_layers_in_lists_and_dicts_belong_to_the_layer():
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.stack = [layers.Dense(3), (layers.Dense(4), {"deep": layers.Dense(5)})]
+            self.noise = {"seed": cornu.random.SeedGenerator(3)}
+
+        def call(self, x):
+            return self.stack[1][1]["deep"](self.stack[1][0](self.stack[0](x)))
+
+    block = Block()
+    assert block(X).shape == (4, 5)
+    assert len(block.weights) == 6
+    assert any(v.dtype == "uint32" for v in block.variables)
+    assert len(block.variables) == 7
+
+
+def test_trainable_after_compile():
+    """Switching it takes effect once the model is compiled again, as Keras documents."""
+    model = cornu.Sequential([cornu.Input((3,)), layers.Dense(3), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(X, X[:, :1], verbose=0)
+    model.layers[0].trainable = False
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    model.fit(X, X[:, :1], verbose=0)
+    after = model.get_weights()
+    np.testing.assert_array_equal(before[0], after[0])
+    assert (before[2] != after[2]).any()
+
+
+@pytest.mark.parametrize("k", [cornu, keras], ids=["cornu", "keras"])
+def test_a_frozen_batch_normalization_infers(k):
+    layer = k.layers.BatchNormalization()
+    layer.build((None, 3))
+    layer.trainable = False
+    np.testing.assert_allclose(layer(X, training=True), layer(X, training=False))
+
+
+@pytest.mark.parametrize("k", [cornu, keras], ids=["cornu", "keras"])
+def test_masks_reach_loss_and_metrics(k):
+    L = k.layers
+    x = np.array([[1, 2, 0, 0], [3, 0, 0, 0]])
+    model = k.Sequential(
+        [
+            k.Input((4,), dtype="int32"),
+            L.Embedding(5, 3, mask_zero=True, embeddings_initializer="ones"),
+            L.Dense(1, kernel_initializer="ones"),
+        ]
+    )
+    model.compile("sgd", "mse", metrics=["mae"], weighted_metrics=["mae"])
+    result = model.evaluate(x, np.zeros((2, 4, 1)), verbose=0)
+    assert result[0] == pytest.approx(9.0)  # each place that counts has an error of 3
+    y = np.zeros((2, 4, 1))
+    y[0, 3] = 1e6
+    assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(result[0])
+
+
+def test_masks_of_own_layers():
+    class Count(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.supports_masking = True
+
+        def call(self, x, mask=None):
+            return mask.sum(1, keepdims=True).astype("float32") if mask is not None else x
+
+    class Halve(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.supports_masking = True
+
+        def call(self, x):
+            return x[:, ::2]
+
+        def compute_mask(self, inputs, previous_mask):
+            return previous_mask[:, ::2]
+
+    inputs = cornu.Input((4,), dtype="int32")
+    x = layers.Embedding(5, 3, mask_zero=True)(inputs)
+    model = cornu.Model(inputs, [Count()(x), Count()(Halve()(x))])
+    counts = model(np.array([[1, 2, 0, 0], [3, 0, 1, 1]]))
+    assert counts[0].tolist() == [[2], [3]] and counts[1].tolist() == [[1], [2]]
+
+
+def test_stateless_call():
+    layer = scale_layer(cornu)()
+    layer.build((None, 3))
+    trainable = [v.value for v in layer.trainable_variables]
+    others = [v.value for v in layer.non_trainable_variables]
+    outputs, new, losses = jax.jit(
+        lambda t, o, x: layer.stateless_call(t, o, x, training=True, return_losses=True)
+    )(trainable, others, X)
+    np.testing.assert_array_equal(outputs, 2 * X)
+    assert int(new[0]) == 1 and int(layer.count.value) == 0
+    assert sorted(float(v) for v in losses) == pytest.approx([0.03, 1.5])
+
+
+def test_gradients_through_a_layer():
+    layer = layers.Conv1D(2, 2)
+    layer.build((None, 3, 1))
+    values = [v.value for v in layer.trainable_variables]
+
+    def loss(values):
+        return layer.stateless_call(values, [], X[..., None])[0].sum()
+
+    kernel, bias = jax.grad(loss)(values)
+    np.testing.assert_allclose(bias, [8, 8])
+    np.testing.assert_allclose(kernel[:, 0, 0], [X[:, :2].sum(), X[:, 1:].sum()], rtol=1e-6)
+
+
+def test_names():
+    def names(k):
+        made = [
+            k.layers.Conv2D(1, 1),
+            k.layers.Conv2D(1, 1),
+            k.layers.MaxPooling2D(),
+            k.layers.PReLU(),
+            k.layers.LayerNormalization(),
+            k.layers.Conv2D(1, 1, name="own"),
+            k.layers.Conv2D(1, 1),
+            type("MyABCLayer", (k.layers.Layer,), {})(),
+        ]
+        return [layer.name for layer in made]
+
+    keras.utils.clear_session()
+    cornu.utils.clear_session()
+    assert names(cornu) == names(keras)
+    assert names(cornu) == names(keras)
+    with pytest.raises(ValueError, match="cannot contain character `/`"):
+        layers.Dense(1, name="a/b")
+
+
+def test_a_trained_model_pickles():
+    model = cornu.Sequential([cornu.Input((3,)), layers.Dense(2), layers.Dropout(0.1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(X, X[:, :2], verbose=0)
+    copy = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copy(X), model(X))
+    assert int(copy.optimizer.iterations) == 1
+    assert copy.evaluate(X, X[:, :2], verbose=0) == model.evaluate(X, X[:, :2], verbose=0)
+
+
+def test_mistakes():
+    class Forgetful(layers.Layer):
+        def __init__(self):
+            self.inner = layers.Dense(1)
+
+        def call(self, x):
+            return self.inner(x)
+
+    with pytest.raises(RuntimeError, match=r"super\(\).__init__\(\)"):
+        Forgetful()(X)
+    with pytest.raises(NotImplementedError, match=r"does not have a `call\(\)`"):
+        layers.Layer()(X)
+    with pytest.raises(ValueError, match="isn't built"):
+        layers.Dense(3).count_params()
+    with pytest.raises(ValueError, match=r"activation: 'rellu'\. Did you mean 'relu'"):
+        layers.Dense(3, activation="rellu")
+    with pytest.raises(ValueError, match=r"initializer: 'zeross'\. Did you mean 'Zeros'"):
+        layers.Dense(3, kernel_initializer="zeross")
+
+
+def test_the_layer_is_named_when_its_call_fails():
+    class Broken(layers.Layer):
+        def call(self, x):
+            return x @ x
+
+    for x, shape in ((X, "(4, 3)"), (cornu.Input((3,)), "(None, 3)")):
+        with pytest.raises(TypeError, match="contracting dimensions") as caught:
+            Broken(name="the_broken_one")(x)
+        (note,) = [n for n in caught.value.__notes__ if "layer" in n]
+        assert f"in the layer 'the_broken_one' (Broken), called on x: {shape}" in note
