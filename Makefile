@@ -37,8 +37,10 @@ check: $(VENV)/installed-test  ## lint, formatting and types
 lessons: $(VENV)/installed  ## train every lesson's model on MNIST and write docs/lessons.md
 	$(BIN)/python benchmarks/lessons.py
 
-benchmark: $(VENV)/installed-test  ## fit, side by side with Keras on JAX; writes docs/benchmarks.md
+benchmark: $(VENV)/installed-test  ## fit, starting and folders beside Keras on JAX; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/fit.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/folder.py
 
 wheel: $(VENV)/installed-test  ## build the wheel and try it in an empty environment
 	rm -rf dist build/wheel-env
