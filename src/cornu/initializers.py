@@ -272,6 +272,60 @@ class Orthogonal(RandomInitializer):
         return self.gain * q.reshape(shape)
 
 
+@registry.register("initializer", "STFT", "STFTInitializer", "stft", module="keras.initializers")
+class STFT(Initializer):
+    """Kernels that make `Conv1D` a short-time Fourier transform: cosines, or sines, times a window.
+
+    Entry `(t, 0, k)` is `window[t] * cos(-2 pi t k / n) / scale`, for frames of `shape[0]` samples
+    and `shape[2] = n / 2 + 1` frequencies.
+
+    Args:
+        side: `"real"` for cosines, `"imag"` for sines.
+        window: a name that `scipy.signal.get_window` knows, an array, or None.
+        scaling: `"density"` divides by the root of the window's squares, `"spectrum"` by its sum.
+        periodic: whether a named window is periodic instead of symmetric.
+
+    Source: Keras: STFTInitializer.
+    """
+
+    def __init__(self, side="real", window="hann", scaling="density", periodic=False):
+        if side not in ("real", "imag"):
+            raise ValueError(f"`side` must be 'real' or 'imag'. Received: side={side}")
+        if scaling not in (None, "density", "spectrum"):
+            raise ValueError(
+                f"`scaling` must be None, 'density' or 'spectrum'. Received: scaling={scaling}"
+            )
+        self.side, self.window, self.scaling, self.periodic = side, window, scaling, periodic
+
+    def __call__(self, shape, dtype=None):
+        length, _, frequencies = shape
+        steps = np.arange(length)[:, None, None] * np.arange(frequencies)
+        angles = -2 * np.pi * steps / (2 * (frequencies - 1))
+        kernel = np.cos(angles) if self.side == "real" else np.sin(angles)
+        if self.window is not None:
+            window = self.window
+            if isinstance(window, str):
+                from scipy.signal import get_window  # comes with JAX; slow to load
+
+                window = get_window(window, length, self.periodic)
+            if np.shape(window) != (length,):
+                raise ValueError(
+                    f"The window must have {length} numbers, as the kernel has. Received: "
+                    f"a window of shape {np.shape(window)}"
+                )
+            window = np.asarray(window)
+            scale = {
+                None: 1.0,
+                "density": np.sqrt(np.sum(window**2)),
+                "spectrum": np.sum(np.abs(window)),
+            }[self.scaling]
+            kernel = kernel * window[:, None, None] / scale
+        return jnp.asarray(kernel, standardize_dtype(dtype))
+
+
+STFTInitializer = stft = STFT
+
+
 def compute_fans(shape, input_axes=None, output_axes=None) -> tuple[int, int]:
     """Numbers of inputs and outputs of one unit of a weight.
 

@@ -45,28 +45,57 @@ def randint(shape, minval, maxval, dtype="int32", seed=None):
 def categorical(logits, num_samples, dtype="int32", seed=None):
     """Classes drawn with the probabilities `softmax(logits)`, `num_samples` for each row."""
     logits = jnp.asarray(logits)
-    drawn = jax.random.categorical(
-        draw_seed(seed), logits[:, None, :], shape=(logits.shape[0], num_samples)
-    )
+    shape = (logits.shape[0], num_samples)
+    drawn = jax.random.categorical(draw_seed(seed), logits[:, :, None], axis=1, shape=shape)
     return drawn.astype(dtype)
 
 
+def gamma(shape, alpha, dtype=None, seed=None):
+    """Numbers from the gamma distribution with shape parameter `alpha` and rate 1."""
+    dtype = standardize_dtype(dtype)
+    return jax.random.gamma(draw_seed(seed), jnp.asarray(alpha), tuple(shape), dtype)
+
+
+def beta(shape, alpha, beta, dtype=None, seed=None):
+    """Numbers from the beta distribution, between 0 and 1."""
+    dtype = standardize_dtype(dtype)
+    alpha, beta = jnp.asarray(alpha), jnp.asarray(beta)
+    return jax.random.beta(draw_seed(seed), alpha, beta, tuple(shape), dtype)
+
+
+def binomial(shape, counts, probabilities, dtype=None, seed=None):
+    """How many of `counts` trials succeed, each with the given probability."""
+    dtype = standardize_dtype(dtype)
+    counts, probabilities = jnp.asarray(counts), jnp.asarray(probabilities)
+    return jax.random.binomial(draw_seed(seed), counts, probabilities, tuple(shape), dtype)
+
+
 def shuffle(x, axis=0, seed=None):
-    """The same entries in another order along an axis."""
+    """The same entries in another order along an axis; what belongs to one entry stays together."""
     return jax.random.permutation(draw_seed(seed), jnp.asarray(x), axis)
 
 
 def dropout(inputs, rate, noise_shape=None, seed=None):
-    """Each number set to zero with probability `rate`, the others divided by `1 - rate`."""
+    """Each number set to zero with probability `rate`, the others divided by `1 - rate`.
+
+    Numbers along axes where `noise_shape` is 1 are dropped together; None there means the input's.
+    """
     inputs = jnp.asarray(inputs)
-    keep = jax.random.bernoulli(draw_seed(seed), 1 - rate, noise_shape or inputs.shape)
-    return jnp.where(keep, inputs / (1 - rate), 0)
+    if rate == 0:
+        return inputs
+    sizes = noise_shape or inputs.shape
+    shape = [n if m is None else m for n, m in zip(inputs.shape, sizes, strict=True)]
+    keep = jax.random.bernoulli(draw_seed(seed), 1 - rate, shape)
+    return jnp.where(keep, inputs / (1 - rate) if rate < 1 else 0, 0)
 
 
 __all__ = [
     "SeedGenerator",
+    "beta",
+    "binomial",
     "categorical",
     "dropout",
+    "gamma",
     "normal",
     "randint",
     "shuffle",
