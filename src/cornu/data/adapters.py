@@ -1,8 +1,9 @@
 """From whatever holds the data to batches.
 
 An adapter has `num_batches` (None if unknown), `first_batch()`, and `batches()`, which starts a pass
-over the data. Arrays in memory go to the device once, as `source`, and a batch is only the numbers
-of its rows, which the compiled step gathers there: shuffling copies nothing in Python. Where
+over the data; with a number of steps the pass goes on where the one before stopped, unless
+`rewind()` came between. Arrays in memory go to the device once, as `source`, and a batch is only the
+numbers of its rows, which the compiled step gathers there: shuffling copies nothing in Python. Where
 `source` is None, batches are the data themselves.
 """
 
@@ -44,14 +45,17 @@ class ArrayData:
 
     def __init__(self, x, y, sample_weight, batch_size, shuffle, steps=None, class_weight=None):
         x, y, sample_weight = (
+            np.asarray(part) if _is_numbers(part) else part for part in (x, y, sample_weight)
+        )
+        x, y, sample_weight = (
             jax.tree.map(_to_array, part, is_leaf=is_leaf) for part in (x, y, sample_weight)
         )
         self.num_samples = _check_lengths(x, y, sample_weight)
         if class_weight:
             sample_weight = _weigh_classes(y, sample_weight, class_weight)
+        if batch_size is not None:
+            _check_count("batch_size", batch_size)
         self.batch_size = min(int(batch_size or 32), max(self.num_samples, 1))
-        if batch_size is not None and int(batch_size) < 1:
-            raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
         self.shuffle = shuffle
         self._steps = steps
         self._running: Iterator | None = None
@@ -87,6 +91,10 @@ class ArrayData:
         if self._running is None:
             self._running = itertools.chain.from_iterable(self._pass() for _ in itertools.count())
         return itertools.islice(self._running, self._steps)
+
+    def rewind(self) -> None:
+        """Let the next pass begin at the first sample."""
+        self._running = None
 
     def _pass(self) -> Iterator[Any]:
         order = np.arange(self.num_samples, dtype=np.int32)
@@ -143,6 +151,11 @@ class StreamData:
         order = np.arange(count) if count is not None else itertools.count()
         return np.random.permutation(count) if self._shuffle and count is not None else order
 
+    def rewind(self) -> None:
+        """Let the next pass begin at the first batch, if the data can be read again."""
+        if not self._endless:
+            self._running = self._first = None
+
     def batches(self) -> Iterator[Any]:
         """One pass: all there is, or `steps` batches."""
         if self._py_dataset is not None:
@@ -192,11 +205,13 @@ def adapt(
     class_weight=None,
 ):
     """Choose the adapter for what the user passed as `x`."""
+    if steps is not None:
+        _check_count("steps", steps)
     leaves = jax.tree.leaves(x, is_leaf=is_leaf)
     if leaves and all(_is_array(leaf) for leaf in leaves):
         return ArrayData(x, y, sample_weight, batch_size, shuffle, steps, class_weight)
-    if isinstance(x, list | tuple) and _is_numbers(x):
-        return ArrayData(np.asarray(x), y, sample_weight, batch_size, shuffle, steps, class_weight)
+    if _is_numbers(x):
+        return ArrayData(x, y, sample_weight, batch_size, shuffle, steps, class_weight)
     if isinstance(x, PyDataset) or hasattr(x, "__iter__") or hasattr(x, "__getitem__"):
         kind = type(x).__name__
         for name, value in (("y", y), ("sample_weight", sample_weight)):
@@ -260,7 +275,15 @@ def _is_pandas(value) -> bool:
     return type(value).__module__.split(".")[0] == "pandas"
 
 
+def _check_count(name: str, value) -> None:
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"`{name}` must be at least 1, an integer. Received: {name}={value!r}")
+
+
 def _is_numbers(value) -> bool:
+    """Whether a value is a list of numbers, or of such lists, and not a list of arrays."""
+    if not isinstance(value, list | tuple):
+        return False
     while isinstance(value, list | tuple) and value:
         value = value[0]
     return isinstance(value, int | float | bool | np.generic)

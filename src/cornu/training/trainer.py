@@ -506,6 +506,7 @@ class Trainer(Layer):
     def _evaluate(self, data, callbacks) -> dict:
         # Metrics made for validation are counted afresh; the training's own results are read.
         self.reset_metrics()
+        data.rewind()
         callbacks.on_test_begin()
         logs = dict(run_steps(self, self._function("test"), data, callbacks, "test"))
         callbacks.on_test_end(logs)
