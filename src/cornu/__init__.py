@@ -24,6 +24,7 @@ from cornu import (
     saving,
     utils,
 )
+from cornu.alias import install_as_keras
 from cornu.config import DTypePolicy
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
@@ -67,6 +68,7 @@ __all__ = [
     "constraints",
     "datasets",
     "initializers",
+    "install_as_keras",
     "layers",
     "losses",
     "metrics",

@@ -249,6 +249,29 @@ def summary(
     run(model, input_shape, classes)
 
 
+@app.command(
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+)
+def run(
+    script: Annotated[
+        Path,
+        typer.Argument(help="A Python file.", metavar="SCRIPT", exists=True, dir_okay=False),
+    ],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="The script's own arguments.", metavar="ARGUMENT")
+    ] = None,
+):
+    """Run a Python script that was written for Keras: `import keras` in it gives Cornu.
+
+    \b
+    Example:
+      cornu run lesson.py
+    """
+    from cornu.cli.run import run as run_script
+
+    run_script(script, arguments or [])
+
+
 def main() -> None:
     """The entry point of `cornu`."""
     app()

@@ -41,7 +41,7 @@ def find_file(name: str, origin: str, sha256: str, subfolder: str = "") -> Path:
         wanted = os.path.join(subfolder, name)
         raise type(error)(
             f"{error} Or set the environment variable CORNU_DATA_DIR to a folder that holds {wanted}."
-        ) from error
+        ) from None
 
 
 def read_npz(path, names: tuple[str, ...]) -> list[np.ndarray]:
