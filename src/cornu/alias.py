@@ -13,11 +13,10 @@ def install_as_keras() -> None:
 
     Raises RuntimeError if Keras itself has been imported in this process.
 
-    >>> import cornu
-    >>> cornu.install_as_keras()
-    >>> from keras.layers import Conv2D
-    >>> Conv2D is cornu.layers.Conv2D
-    True
+        import cornu
+
+        cornu.install_as_keras()
+        from keras.layers import Conv2D  # is cornu.layers.Conv2D
     """
     cornu = importlib.import_module("cornu")
     if sys.modules.get("keras", cornu) is not cornu:
