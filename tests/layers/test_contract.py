@@ -95,15 +95,14 @@ CASES = {
 
 for _ndim, _shape in ((1, ROW), (2, IMAGE), (3, VOLUME)):
     _anything = Case(shape=_shape, free=tuple(range(1, _ndim + 1)))
-    for _name in ("Conv{}D", "Conv{}DTranspose", "SeparableConv{}D"):
+    for _name in ("Conv{}D", "Conv{}DTranspose", "SeparableConv{}D")[: 3 if _ndim < 3 else 2]:
         CASES[_name.format(_ndim)] = _anything._replace(arguments={"filters": 3, "kernel_size": 3})
-    CASES[f"DepthwiseConv{_ndim}D"] = _anything._replace(arguments={"kernel_size": 3})
+    if _ndim < 3:
+        CASES[f"DepthwiseConv{_ndim}D"] = _anything._replace(arguments={"kernel_size": 3})
     for _name in ("MaxPooling{}D", "AveragePooling{}D", "L2Pooling{}D", "GlobalMaxPooling{}D"):
         CASES[_name.format(_ndim)] = _anything
     for _name in ("GlobalAveragePooling{}D", "UpSampling{}D", "ZeroPadding{}D", "Cropping{}D"):
         CASES[_name.format(_ndim)] = _anything
-    for _name in ("AdaptiveMaxPooling{}D", "AdaptiveAveragePooling{}D"):
-        CASES[_name.format(_ndim)] = Case({"output_size": 2}, _shape)
 
 # Base classes that compute nothing, and where a graph starts.
 ABSTRACT = {"InputLayer", "Layer", "Wrapper"}
@@ -118,7 +117,7 @@ def own_layers():
 
 
 def test_every_layer_is_in_the_table():
-    assert set(own_layers()) - ABSTRACT <= set(CASES)
+    assert set(own_layers()) - ABSTRACT == set(CASES)
 
 
 def test_every_name_that_keras_has_for_a_layer():

@@ -29,7 +29,7 @@ CALLS = {
         "prod std sum var cumsum cumprod count_nonzero squeeze norm diagonal tril triu round "
         "nanargmax nanargmin nanmax nanmean nanmedian nanmin nanprod nanstd nansum nanvar "
         "relu relu6 sigmoid silu softmax softplus softsign selu elu celu gelu leaky_relu "
-        "log_sigmoid log_softmax hard_sigmoid hard_silu hard_tanh hard_shrink soft_shrink "
+        "log_sigmoid log_softmax swish hard_swish hard_sigmoid hard_silu hard_tanh hard_shrink soft_shrink "
         "tanh_shrink sparse_plus sparse_sigmoid squareplus glu normalize "
         "rms_normalization layer_normalization stop_gradient nonzero i0 diagflat nancumsum",
         [(A,)],
