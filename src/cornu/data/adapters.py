@@ -8,7 +8,10 @@ numbers of its rows, which the compiled step gathers there: shuffling copies not
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+import random
+import reprlib
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 import jax
@@ -16,8 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core.dtype import floatx, is_float, standardize_dtype
-from cornu.utils.py_dataset import PyDataset
-from cornu.utils.py_dataset import iterate as iterate_py_dataset
+from cornu.utils.py_dataset import PyDataset, get_batch, iterate
 from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
 # Larger data stay where they are, and each batch is gathered in Python.
@@ -26,9 +28,15 @@ DEVICE_LIMIT_BYTES = 2 * 1024**3
 
 def class_weights_of(y, class_weight: dict):
     """The weight of each sample, looked up by its label (an integer, or one-hot)."""
-    y = np.asarray(y)
-    labels = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else y.reshape(-1)
-    labels = np.rint(labels).astype(int)
+    if not isinstance(class_weight, dict):
+        raise ValueError(
+            "`class_weight` must be a dict from a class to the weight of its samples, such as "
+            f"{{0: 1.0, 1: 5.0}}. Received: class_weight={class_weight!r}"
+        )
+    y = np.asarray(_dense(y))
+    if y.ndim > 1:
+        y = y.argmax(-1) if y.shape[-1] > 1 else y[..., 0]
+    labels = np.rint(y).astype(int)
     weights = np.ones(labels.shape, floatx())
     for label, weight in class_weight.items():
         weights[labels == int(label)] = weight
@@ -43,21 +51,19 @@ def gather(source, rows):
 class ArrayData:
     """Arrays in memory, or structures of them, all with one row a sample."""
 
-    def __init__(self, x, y, sample_weight, batch_size, shuffle, steps=None, class_weight=None):
-        x, y, sample_weight = (
-            np.asarray(part) if _is_numbers(part) else part for part in (x, y, sample_weight)
-        )
-        x, y, sample_weight = (
-            jax.tree.map(_to_array, part, is_leaf=is_leaf) for part in (x, y, sample_weight)
-        )
+    def __init__(
+        self, x, y, sample_weight, batch_size, shuffle, steps=None, class_weight=None, repeat=True
+    ):
+        x, y, sample_weight = to_arrays(x, y, sample_weight)
         self.num_samples = _check_lengths(x, y, sample_weight)
-        if class_weight:
+        if class_weight is not None:
             sample_weight = _weigh_classes(y, sample_weight, class_weight)
-        if batch_size is not None:
-            _check_count("batch_size", batch_size)
-        self.batch_size = min(int(batch_size or 32), max(self.num_samples, 1))
+        if batch_size is None:
+            batch_size = -(-self.num_samples // steps) if steps else 32
+        _check_count("batch_size", batch_size)
+        self.batch_size = min(int(batch_size), self.num_samples)
         self.shuffle = shuffle
-        self._steps = steps
+        self._steps, self._repeat = steps, repeat
         self._running: Iterator | None = None
         self.num_batches: int | None = steps or -(-self.num_samples // self.batch_size)
         self._host = pack_x_y_sample_weight(x, y, sample_weight)
@@ -89,7 +95,8 @@ class ArrayData:
         if self._steps is None:
             return self._pass()
         if self._running is None:
-            self._running = itertools.chain.from_iterable(self._pass() for _ in itertools.count())
+            passes = itertools.count() if self._repeat else range(1)
+            self._running = itertools.chain.from_iterable(self._pass() for _ in passes)
         return itertools.islice(self._running, self._steps)
 
     def rewind(self) -> None:
@@ -112,85 +119,104 @@ class StreamData:
 
     source = None
 
-    def __init__(self, data, steps=None, shuffle=False, class_weight=None):
+    def __init__(self, data, steps=None, shuffle=False, class_weight=None, repeat=True):
         self._data, self._shuffle, self._class_weight = data, shuffle, class_weight
+        self._steps, self._repeat = steps, repeat
+        self._once = isinstance(data, Iterator)
+        self._py_dataset = data if isinstance(data, PyDataset) else None
+        length = self._py_dataset.num_batches if self._py_dataset is not None else _length(data)
+        if length == 0:
+            raise ValueError(f"{type(data).__name__} has length 0: it yielded no batch to work on.")
+        self.num_batches = steps or length
+        # Where the data stand: batches, or for a `PyDataset` the numbers of batches.
         self._running: Iterator | None = None
         self._first: Any = None
-        self._endless = isinstance(data, Iterator)
-        self._py_dataset = data if isinstance(data, PyDataset) else None
-        self._steps = steps
-        length = self._py_dataset.num_batches if self._py_dataset else _length(data)
-        self.num_batches = steps or length
 
     def first_batch(self):
         """The first batch, which the first pass will yield again."""
+        if self._first is None and self._py_dataset is not None:
+            return self._standardize(get_batch(self._py_dataset, next(iter(self._order()))))
         if self._first is None:
-            if self._py_dataset:
-                self._first = self._standardize(self._py_dataset[0])
-            else:
-                self._running = self._start()
-                self._first = next(self._running, None)
-            if self._first is None:
-                raise ValueError(
-                    "The dataset yielded no batch at all, so there is nothing to work on. If it is "
-                    "a generator, it may be used up already."
-                )
+            self._running = self._start()
+            self._first = next(self._running)
         return self._first
-
-    def _start(self) -> Iterator:
-        if self._py_dataset is not None:
-            raw: Iterable = iterate_py_dataset(self._py_dataset, self._order())
-        elif hasattr(self._data, "as_numpy_iterator"):
-            raw = self._data.as_numpy_iterator()
-        else:
-            raw = self._data
-        return map(self._standardize, raw)
-
-    def _order(self):
-        count = self._py_dataset.num_batches
-        order = np.arange(count) if count is not None else itertools.count()
-        return np.random.permutation(count) if self._shuffle and count is not None else order
 
     def rewind(self) -> None:
         """Let the next pass begin at the first batch, if the data can be read again."""
-        if not self._endless:
-            self._running = self._first = None
+        if not self._once and self._first is None:
+            self._running = None
 
-    def batches(self) -> Iterator[Any]:
-        """One pass: all there is, or `steps` batches."""
+    def batches(self) -> Generator[Any, None, None]:
+        """One pass: all there is, or `steps` batches from where the pass before stopped."""
+        running = self._running or self._start()
+        self._running = running if self._steps else None
         if self._py_dataset is not None:
-            self._first = None
             self._py_dataset.on_epoch_begin()
-            running = self._start()
-            yield from itertools.islice(running, self.num_batches)
-            self._py_dataset.on_epoch_end()
+            try:
+                with closing(
+                    iterate(self._py_dataset, itertools.islice(running, self._steps))
+                ) as raw:
+                    for batch in raw:
+                        yield self._standardize(batch)
+            finally:
+                self._py_dataset.on_epoch_end()
             return
-        stream: Iterator
-        if self._running is not None and self._first is not None:
-            stream = itertools.chain([self._first], self._running)
-            self._first = None
-        elif self._steps and self._running is not None:
-            # With a number of steps, the next epoch goes on where this one stopped.
-            stream = self._running
-        else:
-            self._running = stream = self._start()
+        if self._first is not None:
+            running, self._first = itertools.chain([self._first], running), None
         count = 0
-        for batch in itertools.islice(stream, self._steps):
+        for batch in itertools.islice(running, self._steps):
             count += 1
             yield batch
-        if not self._steps:
-            self._running = None
-        elif count < self._steps and not self._endless:
-            self._running = stream = self._start()
-            yield from itertools.islice(stream, self._steps - count)
+        if not count:
+            raise ValueError(self._no_batch())
+
+    def _start(self) -> Iterator:
+        """What there is to read: once, or again and again if a number of steps says where to stop."""
+        one_pass = self._order if self._py_dataset is not None else self._read
+        again = self._steps and self._repeat and not self._once
+        passes = itertools.count() if again else range(1)
+        return itertools.chain.from_iterable(one_pass() for _ in passes)
+
+    def _order(self) -> Iterable[int]:
+        count = self._py_dataset.num_batches
+        if count is None:
+            return itertools.count()
+        order = list(range(count))
+        if self._shuffle:
+            random.shuffle(order)
+        return order
+
+    def _read(self) -> Iterator:
+        raw: Iterable = self._data
+        if hasattr(raw, "as_numpy_iterator"):
+            raw = raw.as_numpy_iterator()
+        elif not hasattr(raw, "__iter__") and hasattr(raw, "__len__"):
+            raw = (self._data[i] for i in range(len(self._data)))
+        empty = True
+        for batch in raw:
+            empty = False
+            yield self._standardize(batch)
+        if empty:
+            raise ValueError(self._no_batch())
+
+    def _no_batch(self) -> str:
+        hint = (
+            " A generator can be read only once, and this one is used up: pass one that does not end, "
+            "with a number of steps, or a new one."
+            if self._once
+            else ""
+        )
+        return f"The dataset ({type(self._data).__name__}) yielded no batch.{hint}"
 
     def _standardize(self, batch):
-        x, y, sample_weight = unpack_x_y_sample_weight(batch)
-        x, y, sample_weight = (
-            jax.tree.map(_to_array, part, is_leaf=is_leaf) for part in (x, y, sample_weight)
-        )
+        x, y, sample_weight = to_arrays(*unpack_x_y_sample_weight(batch))
         x, y, sample_weight = (jax.tree.map(_dense, part) for part in (x, y, sample_weight))
-        if self._class_weight:
+        if not any(a.ndim and a.size for a in jax.tree.leaves(x)):
+            raise ValueError(
+                f"A batch of the dataset ({type(self._data).__name__}) holds no samples, which the "
+                f"first axis of its arrays counts. Received: {reprlib.repr(batch)}"
+            )
+        if self._class_weight is not None:
             sample_weight = _weigh_classes(y, sample_weight, self._class_weight)
         return pack_x_y_sample_weight(x, y, sample_weight)
 
@@ -203,16 +229,21 @@ def adapt(
     steps=None,
     shuffle=False,
     class_weight=None,
+    repeat=True,
 ):
-    """Choose the adapter for what the user passed as `x`."""
+    """Choose the adapter for what the user passed as `x`.
+
+    With `repeat`, data that run out before `steps` batches start again if they can.
+    """
     if steps is not None:
         _check_count("steps", steps)
+    if batch_size is not None:
+        _check_count("batch_size", batch_size)
     leaves = jax.tree.leaves(x, is_leaf=is_leaf)
     if leaves and all(_is_array(leaf) for leaf in leaves):
-        return ArrayData(x, y, sample_weight, batch_size, shuffle, steps, class_weight)
-    if _is_numbers(x):
-        return ArrayData(x, y, sample_weight, batch_size, shuffle, steps, class_weight)
-    if isinstance(x, PyDataset) or hasattr(x, "__iter__") or hasattr(x, "__getitem__"):
+        return ArrayData(x, y, sample_weight, batch_size, shuffle, steps, class_weight, repeat)
+    yields = isinstance(x, PyDataset) or hasattr(x, "__iter__") or hasattr(x, "__getitem__")
+    if yields and not isinstance(x, dict | list | tuple | str | bytes):
         kind = type(x).__name__
         for name, value in (("y", y), ("sample_weight", sample_weight)):
             if value is not None:
@@ -220,9 +251,9 @@ def adapt(
                     f"When providing `x` as a {kind}, `{name}` should not be passed: each batch "
                     f"holds `(x, y)` or `(x, y, sample_weight)`. Received: {name}={type(value)}"
                 )
-        return StreamData(x, steps, shuffle, class_weight)
+        return StreamData(x, steps, shuffle, class_weight, repeat)
     raise ValueError(
-        f"Cannot take data of type {type(x).__name__} ({x!r}). Pass arrays, pandas frames, a "
+        f"Cannot take data of type {type(x).__name__} ({reprlib.repr(x)}). Pass arrays, pandas frames, a "
         "PyDataset, a generator, or anything else that yields batches `(x, y)`."
     )
 
@@ -240,14 +271,14 @@ def train_validation_split(arrays, validation_split: float):
         raise ValueError(
             f"`validation_split` must be between 0 and 1. Received: {validation_split}"
         )
-    leaves = jax.tree.leaves(arrays, is_leaf=is_leaf)
-    if not all(_is_array(leaf) for leaf in leaves):
+    leaves = [leaf for part in arrays for leaf in jax.tree.leaves(part, is_leaf=is_leaf)]
+    if not leaves or not all(_is_array(leaf) for leaf in leaves):
         raise ValueError(
             "Argument `validation_split` is only supported for arrays in memory. Received: "
             f"{[type(leaf).__name__ for leaf in leaves]}. Pass `validation_data` instead."
         )
-    leaves = [_to_array(leaf) for leaf in leaves]
-    size = leaves[0].shape[0]
+    arrays = to_arrays(*arrays)
+    size = _check_lengths(*arrays)
     split = int(np.floor(size * (1 - validation_split)))
     if split == 0 or split == size:
         raise ValueError(
@@ -257,22 +288,36 @@ def train_validation_split(arrays, validation_split: float):
         )
 
     def part(rows):
-        return jax.tree.map(lambda a: _to_array(a)[rows], arrays, is_leaf=is_leaf)
+        return jax.tree.map(lambda a: a[rows], arrays)
 
     return part(slice(None, split)), part(slice(split, None))
 
 
+def to_arrays(*parts) -> tuple:
+    """Each part with every array in it, of whatever kind, as a NumPy, JAX or scipy.sparse array.
+
+    >>> from cornu.data.adapters import to_arrays
+    >>> to_arrays([[1.0, 2.0]], {"a": [3]}, None)
+    (array([[1., 2.]], dtype=float32), {'a': array([3], dtype=int32)}, None)
+    """
+    return tuple(jax.tree.map(_to_array, part, is_leaf=is_leaf) for part in parts)
+
+
 def _is_array(value) -> bool:
-    return (hasattr(value, "shape") and hasattr(value, "dtype")) or _is_pandas(value)
+    return (
+        hasattr(value, "__array__")
+        or (hasattr(value, "shape") and hasattr(value, "dtype"))
+        or _is_numbers(value)
+    )
 
 
 def is_leaf(value) -> bool:
     """Whether a value is one array, or whatever else, and not a structure of several."""
-    return value is not None and not isinstance(value, dict | list | tuple)
+    return _is_numbers(value) or not (value is None or isinstance(value, dict | list | tuple))
 
 
 def _is_pandas(value) -> bool:
-    return type(value).__module__.split(".")[0] == "pandas"
+    return hasattr(value, "iloc") and hasattr(value, "to_numpy")
 
 
 def _check_count(name: str, value) -> None:
@@ -292,23 +337,39 @@ def _is_numbers(value) -> bool:
 def _to_array(value):
     """An array (NumPy, JAX, or scipy's sparse), floats in the default float format."""
     if _is_pandas(value):
-        is_series = type(value).__name__ == "Series"
-        value = value.to_numpy()
-        value = value[:, None] if is_series else value
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    if not isinstance(value, np.ndarray | jax.Array) and not hasattr(value, "toarray"):
-        value = np.asarray(value)
-    if value.dtype == object:
+        value = _from_pandas(value)
+    elif hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    elif hasattr(value, "tocsr"):
+        value = value.tocsr()
+    elif hasattr(value, "todense"):
+        value = value.todense()
+    elif not isinstance(value, np.ndarray | jax.Array):
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            value = np.empty(0, object)
+    if getattr(value.dtype, "kind", "") in "OSUTMm":
+        what = "Python objects" if value.dtype == object else "text or dates"
         raise ValueError(
-            "The data hold Python objects and not numbers (dtype object): rows of different "
-            "lengths, or text. Give every row the same length, and turn text into numbers."
+            f"The data hold {what} and not numbers (dtype {value.dtype}). Give every row the same "
+            "length, and turn text, dates and other objects into numbers."
         )
     if is_float(standardize_dtype(value.dtype)) and value.dtype != floatx():
         return value.astype(floatx())
     if value.dtype in (np.int64, np.uint64):
         return value.astype(np.int32)
     return value
+
+
+def _from_pandas(value) -> np.ndarray:
+    """The numbers of a frame or, as one column, of a series; missing ones are NaN."""
+    array = value.to_numpy()
+    dtypes = [value.dtype] if value.ndim == 1 else value.dtypes
+    if array.dtype == object and all(dtype.kind in "biuf" for dtype in dtypes):
+        # Columns of several formats, or of pandas' own.
+        array = value.to_numpy(dtype=floatx(), na_value=np.nan)
+    return array[:, None] if value.ndim == 1 else array
 
 
 def _dense(value):
@@ -318,7 +379,7 @@ def _dense(value):
 def _length(data) -> int | None:
     try:
         return len(data)
-    except TypeError:
+    except (TypeError, NotImplementedError):
         return None
 
 
@@ -353,5 +414,6 @@ def _weigh_classes(y, sample_weight, class_weight):
         )
     weights = class_weights_of(jax.tree.leaves(y)[0], class_weight)
     if sample_weight is not None:
-        weights = weights * np.asarray(sample_weight).reshape(weights.shape)
+        given = jax.tree.leaves(sample_weight)[0]
+        weights = weights * np.asarray(given).reshape(weights.shape)
     return weights

@@ -74,7 +74,16 @@ class PyDataset:
         """Called before each epoch."""
 
     def on_epoch_end(self) -> None:
-        """Called after each epoch."""
+        """Called after each epoch, also one that ended early."""
+
+
+def get_batch(dataset: PyDataset, index: int) -> Any:
+    """`dataset[index]`; an exception in it says for which index."""
+    try:
+        return dataset[index]
+    except Exception as error:
+        error.add_note(f"This happened in {type(dataset).__name__}.__getitem__({index}).")
+        raise
 
 
 def iterate(dataset: PyDataset, order: Iterable[int]) -> Generator[Any, None, None]:
@@ -86,19 +95,19 @@ def iterate(dataset: PyDataset, order: Iterable[int]) -> Generator[Any, None, No
     """
     if dataset.workers <= 1:
         for index in order:
-            yield dataset[index]
+            yield get_batch(dataset, index)
         return
     pool = ThreadPoolExecutor(dataset.workers, thread_name_prefix="cornu-data")
     try:
         indices = iter(order)
         pending: deque[Future] = deque(
-            pool.submit(dataset.__getitem__, index)
+            pool.submit(get_batch, dataset, index)
             for index in itertools.islice(indices, dataset.max_queue_size)
         )
         while pending:
             batch = pending.popleft().result()
             for index in itertools.islice(indices, 1):
-                pending.append(pool.submit(dataset.__getitem__, index))
+                pending.append(pool.submit(get_batch, dataset, index))
             yield batch
             del batch
     finally:
