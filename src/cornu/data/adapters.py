@@ -259,11 +259,11 @@ def adapt(
 
 
 def train_validation_split(arrays, validation_split: float):
-    """Split each array at the same row: the last part is for validation.
+    """Split `x`, `y` and `sample_weight` at the same row: the last part is for validation.
 
     >>> import numpy as np
     >>> from cornu.data.adapters import train_validation_split
-    >>> train, validation = train_validation_split((np.arange(10), None), 0.2)
+    >>> train, validation = train_validation_split((np.arange(10), None, None), 0.2)
     >>> len(train[0]), len(validation[0])
     (8, 2)
     """
@@ -383,7 +383,7 @@ def _length(data) -> int | None:
         return None
 
 
-def _check_lengths(x, y, sample_weight) -> int:
+def _check_lengths(x, y=None, sample_weight=None) -> int:
     named = [("x", x), ("y", y), ("sample_weight", sample_weight)]
     lengths = {
         name: [a.shape[0] if a.ndim else 0 for a in jax.tree.leaves(part)] for name, part in named
