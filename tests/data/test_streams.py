@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from tiny import (
+    BATCHES,
     LABELS,
     PARTS,
     TARGETS,
@@ -110,6 +111,24 @@ def test_a_generator_lasts_as_long_as_it_is_read(reference):
     np.testing.assert_array_equal(next(batches)[0], X[:8])
 
 
+def test_nothing_is_read_twice_or_for_nothing():
+    """Not even by a model without shapes, which looks at the first batch before it begins."""
+    read = []
+    batches = Batches(X, wrap=lambda a: read.append(len(a)) or a)
+    for data, reads in ((batches, [8, 8, 6]), (iter(batches), [8, 8, 6])):
+        model = cornu.Sequential([cornu.layers.Dense(1)])
+        assert model.predict(data, verbose=0).shape == (22, 1)
+        assert read == reads
+        read.clear()
+    model = cornu.Sequential([cornu.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batches = Batches(X, Y, wrap=lambda a: read.append(len(a)) or a)
+    model.evaluate(batches, verbose=0)
+    assert read == [8, 8, 8, 8, 6, 6]
+    model.fit(batches, steps_per_epoch=2, epochs=2, verbose=0)
+    assert read[6:] == [8, 8, 8, 8, 6, 6, 8, 8]
+
+
 def test_batches_start_again_if_they_can():
     expected = fit(keras, forever(), steps_per_epoch=5, epochs=3)
     for data in (Batches(X, Y), Indexed(X, Y), numbered(cornu), numbered(cornu, workers=2)):
@@ -198,21 +217,28 @@ def test_the_epochs_of_a_py_dataset(workers):
 def fails(i):
     if i == 2:
         raise KeyError("a hole")
-    return Batches(X, Y).batch(i)
+    return BATCHES.batch(i)
+
+
+class Fail(cornu.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise KeyError("a hole")
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-@pytest.mark.parametrize("batch, callbacks", [(fails, []), (Batches(X, Y).batch, [Stop()])])
-def test_nothing_is_left_running(workers, batch, callbacks):
+@pytest.mark.parametrize("batch, callback", [(fails, None), (BATCHES.batch, Fail), (fails, Stop)])
+def test_nothing_is_left_running(workers, batch, callback):
     before = set(threading.enumerate())
     data = numbered(cornu, batch=batch, workers=workers, max_queue_size=2)
     model = network(cornu)
-    if callbacks:
+    callbacks = [callback()] if callback else []
+    if callback is Stop:
         fit(cornu, data, model=model, callbacks=callbacks)
     else:
         with pytest.raises(KeyError, match="a hole") as caught:
-            fit(cornu, data, model=model)
-        assert caught.value.__notes__ == ["This happened in Numbered.__getitem__(2)."]
+            fit(cornu, data, model=model, callbacks=callbacks)
+        if callback is None:
+            assert caught.value.__notes__ == ["This happened in Numbered.__getitem__(2)."]
     assert data.log[-1] == "end"
     assert set(threading.enumerate()) <= before
     assert fit(cornu, Batches(X, Y), model=model)["loss"][1] > 0
