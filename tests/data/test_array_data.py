@@ -41,7 +41,7 @@ KINDS = {
     "frames": (frame(X), frame(Y)),
     "series": (frame(X), pandas.Series(Y.ravel())),
     "csr": (scipy.sparse.csr_matrix(X), Y),
-    "coo": (scipy.sparse.coo_array(X), Y),
+    "coo": (scipy.sparse.coo_matrix(X), Y),
     "sparse jax": (jax.experimental.sparse.BCOO.fromdense(X), Y),
     "torch": (Tensor(X), Tensor(Y)),
     "in a list": ([X], [Y]),
