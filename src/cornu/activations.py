@@ -32,16 +32,14 @@ def relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
     [0.0, 2.0]
     """
     x = jnp.asarray(x)
-    if negative_slope == 0 and threshold == 0:
-        if max_value is None:
-            return jax.nn.relu(x)
-        if max_value == 6:
-            return jax.nn.relu6(x)
-    above = x if threshold == 0 else jnp.where(x > threshold, x, jnp.zeros_like(x))
     if negative_slope != 0 and threshold == 0 and max_value is None:
         return jax.nn.leaky_relu(x, negative_slope)
-    result = jax.nn.relu(above) if threshold == 0 else above
-    if max_value is not None:
+    if threshold != 0:
+        result = jnp.where(x > threshold, x, jnp.zeros_like(x))
+    else:
+        # These two differ from a clip in their gradient at the corners.
+        result = jax.nn.relu6(x) if max_value == 6 else jax.nn.relu(x)
+    if max_value is not None and (max_value != 6 or threshold != 0):
         result = jnp.clip(result, 0, jnp.asarray(max_value, x.dtype))
     if negative_slope != 0:
         result = result - negative_slope * jax.nn.relu(threshold - x)
@@ -189,7 +187,7 @@ def hard_shrink(x, threshold=0.5):
 def threshold(x, threshold, default_value):
     """`x` where `x > threshold`, `default_value` elsewhere."""
     x = jnp.asarray(x)
-    return jnp.where(x > threshold, x, jnp.asarray(default_value, x.dtype))
+    return jnp.where(x > threshold, x, default_value)
 
 
 @_register
@@ -230,6 +228,8 @@ def sparsemax(x, axis=-1):
     Source: Martins and Astudillo 2016, "From softmax to sparsemax".
     """
     x = jnp.moveaxis(jnp.asarray(x), axis, -1)
+    # The same point, but with sums that large numbers do not round.
+    x = x - jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
     ranked = -jnp.sort(-x, axis=-1)
     sums = jnp.cumsum(ranked, axis=-1)
     count = jnp.arange(1, x.shape[-1] + 1, dtype=x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))

@@ -11,8 +11,8 @@ class Constraint(Configurable):
     """A projection: called on a weight's array, it returns the nearest allowed one."""
 
     def __call__(self, w):
-        """The allowed array for `w`."""
-        raise NotImplementedError(f"{type(self).__name__} does not define `__call__`.")
+        """The allowed array for `w`: `w` itself, unless a subclass says otherwise."""
+        return w
 
 
 def _norm(w, axis):
@@ -27,6 +27,7 @@ class MaxNorm(Constraint):
         self.max_value, self.axis = max_value, axis
 
     def __call__(self, w):
+        w = jnp.asarray(w)
         norms = _norm(w, self.axis)
         return w * (jnp.clip(norms, 0, self.max_value) / (epsilon() + norms))
 
@@ -37,11 +38,11 @@ class NonNeg(Constraint):
 
     >>> import cornu, jax.numpy as jnp
     >>> cornu.constraints.NonNeg()(jnp.array([-1.0, 2.0])).tolist()
-    [-0.0, 2.0]
+    [0.0, 2.0]
     """
 
     def __call__(self, w):
-        return w * (w >= 0.0).astype(w.dtype)
+        return jnp.maximum(jnp.asarray(w), 0)
 
 
 @registry.register("constraint", "UnitNorm", "unit_norm", module="keras.constraints")
@@ -52,6 +53,7 @@ class UnitNorm(Constraint):
         self.axis = axis
 
     def __call__(self, w):
+        w = jnp.asarray(w)
         return w / (epsilon() + _norm(w, self.axis))
 
 
@@ -64,6 +66,7 @@ class MinMaxNorm(Constraint):
         self.rate, self.axis = rate, axis
 
     def __call__(self, w):
+        w = jnp.asarray(w)
         norms = _norm(w, self.axis)
         wanted = self.rate * jnp.clip(norms, self.min_value, self.max_value)
         return w * ((wanted + (1 - self.rate) * norms) / (epsilon() + norms))

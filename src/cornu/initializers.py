@@ -87,6 +87,8 @@ class RandomInitializer(Initializer):
     """
 
     def __init__(self, seed=None):
+        if isinstance(seed, dict):
+            seed = registry.deserialize(seed)
         if seed is not None and not isinstance(seed, int | np.integer | SeedGenerator):
             raise ValueError(
                 "`seed` argument should be an instance of `keras.random.SeedGenerator()` or an "
@@ -100,7 +102,7 @@ class RandomInitializer(Initializer):
 
     def _uniform(self, shape, low, high, dtype):
         key = draw_seed(self.seed)
-        if standardize_dtype(dtype) == "float32":
+        if standardize_dtype(dtype) == "float32" and not isinstance(key, jax.core.Tracer):
             return threefry.uniform(key, tuple(shape), low, high)
         return jax.random.uniform(key, tuple(shape), standardize_dtype(dtype), low, high)
 
@@ -167,7 +169,8 @@ class VarianceScaling(RandomInitializer):
         mode: what `n` is: `"fan_in"`, `"fan_out"` or `"fan_avg"`.
         distribution: `"truncated_normal"`, `"untruncated_normal"` or `"uniform"`.
         seed: an integer or a `SeedGenerator`.
-        input_axes, output_axes: which axes count as inputs and outputs, if not the usual ones.
+        input_axes, output_axes: which axes count as inputs and outputs, if not the usual ones;
+            both must be given.
 
     >>> import cornu
     >>> initializer = cornu.initializers.VarianceScaling(2.0, "fan_in", "uniform", seed=1)
@@ -266,10 +269,13 @@ class Orthogonal(RandomInitializer):
             )
         rows, columns = math.prod(shape[:-1]), shape[-1]
         tall = (max(rows, columns), min(rows, columns))
-        q, r = jnp.linalg.qr(self._normal(tall, 0.0, 1.0, dtype))
+        dtype = standardize_dtype(dtype)
+        # There is no QR decomposition of halves.
+        precise = "float32" if dtype in ("bfloat16", "float16") else dtype
+        q, r = jnp.linalg.qr(self._normal(tall, 0.0, 1.0, precise))
         q = q * jnp.sign(jnp.diag(r))[None, :]
         q = q.T if rows < columns else q
-        return self.gain * q.reshape(shape)
+        return (self.gain * q.reshape(shape)).astype(dtype)
 
 
 @registry.register("initializer", "STFT", "STFTInitializer", "stft", module="keras.initializers")
@@ -334,13 +340,10 @@ def compute_fans(shape, input_axes=None, output_axes=None) -> tuple[int, int]:
     (144, 288)
     """
     shape = tuple(shape)
-    if input_axes is not None or output_axes is not None:
-        inputs, outputs = _axes(input_axes), _axes(output_axes)
-        named = {axis % len(shape) for axis in (*inputs, *outputs)}
-        window = math.prod(size for axis, size in enumerate(shape) if axis not in named)
+    if input_axes is not None and output_axes is not None:
         return (
-            window * math.prod(shape[axis] for axis in inputs),
-            window * math.prod(shape[axis] for axis in outputs),
+            math.prod(shape[axis] for axis in _axes(input_axes)),
+            math.prod(shape[axis] for axis in _axes(output_axes)),
         )
     if len(shape) < 1:
         return 1, 1
@@ -351,7 +354,7 @@ def compute_fans(shape, input_axes=None, output_axes=None) -> tuple[int, int]:
 
 
 def _axes(axes) -> tuple:
-    return () if axes is None else (axes,) if isinstance(axes, int) else tuple(axes)
+    return (axes,) if isinstance(axes, int) else tuple(axes)
 
 
 def get(identifier):
@@ -361,7 +364,7 @@ def get(identifier):
     >>> type(cornu.initializers.get("glorot_uniform")).__name__
     'GlorotUniform'
     """
-    if isinstance(identifier, np.ndarray | jax.Array):
+    if isinstance(identifier, np.ndarray | np.generic | jax.Array):
         array = identifier
 
         def as_given(shape, dtype=None):

@@ -15,13 +15,13 @@ def normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
     (2, 3)
     """
     dtype = standardize_dtype(dtype)
-    return jax.random.normal(draw_seed(seed), tuple(shape), dtype) * stddev + mean
+    return jax.random.normal(draw_seed(seed), shape, dtype) * stddev + mean
 
 
 def truncated_normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
     """Numbers of a normal distribution, none farther than two standard deviations from the mean."""
     dtype = standardize_dtype(dtype)
-    sample = jax.random.truncated_normal(draw_seed(seed), -2.0, 2.0, tuple(shape), dtype)
+    sample = jax.random.truncated_normal(draw_seed(seed), -2.0, 2.0, shape, dtype)
     return sample * stddev + mean
 
 
@@ -33,18 +33,23 @@ def uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
     True
     """
     dtype = standardize_dtype(dtype)
-    return jax.random.uniform(draw_seed(seed), tuple(shape), dtype, minval=minval, maxval=maxval)
+    return jax.random.uniform(draw_seed(seed), shape, dtype, minval=minval, maxval=maxval)
 
 
 def randint(shape, minval, maxval, dtype="int32", seed=None):
     """Integers spread evenly over `[minval, maxval)`."""
-    dtype = standardize_dtype(dtype)
-    return jax.random.randint(draw_seed(seed), tuple(shape), minval, maxval, dtype)
+    dtype = standardize_dtype(dtype or "int32")
+    return jax.random.randint(draw_seed(seed), shape, minval, maxval, dtype)
 
 
 def categorical(logits, num_samples, dtype="int32", seed=None):
     """Classes drawn with the probabilities `softmax(logits)`, `num_samples` for each row."""
     logits = jnp.asarray(logits)
+    if logits.ndim != 2:
+        raise ValueError(
+            "`logits` should be a 2-D tensor with shape [batch_size, num_classes]. Received: "
+            f"logits.shape={logits.shape}"
+        )
     shape = (logits.shape[0], num_samples)
     drawn = jax.random.categorical(draw_seed(seed), logits[:, :, None], axis=1, shape=shape)
     return drawn.astype(dtype)
@@ -53,21 +58,21 @@ def categorical(logits, num_samples, dtype="int32", seed=None):
 def gamma(shape, alpha, dtype=None, seed=None):
     """Numbers from the gamma distribution with shape parameter `alpha` and rate 1."""
     dtype = standardize_dtype(dtype)
-    return jax.random.gamma(draw_seed(seed), jnp.asarray(alpha), tuple(shape), dtype)
+    return jax.random.gamma(draw_seed(seed), jnp.asarray(alpha), shape, dtype)
 
 
 def beta(shape, alpha, beta, dtype=None, seed=None):
     """Numbers from the beta distribution, between 0 and 1."""
     dtype = standardize_dtype(dtype)
     alpha, beta = jnp.asarray(alpha), jnp.asarray(beta)
-    return jax.random.beta(draw_seed(seed), alpha, beta, tuple(shape), dtype)
+    return jax.random.beta(draw_seed(seed), alpha, beta, shape, dtype)
 
 
 def binomial(shape, counts, probabilities, dtype=None, seed=None):
     """How many of `counts` trials succeed, each with the given probability."""
     dtype = standardize_dtype(dtype)
     counts, probabilities = jnp.asarray(counts), jnp.asarray(probabilities)
-    return jax.random.binomial(draw_seed(seed), counts, probabilities, tuple(shape), dtype)
+    return jax.random.binomial(draw_seed(seed), counts, probabilities, shape, dtype)
 
 
 def shuffle(x, axis=0, seed=None):
@@ -83,10 +88,17 @@ def dropout(inputs, rate, noise_shape=None, seed=None):
     inputs = jnp.asarray(inputs)
     if rate == 0:
         return inputs
-    sizes = noise_shape or inputs.shape
-    shape = [n if m is None else m for n, m in zip(inputs.shape, sizes, strict=True)]
+    if rate == 1:
+        return jnp.zeros_like(inputs)
+    sizes = inputs.shape if noise_shape is None else noise_shape
+    if len(sizes) > inputs.ndim:
+        raise ValueError(
+            "`noise_shape` must not have more axes than the inputs. Received: "
+            f"noise_shape={noise_shape} and inputs of shape {inputs.shape}"
+        )
+    shape = [inputs.shape[i] if size is None else size for i, size in enumerate(sizes)]
     keep = jax.random.bernoulli(draw_seed(seed), 1 - rate, shape)
-    return jnp.where(keep, inputs / (1 - rate) if rate < 1 else 0, 0)
+    return jnp.where(keep, inputs / (1 - rate), 0)
 
 
 __all__ = [

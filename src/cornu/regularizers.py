@@ -40,6 +40,7 @@ class L1L2(Regularizer):
         self.l2 = _factor(0.0 if l2 is None else l2, "l2")
 
     def __call__(self, x):
+        x = jnp.asarray(x)
         penalty = jnp.zeros((), x.dtype)
         if self.l1:
             penalty = penalty + self.l1 * jnp.sum(jnp.abs(x))
@@ -56,7 +57,7 @@ class L1(Regularizer):
         self.l1 = _factor(0.01 if l1 is None else l1, "l1")
 
     def __call__(self, x):
-        return self.l1 * jnp.sum(jnp.abs(x))
+        return self.l1 * jnp.sum(jnp.abs(jnp.asarray(x)))
 
 
 @registry.register("regularizer", "L2", "l2", module="keras.regularizers")
@@ -67,7 +68,7 @@ class L2(Regularizer):
         self.l2 = _factor(0.01 if l2 is None else l2, "l2")
 
     def __call__(self, x):
-        return self.l2 * jnp.sum(jnp.square(x))
+        return self.l2 * jnp.sum(jnp.square(jnp.asarray(x)))
 
 
 @registry.register(
@@ -85,7 +86,8 @@ class OrthogonalRegularizer(Regularizer):
         self.mode = mode
 
     def __call__(self, x):
-        if len(x.shape) != 2:
+        x = jnp.asarray(x)
+        if x.ndim != 2:
             raise ValueError(
                 f"Inputs to OrthogonalRegularizer must have rank 2. Received: inputs.shape={x.shape}"
             )
@@ -94,7 +96,7 @@ class OrthogonalRegularizer(Regularizer):
         cosines = (vectors / norms) @ (vectors / norms).T
         count = vectors.shape[0]
         different = cosines * (1.0 - jnp.eye(count, dtype=x.dtype))
-        return self.factor * 0.5 * jnp.sum(jnp.abs(different)) / (count * (count - 1) / 2)
+        return self.factor * 0.5 * jnp.sum(jnp.abs(different)) / max(count * (count - 1) / 2, 1)
 
 
 l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer

@@ -1,6 +1,8 @@
 """Each mistake gives one clear error before any computing."""
 
+import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 
 import cornu as keras
@@ -59,6 +61,37 @@ def test_data_that_do_not_fit(loss, x, y, message):
         made.fit(x, y, verbose=0)
     for old, new in zip(before, made.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("kind", [jnp.asarray, list, pandas.Series], ids=["jax", "list", "series"])
+def test_checks_see_every_kind_of_array(kind):
+    rows = X.reshape(20, 64)
+    made = keras.Sequential([keras.Input((64,)), layers.Dense(3, activation="softmax")])
+    made.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="label 5, but the model has 3 outputs"):
+        made.fit(rows, kind(LABELS * 0 + 5), verbose=0)
+    bad = with_nan().reshape(20, 64)
+    wide = pandas.DataFrame(bad) if kind is pandas.Series else kind(bad.tolist())
+    with pytest.raises(ValueError, match=r"NaN .* in 1 of 20 .* index 7"):
+        made.fit(jnp.asarray(bad) if kind is jnp.asarray else wide, LABELS, verbose=0)
+
+
+def test_data_that_run_out_are_not_read_twice():
+    made = model()
+    with pytest.warns(UserWarning, match="ran out of data after 3 of 5 batches"):
+        assert made.predict(X, batch_size=8, steps=5, verbose=0).shape == (20, 3)
+    with pytest.warns(UserWarning, match="ran out of data after 3 of 5 batches"):
+        result = made.evaluate(X, ONE_HOT, batch_size=8, steps=5, verbose=0)
+    assert result == pytest.approx(made.evaluate(X, ONE_HOT, verbose=0), rel=1e-5)
+
+
+def test_single_batches_of_lists():
+    made = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+    made.compile("sgd", "mse")
+    rows = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    expected = made.predict_on_batch(np.array(rows))
+    np.testing.assert_array_equal(made.predict_on_batch(rows), expected)
+    assert made.train_on_batch(rows, [0.0, 1.0]) > 0
 
 
 def test_compile_and_fit_in_the_wrong_order_or_with_wrong_names():

@@ -239,8 +239,7 @@ def adapt(
         _check_count("steps", steps)
     if batch_size is not None:
         _check_count("batch_size", batch_size)
-    leaves = jax.tree.leaves(x, is_leaf=is_leaf)
-    if leaves and all(_is_array(leaf) for leaf in leaves):
+    if in_memory(x):
         return ArrayData(x, y, sample_weight, batch_size, shuffle, steps, class_weight, repeat)
     yields = isinstance(x, PyDataset) or hasattr(x, "__iter__") or hasattr(x, "__getitem__")
     if yields and not isinstance(x, dict | list | tuple | str | bytes):
@@ -256,6 +255,12 @@ def adapt(
         f"Cannot take data of type {type(x).__name__} ({reprlib.repr(x)}). Pass arrays, pandas frames, a "
         "PyDataset, a generator, or anything else that yields batches `(x, y)`."
     )
+
+
+def in_memory(x) -> bool:
+    """Whether data are arrays, or a structure of them, and not something that makes batches."""
+    leaves = jax.tree.leaves(x, is_leaf=is_leaf)
+    return bool(leaves) and all(_is_array(leaf) for leaf in leaves)
 
 
 def train_validation_split(arrays, validation_split: float):

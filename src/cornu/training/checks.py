@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from cornu.core.dtype import is_float
 from cornu.core.symbolic import KerasTensor
 from cornu.data.adapters import is_leaf
 
@@ -16,12 +17,15 @@ def check_finite(x, y) -> None:
     """Raise ValueError if the arrays hold NaN: every weight would be NaN after one step."""
     for name, part in (("x", x), ("y", y)):
         for array in jax.tree.leaves(part, is_leaf=is_leaf):
-            if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            if not is_float(array.dtype):
                 continue
             # One fast pass: a sum is NaN if anything in it is (or if infinities meet).
             with np.errstate(all="ignore"):
-                suspicious = np.isnan(array.sum())
-            if suspicious and np.isnan(array).any():
+                suspicious = np.isnan(float(array.sum()))
+            if not suspicious:
+                continue
+            array = np.asarray(array.toarray() if hasattr(array, "toarray") else array)
+            if np.isnan(array).any():
                 rows = np.isnan(array.reshape(len(array), -1)).any(1)
                 raise ValueError(
                     f"`{name}` holds NaN (not a number) in {int(rows.sum())} of {len(array)} "
@@ -60,12 +64,14 @@ def check_labels(loss, target, output) -> None:
 
 def check_label_range(model, y) -> None:
     """Raise ValueError if integer labels name classes that the model has no output for."""
-    if model._graph is None or not isinstance(y, np.ndarray) or len(model.outputs) != 1:
+    leaves = jax.tree.leaves(y, is_leaf=is_leaf)
+    if model._graph is None or len(leaves) != 1 or len(model.outputs) != 1:
         return
     losses = model._compiled_loss.losses if model._compiled_loss is not None else []
     name = getattr(losses[0], "name", None) if losses else None
-    if name != "sparse_categorical_crossentropy" or y.dtype.kind not in "iuf" or not y.size:
+    if name != "sparse_categorical_crossentropy" or hasattr(leaves[0], "toarray"):
         return
+    y = np.asarray(leaves[0])
     classes = model.outputs[0].shape[-1]
     ignored = getattr(losses[0], "ignore_class", None)
     values = y if ignored is None else y[y != ignored]

@@ -17,7 +17,7 @@ from cornu.optimizers import get as get_optimizer
 from cornu.training import checks
 from cornu.training.compiled import CompiledLoss, CompiledMetrics, align
 from cornu.training.loop import Logs, run_steps
-from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
+from cornu.utils.samples import unpack_x_y_sample_weight
 
 
 class Trainer(Layer):
@@ -453,17 +453,19 @@ class Trainer(Layer):
             (x, y, sample_weight), validation_data = adapters.train_validation_split(
                 (x, y, sample_weight), validation_split
             )
-        checks.check_finite(x, y)
+        if adapters.in_memory(x):
+            x, y, sample_weight = adapters.to_arrays(x, y, sample_weight)
+            checks.check_finite(x, y)
+            checks.check_label_range(self, y)
         data = adapters.adapt(
             x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight
         )
-        checks.check_label_range(self, y)
         self._prepare(data, training=True)
         validation = None
         if validation_data is not None:
             parts = _validation_parts(validation_data)
             validation = adapters.adapt(
-                *parts, validation_batch_size or batch_size, validation_steps
+                *parts, validation_batch_size or batch_size, validation_steps, repeat=False
             )
         if not isinstance(callbacks, CallbackList):
             callbacks = CallbackList(
@@ -539,7 +541,7 @@ class Trainer(Layer):
         if kwargs:
             raise ValueError(f"Arguments not recognized: {kwargs}")
         self._need_compiled("evaluate")
-        data = adapters.adapt(x, y, sample_weight, batch_size, steps)
+        data = adapters.adapt(x, y, sample_weight, batch_size, steps, repeat=False)
         self._prepare(data, training=False)
         if not isinstance(callbacks, CallbackList):
             callbacks = CallbackList(
@@ -573,7 +575,7 @@ class Trainer(Layer):
             steps: number of batches, if not all.
             callbacks: list of `Callback`s.
         """
-        data = adapters.adapt(x, batch_size=batch_size, steps=steps)
+        data = adapters.adapt(x, batch_size=batch_size, steps=steps, repeat=False)
         if not self.built:
             self._build_from(unpack_x_y_sample_weight(data.first_batch())[0])
         if not isinstance(callbacks, CallbackList):
@@ -604,8 +606,7 @@ class Trainer(Layer):
         return self._on_batch("test", x, y, sample_weight, None, return_dict)
 
     def _on_batch(self, kind, x, y, sample_weight, class_weight, return_dict):
-        size = len(jax.tree.leaves(x)[0])
-        data = adapters.ArrayData(x, y, sample_weight, size, False, None, class_weight)
+        data = adapters.ArrayData(x, y, sample_weight, None, False, 1, class_weight)
         self._prepare(data, training=kind == "train")
         self.reset_metrics()
         batch = data.first_batch()
@@ -615,10 +616,10 @@ class Trainer(Layer):
 
     def predict_on_batch(self, x):
         """The model's outputs for one batch, as NumPy arrays."""
-        x = jax.tree.map(np.asarray, x)
+        batch = adapters.ArrayData(x, None, None, None, False, steps=1).first_batch()
         if not self.built:
-            self._build_from(x)
-        outputs = self._function("predict")(pack_x_y_sample_weight(x))
+            self._build_from(unpack_x_y_sample_weight(batch)[0])
+        outputs = self._function("predict")(batch)
         return jax.tree.map(np.asarray, outputs)
 
 
