@@ -228,7 +228,9 @@ def sparsemax(x, axis=-1):
     Source: Martins and Astudillo 2016, "From softmax to sparsemax".
     """
     x = jnp.moveaxis(jnp.asarray(x), axis, -1)
-    # The same point, but with sums that large numbers do not round.
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32
+    x = x.astype(jnp.promote_types(dtype, jnp.float32))
+    # This does not move the result, but keeps the sums of large numbers from being rounded.
     x = x - jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
     ranked = -jnp.sort(-x, axis=-1)
     sums = jnp.cumsum(ranked, axis=-1)
@@ -237,7 +239,7 @@ def sparsemax(x, axis=-1):
     size = jnp.sum(supported, axis=-1, keepdims=True)
     total = jnp.take_along_axis(sums, size - 1, axis=-1)
     result = jnp.maximum(x - (total - 1) / size.astype(x.dtype), 0)
-    return jnp.moveaxis(result, -1, axis)
+    return jnp.moveaxis(result.astype(dtype), -1, axis)
 
 
 swish = silu
