@@ -4,8 +4,7 @@
 
 Each measurement is a process of its own. It makes the model from the same file under examples/,
 trains it on real pictures (MNIST; CIFAR-10 for the colour model) with metrics and progress bar, and
-takes the time of the fastest epoch after the first, because what else the machine does only ever
-adds. Writes docs/benchmarks.md.
+takes the median time of the epochs after the first. Writes docs/benchmarks.md.
 """
 
 import argparse
@@ -68,7 +67,7 @@ def measure(library: str, model: str, folder: Path, epochs: int, started: float)
     steps = -(-len(x) // BATCH)
     times = [(end - begin) / steps for begin, end in zip(begins, ends, strict=True)]
     return {
-        "milliseconds": 1000 * min(times[1:]),
+        "milliseconds": 1000 * median(times[1:]),
         "first_step": first[0],
         "megabytes": peak_memory() / 1e6,
     }
@@ -121,7 +120,7 @@ def main(arguments) -> None:
         )
     text = f"""
 Complete `fit` with metrics and progress bar, batches of {BATCH}, {arguments.images} real pictures: the
-median over {arguments.rounds} rounds of the fastest epoch after the first, in milliseconds a step. Both
+median over {arguments.rounds} rounds of the median epoch after the first, in milliseconds a step. Both
 libraries run the same files under `examples/`, in turns, each time in a process of its own. "First
 step" is the time from starting the process to the end of the first step, in seconds; memory is the
 peak of the whole process. Written by `make benchmark`.
