@@ -279,3 +279,13 @@ def test_mistakes(make, message):
 def test_negative_seeds_of_generators():
     with pytest.raises(ValueError, match="must not be negative"):
         random.SeedGenerator(-1)
+
+
+@pytest.mark.parametrize("seed", [0, 11, 2**31 + 5])
+def test_draws_without_a_seed_follow_the_global_one(seed):
+    results = []
+    for k in (cornu, keras):
+        k.utils.set_random_seed(seed)
+        results.append([np.asarray(k.random.uniform((3,))) for _ in range(5)])
+    np.testing.assert_array_equal(*results)
+    assert len({tuple(draw) for draw in results[0]}) == 5

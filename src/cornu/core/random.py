@@ -74,10 +74,17 @@ class SeedGenerator(Configurable):
                 name="seed_generator_state",
             )
 
-    def next(self) -> jax.Array:
-        """A fresh key, `uint32[2]`, for the functions of `jax.random`."""
+    def next(self, ordered=True) -> jax.Array:
+        """A fresh key, `uint32[2]`, for the functions of `jax.random`.
+
+        Next comes the counter plus one; with `ordered=False`, both numbers jump, as those of Keras'
+        global generator do.
+        """
         key = self.state.value
-        self.state.assign(key + np.array([0, 1], np.uint32))
+        if ordered:
+            self.state.assign(key + np.array([0, 1], np.uint32))
+        else:
+            self.state.assign((key + 1) * 5387 % 933199)
         return key
 
     def get_config(self) -> dict:
@@ -109,7 +116,7 @@ def draw_seed(seed=None) -> jax.Array:
     if isinstance(seed, SeedGenerator):
         return seed.next()
     if seed is None:
-        return shared_seed_generator().next()
+        return shared_seed_generator().next(ordered=False)
     if isinstance(seed, (int, np.integer)):
         return jnp.asarray(np.array([int(seed) & 0xFFFFFFFF, 0], np.uint32))
     if isinstance(seed, jax.Array):
