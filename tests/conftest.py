@@ -4,7 +4,12 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import hypothesis
 import pytest
+
+# The same examples in every run, so that what passed here passes everywhere.
+hypothesis.settings.register_profile("cornu", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("cornu")
 
 
 @pytest.fixture(autouse=True)

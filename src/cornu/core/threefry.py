@@ -35,9 +35,13 @@ def uniform(key, shape, minval: float, maxval: float) -> np.ndarray:
     """What `jax.random.uniform(key, shape, float32, minval, maxval)` gives, to the bit."""
     bits = random_bits(key, int(np.prod(shape, dtype=np.int64)))
     floats = ((bits >> np.uint32(9)) | np.uint32(0x3F800000)).view(np.float32) - np.float32(1.0)
-    low, high = np.float32(minval), np.float32(maxval)
+    low, high = _flushed(minval), _flushed(maxval)
     # XLA rounds once, after the multiplication and the addition.
-    scaled = (floats.astype(np.float64) * np.float64(high - low) + np.float64(low)).astype(
-        np.float32
-    )
+    scaled = _flushed(floats.astype(np.float64) * np.float64(_flushed(high - low)) + low)
     return np.maximum(scaled, low).reshape(shape)
+
+
+def _flushed(x):
+    """`x` in float32, its subnormal numbers zero as in a program of XLA."""
+    x = np.float32(x)
+    return np.where(np.abs(x) < np.finfo(np.float32).tiny, np.float32(0), x)
