@@ -116,7 +116,7 @@ def test_weights_are_live_in_callbacks():
         ("ReduceLROnPlateau", {"monitor": "loss", "patience": 1, "factor": 0.5}),
         ("LearningRateScheduler", {"schedule": lambda epoch, lr: lr * 0.5}),
     ],
-    ids=str,
+    ids=["stops", "stops by delta", "reduces", "schedules"],
 )
 @pytest.mark.parametrize("rate", [0.05, 0.8])
 def test_trains_as_keras_does(name, arguments, rate):

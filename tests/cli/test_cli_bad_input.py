@@ -79,7 +79,9 @@ def change(content):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda content: b"", lambda content: b"text", cut, change], ids=str
+    "damage",
+    [lambda content: b"", lambda content: b"text", cut, change],
+    ids=["empty", "text", "cut", "changed"],
 )
 def test_damaged_npz(refuse_train, tmp_path, npz, damage):
     npz.write_bytes(damage(npz.read_bytes()))

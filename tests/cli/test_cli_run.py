@@ -1,6 +1,7 @@
 """A script that says `import keras` runs on Cornu as it is."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -34,7 +35,8 @@ print(json.dumps([keras.__name__, keras.layers.Conv2D is Conv2D, missing, sys.ar
 
 def call(*arguments):
     command = [sys.executable, "-m", "cornu", "run", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    wide = {**os.environ, "COLUMNS": "300"}  # so that no message is broken into lines
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=wide)
 
 
 def test_a_script_for_keras(tmp_path):

@@ -1,6 +1,6 @@
 import hashlib
 import io
-import os
+import random
 import socket
 import tarfile
 import zipfile
@@ -10,7 +10,7 @@ import pytest
 
 from cornu.utils.files import cache_folder, get_file, hash_file
 
-CONTENT = os.urandom(300_000)
+CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
