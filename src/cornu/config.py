@@ -23,6 +23,22 @@ def backend() -> str:
     return "jax"
 
 
+def native():
+    """Whether the C++ kernels for the CPU are in use, for which instructions, and why (not).
+
+    Returns a named tuple `(in_use, instruction_set, reason)`. Without them everything works on XLA
+    alone, more slowly. The environment variable `CORNU_NATIVE=0` switches them off, and
+    `CORNU_ISA=avx2` (or `baseline`) takes those of an older processor.
+
+    >>> import cornu
+    >>> isinstance(cornu.config.native().in_use, bool)
+    True
+    """
+    from cornu.ops.kernels import native
+
+    return native()
+
+
 __all__ = [
     "DTypePolicy",
     "backend",
@@ -30,6 +46,7 @@ __all__ = [
     "epsilon",
     "floatx",
     "image_data_format",
+    "native",
     "set_dtype_policy",
     "set_epsilon",
     "set_floatx",

@@ -11,18 +11,10 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
+from jax.interpreters import ad
 
+from cornu.ops.kernels import Geometry, primitive
 from cornu.ops.windows import as_tuple, check_fits, output_sizes, padding_amounts, transposed_size
-
-
-def _dimension_numbers(rank: int, data_format: str):
-    spatial = tuple(range(2, rank + 2))
-    if data_format == "channels_last":
-        image = (0, rank + 1, *range(1, rank + 1))
-    else:
-        image = (0, 1, *spatial)
-    return lax.ConvDimensionNumbers(image, (rank + 1, rank, *range(rank)), image)
 
 
 def _spatial(x, data_format: str):
@@ -68,66 +60,128 @@ def conv(
     sizes = output_sizes(spatial, window, strides, padding, dilation_rate)
     check_fits("convolution", x.shape, spatial, window, sizes)
     amounts = padding_amounts(spatial, window, strides, padding, dilation_rate)
-    kernel = kernel.astype(x.dtype)
-    few = channels <= 4 and math.prod(kernel.shape[:-1]) <= 100
-    if few and groups == 1 and data_format == "channels_last":
-        return _conv_of_few_channels(x, kernel, strides, tuple(amounts), dilation_rate)
+    geometry = Geometry(tuple(spatial), window, strides, tuple(amounts), dilation_rate, groups)
+    return with_channels_last(
+        lambda x: convolution.bind(x, kernel.astype(x.dtype), geometry=geometry), x, data_format
+    )
+
+
+def with_channels_last(function, x, data_format: str):
+    """Call a function of images on channels last, whatever the format of `x`."""
+    if data_format == "channels_last":
+        return function(x)
+    return jnp.moveaxis(function(jnp.moveaxis(x, 1, -1)), -1, 1)
+
+
+# ---- convolution and its two gradients, each of which is linear in both operands
+#
+# The gradients of each are the other two, so that derivatives of any order use these three.
+
+
+def _convolution(image, kernel, *, geometry: Geometry):
+    rank = len(geometry.size)
+    layout = (0, rank + 1, *range(1, rank + 1))
     return lax.conv_general_dilated(
-        x,
+        image,
         kernel,
-        window_strides=strides,
-        padding=amounts,
-        rhs_dilation=dilation_rate,
-        dimension_numbers=_dimension_numbers(rank, data_format),
-        feature_group_count=groups,
+        window_strides=geometry.strides,
+        padding=geometry.padding,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=lax.ConvDimensionNumbers(layout, (rank + 1, rank, *range(rank)), layout),
+        feature_group_count=geometry.groups,
     )
 
 
-# With few input channels, as in a network's first layer, XLA's gradient by the kernel takes three
-# times as long on a CPU as a product of matrices does, one row of which is all that a window sees.
-# Here that product is the derivative by the kernel, and its transpose the gradient.
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def _conv_of_few_channels(x, kernel, strides, amounts, dilation_rate):
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=strides,
-        padding=amounts,
-        rhs_dilation=dilation_rate,
-        dimension_numbers=_dimension_numbers(x.ndim - 2, "channels_last"),
-    )
+def _result_of_convolution(image, kernel, *, geometry):
+    return (image.shape[0], *geometry.output, kernel.shape[-1]), image.dtype
 
 
-def _conv_of_few_channels_jvp(strides, amounts, dilation_rate, primals, tangents):
-    x, kernel = primals
-    x_tangent, kernel_tangent = tangents
-    convolve = functools.partial(
-        _conv_of_few_channels, strides=strides, amounts=amounts, dilation_rate=dilation_rate
-    )
-
-    def product(x, kernel_tangent):
-        rows = _windows(x, kernel.shape[:-2], strides, amounts, dilation_rate)
-        result = rows.reshape(-1, rows.shape[-1]) @ kernel_tangent.reshape(rows.shape[-1], -1)
-        return result.reshape(*rows.shape[:-1], -1)
-
-    output = convolve(x, kernel)
-    tangent = jnp.zeros_like(output)
-    if not isinstance(x_tangent, SymbolicZero):
-        tangent = tangent + convolve(x_tangent, kernel)
-    if not isinstance(kernel_tangent, SymbolicZero):
-        tangent = tangent + lax.platform_dependent(x, kernel_tangent, cpu=product, default=convolve)
-    return output, tangent
+def _input_gradient(gradient, kernel, *, geometry: Geometry):
+    image = jax.ShapeDtypeStruct(*_image_of(gradient, kernel, geometry=geometry))
+    convolve = functools.partial(_convolution, kernel=kernel, geometry=geometry)
+    return jax.linear_transpose(convolve, image)(gradient)[0]
 
 
-_conv_of_few_channels.defjvp(_conv_of_few_channels_jvp, symbolic_zeros=True)
+def _image_of(gradient, kernel, *, geometry):
+    channels = kernel.shape[-2] * geometry.groups
+    return (gradient.shape[0], *geometry.size, channels), gradient.dtype
 
 
-def _windows(x, window, strides, amounts, dilation_rate):
+def _kernel_gradient(image, gradient, *, geometry: Geometry):
+    kernel = jax.ShapeDtypeStruct(*_kernel_of(image, gradient, geometry=geometry))
+
+    def transposed(image, gradient):
+        convolve = functools.partial(_convolution, image, geometry=geometry)
+        return jax.linear_transpose(convolve, kernel)(gradient)[0]
+
+    # With few input channels, as in a network's first layer, XLA takes three times as long for this
+    # on a CPU as for a product of matrices, one row of which is all that a window sees.
+    def product(image, gradient):
+        rows = _windows(image, geometry)
+        rows = rows.reshape(-1, rows.shape[-1])
+        return (rows.T @ gradient.reshape(-1, gradient.shape[-1])).reshape(kernel.shape)
+
+    few = image.shape[-1] <= 4 and math.prod(kernel.shape[:-1]) <= 100 and geometry.groups == 1
+    if not few:
+        return transposed(image, gradient)
+    return lax.platform_dependent(image, gradient, cpu=product, default=transposed)
+
+
+def _kernel_of(image, gradient, *, geometry):
+    channels = image.shape[-1] // geometry.groups
+    return (*geometry.window, channels, gradient.shape[-1]), image.dtype
+
+
+convolution = primitive(
+    "convolution",
+    _result_of_convolution,
+    _convolution,
+    lambda image, kernel, *, geometry: geometry.numbers(
+        image.shape[0], image.shape[-1], kernel.shape[-1]
+    ),
+)
+input_gradient = primitive(
+    "input_gradient",
+    _image_of,
+    _input_gradient,
+    lambda gradient, kernel, *, geometry: geometry.numbers(
+        gradient.shape[0], kernel.shape[-2] * geometry.groups, kernel.shape[-1]
+    ),
+)
+kernel_gradient = primitive(
+    "kernel_gradient",
+    _kernel_of,
+    _kernel_gradient,
+    lambda image, gradient, *, geometry: geometry.numbers(
+        image.shape[0], image.shape[-1], gradient.shape[-1]
+    ),
+    batched=(),
+)
+ad.defbilinear(
+    convolution,
+    lambda ct, image, kernel, **geometry: input_gradient.bind(ct, kernel, **geometry),
+    lambda ct, image, kernel, **geometry: kernel_gradient.bind(image, ct, **geometry),
+)
+ad.defbilinear(
+    input_gradient,
+    lambda ct, gradient, kernel, **geometry: convolution.bind(ct, kernel, **geometry),
+    lambda ct, gradient, kernel, **geometry: kernel_gradient.bind(ct, gradient, **geometry),
+)
+ad.defbilinear(
+    kernel_gradient,
+    lambda ct, image, gradient, **geometry: input_gradient.bind(gradient, ct, **geometry),
+    lambda ct, image, gradient, **geometry: convolution.bind(image, ct, **geometry),
+)
+
+
+def _windows(x, geometry: Geometry):
     """What each window sees: `(batch, *outputs, places * channels)`."""
     zero = jnp.zeros((), x.dtype)
-    x = lax.pad(x, zero, [(0, 0, 0), *((a, b, 0) for a, b in amounts), (0, 0, 0)])
-    for axis in reversed(range(len(window))):
-        width, stride, step = window[axis], strides[axis], dilation_rate[axis]
+    x = lax.pad(x, zero, [(0, 0, 0), *((a, b, 0) for a, b in geometry.padding), (0, 0, 0)])
+    for axis in reversed(range(len(geometry.window))):
+        width, stride, step = (
+            of[axis] for of in (geometry.window, geometry.strides, geometry.dilation)
+        )
         last = x.shape[axis + 1] - (width - 1) * step
         x = jnp.concatenate(
             [
@@ -204,33 +258,22 @@ def conv_transpose(
             f"The number of input channels must be {kernel.shape[-1]} for a transposed kernel of "
             f"shape {tuple(kernel.shape)}. Received: input shape {tuple(x.shape)}."
         )
-    amounts = [
-        _transposed_padding(n, w, s, d, padding, extra)
-        for n, w, s, d, extra in zip(
-            spatial,
-            window,
-            strides,
-            dilation_rate,
-            output_padding or (None,) * rank,
-            strict=True,
-        )
-    ]
-    flipped = jnp.swapaxes(jnp.flip(kernel, range(rank)), -1, -2)
-    return lax.conv_general_dilated(
-        x,
-        flipped.astype(x.dtype),
-        window_strides=(1,) * rank,
-        padding=amounts,
-        lhs_dilation=strides,
-        rhs_dilation=dilation_rate,
-        dimension_numbers=_dimension_numbers(rank, data_format),
+    sizes, amounts = [], []
+    for n, w, s, d, extra in zip(
+        spatial, window, strides, dilation_rate, output_padding or (None,) * rank, strict=True
+    ):
+        sizes.append(transposed_size(n, w, s, padding, extra, d))
+        amounts.append(_transposed_padding(n, w, s, d, padding, sizes[-1]))
+    # The image is to the result what a gradient is to the image that a convolution saw.
+    geometry = Geometry(tuple(sizes), window, strides, tuple(amounts), dilation_rate)
+    return with_channels_last(
+        lambda x: input_gradient.bind(x, kernel.astype(x.dtype), geometry=geometry), x, data_format
     )
 
 
-def _transposed_padding(size, window, stride, dilation, padding, extra) -> tuple[int, int]:
-    """How far the spread-out image reaches beyond its ends."""
+def _transposed_padding(size, window, stride, dilation, padding, output) -> tuple[int, int]:
+    """The padding of the convolution that is transposed."""
     reach = (window - 1) * dilation + 1
-    output = transposed_size(size, window, stride, padding, extra, dilation)
     total = output - ((size - 1) * stride + 1) + reach - 1
     before = reach - 1 if padding == "valid" else min(-(-total // 2), reach - 1)
-    return before, total - before
+    return reach - 1 - before, reach - 1 - (total - before)

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.interpreters import ad
 
+from cornu.ops.convolution import with_channels_last
+from cornu.ops.kernels import Geometry, native, primitive
 from cornu.ops.windows import as_tuple, check_fits, output_sizes, padding_amounts
 
 
-def _geometry(x, pool_size, strides, padding, data_format):
-    """Window, strides and padding over all axes, batch and channels included."""
+def _geometry(x, pool_size, strides, padding, data_format) -> Geometry:
     rank = x.ndim - 2
     pool_size = as_tuple(pool_size, rank, "pool_size")
     strides = pool_size if strides is None else as_tuple(strides, rank, "strides")
@@ -24,13 +26,7 @@ def _geometry(x, pool_size, strides, padding, data_format):
         "pooling", x.shape, spatial, pool_size, output_sizes(spatial, pool_size, strides, padding)
     )
     amounts = padding_amounts(spatial, pool_size, strides, padding)
-
-    def everywhere(values, one):
-        if data_format == "channels_last":
-            return (one, *values, one)
-        return (one, one, *values)
-
-    return everywhere(pool_size, 1), everywhere(strides, 1), everywhere(amounts, (0, 0))
+    return Geometry(tuple(spatial), pool_size, strides, tuple(amounts), (1,) * rank)
 
 
 def max_pool(x, pool_size, strides=None, padding="valid", data_format="channels_last"):
@@ -45,13 +41,19 @@ def max_pool(x, pool_size, strides=None, padding="valid", data_format="channels_
     Where several are largest, the gradient goes to the first. NaN is larger than any number.
     """
     x = jnp.asarray(x)
-    window, strides, padding = _geometry(x, pool_size, strides, padding, data_format)
-    if 1 < math.prod(window) <= _MOST_PLACES and jnp.issubdtype(x.dtype, jnp.floating):
-        return _max_pool(x, window, strides, padding)
-    return lax.reduce_window(x, _lowest(x.dtype), lax.max, window, strides, padding)
+    geometry = _geometry(x, pool_size, strides, padding, data_format)
+    most = 255 if native().in_use else _MOST_PLACES
+    places = math.prod(geometry.window)
+
+    def pool(x):
+        if 1 < places <= most and jnp.issubdtype(x.dtype, jnp.floating):
+            return largest.bind(x, geometry=geometry)[0]
+        return _reduce(x, _lowest(x.dtype), lax.max, geometry)
+
+    return with_channels_last(pool, x, data_format)
 
 
-# Larger windows would take long to compile, place by place.
+# Larger windows would take XLA long to compile, place by place.
 _MOST_PLACES = 64
 
 
@@ -61,50 +63,50 @@ def _lowest(dtype):
     return np.array(-np.inf, dtype)
 
 
+def _reduce(x, initial, function, geometry: Geometry):
+    window, strides = (1, *geometry.window, 1), (1, *geometry.strides, 1)
+    return lax.reduce_window(
+        x, initial, function, window, strides, ((0, 0), *geometry.padding, (0, 0))
+    )
+
+
+# ---- the largest of each window, with the place where it was
+#
 # XLA derives `select_and_scatter` for the gradient, which on a CPU takes half of the whole training
 # step. Instead, one byte for each window remembers which place has won: the derivative of the output
-# is that of the winning place, and JAX transposes that sum of slices.
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
-def _max_pool(x, window, strides, padding):
-    return _largest(_places(x, _lowest(x.dtype), window, strides, padding))[0]
+# is that of the winning place, and what transposes that puts gradients back.
 
 
-@_max_pool.defjvp
-def _max_pool_jvp(window, strides, padding, primals, tangents):
-    (x,), (tangent,) = primals, tangents
-    # The output by its own name, so that it can be differentiated again; XLA computes it once.
-    largest = _max_pool(x, window, strides, padding)
-    still = lax.stop_gradient(x)
-    _, winner = _largest(_places(still, _lowest(x.dtype), window, strides, padding))
-    zero = np.array(0, x.dtype)
-    places = _places(tangent, zero, window, strides, padding)
-    return largest, sum(jnp.where(winner == n, here, zero) for n, here in enumerate(places))
-
-
-def _places(x, filling, window, strides, padding) -> list:
+def _places(x, filling, geometry: Geometry) -> list:
     """For each place in the window, its number in every window."""
-    padded = lax.pad(x, filling, [(before, after, 0) for before, after in padding])
-    counts = [(n - w) // s + 1 for n, w, s in zip(padded.shape, window, strides, strict=True)]
+    padded = lax.pad(x, filling, [(0, 0, 0), *((a, b, 0) for a, b in geometry.padding), (0, 0, 0)])
     return [
         lax.slice(
             padded,
-            place,
-            [p + (n - 1) * s + 1 for p, n, s in zip(place, counts, strides, strict=True)],
-            strides,
+            (0, *place, 0),
+            (
+                x.shape[0],
+                *(
+                    p + (n - 1) * s + 1
+                    for p, n, s in zip(place, geometry.output, geometry.strides, strict=True)
+                ),
+                x.shape[-1],
+            ),
+            (1, *geometry.strides, 1),
         )
-        for place in np.ndindex(*window)
+        for place in np.ndindex(*geometry.window)
     ]
 
 
-def _largest(places: list):
-    """The largest number of each window, and in which place it is first."""
+def _largest(x, *, geometry: Geometry):
+    places = _places(x, _lowest(x.dtype), geometry)
     middle = len(places) // 2
     halves = zip(_compare(places, 0, middle), _compare(places, middle, len(places)), strict=True)
     # The last comparison is a reduction, because XLA keeps what a reduction of two arrays gives.
     # Plain comparisons it would fuse into whatever reads the winner, and so repeat for each place.
     values, numbers = (jnp.stack(pair) for pair in halves)
     initial = _lowest(values.dtype), np.uint8(len(places))
-    return lax.reduce((values, numbers), initial, _larger, (0,))
+    return list(lax.reduce((values, numbers), initial, _larger, (0,)))
 
 
 def _compare(places: list, start: int, stop: int):
@@ -121,27 +123,111 @@ def _larger(first, second):
     return jnp.where(stays, value, other_value), jnp.where(stays, number, other_number)
 
 
-def _window_sum(x, window, strides, padding):
-    return lax.reduce_window(x, np.array(0, x.dtype), lax.add, window, strides, padding)
+def _pick(x, winners, *, geometry: Geometry):
+    """The number of each window that stands in the given place."""
+    zero = np.array(0, x.dtype)
+    places = _places(x, zero, geometry)
+    return sum(jnp.where(winners == n, here, zero) for n, here in enumerate(places))
+
+
+def _put(x, winners, *, geometry: Geometry):
+    """The transpose: numbers go where they would be picked, and are summed there."""
+    image = jax.ShapeDtypeStruct(*_image_of(x, winners, geometry=geometry))
+    pick_winners = functools.partial(_pick, winners=winners, geometry=geometry)
+    return jax.linear_transpose(pick_winners, image)(x)[0]
+
+
+def _result_of(x, *others, geometry):
+    return (x.shape[0], *geometry.output, x.shape[-1]), x.dtype
+
+
+def _image_of(x, *others, geometry):
+    return (x.shape[0], *geometry.size, x.shape[-1]), x.dtype
+
+
+def _numbers(x, *others, geometry):
+    return geometry.numbers(x.shape[0], x.shape[-1], x.shape[-1])
+
+
+largest = primitive(
+    "max_pool",
+    lambda x, *, geometry: [
+        _result_of(x, geometry=geometry),
+        (_result_of(x, geometry=geometry)[0], jnp.dtype(jnp.uint8)),
+    ],
+    _largest,
+    _numbers,
+    several=True,
+)
+pick = primitive("pick", _result_of, _pick, batched=(0, 1))
+put = primitive("max_pool_gradient", _image_of, _put, _numbers, batched=(0, 1))
+
+
+def _largest_jvp(primals, tangents, *, geometry):
+    results = largest.bind(*primals, geometry=geometry)
+    zeros = [ad.Zero(jax.typeof(r).to_tangent_aval()) for r in results]
+    if isinstance(tangents[0], ad.Zero):
+        return results, zeros
+    return results, [pick.bind(tangents[0], results[1], geometry=geometry), zeros[1]]
+
+
+ad.primitive_jvps[largest] = _largest_jvp
+for _one, _other in ((pick, put), (put, pick)):
+    ad.defjvp(_one, lambda t, x, winners, _one=_one, **g: _one.bind(t, winners, **g), None)
+    ad.primitive_transposes[_one] = lambda ct, x, winners, _other=_other, **g: (
+        ct if isinstance(ct, ad.Zero) else _other.bind(ct, winners, **g),
+        None,
+    )
+
+
+# ---- sums of windows
+
+
+def _sum(x, *, geometry: Geometry):
+    return _reduce(x, np.array(0, x.dtype), lax.add, geometry)
+
+
+def _spread(x, *, geometry: Geometry):
+    image = jax.ShapeDtypeStruct(*_image_of(x, geometry=geometry))
+    return jax.linear_transpose(functools.partial(_sum, geometry=geometry), image)(x)[0]
+
+
+window_sum = primitive("sum_pool", _result_of, _sum, _numbers)
+spread = primitive("sum_pool_gradient", _image_of, _spread, _numbers)
+ad.deflinear2(window_sum, lambda ct, x, **geometry: [spread.bind(ct, **geometry)])
+ad.deflinear2(spread, lambda ct, x, **geometry: [window_sum.bind(ct, **geometry)])
+
+
+def _sum_of_windows(x, geometry: Geometry):
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return window_sum.bind(x, geometry=geometry)
+    return _sum(x, geometry=geometry)
 
 
 def average_pool(x, pool_size, strides=None, padding="valid", data_format="channels_last"):
     """The mean of each window; padding does not count."""
     x = jnp.asarray(x)
-    window, strides, amounts = _geometry(x, pool_size, strides, padding, data_format)
-    total = _window_sum(x, window, strides, amounts)
-    if padding.lower() == "valid":
-        return total / math.prod(window)
-    ones = jnp.ones((1, *x.shape[1:]), x.dtype)
-    counts = _window_sum(ones, window, strides, amounts)
-    return total / jnp.broadcast_to(counts, total.shape)
+    geometry = _geometry(x, pool_size, strides, padding, data_format)
+
+    def pool(x):
+        total = _sum_of_windows(x, geometry)
+        if not any(map(any, geometry.padding)):
+            return total / math.prod(geometry.window)
+        counts = _sum(jnp.ones((1, *x.shape[1:]), x.dtype), geometry=geometry)
+        return total / jnp.broadcast_to(counts, total.shape)
+
+    return with_channels_last(pool, x, data_format)
 
 
 def l2_pool(x, pool_size, strides=None, padding="valid", data_format="channels_last"):
     """The root of the sum of squares of each window; its gradient is zero where all are zero."""
     x = jnp.asarray(x)
-    window, strides, amounts = _geometry(x, pool_size, strides, padding, data_format)
-    squares = _window_sum(jnp.square(x), window, strides, amounts)
-    # The square root's slope at zero is infinite; nothing is there to move along it.
-    positive = squares > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
+    geometry = _geometry(x, pool_size, strides, padding, data_format)
+
+    def pool(x):
+        squares = _sum_of_windows(jnp.square(x), geometry)
+        # The square root's slope at zero is infinite; nothing is there to move along it.
+        positive = squares > 0
+        return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)
+
+    return with_channels_last(pool, x, data_format)

@@ -1,0 +1,1 @@
+"""C++ kernels for the CPU; `cornu.ops.kernels` loads what is built from them."""

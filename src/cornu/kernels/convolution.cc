@@ -1,0 +1,708 @@
+// Convolution and its two gradients, as products of matrices that are never written down.
+//
+// See docs/kernels.md for pictures of the blocking.
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "kernels.h"
+#include "tile.h"
+
+CORNU_BEGIN
+namespace {
+
+typedef int64_t ix;
+
+ix product(const ix (&n)[3]) { return n[0] * n[1] * n[2]; }
+
+// ---- images with zeros around them
+
+// Where numbers come from: an image, or a gradient that is first put back to where relu and
+// max-pooling had picked its numbers.
+struct Source {
+  const float* data;
+  ix size[3];
+  ix channels;
+  Picks picks;
+
+  ix pooled(int axis) const { return size[axis] / picks.pool[axis]; }
+  ix floats() const { return pooled(0) * pooled(1) * pooled(2) * channels; }
+  bool plain() const { return picks.bytes == nullptr; }
+
+  // The numbers `from` to `to` of a row of an image.
+  void copy_row(ix image, ix depth, ix height, ix from, ix to, float* out) const {
+    if (plain()) {
+      const float* row = data + image * floats() + (depth * size[1] + height) * size[2] * channels;
+      memcpy(out, row + from * channels, (to - from) * channels * sizeof(float));
+      return;
+    }
+    const ix* pool = picks.pool;
+    const ix plane = depth / pool[0], line = height / pool[1];
+    const ix covered = pooled(2) * pool[2];
+    const bool outside = plane >= pooled(0) || line >= pooled(1);
+    const ix start = image * floats() + (plane * pooled(1) + line) * pooled(2) * channels;
+    const ix first = ((depth % pool[0]) * pool[1] + height % pool[1]) * pool[2];
+    for (ix w = from; w < to; ++w, out += channels) {
+      if (outside || w >= covered) {
+        memset(out, 0, channels * sizeof(float));
+        continue;
+      }
+      const ix at = start + w / pool[2] * channels;
+      const uint8_t place = picks.pool[0] * pool[1] * pool[2] == 1 ? 0 : first + w % pool[2];
+      const Integers wanted = Integers{} + place;
+      for (ix c = 0; c < channels; c += LANES) {
+        const ix count = channels - c;
+        const Vector g = load_first(data + at + c, count);
+        const Integers here = load_bytes(picks.bytes + at + c, count);
+        store_first(out + c, here == wanted ? g : Vector{}, count);
+      }
+    }
+  }
+};
+
+// A part of an image that may reach beyond it.
+struct Region {
+  ix from[3], to[3];
+  ix length(int axis) const { return to[axis] - from[axis]; }
+  ix row() const { return length(2); }
+  ix places() const { return length(0) * length(1) * length(2); }
+};
+
+void copy_region(const Source& source, ix image, const Region& region, float* out) {
+  const ix channels = source.channels, row = region.row() * channels;
+  const ix from = std::clamp<ix>(region.from[2], 0, source.size[2]);
+  const ix to = std::clamp<ix>(region.to[2], from, source.size[2]);
+  for (ix d = region.from[0]; d < region.to[0]; ++d)
+    for (ix h = region.from[1]; h < region.to[1]; ++h, out += row) {
+      if (d < 0 || d >= source.size[0] || h < 0 || h >= source.size[1] || from == to) {
+        memset(out, 0, row * sizeof(float));
+        continue;
+      }
+      const ix before = (from - region.from[2]) * channels, inside = (to - from) * channels;
+      memset(out, 0, before * sizeof(float));
+      source.copy_row(image, d, h, from, to, out + before);
+      memset(out + before + inside, 0, (row - before - inside) * sizeof(float));
+    }
+}
+
+// ---- gathering: each result is a sum over what its window sees
+
+struct Tap {
+  ix position[3];  // in the region, from where the result's window begins
+  ix weight;       // which place of the kernel
+};
+
+// Results that see the same taps: all of a convolution, and for the gradient of the image those that
+// have the same remainder by the strides.
+struct Phase {
+  ix start[3], step[3], count[3];
+  std::vector<Tap> taps;
+};
+
+struct Gather {
+  ix batch;
+  ix size[3];  // of the results' array
+  ix channels_in, channels_out, groups;
+  ix in_step[3];
+  ix before[3], after[3];  // how far windows reach beyond the source
+  std::vector<Phase> phases;
+  // Weight (tap, in, out) of a group is at tap * tap_step + in * in_step + out * out_step.
+  ix weight_tap, weight_in, weight_out, weight_group;
+};
+
+struct Segment {
+  ix offset, count;
+};
+
+struct Panel {
+  const float* in;
+  ix in_row, in_pixel;
+  const Segment* segments;
+  ix num_segments;
+  const float* weights;
+  const float* bias;
+  Activation activation;
+  float* out;
+  ix out_row, out_pixel, channels;
+};
+
+template <int R, int P, int V>
+void gather_tile(const Panel& panel) {
+  Tile<R, P, V> tile;
+  tile.clear(tile);
+  const float* weights = panel.weights;
+  for (ix s = 0; s < panel.num_segments; ++s) {
+    const Segment segment = panel.segments[s];
+    tile.template multiply<'j'>(tile, panel.in + segment.offset, panel.in_row, panel.in_pixel, 1,
+                                weights, V * LANES, segment.count);
+    weights += segment.count * V * LANES;
+  }
+  CORNU_UNROLL for (int r = 0; r < R; ++r)
+    CORNU_UNROLL for (int p = 0; p < P; ++p)
+      CORNU_UNROLL for (int v = 0; v < V; ++v) {
+        Vector sum = tile.sum[r * P + p][v];
+        if (panel.bias) sum += load(panel.bias + v * LANES);
+        // NaN is not below zero, and so stays.
+        if (panel.activation == RELU) sum = sum < Vector{} ? Vector{} : sum;
+        const ix count = panel.channels - v * LANES;
+        if (count > 0)
+          store_first(panel.out + r * panel.out_row + p * panel.out_pixel + v * LANES, sum, count);
+      }
+}
+
+typedef void (*GatherTile)(const Panel&);
+
+template <int R, int V, size_t... P>
+constexpr std::array<GatherTile, sizeof...(P)> gather_tiles(std::index_sequence<P...>) {
+  return {{(R * (int(P) + 1) <= MOST_PLACES ? gather_tile<R, R * (int(P) + 1) <= MOST_PLACES ? int(P) + 1 : 1, V>
+                                            : nullptr)...}};
+}
+template <int V>
+GatherTile gather_tile_for(ix rows, ix pixels) {
+  constexpr std::make_index_sequence<MOST_PLACES> all{};
+  static const std::array<GatherTile, MOST_PLACES> tiles[MOST_ROWS] = {
+      gather_tiles<1, V>(all), gather_tiles<2, V>(all), gather_tiles<3, V>(all)};
+  return tiles[rows - 1][pixels - 1];
+}
+GatherTile gather_tile_for(int vectors, ix rows, ix pixels) {
+  return vectors == 1 ? gather_tile_for<1>(rows, pixels) : gather_tile_for<WIDE>(rows, pixels);
+}
+
+// The weights in the order in which tiles read them: by block of channels, tap, and channel seen.
+struct PackedWeights {
+  struct Block {
+    ix first, vectors, offset;
+  };
+  std::vector<Block> blocks;  // of one group; each group has the same
+  ix per_tap, per_group;      // floats in all blocks
+  Scratch memory;
+
+  PackedWeights(const Pool& pool, const Gather& gather, const Phase& phase, const float* kernel)
+      : blocks(blocks_of(gather)), per_tap(floats_per_tap(gather)),
+        per_group(per_tap * ix(phase.taps.size())), memory(per_group * gather.groups) {
+    const ix taps = phase.taps.size(), in = gather.channels_in / gather.groups;
+    const ix out = gather.channels_out / gather.groups;
+    const ix num_blocks = blocks.size(), jobs = gather.groups * num_blocks * taps;
+    auto pack = [&](ix job) {
+      const ix tap = job % taps, b = job / taps % num_blocks, group = job / taps / num_blocks;
+      const Block& block = blocks[b];
+      const ix width = block.vectors * LANES, filled = std::min(width, out - block.first);
+      const float* from = kernel + group * gather.weight_group +
+                          phase.taps[tap].weight * gather.weight_tap +
+                          block.first * gather.weight_out;
+      float* to = memory.data() + group * per_group + block.offset * taps + tap * in * width;
+      if (gather.weight_out == 1) {
+        for (ix i = 0; i < in; ++i, to += width, from += gather.weight_in) {
+          memcpy(to, from, filled * sizeof(float));
+          for (ix o = filled; o < width; ++o) to[o] = 0;
+        }
+        return;
+      }
+      // The transpose, in squares that fit the cache.
+      for (ix start = 0; start < in; start += 16)
+        for (ix o = 0; o < width; ++o)
+          for (ix i = start; i < std::min(in, start + 16); ++i)
+            to[i * width + o] =
+                o < filled ? from[i * gather.weight_in + o * gather.weight_out] : 0;
+    };
+    parallel_for(per_group * gather.groups < (1 << 15) ? Pool{1, {}} : pool, jobs, pack);
+  }
+
+  static std::vector<Block> blocks_of(const Gather& gather) {
+    std::vector<Block> blocks;
+    const ix in = gather.channels_in / gather.groups, out = gather.channels_out / gather.groups;
+    for (ix first = 0, offset = 0; first < out;) {
+      const ix vectors = next_vectors(out - first);
+      blocks.push_back({first, vectors, offset});
+      offset += in * vectors * LANES;
+      first += vectors * LANES;
+    }
+    return blocks;
+  }
+  static ix floats_per_tap(const Gather& gather) {
+    ix sum = 0;
+    for (const Block& block : blocks_of(gather))
+      sum += gather.channels_in / gather.groups * block.vectors * LANES;
+    return sum;
+  }
+};
+
+// Which floats of the source the taps read, as few runs of neighbours as possible.
+std::vector<Segment> segments_of(const Gather& gather, const Phase& phase, const Region& region) {
+  std::vector<Segment> segments;
+  const ix in = gather.channels_in / gather.groups;
+  for (const Tap& tap : phase.taps) {
+    const ix place = (tap.position[0] * region.length(1) + tap.position[1]) * region.row();
+    const ix offset = (place + tap.position[2]) * gather.channels_in;
+    if (gather.groups == 1 && !segments.empty() &&
+        segments.back().offset + segments.back().count == offset)
+      segments.back().count += in;
+    else
+      segments.push_back({offset, in});
+  }
+  return segments;
+}
+
+void run_gather(const Pool& pool, const Gather& gather, const Source& source, const float* kernel,
+                const float* bias, Activation activation, float* result) {
+  const ix out = gather.channels_out / gather.groups, in = gather.channels_in / gather.groups;
+  std::vector<PackedWeights*> packed;
+  std::vector<std::unique_ptr<PackedWeights>> owned;
+  for (const Phase& phase : gather.phases) {
+    owned.push_back(std::make_unique<PackedWeights>(pool, gather, phase, kernel));
+    packed.push_back(owned.back().get());
+  }
+  // A whole vector may be read from the end of a bias.
+  Scratch padded_bias(bias ? gather.channels_out + WIDE * LANES : 0);
+  if (bias) memcpy(padded_bias.data(), bias, gather.channels_out * sizeof(float));
+
+  // With few images, a part of each is an item of work too.
+  int axis = 0;
+  while (axis < 2 && gather.size[axis] == 1) ++axis;
+  ix parts = 1;
+  if (gather.phases.size() == 1 && gather.batch < 4 * pool.threads)
+    parts = std::min((4 * pool.threads + gather.batch - 1) / gather.batch,
+                     axis == 2 ? (gather.size[2] + 4 * MOST_PLACES - 1) / (4 * MOST_PLACES)
+                               : gather.size[axis]);
+  // And with small images, several are one item, so that weights are read once for all of them.
+  const ix together = product(gather.size) <= 64 && parts == 1
+                          ? std::clamp<ix>(gather.batch / (4 * pool.threads), 1, 8) : 1;
+  const ix chunks = (gather.batch + together - 1) / together;
+
+  const bool copies = !source.plain() || std::any_of(gather.before, gather.before + 3, [](ix n) { return n > 0; }) ||
+                      std::any_of(gather.after, gather.after + 3, [](ix n) { return n > 0; });
+  parallel_for(pool, chunks * parts, [&](ix item) {
+    const ix first_image = item / parts * together;
+    const ix images = std::min(together, gather.batch - first_image);
+    const ix part = item % parts;
+    const ix low = gather.size[axis] * part / parts, high = gather.size[axis] * (part + 1) / parts;
+    Region region;
+    for (int a = 0; a < 3; ++a) {
+      region.from[a] = -gather.before[a];
+      region.to[a] = source.size[a] + gather.after[a];
+    }
+    if (parts > 1) {
+      ix reach = 0;
+      for (const Tap& tap : gather.phases[0].taps) reach = std::max(reach, tap.position[axis]);
+      region.to[axis] = region.from[axis] + (high - 1) * gather.in_step[axis] + reach + 1;
+      region.from[axis] += low * gather.in_step[axis];
+    }
+    const ix image_floats = copies ? region.places() * gather.channels_in : source.floats();
+    Scratch copy(copies ? images * image_floats : 0);
+    const float* data = source.data + first_image * source.floats();
+    if (copies) {
+      for (ix i = 0; i < images; ++i)
+        copy_region(source, first_image + i, region, copy.data() + i * image_floats);
+      data = copy.data();
+    } else if (parts > 1) {
+      // The whole image is there; its part begins later.
+      const ix per[3] = {source.size[1] * source.size[2], source.size[2], 1};
+      data += region.from[axis] * per[axis] * gather.channels_in;
+      for (int a = 0; a < 3; ++a) region.from[a] = 0, region.to[a] = source.size[a];
+    }
+    const ix in_row = region.row() * gather.channels_in, in_plane = region.length(1) * in_row;
+    const ix out_row = gather.size[2] * gather.channels_out, out_plane = gather.size[1] * out_row;
+    for (size_t f = 0; f < gather.phases.size(); ++f) {
+      const Phase& phase = gather.phases[f];
+      const PackedWeights& weights = *packed[f];
+      const std::vector<Segment> segments = segments_of(gather, phase, region);
+      ix start[3], count[3];
+      for (int a = 0; a < 3; ++a) start[a] = phase.start[a], count[a] = phase.count[a];
+      if (parts > 1) start[axis] = low, count[axis] = high - low;
+      if (product(count) <= 0) continue;
+      Panel panel;
+      panel.segments = segments.data();
+      panel.num_segments = segments.size();
+      panel.activation = activation;
+      panel.in_row = gather.in_step[1] * in_row;
+      panel.in_pixel = gather.in_step[2] * gather.channels_in;
+      panel.out_row = phase.step[1] * out_row;
+      panel.out_pixel = phase.step[2] * gather.channels_out;
+      const ix rows_together = rows_at_once(count[2]);
+      for (ix group = 0; group < gather.groups; ++group)
+        for (const PackedWeights::Block& block : weights.blocks) {
+          panel.weights = weights.memory.data() + group * weights.per_group +
+                          block.offset * ix(phase.taps.size());
+          panel.bias = bias ? padded_bias.data() + group * out + block.first : nullptr;
+          panel.channels = out - block.first;
+          for (ix i = 0; i < images; ++i)
+            for (ix d = 0; d < count[0]; ++d)
+              for (ix h = 0; h < count[1];) {
+                const ix rows = std::min(rows_together, count[1] - h);
+                const float* in_here = data + i * image_floats + d * gather.in_step[0] * in_plane +
+                                       h * panel.in_row + group * in;
+                float* out_here = result + (first_image + i) * gather.size[0] * out_plane +
+                                  (start[0] + d * phase.step[0]) * out_plane +
+                                  (start[1] + h * phase.step[1]) * out_row +
+                                  start[2] * gather.channels_out + group * out + block.first;
+                for (ix w = 0; w < count[2];) {
+                  const ix pixels = next_piece(count[2] - w, MOST_PLACES);
+                  panel.in = in_here + w * panel.in_pixel;
+                  panel.out = out_here + w * panel.out_pixel;
+                  gather_tile_for(block.vectors, rows, pixels)(panel);
+                  w += pixels;
+                }
+                h += rows;
+              }
+        }
+    }
+  });
+}
+
+// A 1x1 convolution does the same to every pixel: all of them are one long row.
+bool is_pointwise(const Window& w) {
+  bool yes = true;
+  for (int a = 0; a < 3; ++a)
+    yes = yes && w.window[a] == 1 && w.strides[a] == 1 && w.before[a] == 0 &&
+          w.output[a] == w.size[a];
+  return yes;
+}
+Window as_row(Window w) {
+  w.size[2] = w.output[2] = w.batch * product(w.size);
+  w.size[0] = w.size[1] = w.output[0] = w.output[1] = w.batch = 1;
+  return w;
+}
+
+// How far a window reaches beyond the end of the image, at least zero.
+ix reach_after(const Window& w, int a) {
+  const ix last = (w.output[a] - 1) * w.strides[a] + (w.window[a] - 1) * w.dilation[a];
+  return std::max<ix>(0, last - w.before[a] - (w.size[a] - 1));
+}
+
+template <class Function>
+void for_each_place(const ix (&size)[3], const Function& function) {
+  ix place[3];
+  for (place[0] = 0; place[0] < size[0]; ++place[0])
+    for (place[1] = 0; place[1] < size[1]; ++place[1])
+      for (place[2] = 0; place[2] < size[2]; ++place[2]) function(place);
+}
+
+}  // namespace
+
+void convolution(const Pool& pool, const Window& given, const float* image, const float* kernel,
+                 const float* bias, Activation activation, float* result) {
+  const Window w = is_pointwise(given) ? as_row(given) : given;
+  Gather gather;
+  gather.batch = w.batch;
+  gather.channels_in = w.channels_in;
+  gather.channels_out = w.channels_out;
+  gather.groups = w.groups;
+  gather.weight_tap = w.channels_in / w.groups * w.channels_out;
+  gather.weight_in = w.channels_out;
+  gather.weight_out = 1;
+  gather.weight_group = w.channels_out / w.groups;
+  Phase phase;
+  Source source{image, {}, w.channels_in, {}};
+  for (int a = 0; a < 3; ++a) {
+    source.size[a] = w.size[a];
+    gather.size[a] = phase.count[a] = w.output[a];
+    gather.in_step[a] = w.strides[a];
+    gather.before[a] = w.before[a];
+    gather.after[a] = reach_after(w, a);
+    phase.start[a] = 0;
+    phase.step[a] = 1;
+  }
+  ix weight = 0;
+  for_each_place(w.window, [&](const ix (&place)[3]) {
+    Tap tap;
+    for (int a = 0; a < 3; ++a) tap.position[a] = place[a] * w.dilation[a];
+    tap.weight = weight++;
+    phase.taps.push_back(tap);
+  });
+  gather.phases.push_back(std::move(phase));
+  run_gather(pool, gather, source, kernel, bias, activation, result);
+}
+
+// A number of the image was seen by the results whose window covered it. Numbers with the same
+// remainder by the strides were seen through the same places of the kernel.
+void input_gradient(const Pool& pool, const Window& given, const float* gradient,
+                    const Picks& picks, const float* kernel, float* result) {
+  const bool row = is_pointwise(given) && product(picks.pool) == 1;
+  const Window w = row ? as_row(given) : given;
+  Gather gather;
+  gather.batch = w.batch;
+  gather.channels_in = w.channels_out;
+  gather.channels_out = w.channels_in;
+  gather.groups = w.groups;
+  gather.weight_tap = w.channels_in / w.groups * w.channels_out;
+  gather.weight_in = 1;
+  gather.weight_out = w.channels_out;
+  gather.weight_group = w.channels_out / w.groups;
+  Source source{gradient, {}, w.channels_out, picks};
+  for (int a = 0; a < 3; ++a) {
+    source.size[a] = w.output[a];
+    gather.size[a] = w.size[a];
+    gather.in_step[a] = 1;
+    gather.before[a] = gather.after[a] = 0;
+  }
+  for_each_place(w.strides, [&](const ix (&remainder)[3]) {
+    Phase phase;
+    for (int a = 0; a < 3; ++a) {
+      phase.start[a] = remainder[a];
+      phase.step[a] = w.strides[a];
+      phase.count[a] = (w.size[a] - remainder[a] + w.strides[a] - 1) / w.strides[a];
+    }
+    ix weight = 0;
+    for_each_place(w.window, [&](const ix (&place)[3]) {
+      Tap tap;
+      tap.weight = weight++;
+      for (int a = 0; a < 3; ++a) {
+        const ix from = remainder[a] + w.before[a] - place[a] * w.dilation[a];
+        if (from % w.strides[a] != 0) return;
+        tap.position[a] = from / w.strides[a];
+      }
+      phase.taps.push_back(tap);
+    });
+    if (product(phase.count) <= 0) return;
+    for (const Tap& tap : phase.taps)
+      for (int a = 0; a < 3; ++a) {
+        gather.before[a] = std::max(gather.before[a], -tap.position[a]);
+        gather.after[a] =
+            std::max(gather.after[a], tap.position[a] + phase.count[a] - w.output[a]);
+      }
+    // Places run backwards through the gradient.
+    std::reverse(phase.taps.begin(), phase.taps.end());
+    gather.phases.push_back(std::move(phase));
+  });
+  for (Phase& phase : gather.phases)
+    for (Tap& tap : phase.taps)
+      for (int a = 0; a < 3; ++a) tap.position[a] += gather.before[a];
+  run_gather(pool, gather, source, kernel, nullptr, LINEAR, result);
+}
+
+// ---- the gradient of the kernel
+
+namespace {
+
+// A run of the kernel's places that neighbour each other in the image too.
+struct Run {
+  ix offset, count;  // in the region
+  ix weight;         // first place of the kernel, times channels seen
+};
+
+struct Sum {
+  const float* image;
+  const float* gradient;
+  ix images, planes, rows, pixels;
+  ix image_step, plane_step, row_step, pixel_step;      // of the image, in floats
+  ix gradient_image, gradient_plane, gradient_row, gradient_step;  // of the gradient
+  ix run_step;                                          // from one run to the next
+  float* result;
+  ix result_step, result_run, channels;
+  bool add;
+};
+
+template <int R, int P, int V>
+void sum_tile(const Sum& s) {
+  Tile<R, P, V> tile;
+  tile.clear(tile);
+  for (ix i = 0; i < s.images; ++i)
+    for (ix d = 0; d < s.planes; ++d)
+      for (ix h = 0; h < s.rows; ++h)
+        tile.template multiply<'p'>(
+            tile, s.image + i * s.image_step + d * s.plane_step + h * s.row_step, s.run_step, 1,
+            s.pixel_step,
+            s.gradient + i * s.gradient_image + d * s.gradient_plane + h * s.gradient_row,
+            s.gradient_step, s.pixels);
+  CORNU_UNROLL for (int r = 0; r < R; ++r)
+    CORNU_UNROLL for (int p = 0; p < P; ++p)
+      CORNU_UNROLL for (int v = 0; v < V; ++v) {
+        const ix count = s.channels - v * LANES;
+        if (count <= 0) continue;
+        float* to = s.result + r * s.result_run + p * s.result_step + v * LANES;
+        Vector sum = tile.sum[r * P + p][v];
+        if (s.add) sum += load_first(to, count);
+        store_first(to, sum, count);
+      }
+}
+
+typedef void (*SumTile)(const Sum&);
+template <int R, int V, size_t... P>
+constexpr std::array<SumTile, sizeof...(P)> sum_tiles(std::index_sequence<P...>) {
+  return {{(R * (int(P) + 1) <= MOST_PLACES ? sum_tile<R, R * (int(P) + 1) <= MOST_PLACES ? int(P) + 1 : 1, V>
+                                            : nullptr)...}};
+}
+template <int V>
+SumTile sum_tile_for(ix runs, ix places) {
+  constexpr std::make_index_sequence<MOST_PLACES> all{};
+  static const std::array<SumTile, MOST_PLACES> tiles[MOST_ROWS] = {
+      sum_tiles<1, V>(all), sum_tiles<2, V>(all), sum_tiles<3, V>(all)};
+  return tiles[runs - 1][places - 1];
+}
+
+// Sums over images are split in so many parts, whatever the number of threads, that each part
+// always holds the same images: so the same bits come out.
+constexpr ix MOST_PARTS = 16;
+constexpr ix MOST_PART_FLOATS = ix{2} << 20;   // all partial sums together
+constexpr ix COPIED_AT_ONCE = ix{1} << 19;     // floats of copies, for large kernels
+
+}  // namespace
+
+void kernel_gradient(const Pool& pool, const Window& given, const float* image,
+                     const float* gradient, const Picks& picks, float* result) {
+  Window w = given;
+  ix pool_size[3] = {picks.pool[0], picks.pool[1], picks.pool[2]};
+  if (is_pointwise(given) && product(pool_size) == 1) {
+    // One long row again, cut in pieces that stand for images.
+    const ix pixels = given.batch * product(given.size);
+    ix pieces = std::min<ix>(pixels, 64);
+    while (pixels % pieces) --pieces;
+    w.batch = pieces;
+    w.size[0] = w.size[1] = w.output[0] = w.output[1] = 1;
+    w.size[2] = w.output[2] = pixels / pieces;
+  }
+  const ix in = w.channels_in / w.groups, out = w.channels_out / w.groups;
+  Source images{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
+  Source gradients{gradient, {w.output[0], w.output[1], w.output[2]}, w.channels_out, picks};
+  Region region, all;
+  bool copies = false;
+  for (int a = 0; a < 3; ++a) {
+    region.from[a] = -w.before[a];
+    region.to[a] = w.size[a] + reach_after(w, a);
+    all.from[a] = 0;
+    all.to[a] = w.output[a];
+    copies = copies || region.from[a] < 0 || region.to[a] > w.size[a];
+  }
+  // Whole vectors are read from the gradient, also of the last channels.
+  const bool widens = out % LANES != 0;
+  const bool rewrites = widens || !gradients.plain();
+  const ix wide_out = (out + LANES - 1) / LANES * LANES;
+  // A block of WIDE vectors may read beyond the last.
+  const ix slack = WIDE * LANES;
+  const ix image_floats = region.places() * w.channels_in;
+  const ix gradient_floats = all.places() * (widens ? wide_out * w.groups : w.channels_out);
+
+  std::vector<Run> runs;
+  ix weight = 0;
+  for_each_place(w.window, [&](const ix (&place)[3]) {
+    const ix at = (place[0] * w.dilation[0] * region.length(1) + place[1] * w.dilation[1]) * region.row() + place[2] * w.dilation[2];
+    const ix offset = at * w.channels_in;
+    if (w.groups == 1 && !runs.empty() && place[2] > 0 && w.dilation[2] == 1)
+      runs.back().count += in;
+    else
+      runs.push_back({offset, in, weight});
+    weight += in;
+  });
+
+  // Fixed chunks of images. With a large kernel there are few, and its parts are shared out instead.
+  const ix kernel_floats = product(w.window) * in * w.channels_out;
+  const ix parts = std::clamp<ix>(std::min(MOST_PARTS, MOST_PART_FLOATS / kernel_floats), 1, w.batch);
+  const bool by_images = parts >= std::min<ix>(8, w.batch);
+
+  // Jobs: a few runs by a block of channels.
+  struct Job {
+    ix run, runs, group, first, vectors;
+  };
+  std::vector<Job> jobs;
+  ix rows = in * (w.groups == 1 && w.dilation[2] == 1 ? w.window[2] : 1);
+  const ix runs_together = rows_at_once(std::min(rows, ix{MOST_PLACES}));
+  for (ix group = 0; group < w.groups; ++group)
+    for (ix first = 0; first < out;) {
+      const ix vectors = next_vectors(out - first);
+      for (ix run = 0; run < ix(runs.size());) {
+        // Only runs at equal distances, those of one plane, can be taken together.
+        const ix in_plane = runs.size() / w.window[0];
+        const ix many = std::min(runs_together, in_plane - run % in_plane);
+        const bool even = many < 3 || runs[run + 2].offset - runs[run + 1].offset == runs[run + 1].offset - runs[run].offset;
+        jobs.push_back({run, even ? many : 1, group, first, vectors});
+        run += even ? many : 1;
+      }
+      first += vectors * LANES;
+    }
+
+  auto sum_job = [&](const Job& job, const float* image_data, ix image_step, const float* gradient_data, ix gradient_step, ix count, float* to, bool add) {
+    Sum s;
+    s.images = count;
+    s.planes = w.output[0];
+    s.rows = w.output[1];
+    s.pixels = w.output[2];
+    s.image_step = image_step;
+    s.row_step = w.strides[1] * region.row() * w.channels_in;
+    s.plane_step = w.strides[0] * region.length(1) * region.row() * w.channels_in;
+    s.pixel_step = w.strides[2] * w.channels_in;
+    s.gradient_step = widens ? wide_out * w.groups : w.channels_out;
+    s.gradient_row = w.output[2] * s.gradient_step;
+    s.gradient_plane = w.output[1] * s.gradient_row;
+    s.gradient_image = gradient_step;
+    s.run_step = job.runs > 1 ? runs[job.run + 1].offset - runs[job.run].offset : 0;
+    s.result_step = w.channels_out;
+    s.result_run = job.runs > 1 ? (runs[job.run + 1].weight - runs[job.run].weight) * w.channels_out : 0;
+    s.channels = out - job.first;
+    s.add = add;
+    const Run& run = runs[job.run];
+    const float* g = gradient_data + (widens ? job.group * wide_out : job.group * out) + job.first;
+    s.gradient = g;
+    for (ix start = 0; start < run.count;) {
+      const ix places = next_piece(run.count - start, MOST_PLACES);
+      s.image = image_data + run.offset + job.group * in + start;
+      s.result = to + (run.weight + start) * w.channels_out + job.group * out + job.first;
+      (job.vectors == 1 ? sum_tile_for<1>(job.runs, places) : sum_tile_for<WIDE>(job.runs, places))(s);
+      start += places;
+    }
+  };
+  auto prepare = [&](ix n, float* image_copy, float* gradient_copy) {
+    if (copies) copy_region(images, n, region, image_copy);
+    if (!rewrites) return;
+    if (!widens) {
+      copy_region(gradients, n, all, gradient_copy);
+      return;
+    }
+    Scratch rows_of(w.output[2] * w.channels_out);
+    for (ix d = 0; d < w.output[0]; ++d)
+      for (ix h = 0; h < w.output[1]; ++h) {
+        gradients.copy_row(n, d, h, 0, w.output[2], rows_of.data());
+        for (ix p = 0; p < w.output[2] * w.groups; ++p, gradient_copy += wide_out) {
+          memcpy(gradient_copy, rows_of.data() + p * out, out * sizeof(float));
+          memset(gradient_copy + out, 0, (wide_out - out) * sizeof(float));
+        }
+      }
+  };
+
+  if (by_images) {
+    Scratch partial(parts > 1 ? parts * kernel_floats : 0);
+    parallel_for(pool, parts, [&](ix part) {
+      const ix begin = w.batch * part / parts, end = w.batch * (part + 1) / parts;
+      float* to = parts > 1 ? partial.data() + part * kernel_floats : result;
+      // As many images at once as stay in the cache.
+      const ix once = std::clamp<ix>((ix{1} << 16) / (image_floats + gradient_floats), 1, end - begin);
+      Scratch image_copies(copies ? once * image_floats : 0);
+      Scratch gradient_copies(rewrites ? once * gradient_floats + slack : 0);
+      for (ix n = begin; n < end; n += once) {
+        const ix count = std::min(once, end - n);
+        for (ix i = 0; i < count; ++i)
+          prepare(n + i, image_copies.data() + i * image_floats, gradient_copies.data() + i * gradient_floats);
+        for (const Job& job : jobs)
+          sum_job(job, copies ? image_copies.data() : image + n * image_floats, image_floats,
+                  rewrites ? gradient_copies.data() : gradient + n * gradient_floats, gradient_floats, count, to, n > begin);
+      }
+    });
+    if (parts == 1) return;
+    const ix piece = 4096, pieces = (kernel_floats + piece - 1) / piece;
+    parallel_for(kernel_floats < (1 << 15) ? Pool{1, {}} : pool, pieces, [&](ix p) {
+      for (ix k = p * piece; k < std::min(kernel_floats, (p + 1) * piece); ++k) {
+        float sum = partial.data()[k];
+        for (ix part = 1; part < parts; ++part) sum += partial.data()[part * kernel_floats + k];
+        result[k] = sum;
+      }
+    });
+    return;
+  }
+  const ix once = std::clamp<ix>(COPIED_AT_ONCE / (image_floats + gradient_floats), 1, w.batch);
+  Scratch image_copies(copies ? once * image_floats : 0);
+  Scratch gradient_copies(rewrites ? once * gradient_floats + slack : 0);
+  for (ix n = 0; n < w.batch; n += once) {
+    const ix count = std::min(once, w.batch - n);
+    if (copies || rewrites)
+      parallel_for(pool, count, [&](ix i) {
+        prepare(n + i, image_copies.data() + i * image_floats, gradient_copies.data() + i * gradient_floats);
+      });
+    parallel_for(pool, jobs.size(), [&](ix job) {
+      sum_job(jobs[job], copies ? image_copies.data() : image + n * image_floats, image_floats,
+              rewrites ? gradient_copies.data() : gradient + n * gradient_floats, gradient_floats, count, result, n > 0);
+    });
+  }
+}
+
+CORNU_END

@@ -1,0 +1,180 @@
+// The kernels as XLA calls them.
+
+#include <exception>
+#include <string>
+
+#include "kernels.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace cornu {
+namespace {
+
+typedef ffi::Buffer<ffi::F32> Floats;
+typedef ffi::Buffer<ffi::U8> Bytes;
+typedef ffi::ResultBuffer<ffi::F32> FloatResult;
+typedef ffi::ResultBuffer<ffi::U8> ByteResult;
+typedef ffi::Span<const int64_t> Numbers;
+
+// The order of `cornu.ops.kernels.window_numbers`.
+constexpr size_t NUM_NUMBERS = 22;
+
+ffi::Error read_window(Numbers numbers, Window* window) {
+  if (numbers.size() != NUM_NUMBERS)
+    return ffi::Error::InvalidArgument("cornu: a window has " + std::to_string(NUM_NUMBERS) +
+                                       " numbers, not " + std::to_string(numbers.size()));
+  const int64_t* next = numbers.begin();
+  window->batch = *next++;
+  for (auto* three : {&window->size, &window->output, &window->window, &window->strides,
+                      &window->dilation, &window->before})
+    for (int64_t& number : *three) number = *next++;
+  window->channels_in = *next++;
+  window->channels_out = *next++;
+  window->groups = *next++;
+  return ffi::Error::Success();
+}
+
+int64_t count(const int64_t (&n)[3], int64_t batch, int64_t channels) {
+  return batch * n[0] * n[1] * n[2] * channels;
+}
+
+// The one way in which Python and this file could disagree, and memory be overrun.
+ffi::Error check(const char* what, int64_t expected, int64_t came) {
+  if (expected == came) return ffi::Error::Success();
+  return ffi::Error::InvalidArgument(std::string("cornu: the ") + what + " has " +
+                                     std::to_string(came) + " elements, expected " +
+                                     std::to_string(expected));
+}
+#define CORNU_CHECK(expression)                          \
+  do {                                                   \
+    ffi::Error error = (expression);                     \
+    if (error.failure()) return error;                   \
+  } while (false)
+
+int64_t kernel_floats(const Window& w) {
+  return w.window[0] * w.window[1] * w.window[2] * (w.channels_in / w.groups) * w.channels_out;
+}
+
+template <class Work>
+ffi::Error run(ffi::ThreadPool threads, const Work& work) {
+  try {
+    work(Pool{int(threads.num_threads()),
+              [&](std::function<void()> task) { threads.Schedule(std::move(task)); }});
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, "cornu: out of memory for a kernel's scratch");
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(std::string("cornu: ") + error.what());
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error convolution(ffi::ThreadPool threads, Floats image, Floats kernel, Numbers numbers,
+                       FloatResult result) {
+  Window w;
+  CORNU_CHECK(read_window(numbers, &w));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
+  CORNU_CHECK(check("kernel", kernel_floats(w), kernel.element_count()));
+  CORNU_CHECK(check("result", count(w.output, w.batch, w.channels_out), result->element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->convolution(pool, w, image.typed_data(), kernel.typed_data(), nullptr, LINEAR,
+                           result->typed_data());
+  });
+}
+
+ffi::Error input_gradient(ffi::ThreadPool threads, Floats gradient, Floats kernel, Numbers numbers,
+                          FloatResult result) {
+  Window w;
+  CORNU_CHECK(read_window(numbers, &w));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), result->element_count()));
+  CORNU_CHECK(check("kernel", kernel_floats(w), kernel.element_count()));
+  CORNU_CHECK(check("gradient", count(w.output, w.batch, w.channels_out), gradient.element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->input_gradient(pool, w, gradient.typed_data(), Picks{}, kernel.typed_data(),
+                              result->typed_data());
+  });
+}
+
+ffi::Error kernel_gradient(ffi::ThreadPool threads, Floats image, Floats gradient, Numbers numbers,
+                           FloatResult result) {
+  Window w;
+  CORNU_CHECK(read_window(numbers, &w));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
+  CORNU_CHECK(check("kernel", kernel_floats(w), result->element_count()));
+  CORNU_CHECK(check("gradient", count(w.output, w.batch, w.channels_out), gradient.element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->kernel_gradient(pool, w, image.typed_data(), gradient.typed_data(), Picks{},
+                               result->typed_data());
+  });
+}
+
+ffi::Error max_pool(ffi::ThreadPool threads, Floats image, Numbers numbers, FloatResult result,
+                    ByteResult places) {
+  Window w;
+  CORNU_CHECK(read_window(numbers, &w));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
+  CORNU_CHECK(check("result", count(w.output, w.batch, w.channels_in), result->element_count()));
+  CORNU_CHECK(check("places", result->element_count(), places->element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->max_pool(pool, w, image.typed_data(), result->typed_data(), places->typed_data());
+  });
+}
+
+ffi::Error max_pool_gradient(ffi::ThreadPool threads, Floats gradient, Bytes places,
+                             Numbers numbers, FloatResult result) {
+  Window w;
+  CORNU_CHECK(read_window(numbers, &w));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), result->element_count()));
+  CORNU_CHECK(check("gradient", count(w.output, w.batch, w.channels_in), gradient.element_count()));
+  CORNU_CHECK(check("places", gradient.element_count(), places.element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->max_pool_gradient(pool, w, gradient.typed_data(), places.typed_data(),
+                                 result->typed_data());
+  });
+}
+
+ffi::Error sum_pool(ffi::ThreadPool threads, Floats image, Numbers numbers, FloatResult result) {
+  Window w;
+  CORNU_CHECK(read_window(numbers, &w));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
+  CORNU_CHECK(check("result", count(w.output, w.batch, w.channels_in), result->element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->sum_pool(pool, w, image.typed_data(), result->typed_data());
+  });
+}
+
+ffi::Error sum_pool_gradient(ffi::ThreadPool threads, Floats gradient, Numbers numbers,
+                             FloatResult result) {
+  Window w;
+  CORNU_CHECK(read_window(numbers, &w));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), result->element_count()));
+  CORNU_CHECK(check("gradient", count(w.output, w.batch, w.channels_in), gradient.element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->sum_pool_gradient(pool, w, gradient.typed_data(), result->typed_data());
+  });
+}
+
+}  // namespace
+}  // namespace cornu
+
+#define CORNU_HANDLER(name, binding)                                                   \
+  extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* cornu_##name(       \
+      XLA_FFI_CallFrame*);                                                             \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(cornu_##name, cornu::name,                             \
+                                ffi::Ffi::Bind().Ctx<ffi::ThreadPool>() binding)
+#define CORNU_FLOATS .Arg<cornu::Floats>()
+#define CORNU_BYTES .Arg<cornu::Bytes>()
+#define CORNU_WINDOW .Attr<cornu::Numbers>("window")
+
+CORNU_HANDLER(convolution, CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
+CORNU_HANDLER(input_gradient, CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
+CORNU_HANDLER(kernel_gradient, CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
+CORNU_HANDLER(max_pool, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>().Ret<cornu::Bytes>());
+CORNU_HANDLER(max_pool_gradient, CORNU_FLOATS CORNU_BYTES CORNU_WINDOW.Ret<cornu::Floats>());
+CORNU_HANDLER(sum_pool, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
+CORNU_HANDLER(sum_pool_gradient, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
+
+// The name of the instruction set in use.
+extern "C" __attribute__((visibility("default"))) const char* cornu_instruction_set() {
+  return cornu::kernels()->name;
+}

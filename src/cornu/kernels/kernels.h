@@ -1,0 +1,57 @@
+// What the kernels compute, and the table through which they are called.
+#pragma once
+
+#include <cstdint>
+
+#include "parallel.h"
+
+namespace cornu {
+
+// A window that slides over three spatial axes. Images and signals have ones in front.
+//
+// Arrays are dense, float32: images (batch, size..., channels_in), results
+// (batch, output..., channels_out), kernels (window..., channels_in / groups, channels_out).
+struct Window {
+  int64_t batch;
+  int64_t size[3], output[3], window[3], strides[3], dilation[3], before[3];
+  int64_t channels_in, channels_out, groups;
+};
+
+// What stands between a convolution and the gradient that arrives: relu and max-pooling.
+//
+// With `picks`, a gradient belongs to a window of `pool` outputs, and the byte says to which of
+// them, counted row by row; DEAD means to none.
+struct Picks {
+  const uint8_t* bytes = nullptr;
+  int64_t pool[3] = {1, 1, 1};
+};
+constexpr uint8_t DEAD = 255;
+
+enum Activation { LINEAR = 0, RELU = 1 };
+
+struct Kernels {
+  const char* name;
+  int lanes;
+
+  // image, kernel (and bias, which may be null) -> result
+  void (*convolution)(const Pool&, const Window&, const float* image, const float* kernel,
+                      const float* bias, Activation, float* result);
+  // gradient of the result, kernel -> gradient of the image
+  void (*input_gradient)(const Pool&, const Window&, const float* gradient, const Picks&,
+                         const float* kernel, float* result);
+  // image, gradient of the result -> gradient of the kernel
+  void (*kernel_gradient)(const Pool&, const Window&, const float* image, const float* gradient,
+                          const Picks&, float* result);
+  // the largest number of each window, and in which place of it, counted row by row
+  void (*max_pool)(const Pool&, const Window&, const float* image, float* result, uint8_t* places);
+  void (*max_pool_gradient)(const Pool&, const Window&, const float* gradient,
+                            const uint8_t* places, float* result);
+  // the sum of each window
+  void (*sum_pool)(const Pool&, const Window&, const float* image, float* result);
+  void (*sum_pool_gradient)(const Pool&, const Window&, const float* gradient, float* result);
+};
+
+// Those of this processor.
+const Kernels* kernels();
+
+}  // namespace cornu

@@ -1,0 +1,67 @@
+// Sharing work between threads, and memory that lives as long as a kernel runs.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+
+namespace cornu {
+
+// Somebody else's threads: XLA's, or those of a test.
+struct Pool {
+  int threads;
+  std::function<void(std::function<void()>)> schedule;
+};
+
+// Call `work(item)` for each of `items`, in no order, in several threads.
+//
+// The calling thread works too, and waits only for items that another thread has begun; helpers
+// that come late find nothing to do. So it cannot block, whatever else the pool is doing.
+template <class Work>
+void parallel_for(const Pool& pool, int64_t items, const Work& work) {
+  const int64_t helpers = std::min<int64_t>(pool.threads, items) - 1;
+  if (helpers <= 0) {
+    for (int64_t item = 0; item < items; ++item) work(item);
+    return;
+  }
+  struct Shared {
+    std::atomic<int64_t> next{0}, done{0};
+  };
+  auto shared = std::make_shared<Shared>();
+  // `work` is touched only after an item was claimed, and so while the caller still waits.
+  auto run = [shared, items, &work] {
+    for (;;) {
+      const int64_t item = shared->next.fetch_add(1, std::memory_order_relaxed);
+      if (item >= items) return;
+      work(item);
+      shared->done.fetch_add(1, std::memory_order_release);
+    }
+  };
+  for (int64_t helper = 0; helper < helpers; ++helper) pool.schedule(run);
+  run();
+  for (int spins = 0; shared->done.load(std::memory_order_acquire) < items; ++spins) {
+    if (spins > 2000) std::this_thread::yield();
+#if defined(__x86_64__)
+    else __builtin_ia32_pause();
+#endif
+  }
+}
+
+// Aligned memory with undefined contents. Freed blocks are kept for the next kernel, up to a bound.
+class Scratch {
+ public:
+  explicit Scratch(int64_t floats);
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  float* data() const { return static_cast<float*>(block_); }
+
+ private:
+  void* block_;
+  int64_t size_;
+};
+
+}  // namespace cornu

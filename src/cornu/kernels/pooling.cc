@@ -1,0 +1,148 @@
+// Pooling with any window: a few instructions for each number read, so all vectors run along the
+// channels, and several pixels of one channel at a time would gain nothing.
+
+#include <algorithm>
+
+#include "kernels.h"
+#include "vector.h"
+
+CORNU_BEGIN
+namespace {
+
+typedef int64_t ix;
+
+// The places of a window, at one result, that lie inside the image.
+struct Inside {
+  ix first[3], last[3];  // places [first, last)
+  ix at[3];              // where in the image the place 0 would be
+};
+
+Inside inside(const Window& w, ix d, ix h, ix x) {
+  const ix result[3] = {d, h, x};
+  Inside r;
+  for (int a = 0; a < 3; ++a) {
+    r.at[a] = result[a] * w.strides[a] - w.before[a];
+    r.first[a] = r.at[a] < 0 ? -r.at[a] : 0;
+    r.last[a] = std::min(w.window[a], w.size[a] - r.at[a]);
+  }
+  return r;
+}
+
+// Call function(result index, offset in the image, number of the place) for all places inside.
+template <class Begin, class Place, class End>
+CORNU_INLINE void for_each_window(const Window& w, const Begin& begin, const Place& place,
+                                  const End& end) {
+  for (ix d = 0; d < w.output[0]; ++d)
+    for (ix h = 0; h < w.output[1]; ++h)
+      for (ix x = 0; x < w.output[2]; ++x) {
+        const ix result = ((d * w.output[1] + h) * w.output[2] + x) * w.channels_in;
+        const Inside r = inside(w, d, h, x);
+        begin(result);
+        for (ix i = r.first[0]; i < r.last[0]; ++i)
+          for (ix j = r.first[1]; j < r.last[1]; ++j)
+            for (ix k = r.first[2]; k < r.last[2]; ++k)
+              place(result,
+                    (((r.at[0] + i) * w.size[1] + r.at[1] + j) * w.size[2] + r.at[2] + k) *
+                        w.channels_in,
+                    (i * w.window[1] + j) * w.window[2] + k);
+        end(result);
+      }
+}
+
+ix floats(const ix (&size)[3], ix channels) { return size[0] * size[1] * size[2] * channels; }
+
+}  // namespace
+
+void max_pool(const Pool& pool, const Window& w, const float* image, float* result,
+              uint8_t* places) {
+  const ix in = floats(w.size, w.channels_in), out = floats(w.output, w.channels_in);
+  parallel_for(pool, w.batch, [&](ix n) {
+    const float* from = image + n * in;
+    for (ix c = 0; c < w.channels_in; c += LANES) {
+      const ix count = w.channels_in - c;
+      Vector best = {};
+      Integers winner = {};
+      bool first = true;
+      for_each_window(
+          w, [&](ix) { first = true; },
+          [&](ix, ix offset, ix place) {
+            const Vector here = load_first(from + offset + c, count);
+            if (first) {
+              best = here;
+              winner = Integers{} + int32_t(place);
+              first = false;
+              return;
+            }
+            // NaN comes, and then stays, because nothing compares with it.
+            const Integers better = ~(best >= here) & (best == best);
+            best = better ? here : best;
+            winner = better ? Integers{} + int32_t(place) : winner;
+          },
+          [&](ix at) {
+            store_first(result + n * out + at + c, best, count);
+            store_bytes(places + n * out + at + c, winner, count);
+          });
+    }
+  });
+}
+
+void max_pool_gradient(const Pool& pool, const Window& w, const float* gradient,
+                       const uint8_t* places, float* result) {
+  const ix in = floats(w.size, w.channels_in), out = floats(w.output, w.channels_in);
+  parallel_for(pool, w.batch, [&](ix n) {
+    float* to = result + n * in;
+    memset(to, 0, in * sizeof(float));
+    for (ix c = 0; c < w.channels_in; c += LANES) {
+      const ix count = w.channels_in - c;
+      Vector g = {};
+      Integers winner = {};
+      for_each_window(
+          w,
+          [&](ix at) {
+            g = load_first(gradient + n * out + at + c, count);
+            winner = load_bytes(places + n * out + at + c, count);
+          },
+          [&](ix, ix offset, ix place) {
+            float* here = to + offset + c;
+            const Vector share = winner == Integers{} + int32_t(place) ? g : Vector{};
+            store_first(here, load_first(here, count) + share, count);
+          },
+          [](ix) {});
+    }
+  });
+}
+
+void sum_pool(const Pool& pool, const Window& w, const float* image, float* result) {
+  const ix in = floats(w.size, w.channels_in), out = floats(w.output, w.channels_in);
+  parallel_for(pool, w.batch, [&](ix n) {
+    for (ix c = 0; c < w.channels_in; c += LANES) {
+      const ix count = w.channels_in - c;
+      Vector sum = {};
+      for_each_window(
+          w, [&](ix) { sum = Vector{}; },
+          [&](ix, ix offset, ix) { sum += load_first(image + n * in + offset + c, count); },
+          [&](ix at) { store_first(result + n * out + at + c, sum, count); });
+    }
+  });
+}
+
+void sum_pool_gradient(const Pool& pool, const Window& w, const float* gradient, float* result) {
+  const ix in = floats(w.size, w.channels_in), out = floats(w.output, w.channels_in);
+  parallel_for(pool, w.batch, [&](ix n) {
+    float* to = result + n * in;
+    memset(to, 0, in * sizeof(float));
+    for (ix c = 0; c < w.channels_in; c += LANES) {
+      const ix count = w.channels_in - c;
+      Vector g = {};
+      for_each_window(
+          w, [&](ix at) { g = load_first(gradient + n * out + at + c, count); },
+          [&](ix, ix offset, ix) {
+            float* here = to + offset + c;
+            store_first(here, load_first(here, count) + g, count);
+          },
+          [](ix) {});
+    }
+  });
+}
+
+CORNU_END

@@ -1,0 +1,417 @@
+// Every kernel beside plain loops, over windows drawn at random, and the speed of each.
+//
+//   selftest [windows [seed]]    compare; the exit status is 1 if anything differs
+//   selftest speed               GFLOP/s of a few layers, beside the peak of the processor
+//
+// Arrays are allocated to the exact byte, so that a sanitizer or valgrind sees every overrun.
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+using namespace cornu;
+
+namespace {
+
+// A pool of threads like XLA's.
+class Threads {
+ public:
+  explicit Threads(int count) {
+    for (int i = 1; i < count; ++i) threads_.emplace_back([this] { run(); });
+    pool = {count, [this](std::function<void()> task) {
+              {
+                std::lock_guard<std::mutex> lock(mutex_);
+                tasks_.push_back(std::move(task));
+              }
+              wake_.notify_one();
+            }};
+  }
+  ~Threads() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      ends_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+  Pool pool;
+
+ private:
+  void run() {
+    for (;;) {
+      std::function<void()> task;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [this] { return ends_ || !tasks_.empty(); });
+        if (tasks_.empty()) return;
+        task = std::move(tasks_.front());
+        tasks_.pop_front();
+      }
+      task();
+    }
+  }
+  std::vector<std::thread> threads_;
+  std::deque<std::function<void()>> tasks_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool ends_ = false;
+};
+
+typedef std::unique_ptr<float[]> Array;
+std::mt19937 random_numbers(0);
+
+int64_t between(int64_t low, int64_t high) {
+  return std::uniform_int_distribution<int64_t>(low, high)(random_numbers);
+}
+Array noise(int64_t count) {
+  Array array(new float[count]);
+  std::normal_distribution<float> normal;
+  for (int64_t i = 0; i < count; ++i) array[i] = normal(random_numbers);
+  return array;
+}
+Array garbage(int64_t count) {
+  Array array(new float[count]);
+  std::fill_n(array.get(), count, NAN);
+  return array;
+}
+int64_t product(const int64_t (&n)[3]) { return n[0] * n[1] * n[2]; }
+
+struct Sizes {
+  int64_t image, kernel, result;
+  explicit Sizes(const Window& w)
+      : image(w.batch * product(w.size) * w.channels_in),
+        kernel(product(w.window) * (w.channels_in / w.groups) * w.channels_out),
+        result(w.batch * product(w.output) * w.channels_out) {}
+};
+
+Window draw_window(bool pooling) {
+  for (;;) {
+    Window w;
+    const int64_t rank = between(1, 3);
+    w.batch = between(1, rank == 3 ? 4 : between(0, 3) ? 5 : 40);
+    bool good = true;
+    for (int a = 0; a < 3; ++a) {
+      const bool used = a >= 3 - rank;
+      w.size[a] = used ? between(1, rank == 1 ? 60 : rank == 2 ? 16 : 7) : 1;
+      w.window[a] = used ? between(1, 5) : 1;
+      w.strides[a] = used && between(0, 2) == 0 ? between(1, 4) : 1;
+      w.dilation[a] = used && !pooling && between(0, 3) == 0 ? between(1, 3) : 1;
+      const int64_t reach = (w.window[a] - 1) * w.dilation[a];
+      w.before[a] = between(0, 1) && used ? between(0, pooling ? w.window[a] - 1 : reach) : 0;
+      const int64_t after = between(0, 1) && used ? between(0, pooling ? w.window[a] - 1 : reach) : 0;
+      w.output[a] = (w.size[a] + w.before[a] + after - reach - 1) / w.strides[a] + 1;
+      good = good && w.size[a] + w.before[a] + after > reach;
+      // No window of pooling lies in the padding alone.
+      if (pooling && (w.output[a] - 1) * w.strides[a] - w.before[a] >= w.size[a]) good = false;
+    }
+    if (!good) continue;
+    w.groups = pooling || between(0, 3) ? 1 : between(1, 6);
+    w.channels_in = w.groups * between(1, between(0, 1) ? 5 : 40);
+    w.channels_out = pooling ? w.channels_in : w.groups * between(1, between(0, 1) ? 8 : 70);
+    if (product(w.window) * w.channels_in * w.channels_out * product(w.output) * w.batch > 40000000)
+      continue;
+    return w;
+  }
+}
+
+std::string describe(const Window& w) {
+  char text[400];
+  snprintf(text, sizeof text,
+           "batch %ld size %ld %ld %ld output %ld %ld %ld window %ld %ld %ld strides %ld %ld %ld "
+           "dilation %ld %ld %ld before %ld %ld %ld channels %ld %ld groups %ld",
+           long(w.batch), long(w.size[0]), long(w.size[1]), long(w.size[2]), long(w.output[0]),
+           long(w.output[1]), long(w.output[2]), long(w.window[0]), long(w.window[1]),
+           long(w.window[2]), long(w.strides[0]), long(w.strides[1]), long(w.strides[2]),
+           long(w.dilation[0]), long(w.dilation[1]), long(w.dilation[2]), long(w.before[0]),
+           long(w.before[1]), long(w.before[2]), long(w.channels_in), long(w.channels_out),
+           long(w.groups));
+  return text;
+}
+
+// Call function(image index, kernel place, result index) for all that meet; without channels.
+template <class Function>
+void for_each_meeting(const Window& w, const Function& function) {
+  int64_t o[3], k[3];
+  for (int64_t n = 0; n < w.batch; ++n)
+    for (o[0] = 0; o[0] < w.output[0]; ++o[0])
+      for (o[1] = 0; o[1] < w.output[1]; ++o[1])
+        for (o[2] = 0; o[2] < w.output[2]; ++o[2])
+          for (k[0] = 0; k[0] < w.window[0]; ++k[0])
+            for (k[1] = 0; k[1] < w.window[1]; ++k[1])
+              for (k[2] = 0; k[2] < w.window[2]; ++k[2]) {
+                int64_t image = n, result = n, place = 0;
+                bool inside = true;
+                for (int a = 0; a < 3; ++a) {
+                  const int64_t at = o[a] * w.strides[a] + k[a] * w.dilation[a] - w.before[a];
+                  inside = inside && at >= 0 && at < w.size[a];
+                  image = image * w.size[a] + at;
+                  result = result * w.output[a] + o[a];
+                  place = place * w.window[a] + k[a];
+                }
+                if (inside) function(image, place, result);
+              }
+}
+template <class Function>
+void for_each_product(const Window& w, const Function& function) {
+  const int64_t in = w.channels_in / w.groups, out = w.channels_out / w.groups;
+  for_each_meeting(w, [&](int64_t image, int64_t place, int64_t result) {
+    for (int64_t g = 0; g < w.groups; ++g)
+      for (int64_t i = 0; i < in; ++i)
+        for (int64_t o = 0; o < out; ++o)
+          function(image * w.channels_in + g * in + i,
+                   (place * in + i) * w.channels_out + g * out + o,
+                   result * w.channels_out + g * out + o);
+  });
+}
+
+int failures = 0;
+void compare(const char* what, const Window& w, const float* came, const std::vector<double>& expected,
+             double scale) {
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (std::abs(came[i] - expected[i]) <= 1e-5 * scale) continue;
+    if (failures++ < 10)
+      printf("%s: element %zu is %g, expected %g\n  %s\n", what, i, came[i], expected[i],
+             describe(w).c_str());
+    return;
+  }
+}
+void equal(const char* what, const Window& w, const void* a, const void* b, int64_t bytes) {
+  if (memcmp(a, b, bytes) == 0) return;
+  if (failures++ < 10) printf("%s: other bits with other threads\n  %s\n", what, describe(w).c_str());
+}
+
+// Puts a gradient back to where it was picked from.
+Array put_back(const Window& w, const float* gradient, const Picks& picks) {
+  const Sizes sizes(w);
+  Array full(new float[sizes.result]());
+  int64_t pooled[3], o[3];
+  for (int a = 0; a < 3; ++a) pooled[a] = w.output[a] / picks.pool[a];
+  int64_t at = 0;
+  for (int64_t n = 0; n < w.batch; ++n)
+    for (o[0] = 0; o[0] < pooled[0]; ++o[0])
+      for (o[1] = 0; o[1] < pooled[1]; ++o[1])
+        for (o[2] = 0; o[2] < pooled[2]; ++o[2])
+          for (int64_t c = 0; c < w.channels_out; ++c, ++at) {
+            const int64_t pick = picks.bytes[at];
+            if (pick == DEAD) continue;
+            const int64_t place[3] = {pick / (picks.pool[1] * picks.pool[2]),
+                                      pick / picks.pool[2] % picks.pool[1], pick % picks.pool[2]};
+            int64_t index = n;
+            for (int a = 0; a < 3; ++a)
+              index = index * w.output[a] + o[a] * picks.pool[a] + place[a];
+            full[index * w.channels_out + c] = gradient[at];
+          }
+  return full;
+}
+
+void test_convolution(const std::vector<std::unique_ptr<Threads>>& pools) {
+  const Window w = draw_window(false);
+  const Sizes sizes(w);
+  const double seen = product(w.window) * double(w.channels_in / w.groups);
+  Array image = noise(sizes.image), kernel = noise(sizes.kernel), bias = noise(w.channels_out);
+  const bool biased = between(0, 1), relu = between(0, 1);
+
+  std::vector<double> expected(sizes.result);
+  for_each_product(w, [&](int64_t i, int64_t k, int64_t r) { expected[r] += double(image[i]) * kernel[k]; });
+  for (int64_t r = 0; r < sizes.result; ++r) {
+    if (biased) expected[r] += bias[r % w.channels_out];
+    if (relu) expected[r] = std::max(expected[r], 0.0);
+  }
+  Array first;
+  for (const auto& threads : pools) {
+    Array result = garbage(sizes.result);
+    kernels()->convolution(threads->pool, w, image.get(), kernel.get(), biased ? bias.get() : nullptr,
+                           relu ? RELU : LINEAR, result.get());
+    if (!first) {
+      compare("convolution", w, result.get(), expected, 10 + std::sqrt(seen));
+      first = std::move(result);
+    } else {
+      equal("convolution", w, first.get(), result.get(), sizes.result * 4);
+    }
+  }
+
+  Picks picks;
+  std::vector<uint8_t> bytes;
+  int64_t given = w.batch * w.channels_out;
+  const bool picked = between(0, 1);
+  for (int a = 0; a < 3; ++a) {
+    picks.pool[a] = picked ? std::min(between(1, 3), w.output[a]) : 1;
+    given *= w.output[a] / picks.pool[a];
+  }
+  if (picked) {
+    bytes.resize(given);
+    for (uint8_t& byte : bytes) byte = between(0, 2) ? between(0, product(picks.pool) - 1) : DEAD;
+    picks.bytes = bytes.data();
+  }
+  Array gradient = noise(given), full;
+  if (picked) full = put_back(w, gradient.get(), picks);
+  const float* g = picked ? full.get() : gradient.get();
+
+  expected.assign(sizes.image, 0);
+  for_each_product(w, [&](int64_t i, int64_t k, int64_t r) { expected[i] += double(g[r]) * kernel[k]; });
+  first.reset();
+  for (const auto& threads : pools) {
+    Array result = garbage(sizes.image);
+    kernels()->input_gradient(threads->pool, w, gradient.get(), picks, kernel.get(), result.get());
+    if (!first) {
+      compare(picked ? "picked input_gradient" : "input_gradient", w, result.get(), expected,
+              10 + std::sqrt(product(w.window) * double(w.channels_out)));
+      first = std::move(result);
+    } else {
+      equal("input_gradient", w, first.get(), result.get(), sizes.image * 4);
+    }
+  }
+
+  expected.assign(sizes.kernel, 0);
+  for_each_product(w, [&](int64_t i, int64_t k, int64_t r) { expected[k] += double(g[r]) * image[i]; });
+  first.reset();
+  for (const auto& threads : pools) {
+    Array result = garbage(sizes.kernel);
+    kernels()->kernel_gradient(threads->pool, w, image.get(), gradient.get(), picks, result.get());
+    if (!first) {
+      compare(picked ? "picked kernel_gradient" : "kernel_gradient", w, result.get(), expected,
+              10 + std::sqrt(w.batch * double(product(w.output))));
+      first = std::move(result);
+    } else {
+      equal("kernel_gradient", w, first.get(), result.get(), sizes.kernel * 4);
+    }
+  }
+}
+
+void test_pooling(const Pool& pool) {
+  const Window w = draw_window(true);
+  const Sizes sizes(w);
+  Array image = noise(sizes.image), gradient = noise(sizes.result);
+  if (between(0, 3) == 0) image[between(0, sizes.image - 1)] = NAN;
+  if (between(0, 3) == 0) image[between(0, sizes.image - 1)] = -INFINITY;
+  const int64_t channels = w.channels_in;
+
+  std::vector<float> best(sizes.result, 0);
+  std::vector<int64_t> place_of(sizes.result, -1), index_of(sizes.result, -1);
+  std::vector<double> sum(sizes.result, 0), spread(sizes.image, 0), routed(sizes.image, 0);
+  for_each_meeting(w, [&](int64_t i, int64_t place, int64_t r) {
+    for (int64_t c = 0; c < channels; ++c) {
+      const int64_t to = r * channels + c, from = i * channels + c;
+      const float value = image[from];
+      sum[to] += value;
+      spread[from] += gradient[to];
+      if (place_of[to] < 0 || value > best[to] || (value != value && best[to] == best[to])) {
+        best[to] = value;
+        place_of[to] = place;
+        index_of[to] = from;
+      }
+    }
+  });
+  for (int64_t r = 0; r < sizes.result; ++r) routed[index_of[r]] += gradient[r];
+
+  Array result = garbage(sizes.result), back = garbage(sizes.image);
+  std::vector<uint8_t> places(sizes.result);
+  kernels()->max_pool(pool, w, image.get(), result.get(), places.data());
+  equal("max_pool", w, result.get(), best.data(), sizes.result * 4);
+  for (int64_t r = 0; r < sizes.result; ++r)
+    if (places[r] != place_of[r] && failures++ < 10)
+      printf("max_pool: place %d, expected %ld\n  %s\n", places[r], long(place_of[r]), describe(w).c_str());
+  kernels()->max_pool_gradient(pool, w, gradient.get(), places.data(), back.get());
+  compare("max_pool_gradient", w, back.get(), routed, 10);
+  kernels()->sum_pool_gradient(pool, w, gradient.get(), back.get());
+  compare("sum_pool_gradient", w, back.get(), spread, 10);
+  for (int64_t i = 0; i < sizes.image; ++i)
+    if (!std::isfinite(image[i])) return;
+  kernels()->sum_pool(pool, w, image.get(), result.get());
+  compare("sum_pool", w, result.get(), sum, 10);
+}
+
+double seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+template <class Function>
+double best_time(const Function& function) {
+  double best = 1e9;
+  const double end = seconds() + 0.4;
+  for (int turn = 0; turn < 5 || seconds() < end; ++turn) {
+    const double start = seconds();
+    function();
+    best = std::min(best, seconds() - start);
+  }
+  return best;
+}
+
+void speed(int threads) {
+  Threads workers(threads);
+  struct Layer {
+    const char* name;
+    int64_t batch, side, in, out, window, stride, before, after;
+  };
+  const Layer layers[] = {
+      {"28x28x1 -> 32, 3x3 valid", 128, 28, 1, 32, 3, 1, 0, 0},
+      {"13x13x32 -> 64, 3x3 valid", 128, 13, 32, 64, 3, 1, 0, 0},
+      {"32x32x3 -> 32, 3x3 same", 128, 32, 3, 32, 3, 1, 1, 1},
+      {"16x16x32 -> 64, 3x3 same", 128, 16, 32, 64, 3, 1, 1, 1},
+      {"8x8x64 -> 64, 3x3 same", 128, 8, 64, 64, 3, 1, 1, 1},
+      {"4x4x128 -> 128, 3x3 same", 128, 4, 128, 128, 3, 1, 1, 1},
+      {"28x28x1 -> 10, 5x5 valid", 10, 28, 1, 10, 5, 1, 0, 0},
+      {"14x14x64 -> 128, 1x1", 64, 14, 64, 128, 1, 1, 0, 0},
+      {"32x32x32 -> 64, 3x3 same, stride 2", 64, 32, 32, 64, 3, 2, 0, 1},
+      {"56x56x64 -> 64, 3x3 same", 8, 56, 64, 64, 3, 1, 1, 1},
+      {"7x7x512 -> 512, 3x3 same", 8, 7, 512, 512, 3, 1, 1, 1},
+  };
+  printf("%s, %d threads: GFLOP/s of forward, gradient of the image, gradient of the kernel\n",
+         kernels()->name, threads);
+  for (const Layer& layer : layers) {
+    Window w{};
+    w.batch = layer.batch;
+    for (int a = 0; a < 3; ++a) w.size[a] = w.output[a] = w.window[a] = w.strides[a] = w.dilation[a] = 1;
+    for (int a = 1; a < 3; ++a) {
+      w.size[a] = layer.side;
+      w.window[a] = layer.window;
+      w.strides[a] = layer.stride;
+      w.before[a] = layer.before;
+      w.output[a] = (layer.side + layer.before + layer.after - layer.window) / layer.stride + 1;
+    }
+    w.channels_in = layer.in;
+    w.channels_out = layer.out;
+    w.groups = 1;
+    const Sizes sizes(w);
+    Array image = noise(sizes.image), kernel = noise(sizes.kernel), result = noise(sizes.result);
+    Array back = noise(sizes.image), change = noise(sizes.kernel);
+    const double flops = 2.0 * product(w.window) * layer.in * sizes.result;
+    const double times[3] = {
+        best_time([&] { kernels()->convolution(workers.pool, w, image.get(), kernel.get(), nullptr, LINEAR, result.get()); }),
+        best_time([&] { kernels()->input_gradient(workers.pool, w, result.get(), Picks{}, kernel.get(), back.get()); }),
+        best_time([&] { kernels()->kernel_gradient(workers.pool, w, image.get(), result.get(), Picks{}, change.get()); })};
+    printf("%-36s", layer.name);
+    for (double time : times) printf(" %7.1f (%6.3f ms)", flops / time / 1e9, time * 1e3);
+    printf("\n");
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == "speed") {
+    speed(argc > 2 ? atoi(argv[2]) : 2);
+    return 0;
+  }
+  const int windows = argc > 1 ? atoi(argv[1]) : 300;
+  random_numbers.seed(argc > 2 ? atoi(argv[2]) : 0);
+  std::vector<std::unique_ptr<Threads>> pools;
+  for (int count : {1, 2, 3, 8}) pools.push_back(std::make_unique<Threads>(count));
+  for (int turn = 0; turn < windows; ++turn) {
+    test_convolution(pools);
+    test_pooling(pools[1]->pool);
+  }
+  printf("%s: %d windows, %d failures\n", kernels()->name, windows, failures);
+  return failures > 0;
+}

@@ -1,0 +1,27 @@
+// The table of one instruction set.
+
+#include "kernels.h"
+#include "vector.h"
+
+#define CORNU_TEXT(x) CORNU_TEXT_OF(x)
+#define CORNU_TEXT_OF(x) #x
+
+CORNU_BEGIN
+
+void convolution(const Pool&, const Window&, const float*, const float*, const float*, Activation,
+                 float*);
+void input_gradient(const Pool&, const Window&, const float*, const Picks&, const float*, float*);
+void kernel_gradient(const Pool&, const Window&, const float*, const float*, const Picks&, float*);
+void max_pool(const Pool&, const Window&, const float*, float*, uint8_t*);
+void max_pool_gradient(const Pool&, const Window&, const float*, const uint8_t*, float*);
+void sum_pool(const Pool&, const Window&, const float*, float*);
+void sum_pool_gradient(const Pool&, const Window&, const float*, float*);
+
+const Kernels* table() {
+  static const Kernels kernels = {CORNU_TEXT(CORNU_ISA), LANES, convolution, input_gradient,
+                                  kernel_gradient, max_pool, max_pool_gradient, sum_pool,
+                                  sum_pool_gradient};
+  return &kernels;
+}
+
+CORNU_END

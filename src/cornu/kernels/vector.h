@@ -1,0 +1,64 @@
+// One vector register of the instruction set that a file is compiled for.
+//
+// Every file of kernels is compiled once for each instruction set, in a namespace of that name
+// (CORNU_ISA: avx512, avx2, neon, baseline), so that one library serves every processor.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#ifndef CORNU_ISA
+#define CORNU_ISA baseline
+#endif
+#define CORNU_BEGIN namespace cornu { namespace CORNU_ISA {
+#define CORNU_END } }
+#define CORNU_INLINE static inline __attribute__((always_inline))
+#define CORNU_UNROLL _Pragma("GCC unroll 32")
+
+CORNU_BEGIN
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, REGISTERS = 32;
+#elif defined(__AVX2__)
+constexpr int LANES = 8, REGISTERS = 16;
+#elif defined(__aarch64__)
+constexpr int LANES = 4, REGISTERS = 32;
+#else
+constexpr int LANES = 4, REGISTERS = 16;
+#endif
+
+typedef float Vector __attribute__((vector_size(LANES * 4)));
+typedef float UnalignedVector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int32_t Integers __attribute__((vector_size(LANES * 4)));
+typedef uint8_t Bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
+
+CORNU_INLINE Vector load(const float* p) { return *(const UnalignedVector*)p; }
+CORNU_INLINE void store(float* p, Vector v) { *(UnalignedVector*)p = v; }
+CORNU_INLINE Vector broadcast(float x) { return x - Vector{}; }
+
+// The first `count` lanes only; the others are zero, and their memory is not touched.
+CORNU_INLINE Vector load_first(const float* p, int64_t count) {
+  if (count >= LANES) return load(p);
+  Vector v = {};
+  memcpy(&v, p, count * sizeof(float));
+  return v;
+}
+CORNU_INLINE void store_first(float* p, Vector v, int64_t count) {
+  if (count >= LANES) store(p, v);
+  else memcpy(p, &v, count * sizeof(float));
+}
+
+// Small non-negative integers as bytes.
+CORNU_INLINE void store_bytes(uint8_t* p, Integers v, int64_t count) {
+  Bytes bytes = __builtin_convertvector(v, Bytes);
+  if (count >= LANES) *(Bytes*)p = bytes;
+  else memcpy(p, &bytes, count);
+}
+CORNU_INLINE Integers load_bytes(const uint8_t* p, int64_t count) {
+  Bytes bytes = {};
+  if (count >= LANES) bytes = *(const Bytes*)p;
+  else memcpy(&bytes, p, count);
+  return __builtin_convertvector(bytes, Integers);
+}
+
+CORNU_END

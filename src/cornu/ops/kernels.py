@@ -1,0 +1,172 @@
+"""The native kernels: loading their library, and primitives that run on it.
+
+A primitive has a form in `lax`, which runs everywhere and is what tests compare with, and perhaps a
+native one, which is chosen when a program is lowered for a CPU. To JAX it is an operation like any
+other: it can be compiled, differentiated in both modes, and batched.
+"""
+
+import ctypes
+import functools
+import operator
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
+
+import cornu.kernels
+
+TARGETS = (
+    "convolution",
+    "input_gradient",
+    "kernel_gradient",
+    "max_pool",
+    "max_pool_gradient",
+    "sum_pool",
+    "sum_pool_gradient",
+)
+
+
+class Native(NamedTuple):
+    """Whether the native kernels are in use, for which instruction set, and if not, why."""
+
+    in_use: bool
+    instruction_set: str | None
+    reason: str
+
+
+@functools.cache
+def native() -> Native:
+    """Load the library and tell XLA of it, once."""
+    if os.environ.get("CORNU_NATIVE", "1") == "0":
+        return Native(False, None, "switched off by CORNU_NATIVE=0")
+    found = [
+        p for folder in cornu.kernels.__path__ for p in Path(folder).glob("libcornu_kernels.*")
+    ]
+    if not found:
+        return Native(False, None, "not built: no C++ compiler was found when Cornu was installed")
+    try:
+        library = ctypes.CDLL(str(found[0]))
+        for name in TARGETS:
+            handler = jax.ffi.pycapsule(getattr(library, f"cornu_{name}"))
+            jax.ffi.register_ffi_target(f"cornu_{name}", handler, platform="cpu")
+    except (OSError, AttributeError, RuntimeError, ValueError) as error:
+        return Native(False, None, f"{found[0]} could not be used: {error}")
+    library.cornu_instruction_set.restype = ctypes.c_char_p
+    return Native(True, library.cornu_instruction_set().decode(), f"loaded from {found[0]}")
+
+
+class Geometry(NamedTuple):
+    """A window that slides over an image of `size`; one number, or pair, for each spatial axis."""
+
+    size: tuple
+    window: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+    @property
+    def output(self) -> tuple:
+        """How often the window fits along each axis."""
+        return tuple(
+            (n + before + after - (w - 1) * d - 1) // s + 1
+            for n, w, s, (before, after), d in zip(
+                self.size, self.window, self.strides, self.padding, self.dilation, strict=True
+            )
+        )
+
+    def numbers(self, batch: int, channels_in: int, channels_out: int) -> np.ndarray:
+        """What `read_window` in handlers.cc reads: always three spatial axes."""
+        missing = 3 - len(self.size)
+
+        def three(values, filling):
+            return [filling] * missing + list(values)
+
+        before = [b for b, _ in self.padding]
+        parts = [[batch], three(self.size, 1), three(self.output, 1), three(self.window, 1)]
+        parts += [three(self.strides, 1), three(self.dilation, 1), three(before, 0)]
+        parts += [[channels_in, channels_out, self.groups]]
+        return np.array(functools.reduce(operator.iadd, parts, []), np.int64)
+
+
+def _runs_natively(avals, context) -> bool:
+    # What is exported must run where there is no Cornu.
+    parameters = context.module_context.lowering_parameters
+    return (
+        not getattr(parameters, "for_export", False)
+        and all(a.dtype == np.float32 or a.dtype == np.uint8 for a in avals)
+        and all(isinstance(n, int) and n > 0 for a in avals for n in a.shape)
+        and native().in_use
+    )
+
+
+def primitive(name, abstract, lax_form, numbers=None, batched=(0,), several=False) -> Primitive:
+    """Make a primitive.
+
+    Args:
+        name: that of the kernel, if there is one.
+        abstract: `(*avals, **parameters)` to the shape and dtype of the result; a list of such if
+            there are several.
+        lax_form: the operation in terms of `jax.lax`.
+        numbers: `(*avals, **parameters)` to the numbers that the native kernel gets; None if there
+            is no kernel.
+        batched: which operands have the batch axis in front. If only these are mapped by `vmap`,
+            the mapped axis becomes a part of it.
+        several: whether there are several results.
+    """
+    made = Primitive(f"cornu_{name}")
+    made.multiple_results = several
+
+    def results_as(kind, *avals, **parameters):
+        results = abstract(*avals, **parameters)
+        return [kind(*r) for r in results] if several else kind(*results)
+
+    made.def_abstract_eval(functools.partial(results_as, jax.core.ShapedArray))
+
+    @functools.lru_cache(512)
+    def compiled(**parameters):
+        return jax.jit(functools.partial(made.bind, **parameters))
+
+    made.def_impl(lambda *operands, **parameters: compiled(**parameters)(*operands))
+
+    def call(*operands, **parameters):
+        avals = [jax.typeof(o) for o in operands]
+        results = results_as(jax.ShapeDtypeStruct, *avals, **parameters)
+        call = jax.ffi.ffi_call(f"cornu_{name}", results)
+        return call(*operands, window=numbers(*avals, **parameters))
+
+    def lower(context, *operands, **parameters):
+        chosen = call if numbers and _runs_natively(context.avals_in, context) else lax_form
+        return mlir.lower_fun(chosen, multiple_results=several)(context, *operands, **parameters)
+
+    mlir.register_lowering(made, lower, platform="cpu")
+    mlir.register_lowering(made, mlir.lower_fun(lax_form, multiple_results=several))
+
+    def batch(operands, axes, **parameters):
+        if any((axis is not None) != (n in batched) for n, axis in enumerate(axes)):
+            results = jax.vmap(
+                functools.partial(lax_form, **parameters),
+                in_axes=tuple(axes),
+            )(*operands)
+        else:
+            moved = [
+                o if axis is None else jax.numpy.moveaxis(o, axis, 0)
+                for o, axis in zip(operands, axes, strict=True)
+            ]
+            count = moved[batched[0]].shape[0]
+            folded = [
+                o if axis is None else o.reshape(count * o.shape[1], *o.shape[2:])
+                for o, axis in zip(moved, axes, strict=True)
+            ]
+            results = jax.tree.map(
+                lambda r: r.reshape(count, r.shape[0] // count, *r.shape[1:]),
+                made.bind(*folded, **parameters),
+            )
+        return results, jax.tree.map(lambda _: 0, results)
+
+    batching.primitive_batchers[made] = batch
+    return made

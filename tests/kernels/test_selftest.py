@@ -1,0 +1,71 @@
+"""The kernels' own test, a C++ program: beside plain loops, for every instruction set and number of
+threads, and under sanitizers."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "cornu" / "kernels"
+INSTRUCTION_SETS = ["avx512", "avx2", "baseline"]
+SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all"
+
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler"),
+    pytest.mark.skipif(not SOURCE.joinpath("selftest.cc").exists(), reason="no sources here"),
+]
+
+
+def build(folder, *options):
+    cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    configure = [cmake, "-S", SOURCE, "-B", folder, *options]
+    for command in (configure, [cmake, "--build", folder, "-j2", "--target", "selftest"]):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "selftest"
+
+
+def run(program, *arguments, before=(), **environment):
+    done = subprocess.run(
+        [*before, program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def selftest(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+def test_kernels(selftest, instruction_set):
+    printed = run(selftest, 300, 1, CORNU_ISA=instruction_set)
+    assert "300 windows, 0 failures" in printed
+
+
+def test_under_sanitizers(tmp_path):
+    program = build(tmp_path, "-DCMAKE_BUILD_TYPE=Debug", f"-DCMAKE_CXX_FLAGS=-O1 {SANITIZERS}")
+    for instruction_set in INSTRUCTION_SETS:
+        assert "0 failures" in run(program, 40, 2, CORNU_ISA=instruction_set)
+
+
+def test_no_instruction_leaks_out_of_its_set(selftest):
+    """A function of the standard library must not come from the objects for newer processors."""
+    if not shutil.which("objdump"):
+        pytest.skip("there is no objdump")
+    text = run("objdump", "-d", "--no-show-raw-insn", "-C", selftest)
+    function, wide = "", set()
+    for line in text.splitlines():
+        if line.endswith(">:"):
+            function = line
+        elif "%zmm" in line or "%k1" in line:
+            wide.add(function)
+    assert wide
+    assert all("cornu::avx512::" in name for name in wide), wide

@@ -1,0 +1,268 @@
+"""The native kernels beside their `lax` forms: results and derivatives of drawn windows."""
+
+import functools
+import math
+import os
+import subprocess
+import sys
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import cornu
+from cornu.ops import convolution, pooling
+from cornu.ops.kernels import Geometry, native
+
+needs_kernels = pytest.mark.skipif(
+    not native().in_use, reason=f"the native kernels are not in use: {native().reason}"
+)
+
+
+@st.composite
+def geometries(draw, pools=False):
+    rank = draw(st.integers(1, 3))
+
+    def each(low, high):
+        return tuple(draw(st.integers(low, high)) for _ in range(rank))
+
+    window, strides = each(1, 3 if rank == 3 or pools else 5), each(1, 3)
+    dilation = (1,) * rank if pools else each(1, 2)
+    reach = [(w - 1) * d for w, d in zip(window, dilation, strict=True)]
+    padding = tuple(
+        (draw(st.integers(0, most)), draw(st.integers(0, most)))
+        for most in (r // 2 if pools else r for r in reach)
+    )
+    size = tuple(
+        draw(st.integers(max(1, r + 1 - a - b), r + 7))
+        for r, (a, b) in zip(reach, padding, strict=True)
+    )
+    groups = 1 if pools else draw(st.sampled_from([1, 1, 2, 3]))
+    return Geometry(size, window, strides, padding, dilation, groups)
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def close(mine, other, terms=1):
+    assert mine.shape == other.shape and mine.dtype == other.dtype
+    np.testing.assert_allclose(mine, other, rtol=1e-5, atol=2e-6 * (5 + math.sqrt(terms)))
+
+
+CONVOLUTIONS = {
+    "convolution": (convolution.convolution, convolution._convolution),
+    "input_gradient": (convolution.input_gradient, convolution._input_gradient),
+    "kernel_gradient": (convolution.kernel_gradient, convolution._kernel_gradient),
+}
+
+
+@needs_kernels
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(geometries(), st.integers(1, 4), st.integers(1, 6), st.integers(1, 40))
+def test_convolutions_are_those_of_lax(geometry, batch, channels_in, channels_out):
+    shapes = {
+        "image": (batch, *geometry.size, channels_in * geometry.groups),
+        "kernel": (*geometry.window, channels_in, channels_out * geometry.groups),
+        "gradient": (batch, *geometry.output, channels_out * geometry.groups),
+    }
+    image, kernel, gradient = (noise(*s, seed=n) for n, s in enumerate(shapes.values()))
+    operands = {
+        "convolution": (image, kernel),
+        "input_gradient": (gradient, kernel),
+        "kernel_gradient": (image, gradient),
+    }
+    terms = math.prod(geometry.window) * channels_in + batch * math.prod(geometry.output)
+    for name, (primitive, lax_form) in CONVOLUTIONS.items():
+        mine = primitive.bind(*operands[name], geometry=geometry)
+        close(mine, lax_form(*operands[name], geometry=geometry), terms)
+
+
+@needs_kernels
+@hypothesis.settings(max_examples=12)
+@hypothesis.given(geometries(pools=True), st.integers(1, 3), st.integers(1, 35), st.booleans())
+def test_pools_are_those_of_lax(geometry, batch, channels, has_ties):
+    x = noise(batch, *geometry.size, channels)
+    if has_ties:
+        x = np.round(x)
+    # No layer's window lies in the padding alone.
+    hypothesis.assume(np.all(pooling._sum(np.ones_like(x), geometry=geometry) >= 1))
+    largest, winners = pooling.largest.bind(x, geometry=geometry)
+    expected, expected_winners = pooling._largest(x, geometry=geometry)
+    np.testing.assert_array_equal(largest, expected)
+    np.testing.assert_array_equal(winners, expected_winners)
+    gradient = noise(*largest.shape, seed=1)
+    close(
+        pooling.put.bind(gradient, winners, geometry=geometry),
+        pooling._put(gradient, winners, geometry=geometry),
+    )
+    close(pooling.window_sum.bind(x, geometry=geometry), pooling._sum(x, geometry=geometry))
+    close(
+        pooling.spread.bind(gradient, geometry=geometry),
+        pooling._spread(gradient, geometry=geometry),
+    )
+
+
+GEOMETRY = Geometry((6, 5), (3, 2), (2, 1), ((1, 0), (0, 1)), (1, 2), 2)
+
+
+def score(bind, *operands):
+    return jnp.sum(jnp.sin(bind(*operands, geometry=GEOMETRY)))
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_derivatives_of_any_order(name):
+    operands = {
+        "convolution": (noise(2, 6, 5, 4), noise(3, 2, 2, 6)),
+        "input_gradient": (noise(2, *GEOMETRY.output, 6), noise(3, 2, 2, 6)),
+        "kernel_gradient": (noise(2, 6, 5, 4), noise(2, *GEOMETRY.output, 6)),
+    }[name]
+    primitive, lax_form = CONVOLUTIONS[name]
+    mine, other = (functools.partial(score, bind) for bind in (primitive.bind, lax_form))
+    for derive in (
+        lambda f: jax.grad(f, (0, 1)),
+        lambda f: jax.jacfwd(f, (0, 1)),
+        lambda f: jax.jacfwd(jax.grad(f), 1),
+        lambda f: jax.grad(lambda *o: jnp.sum(jnp.cos(jax.grad(f, 1)(*o))), (0, 1)),
+    ):
+        ours, theirs = (jax.jit(derive(f))(*operands) for f in (mine, other))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), ours, theirs
+        )
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0), (2, 1)])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_vmap(name, axes):
+    shapes = {
+        "convolution": ((2, 6, 5, 4), (3, 2, 2, 6)),
+        "input_gradient": ((2, *GEOMETRY.output, 6), (3, 2, 2, 6)),
+        "kernel_gradient": ((2, 6, 5, 4), (2, *GEOMETRY.output, 6)),
+    }[name]
+    operands = [
+        noise(*(s if axis is None else (*s[:axis], 3, *s[axis:])))
+        for s, axis in zip(shapes, axes, strict=True)
+    ]
+    forms = CONVOLUTIONS[name]
+    mine, other = (
+        jax.vmap(functools.partial(f, geometry=GEOMETRY), axes)(*operands)
+        for f in (forms[0].bind, forms[1])
+    )
+    close(mine, other, 60)
+
+
+def test_not_a_number_and_infinity_pass_as_in_lax():
+    geometry = Geometry((5,), (2,), (1,), ((0, 0),), (1,))
+    image = np.array([1, np.nan, 2, np.inf, 3], "float32").reshape(1, 5, 1)
+    kernel = np.array([1, 0], "float32").reshape(2, 1, 1)
+    mine = convolution.convolution.bind(image, kernel, geometry=geometry)
+    np.testing.assert_array_equal(mine, convolution._convolution(image, kernel, geometry=geometry))
+    assert np.isnan(mine).sum() == 3  # also infinity times zero
+    largest, winners = pooling.largest.bind(image, geometry=geometry)
+    expected = pooling._largest(image, geometry=geometry)
+    np.testing.assert_array_equal(largest, expected[0])
+    np.testing.assert_array_equal(winners, expected[1])
+
+
+def model():
+    layers = cornu.layers
+    return cornu.Sequential(
+        [
+            cornu.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+
+
+def test_what_is_exported_holds_no_kernel():
+    network, x = model(), noise(2, 8, 8, 1)
+    exported = jax.export.export(jax.jit(lambda x: network(x)), platforms=["cpu"])(x)
+    assert "custom_call" not in str(exported.mlir_module())
+    close(exported.call(x), network(x))
+
+
+@needs_kernels
+def test_the_kernels_are_used():
+    network, x = model(), noise(2, 8, 8, 1)
+    text = jax.jit(lambda x: network(x)).lower(x).as_text()
+    assert "cornu_" in text and "stablehlo.convolution" not in text
+
+
+@needs_kernels
+def test_data_parallel():
+    from jax.sharding import Mesh, PartitionSpec
+
+    geometry = Geometry((6, 6), (3, 3), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    image, kernel = noise(4, 6, 6, 2), noise(3, 3, 2, 5)
+    mesh = Mesh(np.array(jax.devices("cpu")[:2]), ("batch",))
+
+    def loss(image, kernel):
+        return jnp.sum(convolution.convolution.bind(image, kernel, geometry=geometry) ** 2)
+
+    def gradient(image, kernel):
+        return jax.lax.psum(jax.grad(loss, 1)(image, kernel), "batch")
+
+    batched, whole = PartitionSpec("batch"), PartitionSpec()
+    shared = jax.shard_map(
+        gradient, mesh=mesh, in_specs=(batched, whole), out_specs=whole, check_vma=False
+    )
+    close(jax.jit(shared)(image, kernel), jax.grad(loss, 1)(image, kernel), 10_000)
+
+
+def run(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+STEP = """
+import numpy as np, cornu
+from cornu import layers
+cornu.utils.set_random_seed(0)
+model = cornu.Sequential([cornu.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu"),
+    layers.MaxPooling2D(), layers.Flatten(), layers.Dense(3)])
+model.compile("sgd", "mse")
+x = np.random.default_rng(0).standard_normal((64, 8, 8, 1))
+history = model.fit(x, x[:, 0, :3, 0], epochs=2, verbose=0)
+print(cornu.config.native().in_use, cornu.config.native().instruction_set)
+print(*history.history["loss"], np.abs(model.get_weights()[0]).sum())
+"""
+
+
+def test_the_same_training_with_and_without_kernels():
+    outputs = [run(STEP, CORNU_NATIVE="0").splitlines()]
+    assert outputs[0][0] == "False None"
+    if native().in_use:
+        outputs.extend(run(STEP, CORNU_ISA=isa).splitlines() for isa in ("", "baseline"))
+        assert outputs[1][0] == f"True {native().instruction_set}"
+        assert outputs[2][0] == "True baseline"
+    for _, numbers in outputs:
+        np.testing.assert_allclose(
+            np.array(numbers.split(), float), np.array(outputs[0][1].split(), float), rtol=1e-5
+        )
+
+
+def test_a_library_that_cannot_be_loaded(tmp_path):
+    (tmp_path / "libcornu_kernels.so").write_bytes(b"no library")
+    code = f"""
+import cornu, cornu.kernels, numpy as np
+cornu.kernels.__path__[:] = [{str(tmp_path)!r}]
+print(cornu.config.native())
+print(cornu.ops.conv(np.ones((1, 3, 3, 1), "float32"), np.ones((2, 2, 1, 5), "float32")).shape)
+"""
+    printed = run(code)
+    assert "in_use=False" in printed and "could not be used" in printed
+    assert "(1, 2, 2, 5)" in printed
