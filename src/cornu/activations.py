@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from cornu.core import registry
 from cornu.core.operation import operation
+from cornu.ops.fusion import relu as rectify
 
 
 def _register(function):
@@ -38,7 +39,7 @@ def relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
         result = jnp.where(x > threshold, x, jnp.zeros_like(x))
     else:
         # These two differ from a clip in their gradient at the corners.
-        result = jax.nn.relu6(x) if max_value == 6 else jax.nn.relu(x)
+        result = jax.nn.relu6(x) if max_value == 6 else rectify.bind(x)
     if max_value is not None and (max_value != 6 or threshold != 0):
         result = jnp.clip(result, 0, jnp.asarray(max_value, x.dtype))
     if negative_slope != 0:

@@ -7,85 +7,13 @@
 #include <utility>
 #include <vector>
 
+#include "image.h"
 #include "kernels.h"
+#include "sparse.h"
 #include "tile.h"
 
 CORNU_BEGIN
 namespace {
-
-typedef int64_t ix;
-
-ix product(const ix (&n)[3]) { return n[0] * n[1] * n[2]; }
-
-// ---- images with zeros around them
-
-// Where numbers come from: an image, or a gradient that is first put back to where relu and
-// max-pooling had picked its numbers.
-struct Source {
-  const float* data;
-  ix size[3];
-  ix channels;
-  Picks picks;
-
-  ix pooled(int axis) const { return size[axis] / picks.pool[axis]; }
-  ix floats() const { return pooled(0) * pooled(1) * pooled(2) * channels; }
-  bool plain() const { return picks.bytes == nullptr; }
-
-  // The numbers `from` to `to` of a row of an image.
-  void copy_row(ix image, ix depth, ix height, ix from, ix to, float* out) const {
-    if (plain()) {
-      const float* row = data + image * floats() + (depth * size[1] + height) * size[2] * channels;
-      memcpy(out, row + from * channels, (to - from) * channels * sizeof(float));
-      return;
-    }
-    const ix* pool = picks.pool;
-    const ix plane = depth / pool[0], line = height / pool[1];
-    const ix covered = pooled(2) * pool[2];
-    const bool outside = plane >= pooled(0) || line >= pooled(1);
-    const ix start = image * floats() + (plane * pooled(1) + line) * pooled(2) * channels;
-    const ix first = ((depth % pool[0]) * pool[1] + height % pool[1]) * pool[2];
-    for (ix w = from; w < to; ++w, out += channels) {
-      if (outside || w >= covered) {
-        memset(out, 0, channels * sizeof(float));
-        continue;
-      }
-      const ix at = start + w / pool[2] * channels;
-      const uint8_t place = picks.pool[0] * pool[1] * pool[2] == 1 ? 0 : first + w % pool[2];
-      const Integers wanted = Integers{} + place;
-      for (ix c = 0; c < channels; c += LANES) {
-        const ix count = channels - c;
-        const Vector g = load_first(data + at + c, count);
-        const Integers here = load_bytes(picks.bytes + at + c, count);
-        store_first(out + c, here == wanted ? g : Vector{}, count);
-      }
-    }
-  }
-};
-
-// A part of an image that may reach beyond it.
-struct Region {
-  ix from[3], to[3];
-  ix length(int axis) const { return to[axis] - from[axis]; }
-  ix row() const { return length(2); }
-  ix places() const { return length(0) * length(1) * length(2); }
-};
-
-void copy_region(const Source& source, ix image, const Region& region, float* out) {
-  const ix channels = source.channels, row = region.row() * channels;
-  const ix from = std::clamp<ix>(region.from[2], 0, source.size[2]);
-  const ix to = std::clamp<ix>(region.to[2], from, source.size[2]);
-  for (ix d = region.from[0]; d < region.to[0]; ++d)
-    for (ix h = region.from[1]; h < region.to[1]; ++h, out += row) {
-      if (d < 0 || d >= source.size[0] || h < 0 || h >= source.size[1] || from == to) {
-        memset(out, 0, row * sizeof(float));
-        continue;
-      }
-      const ix before = (from - region.from[2]) * channels, inside = (to - from) * channels;
-      memset(out, 0, before * sizeof(float));
-      source.copy_row(image, d, h, from, to, out + before);
-      memset(out + before + inside, 0, (row - before - inside) * sizeof(float));
-    }
-}
 
 // ---- gathering: each result is a sum over what its window sees
 
@@ -245,8 +173,54 @@ std::vector<Segment> segments_of(const Gather& gather, const Phase& phase, const
   return segments;
 }
 
+// What comes after a convolution: bias and activation, or bias, relu and max-pooling.
+struct Finish {
+  const float* bias = nullptr;
+  Activation activation = LINEAR;
+  ix pooling[3] = {1, 1, 1};
+  uint8_t* picks = nullptr;  // max-pooling if not null
+};
+
+// Relu and max-pooling of `count` results, which lie densely, of one image.
+void relu_and_pool(const float* results, const ix (&count)[3], ix channels, const Finish& finish,
+                   float* out, uint8_t* picks) {
+  const ix* pooling = finish.pooling;
+  const ix row = count[2] * channels, plane = count[1] * row;
+  for (ix d = 0; d < count[0] / pooling[0]; ++d)
+    for (ix h = 0; h < count[1] / pooling[1]; ++h)
+      for (ix w = 0; w < count[2] / pooling[2]; ++w, out += channels, picks += channels) {
+        const float* first = results + d * pooling[0] * plane + h * pooling[1] * row +
+                             w * pooling[2] * channels;
+        for (ix c = 0; c < channels; c += LANES) {
+          const ix left = channels - c;
+          const Vector bias = load_first(finish.bias + c, left);
+          Vector best = load_first(first + c, left) + bias;
+          Integers winner = {};
+          int32_t number = 0;
+          for (ix i = 0; i < pooling[0]; ++i)
+            for (ix j = 0; j < pooling[1]; ++j)
+              for (ix k = 0; k < pooling[2]; ++k, ++number) {
+                if (number == 0) continue;
+                const Vector here =
+                    load_first(first + i * plane + j * row + k * channels + c, left) + bias;
+                // NaN comes, and then stays, because nothing compares with it.
+                const Integers better = ~(best >= here) & (best == best);
+                best = better ? here : best;
+                winner = better ? Integers{} + number : winner;
+              }
+          // At zero and at NaN the slope of relu is zero.
+          winner = best > Vector{} ? winner : Integers{} + int32_t(DEAD);
+          store_first(out + c, best < Vector{} ? Vector{} : best, left);
+          store_bytes(picks + c, winner, left);
+        }
+      }
+}
+
 void run_gather(const Pool& pool, const Gather& gather, const Source& source, const float* kernel,
-                const float* bias, Activation activation, float* result) {
+                const Finish& finish, float* result) {
+  const bool pools = finish.picks != nullptr;
+  const float* bias = pools ? nullptr : finish.bias;
+  const Activation activation = finish.activation;
   const ix out = gather.channels_out / gather.groups, in = gather.channels_in / gather.groups;
   std::vector<PackedWeights*> packed;
   std::vector<std::unique_ptr<PackedWeights>> owned;
@@ -266,6 +240,12 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
     parts = std::min((4 * pool.threads + gather.batch - 1) / gather.batch,
                      axis == 2 ? (gather.size[2] + 4 * MOST_PLACES - 1) / (4 * MOST_PLACES)
                                : gather.size[axis]);
+  // What is pooled must still be in the cache.
+  const ix pooled_floats = pools ? product(gather.size) * gather.channels_out : 0;
+  parts = std::max(parts, std::min(gather.size[axis], pooled_floats >> 17));
+  // Parts begin where windows of the pooling do.
+  const ix unit = finish.pooling[axis];
+  parts = std::clamp<ix>(parts, 1, gather.size[axis] / unit);
   // And with small images, several are one item, so that weights are read once for all of them.
   const ix together = product(gather.size) <= 64 && parts == 1
                           ? std::clamp<ix>(gather.batch / (4 * pool.threads), 1, 8) : 1;
@@ -277,7 +257,8 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
     const ix first_image = item / parts * together;
     const ix images = std::min(together, gather.batch - first_image);
     const ix part = item % parts;
-    const ix low = gather.size[axis] * part / parts, high = gather.size[axis] * (part + 1) / parts;
+    const ix units = gather.size[axis] / unit;
+    const ix low = units * part / parts * unit, high = units * (part + 1) / parts * unit;
     Region region;
     for (int a = 0; a < 3; ++a) {
       region.from[a] = -gather.before[a];
@@ -303,14 +284,19 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
       for (int a = 0; a < 3; ++a) region.from[a] = 0, region.to[a] = source.size[a];
     }
     const ix in_row = region.row() * gather.channels_in, in_plane = region.length(1) * in_row;
-    const ix out_row = gather.size[2] * gather.channels_out, out_plane = gather.size[1] * out_row;
+    ix dense[3] = {gather.size[0], gather.size[1], gather.size[2]};
+    if (pools) dense[axis] = high - low;
+    Scratch unpooled(pools ? images * product(dense) * gather.channels_out : 0);
+    float* results = pools ? unpooled.data() : result + first_image * product(dense) * gather.channels_out;
+    const ix out_row = dense[2] * gather.channels_out, out_plane = dense[1] * out_row;
     for (size_t f = 0; f < gather.phases.size(); ++f) {
       const Phase& phase = gather.phases[f];
       const PackedWeights& weights = *packed[f];
       const std::vector<Segment> segments = segments_of(gather, phase, region);
       ix start[3], count[3];
       for (int a = 0; a < 3; ++a) start[a] = phase.start[a], count[a] = phase.count[a];
-      if (parts > 1) start[axis] = low, count[axis] = high - low;
+      if (pools) count[axis] = high - low;
+      else if (parts > 1) start[axis] = low, count[axis] = high - low;
       if (product(count) <= 0) continue;
       Panel panel;
       panel.segments = segments.data();
@@ -333,7 +319,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                 const ix rows = std::min(rows_together, count[1] - h);
                 const float* in_here = data + i * image_floats + d * gather.in_step[0] * in_plane +
                                        h * panel.in_row + group * in;
-                float* out_here = result + (first_image + i) * gather.size[0] * out_plane +
+                float* out_here = results + i * dense[0] * out_plane +
                                   (start[0] + d * phase.step[0]) * out_plane +
                                   (start[1] + h * phase.step[1]) * out_row +
                                   start[2] * gather.channels_out + group * out + block.first;
@@ -347,6 +333,16 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                 h += rows;
               }
         }
+    }
+    if (!pools) return;
+    ix first_pooled = low / unit;
+    for (int a = axis + 1; a < 3; ++a) first_pooled *= gather.size[a] / finish.pooling[a];
+    ix all_pooled = 1;
+    for (int a = 0; a < 3; ++a) all_pooled *= gather.size[a] / finish.pooling[a];
+    for (ix i = 0; i < images; ++i) {
+      const ix to = ((first_image + i) * all_pooled + first_pooled) * gather.channels_out;
+      relu_and_pool(results + i * dense[0] * out_plane, dense, gather.channels_out, finish,
+                    result + to, finish.picks + to);
     }
   });
 }
@@ -365,25 +361,12 @@ Window as_row(Window w) {
   return w;
 }
 
-// How far a window reaches beyond the end of the image, at least zero.
-ix reach_after(const Window& w, int a) {
-  const ix last = (w.output[a] - 1) * w.strides[a] + (w.window[a] - 1) * w.dilation[a];
-  return std::max<ix>(0, last - w.before[a] - (w.size[a] - 1));
-}
-
-template <class Function>
-void for_each_place(const ix (&size)[3], const Function& function) {
-  ix place[3];
-  for (place[0] = 0; place[0] < size[0]; ++place[0])
-    for (place[1] = 0; place[1] < size[1]; ++place[1])
-      for (place[2] = 0; place[2] < size[2]; ++place[2]) function(place);
-}
-
 }  // namespace
 
-void convolution(const Pool& pool, const Window& given, const float* image, const float* kernel,
-                 const float* bias, Activation activation, float* result) {
-  const Window w = is_pointwise(given) ? as_row(given) : given;
+namespace {
+
+void convolve(const Pool& pool, const Window& w, const float* image, const float* kernel,
+              const Finish& finish, float* result) {
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_in;
@@ -397,7 +380,8 @@ void convolution(const Pool& pool, const Window& given, const float* image, cons
   Source source{image, {}, w.channels_in, {}};
   for (int a = 0; a < 3; ++a) {
     source.size[a] = w.size[a];
-    gather.size[a] = phase.count[a] = w.output[a];
+    // What no window of the pooling covers is not computed.
+    gather.size[a] = phase.count[a] = w.output[a] / finish.pooling[a] * finish.pooling[a];
     gather.in_step[a] = w.strides[a];
     gather.before[a] = w.before[a];
     gather.after[a] = reach_after(w, a);
@@ -412,13 +396,37 @@ void convolution(const Pool& pool, const Window& given, const float* image, cons
     phase.taps.push_back(tap);
   });
   gather.phases.push_back(std::move(phase));
-  run_gather(pool, gather, source, kernel, bias, activation, result);
+  run_gather(pool, gather, source, kernel, finish, result);
+}
+
+}  // namespace
+
+void convolution(const Pool& pool, const Window& w, const float* image, const float* kernel,
+                 const float* bias, Activation activation, float* result) {
+  Finish finish;
+  finish.bias = bias;
+  finish.activation = activation;
+  convolve(pool, is_pointwise(w) ? as_row(w) : w, image, kernel, finish, result);
+}
+
+void convolution_relu_pool(const Pool& pool, const Window& w, const ix (&pooling)[3],
+                           const float* image, const float* kernel, const float* bias,
+                           float* result, uint8_t* picks) {
+  Finish finish;
+  finish.bias = bias;
+  finish.picks = picks;
+  std::copy(pooling, pooling + 3, finish.pooling);
+  convolve(pool, w, image, kernel, finish, result);
 }
 
 // A number of the image was seen by the results whose window covered it. Numbers with the same
 // remainder by the strides were seen through the same places of the kernel.
 void input_gradient(const Pool& pool, const Window& given, const float* gradient,
                     const Picks& picks, const float* kernel, float* result) {
+  if (is_sparse(given, picks)) {
+    sparse_input_gradient(pool, given, gradient, picks, kernel, result);
+    return;
+  }
   const bool row = is_pointwise(given) && product(picks.pool) == 1;
   const Window w = row ? as_row(given) : given;
   Gather gather;
@@ -469,7 +477,7 @@ void input_gradient(const Pool& pool, const Window& given, const float* gradient
   for (Phase& phase : gather.phases)
     for (Tap& tap : phase.taps)
       for (int a = 0; a < 3; ++a) tap.position[a] += gather.before[a];
-  run_gather(pool, gather, source, kernel, nullptr, LINEAR, result);
+  run_gather(pool, gather, source, kernel, Finish{}, result);
 }
 
 // ---- the gradient of the kernel
@@ -542,6 +550,10 @@ constexpr ix COPIED_AT_ONCE = ix{1} << 19;     // floats of copies, for large ke
 
 void kernel_gradient(const Pool& pool, const Window& given, const float* image,
                      const float* gradient, const Picks& picks, float* result) {
+  if (is_sparse(given, picks)) {
+    sparse_kernel_gradient(pool, given, image, gradient, picks, result);
+    return;
+  }
   Window w = given;
   ix pool_size[3] = {picks.pool[0], picks.pool[1], picks.pool[2]};
   if (is_pointwise(given) && product(pool_size) == 1) {
@@ -556,11 +568,10 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
   const ix in = w.channels_in / w.groups, out = w.channels_out / w.groups;
   Source images{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
   Source gradients{gradient, {w.output[0], w.output[1], w.output[2]}, w.channels_out, picks};
-  Region region, all;
+  const Region region = seen_by(w);
+  Region all;
   bool copies = false;
   for (int a = 0; a < 3; ++a) {
-    region.from[a] = -w.before[a];
-    region.to[a] = w.size[a] + reach_after(w, a);
     all.from[a] = 0;
     all.to[a] = w.output[a];
     copies = copies || region.from[a] < 0 || region.to[a] > w.size[a];

@@ -18,9 +18,11 @@ typedef ffi::ResultBuffer<ffi::U8> ByteResult;
 typedef ffi::Span<const int64_t> Numbers;
 
 // The order of `cornu.ops.kernels.window_numbers`.
-constexpr size_t NUM_NUMBERS = 22;
+constexpr size_t NUM_NUMBERS = 25;
 
-ffi::Error read_window(Numbers numbers, Window* window) {
+typedef int64_t Three[3];
+
+ffi::Error read_window(Numbers numbers, Window* window, Three* pooling = nullptr) {
   if (numbers.size() != NUM_NUMBERS)
     return ffi::Error::InvalidArgument("cornu: a window has " + std::to_string(NUM_NUMBERS) +
                                        " numbers, not " + std::to_string(numbers.size()));
@@ -32,11 +34,19 @@ ffi::Error read_window(Numbers numbers, Window* window) {
   window->channels_in = *next++;
   window->channels_out = *next++;
   window->groups = *next++;
+  if (pooling)
+    for (int64_t& number : *pooling) number = *next++;
   return ffi::Error::Success();
 }
 
 int64_t count(const int64_t (&n)[3], int64_t batch, int64_t channels) {
   return batch * n[0] * n[1] * n[2] * channels;
+}
+
+int64_t pooled_count(const Window& w, const Three& pooling) {
+  int64_t total = w.batch * w.channels_out;
+  for (int a = 0; a < 3; ++a) total *= w.output[a] / pooling[a];
+  return total;
 }
 
 // The one way in which Python and this file could disagree, and memory be overrun.
@@ -79,6 +89,53 @@ ffi::Error convolution(ffi::ThreadPool threads, Floats image, Floats kernel, Num
   return run(threads, [&](const Pool& pool) {
     kernels()->convolution(pool, w, image.typed_data(), kernel.typed_data(), nullptr, LINEAR,
                            result->typed_data());
+  });
+}
+
+ffi::Error convolution_relu_pool(ffi::ThreadPool threads, Floats image, Floats kernel, Floats bias,
+                                 Numbers numbers, FloatResult result, ByteResult picks) {
+  Window w;
+  Three pooling;
+  CORNU_CHECK(read_window(numbers, &w, &pooling));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
+  CORNU_CHECK(check("kernel", kernel_floats(w), kernel.element_count()));
+  CORNU_CHECK(check("bias", w.channels_out, bias.element_count()));
+  CORNU_CHECK(check("result", pooled_count(w, pooling), result->element_count()));
+  CORNU_CHECK(check("picks", pooled_count(w, pooling), picks->element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->convolution_relu_pool(pool, w, pooling, image.typed_data(), kernel.typed_data(),
+                                     bias.typed_data(), result->typed_data(),
+                                     picks->typed_data());
+  });
+}
+
+ffi::Error picked_input_gradient(ffi::ThreadPool threads, Floats gradient, Floats kernel,
+                                 Bytes bytes, Numbers numbers, FloatResult result) {
+  Window w;
+  Picks picks{bytes.typed_data(), {}};
+  CORNU_CHECK(read_window(numbers, &w, &picks.pool));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), result->element_count()));
+  CORNU_CHECK(check("kernel", kernel_floats(w), kernel.element_count()));
+  CORNU_CHECK(check("gradient", pooled_count(w, picks.pool), gradient.element_count()));
+  CORNU_CHECK(check("picks", pooled_count(w, picks.pool), bytes.element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->input_gradient(pool, w, gradient.typed_data(), picks, kernel.typed_data(),
+                              result->typed_data());
+  });
+}
+
+ffi::Error picked_kernel_gradient(ffi::ThreadPool threads, Floats image, Floats gradient,
+                                  Bytes bytes, Numbers numbers, FloatResult result) {
+  Window w;
+  Picks picks{bytes.typed_data(), {}};
+  CORNU_CHECK(read_window(numbers, &w, &picks.pool));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
+  CORNU_CHECK(check("kernel", kernel_floats(w), result->element_count()));
+  CORNU_CHECK(check("gradient", pooled_count(w, picks.pool), gradient.element_count()));
+  CORNU_CHECK(check("picks", pooled_count(w, picks.pool), bytes.element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->kernel_gradient(pool, w, image.typed_data(), gradient.typed_data(), picks,
+                               result->typed_data());
   });
 }
 
@@ -167,6 +224,12 @@ ffi::Error sum_pool_gradient(ffi::ThreadPool threads, Floats gradient, Numbers n
 #define CORNU_WINDOW .Attr<cornu::Numbers>("window")
 
 CORNU_HANDLER(convolution, CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
+CORNU_HANDLER(convolution_relu_pool, CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW
+                                         .Ret<cornu::Floats>().Ret<cornu::Bytes>());
+CORNU_HANDLER(picked_input_gradient,
+              CORNU_FLOATS CORNU_FLOATS CORNU_BYTES CORNU_WINDOW.Ret<cornu::Floats>());
+CORNU_HANDLER(picked_kernel_gradient,
+              CORNU_FLOATS CORNU_FLOATS CORNU_BYTES CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(input_gradient, CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(kernel_gradient, CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(max_pool, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>().Ret<cornu::Bytes>());

@@ -36,6 +36,11 @@ struct Kernels {
   // image, kernel (and bias, which may be null) -> result
   void (*convolution)(const Pool&, const Window&, const float* image, const float* kernel,
                       const float* bias, Activation, float* result);
+  // The same with relu and then max-pooling by non-overlapping windows, that of a result smaller
+  // than the pool left out; `picks` gets a byte for each result.
+  void (*convolution_relu_pool)(const Pool&, const Window&, const int64_t (&pooling)[3],
+                                const float* image, const float* kernel, const float* bias,
+                                float* result, uint8_t* picks);
   // gradient of the result, kernel -> gradient of the image
   void (*input_gradient)(const Pool&, const Window&, const float* gradient, const Picks&,
                          const float* kernel, float* result);

@@ -242,6 +242,38 @@ void test_convolution(const std::vector<std::unique_ptr<Threads>>& pools) {
     }
   }
 
+  // The fused form beside the kernels that it replaces, bit by bit.
+  int64_t pooling[3], pooled_size = w.batch * w.channels_out;
+  Window pool_window = w;
+  for (int a = 0; a < 3; ++a) {
+    pooling[a] = std::min(between(1, 3), w.output[a]);
+    pooled_size *= w.output[a] / pooling[a];
+    pool_window.size[a] = w.output[a];
+    pool_window.window[a] = pool_window.strides[a] = pooling[a];
+    pool_window.output[a] = w.output[a] / pooling[a];
+    pool_window.before[a] = 0;
+  }
+  pool_window.channels_in = w.channels_out;
+  if (between(0, 3) == 0) image[between(0, sizes.image - 1)] = NAN;
+  Array rectified = garbage(sizes.result), best = garbage(pooled_size);
+  std::vector<uint8_t> places(pooled_size), picked_places(pooled_size);
+  kernels()->convolution(pools[0]->pool, w, image.get(), kernel.get(), bias.get(), RELU, rectified.get());
+  kernels()->max_pool(pools[0]->pool, pool_window, rectified.get(), best.get(), places.data());
+  for (const auto& threads : pools) {
+    Array result = garbage(pooled_size);
+    kernels()->convolution_relu_pool(threads->pool, w, pooling, image.get(), kernel.get(), bias.get(),
+                                     result.get(), picked_places.data());
+    for (int64_t r = 0; r < pooled_size; ++r) {
+      const uint8_t expected_place = best[r] > 0 ? places[r] : DEAD;
+      const bool same = result[r] == best[r] || (result[r] != result[r] && best[r] != best[r]);
+      if ((!same || picked_places[r] != expected_place) && failures++ < 10)
+        printf("convolution_relu_pool: %g from %d, expected %g from %d, %ld %ld %ld\n  %s\n", result[r],
+               picked_places[r], best[r], expected_place, long(pooling[0]), long(pooling[1]),
+               long(pooling[2]), describe(w).c_str());
+    }
+  }
+  image = noise(sizes.image);
+
   Picks picks;
   std::vector<uint8_t> bytes;
   int64_t given = w.batch * w.channels_out;
@@ -387,12 +419,22 @@ void speed(int threads) {
     Array image = noise(sizes.image), kernel = noise(sizes.kernel), result = noise(sizes.result);
     Array back = noise(sizes.image), change = noise(sizes.kernel);
     const double flops = 2.0 * product(w.window) * layer.in * sizes.result;
+    const int64_t pooling[3] = {1, 2, 2};
+    std::vector<uint8_t> bytes(sizes.result / 4);
+    double fused[3];
+    fused[0] = best_time([&] { kernels()->convolution_relu_pool(workers.pool, w, pooling, image.get(), kernel.get(), kernel.get(), result.get(), bytes.data()); });
+    for (uint8_t& byte : bytes) byte = between(0, 1) ? between(0, 3) : DEAD;
+    const Picks picks{bytes.data(), {1, 2, 2}};
+    fused[1] = best_time([&] { kernels()->input_gradient(workers.pool, w, result.get(), picks, kernel.get(), back.get()); });
+    fused[2] = best_time([&] { kernels()->kernel_gradient(workers.pool, w, image.get(), result.get(), picks, change.get()); });
     const double times[3] = {
         best_time([&] { kernels()->convolution(workers.pool, w, image.get(), kernel.get(), nullptr, LINEAR, result.get()); }),
         best_time([&] { kernels()->input_gradient(workers.pool, w, result.get(), Picks{}, kernel.get(), back.get()); }),
         best_time([&] { kernels()->kernel_gradient(workers.pool, w, image.get(), result.get(), Picks{}, change.get()); })};
     printf("%-36s", layer.name);
     for (double time : times) printf(" %7.1f (%6.3f ms)", flops / time / 1e9, time * 1e3);
+    printf("  pooled:");
+    for (double time : fused) printf(" %6.3f", time * 1e3);
     printf("\n");
   }
 }

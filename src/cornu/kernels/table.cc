@@ -10,6 +10,8 @@ CORNU_BEGIN
 
 void convolution(const Pool&, const Window&, const float*, const float*, const float*, Activation,
                  float*);
+void convolution_relu_pool(const Pool&, const Window&, const int64_t (&)[3], const float*,
+                           const float*, const float*, float*, uint8_t*);
 void input_gradient(const Pool&, const Window&, const float*, const Picks&, const float*, float*);
 void kernel_gradient(const Pool&, const Window&, const float*, const float*, const Picks&, float*);
 void max_pool(const Pool&, const Window&, const float*, float*, uint8_t*);
@@ -18,8 +20,8 @@ void sum_pool(const Pool&, const Window&, const float*, float*);
 void sum_pool_gradient(const Pool&, const Window&, const float*, float*);
 
 const Kernels* table() {
-  static const Kernels kernels = {CORNU_TEXT(CORNU_ISA), LANES, convolution, input_gradient,
-                                  kernel_gradient, max_pool, max_pool_gradient, sum_pool,
+  static const Kernels kernels = {CORNU_TEXT(CORNU_ISA), LANES, convolution,
+                                  convolution_relu_pool, input_gradient, kernel_gradient, max_pool, max_pool_gradient, sum_pool,
                                   sum_pool_gradient};
   return &kernels;
 }

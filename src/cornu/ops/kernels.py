@@ -21,8 +21,11 @@ import cornu.kernels
 
 TARGETS = (
     "convolution",
+    "convolution_relu_pool",
     "input_gradient",
     "kernel_gradient",
+    "picked_input_gradient",
+    "picked_kernel_gradient",
     "max_pool",
     "max_pool_gradient",
     "sum_pool",
@@ -79,17 +82,16 @@ class Geometry(NamedTuple):
             )
         )
 
-    def numbers(self, batch: int, channels_in: int, channels_out: int) -> np.ndarray:
+    def numbers(self, batch: int, channels_in: int, channels_out: int, pool=()) -> np.ndarray:
         """What `read_window` in handlers.cc reads: always three spatial axes."""
-        missing = 3 - len(self.size)
 
         def three(values, filling):
-            return [filling] * missing + list(values)
+            return [filling] * (3 - len(values)) + list(values)
 
         before = [b for b, _ in self.padding]
         parts = [[batch], three(self.size, 1), three(self.output, 1), three(self.window, 1)]
         parts += [three(self.strides, 1), three(self.dilation, 1), three(before, 0)]
-        parts += [[channels_in, channels_out, self.groups]]
+        parts += [[channels_in, channels_out, self.groups], three(pool, 1)]
         return np.array(functools.reduce(operator.iadd, parts, []), np.int64)
 
 

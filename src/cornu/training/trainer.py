@@ -12,6 +12,7 @@ from cornu.core.symbolic import infer_outputs
 from cornu.core.variable import functional
 from cornu.data import adapters
 from cornu.metrics import Mean
+from cornu.ops.fusion import fuse
 from cornu.optimizers import LossScaleOptimizer
 from cornu.optimizers import get as get_optimizer
 from cornu.training import checks
@@ -263,8 +264,7 @@ class Trainer(Layer):
             )
             return loss, y_pred
 
-        pure = functional(run, trainable + others + metrics)
-        (loss, y_pred), new = pure(
+        (loss, y_pred), new = self._pure(run, trainable + others + metrics)(
             [*trainable_variables, *non_trainable_variables, *metrics_variables]
         )
         start = len(trainable)
@@ -275,6 +275,20 @@ class Trainer(Layer):
             scale = functional(self.optimizer.scale_loss, self.optimizer.variables)
             loss, _ = scale(optimizer_variables, loss)
         return loss, (unscaled, y_pred, new_others, new_metrics)
+
+    def _pure(self, run, variables: list):
+        """`functional`, with operations fused; not if one wants to look at each of them."""
+        pure = functional(run, variables)
+        return pure if self.run_eagerly else fuse(pure)
+
+    def stateless_call(self, trainable_variables, non_trainable_variables, *args, **kwargs):
+        """Call the model as a pure function of its variables' values: see `Layer`."""
+        call = super().stateless_call
+        if self.run_eagerly:
+            return call(trainable_variables, non_trainable_variables, *args, **kwargs)
+        return fuse(lambda trainable, others: call(trainable, others, *args, **kwargs))(
+            list(trainable_variables), list(non_trainable_variables)
+        )
 
     def train_step(self, state, data):
         """One step of training; override it for a procedure of your own.

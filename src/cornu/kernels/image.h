@@ -1,0 +1,109 @@
+// Images with zeros around them, and gradients put back to where they were picked.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels.h"
+#include "vector.h"
+
+CORNU_BEGIN
+
+typedef int64_t ix;
+
+inline ix product(const ix (&n)[3]) { return n[0] * n[1] * n[2]; }
+
+// ---- images with zeros around them
+
+// Where numbers come from: an image, or a gradient that is first put back to where relu and
+// max-pooling had picked its numbers.
+struct Source {
+  const float* data;
+  ix size[3];
+  ix channels;
+  Picks picks;
+
+  ix pooled(int axis) const { return size[axis] / picks.pool[axis]; }
+  ix floats() const { return pooled(0) * pooled(1) * pooled(2) * channels; }
+  bool plain() const { return picks.bytes == nullptr; }
+
+  // The numbers `from` to `to` of a row of an image.
+  void copy_row(ix image, ix depth, ix height, ix from, ix to, float* out) const {
+    if (plain()) {
+      const float* row = data + image * floats() + (depth * size[1] + height) * size[2] * channels;
+      memcpy(out, row + from * channels, (to - from) * channels * sizeof(float));
+      return;
+    }
+    const ix* pool = picks.pool;
+    const ix plane = depth / pool[0], line = height / pool[1];
+    const ix covered = pooled(2) * pool[2];
+    const bool outside = plane >= pooled(0) || line >= pooled(1);
+    const ix start = image * floats() + (plane * pooled(1) + line) * pooled(2) * channels;
+    const ix first = ((depth % pool[0]) * pool[1] + height % pool[1]) * pool[2];
+    for (ix w = from; w < to; ++w, out += channels) {
+      if (outside || w >= covered) {
+        memset(out, 0, channels * sizeof(float));
+        continue;
+      }
+      const ix at = start + w / pool[2] * channels;
+      const uint8_t place = picks.pool[0] * pool[1] * pool[2] == 1 ? 0 : first + w % pool[2];
+      const Integers wanted = Integers{} + place;
+      for (ix c = 0; c < channels; c += LANES) {
+        const ix count = channels - c;
+        const Vector g = load_first(data + at + c, count);
+        const Integers here = load_bytes(picks.bytes + at + c, count);
+        store_first(out + c, here == wanted ? g : Vector{}, count);
+      }
+    }
+  }
+};
+
+// A part of an image that may reach beyond it.
+struct Region {
+  ix from[3], to[3];
+  ix length(int axis) const { return to[axis] - from[axis]; }
+  ix row() const { return length(2); }
+  ix places() const { return length(0) * length(1) * length(2); }
+};
+
+inline void copy_region(const Source& source, ix image, const Region& region, float* out) {
+  const ix channels = source.channels, row = region.row() * channels;
+  const ix from = std::clamp<ix>(region.from[2], 0, source.size[2]);
+  const ix to = std::clamp<ix>(region.to[2], from, source.size[2]);
+  for (ix d = region.from[0]; d < region.to[0]; ++d)
+    for (ix h = region.from[1]; h < region.to[1]; ++h, out += row) {
+      if (d < 0 || d >= source.size[0] || h < 0 || h >= source.size[1] || from == to) {
+        memset(out, 0, row * sizeof(float));
+        continue;
+      }
+      const ix before = (from - region.from[2]) * channels, inside = (to - from) * channels;
+      memset(out, 0, before * sizeof(float));
+      source.copy_row(image, d, h, from, to, out + before);
+      memset(out + before + inside, 0, (row - before - inside) * sizeof(float));
+    }
+}
+
+// How far a window reaches beyond the end of the image, at least zero.
+inline ix reach_after(const Window& w, int a) {
+  const ix last = (w.output[a] - 1) * w.strides[a] + (w.window[a] - 1) * w.dilation[a];
+  return std::max<ix>(0, last - w.before[a] - (w.size[a] - 1));
+}
+
+template <class Function>
+void for_each_place(const ix (&size)[3], const Function& function) {
+  ix place[3];
+  for (place[0] = 0; place[0] < size[0]; ++place[0])
+    for (place[1] = 0; place[1] < size[1]; ++place[1])
+      for (place[2] = 0; place[2] < size[2]; ++place[2]) function(place);
+}
+
+// The part of an image, with the padding around it, that a window ever sees.
+inline Region seen_by(const Window& w) {
+  Region region;
+  for (int a = 0; a < 3; ++a) {
+    region.from[a] = -w.before[a];
+    region.to[a] = w.size[a] + reach_after(w, a);
+  }
+  return region;
+}
+
+CORNU_END

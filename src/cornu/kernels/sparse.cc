@@ -1,0 +1,252 @@
+// Gradients through relu and max-pooling, which are zero nearly everywhere.
+//
+// Of a window that was pooled, one number has a gradient; of those that relu has cut, none. So each
+// image gets lists of what is not zero, and the full gradient is never made. The kernel is used in
+// the order (channel out, rows of the window, row), a row being the places of the window side by
+// side with their channels, as they are in the image, filled up to whole vectors:
+//
+//   kernel:  d[out][row] += g * image[offset + row]     summed over the list of a channel
+//   image:   d[offset + row] += g * kernel[out][row]    summed over the list of a pixel
+
+#include "sparse.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "image.h"
+#include "tile.h"
+
+CORNU_BEGIN
+namespace {
+
+struct Entry {
+  int32_t offset;
+  float gradient;
+};
+
+// A rectangle of vectors: rows of the window by vectors of a row.
+struct Piece {
+  ix rows, vectors;
+  ix image, kernel;  // where it begins
+};
+
+constexpr int MOST_VECTORS = REGISTERS == 32 ? 24 : 12;
+
+struct Layout {
+  Region region;        // of the padded image
+  ix row_floats;        // of a row of the window, in whole vectors
+  ix rows;              // of the window, over all planes
+  ix image_row;         // from one row of the window to the next, in the image
+  ix out_floats;        // of one channel of the kernel
+  std::vector<Piece> pieces;
+
+  explicit Layout(const Window& w) : region(seen_by(w)) {
+    const ix row = w.window[2] * w.channels_in;
+    const ix vectors = (row + LANES - 1) / LANES;
+    row_floats = vectors * LANES;
+    rows = w.window[0] * w.window[1];
+    out_floats = rows * row_floats;
+    image_row = w.dilation[1] * region.row() * w.channels_in;
+    const ix together = std::clamp<ix>(MOST_VECTORS / vectors, 1, MOST_ROWS);
+    for (ix d = 0; d < w.window[0]; ++d)
+      for (ix h = 0; h < w.window[1]; h += together)
+        for (ix v = 0; v < vectors;) {
+          const ix count = next_piece(vectors - v, 12);
+          const ix image = d * w.dilation[0] * region.length(1) * region.row() * w.channels_in +
+                           h * image_row + v * LANES;
+          pieces.push_back({std::min(together, w.window[1] - h), count, image,
+                            (d * w.window[1] + h) * row_floats + v * LANES});
+          v += count;
+        }
+  }
+  // Whole vectors are read from the end of a row.
+  ix image_floats(const Window& w) const {
+    return region.places() * w.channels_in + row_floats;
+  }
+};
+
+struct Sum {
+  float* to;
+  ix to_row;
+  const float* from;
+  ix from_row;
+  const Entry* entries;
+  ix count;
+};
+
+template <int R, int V>
+void add_entries(const Sum& s) {
+  Vector sum[R][V];
+  CORNU_UNROLL for (int r = 0; r < R; ++r)
+    CORNU_UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(s.to + r * s.to_row + v * LANES);
+  for (ix e = 0; e < s.count; ++e) {
+    const float* from = s.from + s.entries[e].offset;
+    const Vector gradient = broadcast(s.entries[e].gradient);
+    CORNU_UNROLL for (int r = 0; r < R; ++r)
+      CORNU_UNROLL for (int v = 0; v < V; ++v)
+        sum[r][v] += gradient * load(from + r * s.from_row + v * LANES);
+  }
+  CORNU_UNROLL for (int r = 0; r < R; ++r)
+    CORNU_UNROLL for (int v = 0; v < V; ++v) store(s.to + r * s.to_row + v * LANES, sum[r][v]);
+}
+
+typedef void (*AddEntries)(const Sum&);
+template <int R, size_t... V>
+constexpr std::array<AddEntries, sizeof...(V)> adders(std::index_sequence<V...>) {
+  return {{(R * (int(V) + 1) <= MOST_VECTORS
+                ? add_entries<R, R * (int(V) + 1) <= MOST_VECTORS ? int(V) + 1 : 1>
+                : nullptr)...}};
+}
+AddEntries adder_for(ix rows, ix vectors) {
+  constexpr std::make_index_sequence<12> all{};
+  static const std::array<AddEntries, 12> table[MOST_ROWS] = {adders<1>(all), adders<2>(all),
+                                                              adders<3>(all)};
+  return table[rows - 1][vectors - 1];
+}
+
+// Where the window of each place of a pool begins, beyond that of the first.
+std::vector<int32_t> place_offsets(const Window& w, const Picks& picks, const Region& region) {
+  std::vector<int32_t> offsets;
+  for_each_place(picks.pool, [&](const ix (&place)[3]) {
+    const ix at = (place[0] * w.strides[0] * region.length(1) + place[1] * w.strides[1]) *
+                      region.row() + place[2] * w.strides[2];
+    offsets.push_back(at * w.channels_in);
+  });
+  return offsets;
+}
+
+struct Pooled {
+  ix size[3];
+  Pooled(const Window& w, const Picks& picks) {
+    for (int a = 0; a < 3; ++a) size[a] = w.output[a] / picks.pool[a];
+  }
+  ix places() const { return product(size); }
+  // Where the window of the first place begins, in the padded image.
+  ix offset(ix at, const Window& w, const Picks& picks, const Region& region) const {
+    const ix place[3] = {at / (size[1] * size[2]), at / size[2] % size[1], at % size[2]};
+    ix offset = 0;
+    for (int a = 0; a < 3; ++a)
+      offset = offset * region.length(a) + place[a] * picks.pool[a] * w.strides[a];
+    return offset * w.channels_in;
+  }
+};
+
+}  // namespace
+
+bool is_sparse(const Window& w, const Picks& picks) {
+  return picks.bytes && product(picks.pool) >= 3 && w.groups == 1 && w.dilation[2] == 1 &&
+         w.window[2] * w.channels_in >= LANES &&
+         seen_by(w).places() * w.channels_in < (ix{1} << 30);
+}
+
+void sparse_kernel_gradient(const Pool& pool, const Window& w, const float* image,
+                            const float* gradient, const Picks& picks, float* result) {
+  const Layout layout(w);
+  const Pooled pooled(w, picks);
+  const ix out = w.channels_out, places = pooled.places();
+  const std::vector<int32_t> place = place_offsets(w, picks, layout.region);
+  std::vector<int32_t> base(places);
+  for (ix p = 0; p < places; ++p) base[p] = pooled.offset(p, w, picks, layout.region);
+  const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
+  const ix kernel_floats = out * layout.out_floats;
+  const ix parts = std::clamp<ix>(std::min<ix>(16, (ix{2} << 20) / kernel_floats), 1, w.batch);
+  Scratch partial(parts * kernel_floats);
+
+  parallel_for(pool, parts, [&](ix part) {
+    float* sums = partial.data() + part * kernel_floats;
+    memset(sums, 0, kernel_floats * sizeof(float));
+    Scratch padded(layout.image_floats(w));
+    Scratch list_memory(out * places * 2 + 2);
+    Entry* lists = reinterpret_cast<Entry*>(list_memory.data());
+    std::vector<ix> counts(out);
+    memset(padded.data(), 0, layout.image_floats(w) * sizeof(float));
+    for (ix n = w.batch * part / parts; n < w.batch * (part + 1) / parts; ++n) {
+      copy_region(source, n, layout.region, padded.data());
+      std::fill(counts.begin(), counts.end(), 0);
+      const float* g = gradient + n * places * out;
+      const uint8_t* byte = picks.bytes + n * places * out;
+      for (ix p = 0; p < places; ++p)
+        for (ix o = 0; o < out; ++o, ++g, ++byte) {
+          // Always written, and kept if it is not zero: a branch would be guessed wrong too often.
+          const bool alive = *byte != DEAD;
+          Entry& entry = lists[o * places + counts[o]];
+          entry.offset = base[p] + place[alive ? *byte : 0];
+          entry.gradient = *g;
+          counts[o] += alive;
+        }
+      for (ix o = 0; o < out; ++o)
+        for (const Piece& piece : layout.pieces)
+          adder_for(piece.rows, piece.vectors)({sums + o * layout.out_floats + piece.kernel,
+                                                layout.row_floats, padded.data() + piece.image,
+                                                layout.image_row, lists + o * places, counts[o]});
+    }
+  });
+
+  // Parts are added in their order, and turned to the order of the kernel.
+  const ix row = w.window[2] * w.channels_in;
+  parallel_for(pool, layout.rows, [&](ix r) {
+    for (ix start = 0; start < row; start += 16)
+      for (ix o = 0; o < out; ++o)
+        for (ix k = start; k < std::min(row, start + 16); ++k) {
+          const float* from = partial.data() + o * layout.out_floats + r * layout.row_floats + k;
+          float sum = 0;
+          for (ix part = 0; part < parts; ++part) sum += from[part * kernel_floats];
+          result[(r * row + k) * out + o] = sum;
+        }
+  });
+}
+
+void sparse_input_gradient(const Pool& pool, const Window& w, const float* gradient,
+                           const Picks& picks, const float* kernel, float* result) {
+  const Layout layout(w);
+  const Pooled pooled(w, picks);
+  const ix out = w.channels_out, places = pooled.places(), row = w.window[2] * w.channels_in;
+  const std::vector<int32_t> place = place_offsets(w, picks, layout.region);
+  Scratch turned(out * layout.out_floats);
+  parallel_for(pool, layout.rows, [&](ix r) {
+    for (ix start = 0; start < layout.row_floats; start += 16)
+      for (ix o = 0; o < out; ++o)
+        for (ix k = start; k < start + 16 && k < layout.row_floats; ++k)
+          turned.data()[o * layout.out_floats + r * layout.row_floats + k] =
+              k < row ? kernel[(r * row + k) * out + o] : 0;
+  });
+
+  parallel_for(pool, w.batch, [&](ix n) {
+    Scratch padded(layout.image_floats(w));
+    memset(padded.data(), 0, layout.image_floats(w) * sizeof(float));
+    // One list for each place of the pool, and one for what is dead.
+    const ix num_lists = place.size() + 1;
+    Scratch list_memory(num_lists * out * 2);
+    Entry* lists = reinterpret_cast<Entry*>(list_memory.data());
+    std::vector<ix> counts(num_lists);
+    const float* g = gradient + n * places * out;
+    const uint8_t* byte = picks.bytes + n * places * out;
+    for (ix p = 0; p < places; ++p) {
+      std::fill(counts.begin(), counts.end(), 0);
+      for (ix o = 0; o < out; ++o, ++g, ++byte) {
+        const ix list = std::min<ix>(*byte, num_lists - 1);
+        lists[list * out + counts[list]++] = {int32_t(o * layout.out_floats), *g};
+      }
+      float* to = padded.data() + pooled.offset(p, w, picks, layout.region);
+      for (ix list = 0; list < num_lists - 1; ++list)
+        if (counts[list])
+          for (const Piece& piece : layout.pieces)
+            adder_for(piece.rows, piece.vectors)({to + place[list] + piece.image, layout.image_row,
+                                                  turned.data() + piece.kernel, layout.row_floats,
+                                                  lists + list * out, counts[list]});
+    }
+    // Without the padding.
+    const Region& region = layout.region;
+    for (ix d = 0; d < w.size[0]; ++d)
+      for (ix h = 0; h < w.size[1]; ++h) {
+        const ix from = ((d + w.before[0]) * region.length(1) + h + w.before[1]) * region.row() +
+                        w.before[2];
+        memcpy(result + ((n * w.size[0] + d) * w.size[1] + h) * w.size[2] * w.channels_in,
+               padded.data() + from * w.channels_in, w.size[2] * w.channels_in * sizeof(float));
+      }
+  });
+}
+
+CORNU_END

@@ -1,0 +1,202 @@
+"""Convolution, bias, relu and max-pooling in one operation: found wherever they are, never wrong."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import cornu
+from cornu import layers
+from cornu.ops import fusion
+from cornu.ops.kernels import Geometry, native
+
+needs_kernels = pytest.mark.skipif(
+    not native().in_use, reason=f"the native kernels are not in use: {native().reason}"
+)
+FUSED = fusion.convolution_relu_pool.name
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+class Subclassed(cornu.Model):
+    def __init__(self):
+        super().__init__()
+        self.convolution = layers.Conv2D(6, 3)
+        self.top = layers.Dense(3)
+
+    def call(self, x):
+        x = cornu.ops.relu(self.convolution(x))
+        return self.top(layers.Flatten()(cornu.ops.max_pool(x, 2)))
+
+
+def functional(*pools, extra=False, **arguments):
+    x = cornu.Input((9, 8, 2))
+    between = y = layers.Conv2D(6, 3, activation="relu", **arguments)(x)
+    for pool in pools:
+        y = pool(y)
+    y = layers.Dense(3)(layers.Flatten()(y))
+    return cornu.Model(x, [y, between] if extra else y)
+
+
+def sequential(*stack):
+    return cornu.Sequential([cornu.Input((9, 8, 2)), *stack, layers.Flatten(), layers.Dense(3)])
+
+
+def pooled_by(model):
+    """The pool of each fused operation in the model's traced program."""
+    values = [[v.value for v in vs] for vs in model._state_variables()]
+
+    def call(trainable, others, x):
+        return model.stateless_call(trainable, others, x, training=True)[0]
+
+    program = jax.jit(call).trace(*values, noise(2, 9, 8, 2)).jaxpr
+    return [e.params["pool"] for e in program.eqns if e.primitive.name == FUSED]
+
+
+def conv(**arguments):
+    return layers.Conv2D(6, 3, activation="relu", **arguments)
+
+
+CASES = {
+    "sequential": (lambda: sequential(conv(), layers.MaxPooling2D()), [(2, 2)]),
+    "functional": (lambda: functional(layers.MaxPooling2D((3, 2))), [(3, 2)]),
+    "subclassed": (Subclassed, [(2, 2)]),
+    "activation as a layer": (
+        lambda: sequential(layers.Conv2D(6, 3), layers.ReLU(), layers.MaxPooling2D()),
+        [(2, 2)],
+    ),
+    "two": (
+        lambda: sequential(conv(strides=2, padding="same"), conv(), layers.MaxPooling2D()),
+        [(1, 1), (2, 2)],
+    ),
+    "without pool": (lambda: sequential(conv()), [(1, 1)]),
+    "pool that overlaps": (lambda: sequential(conv(), layers.MaxPooling2D(3, 2)), [(1, 1)]),
+    "pool with padding": (
+        lambda: sequential(conv(), layers.MaxPooling2D(2, padding="same")),
+        [(1, 1)],
+    ),
+    "intermediate output": (lambda: functional(layers.MaxPooling2D(), extra=True), [(1, 1)]),
+    "activity regularizer": (
+        lambda: sequential(conv(activity_regularizer="l2"), layers.MaxPooling2D()),
+        [(1, 1)],
+    ),
+    "no bias": (lambda: sequential(conv(use_bias=False), layers.MaxPooling2D()), []),
+    "other activation": (lambda: sequential(layers.Conv2D(6, 3, activation="elu")), []),
+    "relu of another slope": (
+        lambda: sequential(layers.Conv2D(6, 3), layers.LeakyReLU(), layers.MaxPooling2D()),
+        [],
+    ),
+    "one pixel": (lambda: sequential(conv(), layers.MaxPooling2D((7, 6))), [(7, 6)]),
+    "channels first": (
+        lambda: sequential(layers.Permute((3, 1, 2)), conv(data_format="channels_first")),
+        [],
+    ),
+}
+
+
+def step(model, x, y):
+    values = [[v.value for v in vs] for vs in model._state_variables()]
+
+    def loss(trainable, others, x):
+        outputs, _, losses = model.stateless_call(
+            trainable, others, x, training=True, return_losses=True
+        )
+        first = jax.tree.leaves(outputs)[0]
+        return jnp.mean((first - y) ** 2) + sum(losses)
+
+    return jax.jit(jax.value_and_grad(loss, (0, 2)))(*values, x)
+
+
+@needs_kernels
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_numbers(case):
+    make, pools = CASES[case]
+    model = make()
+    x, y = noise(5, 9, 8, 2), noise(5, 3, seed=1)
+    model(x)
+    assert pooled_by(model) == pools
+    fused = step(model, x, y)
+    model.run_eagerly = True
+    assert pooled_by(model) == []
+    plain = step(model, x, y)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), fused, plain)
+
+
+@needs_kernels
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_every_number_of_axes(rank):
+    stack = [getattr(layers, f"Conv{rank}D")(5, 3, padding="same", activation="relu")]
+    stack += [getattr(layers, f"MaxPooling{rank}D")(2), layers.Flatten(), layers.Dense(3)]
+    model = cornu.Sequential([cornu.Input((6,) * rank + (2,)), *stack])
+    x, y = noise(3, *(6,) * rank, 2), noise(3, 3, seed=1)
+    fused = step(model, x, y)
+    model.run_eagerly = True
+    plain = step(model, x, y)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), fused, plain)
+
+
+HOW = {
+    "geometry": Geometry((6, 7), (3, 2), (1, 1), ((1, 0), (0, 0)), (1, 1)),
+    "pool": (2, 3),
+}
+
+
+def whole(bind, image, kernel, bias):
+    return jnp.sum(jnp.sin(bind(image, kernel, bias, **HOW)[0]))
+
+
+def test_derivatives_of_any_order():
+    operands = noise(2, 6, 7, 3), noise(3, 2, 3, 20), noise(20)
+    mine, other = (
+        functools.partial(whole, f) for f in (fusion.convolution_relu_pool.bind, fusion._whole)
+    )
+    for derive in (
+        lambda f: jax.grad(f, (0, 1, 2)),
+        lambda f: jax.jacfwd(f, (0, 2)),
+        lambda f: jax.jacfwd(jax.grad(f, 1), 0),
+        lambda f: jax.grad(lambda *o: jnp.sum(jnp.cos(jax.grad(f, 1)(*o))), (0, 1, 2)),
+    ):
+        ours, theirs = (jax.jit(derive(f))(*operands) for f in (mine, other))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), ours, theirs
+        )
+
+
+@pytest.mark.parametrize("axes", [(0, None, None), (0, 0, 0), (None, 1, None)])
+def test_vmap_of_gradients(axes):
+    shapes = (2, 6, 7, 3), (3, 2, 3, 20), (20,)
+    operands = [
+        noise(*(s if a is None else (*s[:a], 4, *s[a:]))) for s, a in zip(shapes, axes, strict=True)
+    ]
+    ours, theirs = (
+        jax.jit(jax.vmap(jax.grad(functools.partial(whole, f), (0, 1, 2)), axes))(*operands)
+        for f in (fusion.convolution_relu_pool.bind, fusion._whole)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, theirs)
+
+
+def test_relu_is_that_of_jax():
+    x = np.array([-1, -0.0, 0, 2, np.nan, np.inf, -np.inf], "float32")
+    np.testing.assert_array_equal(cornu.activations.relu(x), jax.nn.relu(x))
+    for slope in (jax.grad, lambda f: jax.jacfwd(f)):
+        mine, other = (jax.vmap(slope(f))(x) for f in (cornu.activations.relu, jax.nn.relu))
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_masks_stay():
+    """What rides along with a tensor does so through a fused program, too."""
+    x = cornu.Input((4,), dtype="int32")
+    y = layers.Embedding(5, 3, mask_zero=True)(x)
+    model = cornu.Model(x, y)
+    values = [[v.value for v in vs] for vs in model._state_variables()]
+
+    def masked(trainable, others, x):
+        outputs, _ = model.stateless_call(trainable, others, x)
+        return cornu.core.masking.get_mask(outputs)
+
+    mask = jax.jit(masked)(*values, np.array([[1, 0, 2, 0]], "int32"))
+    assert mask.tolist() == [[True, False, True, False]]
