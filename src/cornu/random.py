@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from cornu.core.dtype import standardize_dtype
 from cornu.core.random import SeedGenerator, draw_seed
+from cornu.ops.random_bits import bernoulli
 
 
 def normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
@@ -97,7 +98,7 @@ def dropout(inputs, rate, noise_shape=None, seed=None):
             f"noise_shape={noise_shape} and inputs of shape {inputs.shape}"
         )
     shape = [inputs.shape[i] if size is None else size for i, size in enumerate(sizes)]
-    keep = jax.random.bernoulli(draw_seed(seed), 1 - rate, shape)
+    keep = bernoulli(draw_seed(seed), 1 - rate, shape)
     return jnp.where(keep, inputs / (1 - rate), 0)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import cornu
-from cornu.ops import convolution, pooling
+from cornu.ops import convolution, pooling, random_bits
 from cornu.ops.kernels import Geometry, native
 
 needs_kernels = pytest.mark.skipif(
@@ -266,3 +266,23 @@ print(cornu.ops.conv(np.ones((1, 3, 3, 1), "float32"), np.ones((2, 2, 1, 5), "fl
     printed = run(code)
     assert "in_use=False" in printed and "could not be used" in printed
     assert "(1, 2, 2, 5)" in printed
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(), (1,), (3, 17), (2, 8192), (100_001,)])
+def test_random_decisions_are_those_of_jax(shape, probability):
+    key = np.array([math.prod(shape), 2**32 - 7], np.uint32)
+    mine = random_bits.bernoulli(key, probability, shape)
+    other = jax.random.bernoulli(jax.random.wrap_key_data(key), probability, shape)
+    assert mine.dtype == other.dtype and mine.shape == other.shape
+    np.testing.assert_array_equal(mine, other)
+    keys = np.stack([key, key + 1])
+    both = jax.vmap(lambda k: random_bits.bernoulli(k, probability, shape))(keys)
+    np.testing.assert_array_equal(both[0], other)
+
+
+def test_random_decisions_follow_the_configuration_of_jax():
+    with jax.default_prng_impl("rbg"):
+        key = jax.random.key(0)
+        mine, other = (f(key, 0.5, (9,)) for f in (random_bits.bernoulli, jax.random.bernoulli))
+        np.testing.assert_array_equal(mine, other)

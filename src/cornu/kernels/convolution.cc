@@ -7,10 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include "finish.h"
 #include "image.h"
 #include "kernels.h"
 #include "sparse.h"
 #include "tile.h"
+#include "winograd.h"
 
 CORNU_BEGIN
 namespace {
@@ -173,49 +175,6 @@ std::vector<Segment> segments_of(const Gather& gather, const Phase& phase, const
   return segments;
 }
 
-// What comes after a convolution: bias and activation, or bias, relu and max-pooling.
-struct Finish {
-  const float* bias = nullptr;
-  Activation activation = LINEAR;
-  ix pooling[3] = {1, 1, 1};
-  uint8_t* picks = nullptr;  // max-pooling if not null
-};
-
-// Relu and max-pooling of `count` results, which lie densely, of one image.
-void relu_and_pool(const float* results, const ix (&count)[3], ix channels, const Finish& finish,
-                   float* out, uint8_t* picks) {
-  const ix* pooling = finish.pooling;
-  const ix row = count[2] * channels, plane = count[1] * row;
-  for (ix d = 0; d < count[0] / pooling[0]; ++d)
-    for (ix h = 0; h < count[1] / pooling[1]; ++h)
-      for (ix w = 0; w < count[2] / pooling[2]; ++w, out += channels, picks += channels) {
-        const float* first = results + d * pooling[0] * plane + h * pooling[1] * row +
-                             w * pooling[2] * channels;
-        for (ix c = 0; c < channels; c += LANES) {
-          const ix left = channels - c;
-          const Vector bias = load_first(finish.bias + c, left);
-          Vector best = load_first(first + c, left) + bias;
-          Integers winner = {};
-          int32_t number = 0;
-          for (ix i = 0; i < pooling[0]; ++i)
-            for (ix j = 0; j < pooling[1]; ++j)
-              for (ix k = 0; k < pooling[2]; ++k, ++number) {
-                if (number == 0) continue;
-                const Vector here =
-                    load_first(first + i * plane + j * row + k * channels + c, left) + bias;
-                // NaN comes, and then stays, because nothing compares with it.
-                const Integers better = ~(best >= here) & (best == best);
-                best = better ? here : best;
-                winner = better ? Integers{} + number : winner;
-              }
-          // At zero and at NaN the slope of relu is zero.
-          winner = best > Vector{} ? winner : Integers{} + int32_t(DEAD);
-          store_first(out + c, best < Vector{} ? Vector{} : best, left);
-          store_bytes(picks + c, winner, left);
-        }
-      }
-}
-
 void run_gather(const Pool& pool, const Gather& gather, const Source& source, const float* kernel,
                 const Finish& finish, float* result) {
   const bool pools = finish.picks != nullptr;
@@ -367,6 +326,11 @@ namespace {
 
 void convolve(const Pool& pool, const Window& w, const float* image, const float* kernel,
               const Finish& finish, float* result) {
+  if (suits_winograd(w)) {
+    const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
+    winograd(pool, w, source, kernel, finish, result);
+    return;
+  }
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_in;
@@ -429,6 +393,11 @@ void input_gradient(const Pool& pool, const Window& given, const float* gradient
   }
   const bool row = is_pointwise(given) && product(picks.pool) == 1;
   const Window w = row ? as_row(given) : given;
+  Source source{gradient, {w.output[0], w.output[1], w.output[2]}, w.channels_out, picks};
+  if (suits_winograd(w)) {
+    winograd_input_gradient(pool, w, source, kernel, result);
+    return;
+  }
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_out;
@@ -438,9 +407,7 @@ void input_gradient(const Pool& pool, const Window& given, const float* gradient
   gather.weight_in = 1;
   gather.weight_out = w.channels_out;
   gather.weight_group = w.channels_out / w.groups;
-  Source source{gradient, {}, w.channels_out, picks};
   for (int a = 0; a < 3; ++a) {
-    source.size[a] = w.output[a];
     gather.size[a] = w.size[a];
     gather.in_step[a] = 1;
     gather.before[a] = gather.after[a] = 0;
@@ -552,6 +519,13 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
                      const float* gradient, const Picks& picks, float* result) {
   if (is_sparse(given, picks)) {
     sparse_kernel_gradient(pool, given, image, gradient, picks, result);
+    return;
+  }
+  if (suits_winograd(given)) {
+    const Source images{image, {given.size[0], given.size[1], given.size[2]}, given.channels_in, {}};
+    const Source gradients{gradient, {given.output[0], given.output[1], given.output[2]},
+                           given.channels_out, picks};
+    winograd_kernel_gradient(pool, given, images, gradients, result);
     return;
   }
   Window w = given;

@@ -211,6 +211,15 @@ ffi::Error sum_pool_gradient(ffi::ThreadPool threads, Floats gradient, Numbers n
   });
 }
 
+ffi::Error bernoulli(ffi::ThreadPool threads, ffi::Buffer<ffi::U32> key, double probability,
+                     ffi::ResultBuffer<ffi::PRED> result) {
+  CORNU_CHECK(check("key", 2, key.element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->bernoulli(pool, key.typed_data(), float(probability), result->element_count(),
+                         reinterpret_cast<uint8_t*>(result->typed_data()));
+  });
+}
+
 }  // namespace
 }  // namespace cornu
 
@@ -236,6 +245,8 @@ CORNU_HANDLER(max_pool, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>().Ret<cornu
 CORNU_HANDLER(max_pool_gradient, CORNU_FLOATS CORNU_BYTES CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(sum_pool, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(sum_pool_gradient, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
+CORNU_HANDLER(bernoulli, .Arg<xla::ffi::Buffer<xla::ffi::U32>>().Attr<double>("probability")
+                             .Ret<xla::ffi::Buffer<xla::ffi::PRED>>());
 
 // The name of the instruction set in use.
 extern "C" __attribute__((visibility("default"))) const char* cornu_instruction_set() {

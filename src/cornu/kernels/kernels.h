@@ -54,6 +54,9 @@ struct Kernels {
   // the sum of each window
   void (*sum_pool)(const Pool&, const Window&, const float* image, float* result);
   void (*sum_pool_gradient)(const Pool&, const Window&, const float* gradient, float* result);
+  // `count` bytes, each one with the given probability and else zero
+  void (*bernoulli)(const Pool&, const uint32_t* key, float probability, int64_t count,
+                    uint8_t* result);
 };
 
 // Those of this processor.

@@ -120,6 +120,19 @@ Window draw_window(bool pooling) {
     w.groups = pooling || between(0, 3) ? 1 : between(1, 6);
     w.channels_in = w.groups * between(1, between(0, 1) ? 5 : 40);
     w.channels_out = pooling ? w.channels_in : w.groups * between(1, between(0, 1) ? 8 : 70);
+    // Now and then a window that is computed by Winograd's method.
+    if (rank == 2 && !pooling && between(0, 3) == 0) {
+      w.groups = 1;
+      w.channels_in = 16 * between(1, 4);
+      w.channels_out = 16 * between(1, 4);
+      for (int a = 1; a < 3; ++a) {
+        w.size[a] = between(4, 17);
+        w.window[a] = 3;
+        w.strides[a] = w.dilation[a] = 1;
+        w.before[a] = between(0, 2);
+        w.output[a] = w.size[a] + w.before[a] + between(0, 2) - 2;
+      }
+    }
     if (product(w.window) * w.channels_in * w.channels_out * product(w.output) * w.batch > 40000000)
       continue;
     return w;
@@ -394,6 +407,9 @@ void speed(int threads) {
       {"8x8x64 -> 64, 3x3 same", 128, 8, 64, 64, 3, 1, 1, 1},
       {"4x4x128 -> 128, 3x3 same", 128, 4, 128, 128, 3, 1, 1, 1},
       {"28x28x1 -> 10, 5x5 valid", 10, 28, 1, 10, 5, 1, 0, 0},
+      {"28x28x1 -> 64, 3x3 same", 128, 28, 1, 64, 3, 1, 1, 1},
+      {"14x14x64 -> 32, 3x3 same", 128, 14, 64, 32, 3, 1, 1, 1},
+      {"28x28x64 -> 32, 3x3 same", 128, 28, 64, 32, 3, 1, 1, 1},
       {"14x14x64 -> 128, 1x1", 64, 14, 64, 128, 1, 1, 0, 0},
       {"32x32x32 -> 64, 3x3 same, stride 2", 64, 32, 32, 64, 3, 2, 0, 1},
       {"56x56x64 -> 64, 3x3 same", 8, 56, 64, 64, 3, 1, 1, 1},

@@ -18,11 +18,12 @@ void max_pool(const Pool&, const Window&, const float*, float*, uint8_t*);
 void max_pool_gradient(const Pool&, const Window&, const float*, const uint8_t*, float*);
 void sum_pool(const Pool&, const Window&, const float*, float*);
 void sum_pool_gradient(const Pool&, const Window&, const float*, float*);
+void bernoulli(const Pool&, const uint32_t*, float, int64_t, uint8_t*);
 
 const Kernels* table() {
   static const Kernels kernels = {CORNU_TEXT(CORNU_ISA), LANES, convolution,
                                   convolution_relu_pool, input_gradient, kernel_gradient, max_pool, max_pool_gradient, sum_pool,
-                                  sum_pool_gradient};
+                                  sum_pool_gradient, bernoulli};
   return &kernels;
 }
 

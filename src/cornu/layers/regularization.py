@@ -10,6 +10,7 @@ from cornu.core.dtype import floatx, standardize_data_format
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.core.random import SeedGenerator
+from cornu.ops.random_bits import bernoulli
 
 
 def _check_fraction(name: str, value, below_one: bool = False) -> None:
@@ -93,7 +94,7 @@ class Dropout(_RandomLayer):
             return jnp.zeros_like(inputs)
         keep = 1.0 - self.rate
         shape = self._noise_shape(inputs.shape)
-        kept = jax.random.bernoulli(self.seed_generator.next(), keep, shape)
+        kept = bernoulli(self.seed_generator.next(), keep, shape)
         return jnp.where(kept, inputs / keep, jnp.zeros((), inputs.dtype))
 
 

@@ -136,7 +136,7 @@ convolution = primitive(
     "convolution",
     _result_of_convolution,
     _convolution,
-    lambda image, kernel, *, geometry: geometry.numbers(
+    lambda image, kernel, *, geometry: geometry.attributes(
         image.shape[0], image.shape[-1], kernel.shape[-1]
     ),
 )
@@ -144,7 +144,7 @@ input_gradient = primitive(
     "input_gradient",
     _image_of,
     _input_gradient,
-    lambda gradient, kernel, *, geometry: geometry.numbers(
+    lambda gradient, kernel, *, geometry: geometry.attributes(
         gradient.shape[0], kernel.shape[-2] * geometry.groups, kernel.shape[-1]
     ),
 )
@@ -152,7 +152,7 @@ kernel_gradient = primitive(
     "kernel_gradient",
     _kernel_of,
     _kernel_gradient,
-    lambda image, gradient, *, geometry: geometry.numbers(
+    lambda image, gradient, *, geometry: geometry.attributes(
         image.shape[0], image.shape[-1], gradient.shape[-1]
     ),
     batched=(),

@@ -59,7 +59,7 @@ convolution_relu_pool = primitive(
     "convolution_relu_pool",
     _results_of_whole,
     _whole,
-    lambda image, kernel, bias, *, geometry, pool: geometry.numbers(
+    lambda image, kernel, bias, *, geometry, pool: geometry.attributes(
         image.shape[0], image.shape[-1], kernel.shape[-1], pool
     ),
     several=True,
@@ -96,7 +96,7 @@ picked_input_gradient = primitive(
         gradient, kernel, geometry=geometry
     ),
     _picked_input_gradient,
-    lambda gradient, kernel, picks, *, geometry, pool: geometry.numbers(
+    lambda gradient, kernel, picks, *, geometry, pool: geometry.attributes(
         gradient.shape[0], kernel.shape[-2] * geometry.groups, kernel.shape[-1], pool
     ),
     batched=(0, 2),
@@ -107,7 +107,7 @@ picked_kernel_gradient = primitive(
         image, gradient, geometry=geometry
     ),
     _picked_kernel_gradient,
-    lambda image, gradient, picks, *, geometry, pool: geometry.numbers(
+    lambda image, gradient, picks, *, geometry, pool: geometry.attributes(
         image.shape[0], image.shape[-1], gradient.shape[-1], pool
     ),
     batched=(),

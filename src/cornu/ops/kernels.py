@@ -7,7 +7,6 @@ other: it can be compiled, differentiated in both modes, and batched.
 
 import ctypes
 import functools
-import operator
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +29,7 @@ TARGETS = (
     "max_pool_gradient",
     "sum_pool",
     "sum_pool_gradient",
+    "bernoulli",
 )
 
 
@@ -82,7 +82,7 @@ class Geometry(NamedTuple):
             )
         )
 
-    def numbers(self, batch: int, channels_in: int, channels_out: int, pool=()) -> np.ndarray:
+    def attributes(self, batch: int, channels_in: int, channels_out: int, pool=()) -> dict:
         """What `read_window` in handlers.cc reads: always three spatial axes."""
 
         def three(values, filling):
@@ -92,7 +92,7 @@ class Geometry(NamedTuple):
         parts = [[batch], three(self.size, 1), three(self.output, 1), three(self.window, 1)]
         parts += [three(self.strides, 1), three(self.dilation, 1), three(before, 0)]
         parts += [[channels_in, channels_out, self.groups], three(pool, 1)]
-        return np.array(functools.reduce(operator.iadd, parts, []), np.int64)
+        return {"window": np.array([n for part in parts for n in part], np.int64)}
 
 
 def _runs_natively(avals, context) -> bool:
@@ -100,13 +100,13 @@ def _runs_natively(avals, context) -> bool:
     parameters = context.module_context.lowering_parameters
     return (
         not getattr(parameters, "for_export", False)
-        and all(a.dtype == np.float32 or a.dtype == np.uint8 for a in avals)
+        and all(a.dtype in (np.float32, np.uint8, np.uint32) for a in avals)
         and all(isinstance(n, int) and n > 0 for a in avals for n in a.shape)
         and native().in_use
     )
 
 
-def primitive(name, abstract, lax_form, numbers=None, batched=(0,), several=False) -> Primitive:
+def primitive(name, abstract, lax_form, attributes=None, batched=(0,), several=False) -> Primitive:
     """Make a primitive.
 
     Args:
@@ -114,8 +114,8 @@ def primitive(name, abstract, lax_form, numbers=None, batched=(0,), several=Fals
         abstract: `(*avals, **parameters)` to the shape and dtype of the result; a list of such if
             there are several.
         lax_form: the operation in terms of `jax.lax`.
-        numbers: `(*avals, **parameters)` to the numbers that the native kernel gets; None if there
-            is no kernel.
+        attributes: `(*avals, **parameters)` to what the native kernel gets beside its operands; None
+            if there is no kernel.
         batched: which operands have the batch axis in front. If only these are mapped by `vmap`,
             the mapped axis becomes a part of it.
         several: whether there are several results.
@@ -139,10 +139,10 @@ def primitive(name, abstract, lax_form, numbers=None, batched=(0,), several=Fals
         avals = [jax.typeof(o) for o in operands]
         results = results_as(jax.ShapeDtypeStruct, *avals, **parameters)
         call = jax.ffi.ffi_call(f"cornu_{name}", results)
-        return call(*operands, window=numbers(*avals, **parameters))
+        return call(*operands, **attributes(*avals, **parameters))
 
     def lower(context, *operands, **parameters):
-        chosen = call if numbers and _runs_natively(context.avals_in, context) else lax_form
+        chosen = call if attributes and _runs_natively(context.avals_in, context) else lax_form
         return mlir.lower_fun(chosen, multiple_results=several)(context, *operands, **parameters)
 
     mlir.register_lowering(made, lower, platform="cpu")

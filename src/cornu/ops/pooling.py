@@ -145,8 +145,8 @@ def _image_of(x, *others, geometry):
     return (x.shape[0], *geometry.size, x.shape[-1]), x.dtype
 
 
-def _numbers(x, *others, geometry):
-    return geometry.numbers(x.shape[0], x.shape[-1], x.shape[-1])
+def _attributes(x, *others, geometry):
+    return geometry.attributes(x.shape[0], x.shape[-1], x.shape[-1])
 
 
 largest = primitive(
@@ -156,11 +156,11 @@ largest = primitive(
         (_result_of(x, geometry=geometry)[0], jnp.dtype(jnp.uint8)),
     ],
     _largest,
-    _numbers,
+    _attributes,
     several=True,
 )
 pick = primitive("pick", _result_of, _pick, batched=(0, 1))
-put = primitive("max_pool_gradient", _image_of, _put, _numbers, batched=(0, 1))
+put = primitive("max_pool_gradient", _image_of, _put, _attributes, batched=(0, 1))
 
 
 def _largest_jvp(primals, tangents, *, geometry):
@@ -192,8 +192,8 @@ def _spread(x, *, geometry: Geometry):
     return jax.linear_transpose(functools.partial(_sum, geometry=geometry), image)(x)[0]
 
 
-window_sum = primitive("sum_pool", _result_of, _sum, _numbers)
-spread = primitive("sum_pool_gradient", _image_of, _spread, _numbers)
+window_sum = primitive("sum_pool", _result_of, _sum, _attributes)
+spread = primitive("sum_pool_gradient", _image_of, _spread, _attributes)
 ad.deflinear2(window_sum, lambda ct, x, **geometry: [spread.bind(ct, **geometry)])
 ad.deflinear2(spread, lambda ct, x, **geometry: [window_sum.bind(ct, **geometry)])
 

@@ -1,0 +1,50 @@
+// What comes after a convolution: bias and activation, or bias, relu and max-pooling.
+#pragma once
+
+#include "image.h"
+
+CORNU_BEGIN
+
+struct Finish {
+  const float* bias = nullptr;
+  Activation activation = LINEAR;
+  int64_t pooling[3] = {1, 1, 1};
+  uint8_t* picks = nullptr;  // max-pooling if not null
+};
+
+// Relu and max-pooling of `count` results, which lie densely, of one image.
+inline void relu_and_pool(const float* results, const ix (&count)[3], ix channels, const Finish& finish,
+                   float* out, uint8_t* picks) {
+  const ix* pooling = finish.pooling;
+  const ix row = count[2] * channels, plane = count[1] * row;
+  for (ix d = 0; d < count[0] / pooling[0]; ++d)
+    for (ix h = 0; h < count[1] / pooling[1]; ++h)
+      for (ix w = 0; w < count[2] / pooling[2]; ++w, out += channels, picks += channels) {
+        const float* first = results + d * pooling[0] * plane + h * pooling[1] * row +
+                             w * pooling[2] * channels;
+        for (ix c = 0; c < channels; c += LANES) {
+          const ix left = channels - c;
+          const Vector bias = load_first(finish.bias + c, left);
+          Vector best = load_first(first + c, left) + bias;
+          Integers winner = {};
+          int32_t number = 0;
+          for (ix i = 0; i < pooling[0]; ++i)
+            for (ix j = 0; j < pooling[1]; ++j)
+              for (ix k = 0; k < pooling[2]; ++k, ++number) {
+                if (number == 0) continue;
+                const Vector here =
+                    load_first(first + i * plane + j * row + k * channels + c, left) + bias;
+                // NaN comes, and then stays, because nothing compares with it.
+                const Integers better = ~(best >= here) & (best == best);
+                best = better ? here : best;
+                winner = better ? Integers{} + number : winner;
+              }
+          // At zero and at NaN the slope of relu is zero.
+          winner = best > Vector{} ? winner : Integers{} + int32_t(DEAD);
+          store_first(out + c, best < Vector{} ? Vector{} : best, left);
+          store_bytes(picks + c, winner, left);
+        }
+      }
+}
+
+CORNU_END
