@@ -165,6 +165,17 @@ ffi::Error kernel_gradient(ffi::ThreadPool threads, Floats image, Floats gradien
   });
 }
 
+ffi::Error channel_sum(ffi::ThreadPool threads, Floats gradient, Bytes picks, FloatResult result) {
+  const int64_t channels = result->element_count();
+  const int64_t places = channels ? int64_t(gradient.element_count()) / channels : 0;
+  CORNU_CHECK(check("gradient", places * channels, gradient.element_count()));
+  CORNU_CHECK(check("picks", places * channels, picks.element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->channel_sum(pool, gradient.typed_data(), picks.typed_data(), places, channels,
+                           result->typed_data());
+  });
+}
+
 ffi::Error max_pool(ffi::ThreadPool threads, Floats image, Numbers numbers, FloatResult result,
                     ByteResult places) {
   Window w;
@@ -241,6 +252,7 @@ CORNU_HANDLER(picked_kernel_gradient,
               CORNU_FLOATS CORNU_FLOATS CORNU_BYTES CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(input_gradient, CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(kernel_gradient, CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
+CORNU_HANDLER(channel_sum, CORNU_FLOATS CORNU_BYTES.Ret<cornu::Floats>());
 CORNU_HANDLER(max_pool, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>().Ret<cornu::Bytes>());
 CORNU_HANDLER(max_pool_gradient, CORNU_FLOATS CORNU_BYTES CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(sum_pool, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());

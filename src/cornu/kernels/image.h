@@ -35,25 +35,28 @@ struct Source {
     }
     const ix* pool = picks.pool;
     const ix plane = depth / pool[0], line = height / pool[1];
-    const ix covered = pooled(2) * pool[2];
     const bool outside = plane >= pooled(0) || line >= pooled(1);
     const ix start = image * floats() + (plane * pooled(1) + line) * pooled(2) * channels;
     const ix first = ((depth % pool[0]) * pool[1] + height % pool[1]) * pool[2];
-    for (ix w = from; w < to; ++w, out += channels) {
-      if (outside || w >= covered) {
-        memset(out, 0, channels * sizeof(float));
-        continue;
-      }
-      const ix at = start + w / pool[2] * channels;
-      const uint8_t place = picks.pool[0] * pool[1] * pool[2] == 1 ? 0 : first + w % pool[2];
-      const Integers wanted = Integers{} + place;
+    const ix covered = outside ? from : std::clamp(pooled(2) * pool[2], from, to);
+    // Window by window, each of which is read once for all of its places in this row.
+    for (ix w = from; w < covered;) {
+      const ix window = w / pool[2], next = std::min((window + 1) * pool[2], covered);
+      const ix at = start + window * channels;
+      const Integers here_first = Integers{} + int32_t(first + w - window * pool[2]);
       for (ix c = 0; c < channels; c += LANES) {
         const ix count = channels - c;
         const Vector g = load_first(data + at + c, count);
-        const Integers here = load_bytes(picks.bytes + at + c, count);
-        store_first(out + c, here == wanted ? g : Vector{}, count);
+        const Integers place = load_bytes(picks.bytes + at + c, count);
+        float* to_here = out + c;
+        Integers here = here_first;
+        for (ix k = w; k < next; ++k, to_here += channels, here += 1)
+          store_first(to_here, here == place ? g : Vector{}, count);
       }
+      out += (next - w) * channels;
+      w = next;
     }
+    memset(out, 0, (to - covered) * channels * sizeof(float));
   }
 };
 

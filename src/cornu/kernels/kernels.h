@@ -47,6 +47,9 @@ struct Kernels {
   // image, gradient of the result -> gradient of the kernel
   void (*kernel_gradient)(const Pool&, const Window&, const float* image, const float* gradient,
                           const Picks&, float* result);
+  // the sum for each channel of what relu has not cut
+  void (*channel_sum)(const Pool&, const float* gradient, const uint8_t* picks, int64_t places,
+                      int64_t channels, float* result);
   // the largest number of each window, and in which place of it, counted row by row
   void (*max_pool)(const Pool&, const Window&, const float* image, float* result, uint8_t* places);
   void (*max_pool_gradient)(const Pool&, const Window&, const float* gradient,

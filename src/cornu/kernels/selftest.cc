@@ -335,6 +335,28 @@ void test_convolution(const std::vector<std::unique_ptr<Threads>>& pools) {
   }
 }
 
+void test_channel_sum(const std::vector<std::unique_ptr<Threads>>& pools) {
+  const int64_t places = between(1, 3000), channels = between(1, 70);
+  Array gradient = noise(places * channels), first;
+  std::vector<uint8_t> picks(places * channels);
+  std::vector<double> expected(channels);
+  for (int64_t i = 0; i < places * channels; ++i) {
+    picks[i] = between(0, 1) ? between(0, 8) : DEAD;
+    if (picks[i] != DEAD) expected[i % channels] += gradient[i];
+  }
+  const Window none{};
+  for (const auto& threads : pools) {
+    Array result = garbage(channels);
+    kernels()->channel_sum(threads->pool, gradient.get(), picks.data(), places, channels, result.get());
+    if (!first) {
+      compare("channel_sum", none, result.get(), expected, 10 + std::sqrt(double(places)));
+      first = std::move(result);
+    } else {
+      equal("channel_sum", none, first.get(), result.get(), channels * 4);
+    }
+  }
+}
+
 void test_pooling(const Pool& pool) {
   const Window w = draw_window(true);
   const Sizes sizes(w);
@@ -468,6 +490,7 @@ int main(int argc, char** argv) {
   for (int count : {1, 2, 3, 8}) pools.push_back(std::make_unique<Threads>(count));
   for (int turn = 0; turn < windows; ++turn) {
     test_convolution(pools);
+    test_channel_sum(pools);
     test_pooling(pools[1]->pool);
   }
   printf("%s: %d windows, %d failures\n", kernels()->name, windows, failures);

@@ -14,6 +14,7 @@ void convolution_relu_pool(const Pool&, const Window&, const int64_t (&)[3], con
                            const float*, const float*, float*, uint8_t*);
 void input_gradient(const Pool&, const Window&, const float*, const Picks&, const float*, float*);
 void kernel_gradient(const Pool&, const Window&, const float*, const float*, const Picks&, float*);
+void channel_sum(const Pool&, const float*, const uint8_t*, int64_t, int64_t, float*);
 void max_pool(const Pool&, const Window&, const float*, float*, uint8_t*);
 void max_pool_gradient(const Pool&, const Window&, const float*, const uint8_t*, float*);
 void sum_pool(const Pool&, const Window&, const float*, float*);
@@ -22,7 +23,7 @@ void bernoulli(const Pool&, const uint32_t*, float, int64_t, uint8_t*);
 
 const Kernels* table() {
   static const Kernels kernels = {CORNU_TEXT(CORNU_ISA), LANES, convolution,
-                                  convolution_relu_pool, input_gradient, kernel_gradient, max_pool, max_pool_gradient, sum_pool,
+                                  convolution_relu_pool, input_gradient, kernel_gradient, channel_sum, max_pool, max_pool_gradient, sum_pool,
                                   sum_pool_gradient, bernoulli};
   return &kernels;
 }

@@ -146,6 +146,35 @@ _define_bilinear(
 )
 
 
+# A bias goes to all places of its channel that relu has not cut; its gradient is the sum of theirs.
+
+
+def _spread(bias, picks):
+    wide = jnp.broadcast_to(bias, picks.shape)
+    return jnp.where(picks != DEAD, wide, jnp.zeros_like(wide))
+
+
+def _channel_sum(gradient, picks):
+    alive = jnp.where(picks != DEAD, gradient, jnp.zeros_like(gradient))
+    return jnp.sum(alive, range(picks.ndim - 1))
+
+
+spread = primitive("spread", lambda bias, picks: (picks.shape, bias.dtype), _spread, batched=())
+channel_sum = primitive(
+    "channel_sum",
+    lambda gradient, picks: (picks.shape[-1:], gradient.dtype),
+    _channel_sum,
+    lambda gradient, picks: {},
+    batched=(),
+)
+for _one, _other in ((spread, channel_sum), (channel_sum, spread)):
+    ad.defjvp(_one, lambda t, x, picks, _one=_one: _one.bind(t, picks), None)
+    ad.primitive_transposes[_one] = lambda ct, x, picks, _other=_other: (
+        ad.Zero(x.aval) if isinstance(ct, ad.Zero) else _other.bind(ct, picks),
+        None,
+    )
+
+
 def _jvp(primals, tangents, **how):
     image, kernel, _ = primals
     image_tangent, kernel_tangent, bias_tangent = tangents
@@ -156,8 +185,7 @@ def _jvp(primals, tangents, **how):
     if not isinstance(kernel_tangent, ad.Zero):
         parts.append(picked.bind(image, kernel_tangent, picks, **how))
     if not isinstance(bias_tangent, ad.Zero):
-        wide = jnp.broadcast_to(bias_tangent, picks.shape)
-        parts.append(jnp.where(picks != DEAD, wide, jnp.zeros_like(wide)))
+        parts.append(spread.bind(bias_tangent, picks))
     zeros = [ad.Zero(jax.typeof(r).to_tangent_aval()) for r in (result, picks)]
     return [result, picks], [sum(parts[1:], start=parts[0]) if parts else zeros[0], zeros[1]]
 

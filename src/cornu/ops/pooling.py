@@ -175,7 +175,7 @@ ad.primitive_jvps[largest] = _largest_jvp
 for _one, _other in ((pick, put), (put, pick)):
     ad.defjvp(_one, lambda t, x, winners, _one=_one, **g: _one.bind(t, winners, **g), None)
     ad.primitive_transposes[_one] = lambda ct, x, winners, _other=_other, **g: (
-        ct if isinstance(ct, ad.Zero) else _other.bind(ct, winners, **g),
+        ad.Zero(x.aval) if isinstance(ct, ad.Zero) else _other.bind(ct, winners, **g),
         None,
     )
 
