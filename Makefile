@@ -37,10 +37,16 @@ check: $(VENV)/installed-test  ## lint, formatting and types
 lessons: $(VENV)/installed  ## train every lesson's model on MNIST and write docs/lessons.md
 	$(BIN)/python benchmarks/lessons.py
 
-benchmark: $(VENV)/installed-test  ## fit, starting and folders beside Keras on JAX; writes docs/benchmarks.md
-	$(BIN)/python benchmarks/fit.py
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/folder.py
+# The peers have an environment of their own.
+.venv-peers/installed: $(VENV)/installed
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --editable '.[benchmark]'
+	touch $@
+
+benchmark: .venv-peers/installed  ## fit beside Keras on JAX, TensorFlow and PyTorch, starting, folders; writes docs/benchmarks.md
+	.venv-peers/bin/python benchmarks/fit.py
+	.venv-peers/bin/python benchmarks/startup.py
+	.venv-peers/bin/python benchmarks/folder.py
 
 wheel: $(VENV)/installed-test  ## build the wheel and try it in an empty environment
 	rm -rf dist build/wheel-env
@@ -52,4 +58,4 @@ wheel: $(VENV)/installed-test  ## build the wheel and try it in an empty environ
 	rm -rf build dist
 
 clean:  ## remove everything that the other targets made
-	rm -rf $(VENV) demo dist build
+	rm -rf $(VENV) .venv-peers demo dist build

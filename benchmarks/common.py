@@ -1,7 +1,9 @@
 """What the benchmarks share: the examples on Cornu or on Keras, and words about the machine."""
 
+import contextlib
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import sys
@@ -10,12 +12,32 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
+# What can be measured: the name, and the backend of Keras.
+LIBRARIES = {
+    "Cornu": None,
+    "Keras on JAX": "jax",
+    "Keras on TensorFlow": "tensorflow",
+    "Keras on PyTorch": "torch",
+}
+
+
+def installed() -> list[str]:
+    """Names of the libraries that are installed here; says which are not."""
+    found = []
+    for name, backend in LIBRARIES.items():
+        if backend is None or importlib.util.find_spec(backend):
+            found.append(name)
+        else:
+            print(f"{name} is left out: {backend} is not installed in this environment")
+    return found
+
+
 def use(library: str):
     """Import the library; the files in examples/, which say `import cornu as keras`, will get it."""
     sys.path.insert(0, str(ROOT / "examples"))
-    if library == "Cornu":
+    if LIBRARIES[library] is None:
         return importlib.import_module("cornu")
-    os.environ["KERAS_BACKEND"] = "jax"
+    os.environ["KERAS_BACKEND"] = LIBRARIES[library]
     keras = importlib.import_module("keras")
     for name in ("", ".layers", ".models", ".datasets", ".utils", ".callbacks"):
         sys.modules[f"cornu{name}"] = sys.modules[f"keras{name}"]
@@ -24,8 +46,11 @@ def use(library: str):
 
 def machine() -> str:
     """Processor, cores and versions in one line."""
-    names = ("cornu", "keras", "jax", "jaxlib", "numpy")
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
+    names = ("cornu", "keras", "jax", "jaxlib", "numpy", "tensorflow-cpu", "tensorflow", "torch")
+    versions = []
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{name} {importlib.metadata.version(name)}")
     return (
         f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, "
         + ", ".join(versions)

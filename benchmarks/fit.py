@@ -1,10 +1,11 @@
-"""Complete `fit` of every lesson's model: Cornu beside Keras on JAX, in one interleaved run.
+"""Complete `fit` of every lesson's model: Cornu beside Keras on each backend, in one interleaved run.
 
     python benchmarks/fit.py [--rounds 3] [--images 6400] [--epochs 3] [--only NAME …]
 
 Each measurement is a process of its own. It makes the model from the same file under examples/,
 trains it on real pictures (MNIST; CIFAR-10 for the colour model) with metrics and progress bar, and
-takes the median time of the epochs after the first. Writes docs/benchmarks.md.
+takes the median time of the epochs after the first. Writes docs/benchmarks.md and docs/benchmarks.svg.
+Libraries that are not installed are left out.
 """
 
 import argparse
@@ -18,9 +19,8 @@ from pathlib import Path
 from statistics import geometric_mean, median
 
 import numpy as np
-from common import ROOT, machine, peak_memory, replace_section, use
+from common import ROOT, installed, machine, peak_memory, replace_section, use
 
-LIBRARIES = ("Cornu", "Keras")
 BATCH = 128
 # Model: module of examples/, its function, optimizer, and which pictures.
 MODELS = {
@@ -92,48 +92,76 @@ def prepare(folder: Path, images: int) -> None:
 
 
 def main(arguments) -> None:
-    names = arguments.only or list(MODELS)
-    found: dict = {(n, library): [] for n in names for library in LIBRARIES}
+    names, libraries = arguments.only or list(MODELS), installed()
+    peers = libraries[1:]
+    found: dict = {(n, library): [] for n in names for library in libraries}
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), arguments.images)
         for turn in range(arguments.rounds):
             for name in names:
-                for library in LIBRARIES if turn % 2 == 0 else LIBRARIES[::-1]:
+                for library in libraries if turn % 2 == 0 else libraries[::-1]:
                     result = in_a_process(library, name, folder, arguments.epochs)
                     found[name, library].append(result)
-                    print(turn + 1, name, library, {k: round(v, 2) for k, v in result.items()})
+                    shown = {k: round(v, 2) for k, v in result.items()}
+                    print(turn + 1, name, library, shown, flush=True)
 
     def middle(name, library, what):
         return median(result[what] for result in found[name, library])
 
-    rows = []
-    ratios = []
+    def best(name, what):
+        return min(middle(name, peer, what) for peer in peers)
+
+    rows, ratios = [], {}
     for name in names:
-        ours, theirs = (middle(name, library, "milliseconds") for library in LIBRARIES)
-        ratios.append(theirs / ours)
-        rows.append(
-            f"| {name} | {ours:.2f} | {theirs:.2f} | **{theirs / ours:.2f}** | "
-            + " | ".join(f"{middle(name, lib, 'first_step'):.1f}" for lib in LIBRARIES)
-            + " | "
-            + " | ".join(f"{middle(name, lib, 'megabytes'):.0f}" for lib in LIBRARIES)
-            + " |"
-        )
+        times = [middle(name, library, "milliseconds") for library in libraries]
+        ratios[name] = min(times[1:]) / times[0]
+        cells = [f"{time:.2f}" for time in times] + [f"**{ratios[name]:.2f}**"]
+        for what, digits in (("first_step", 1), ("megabytes", 0)):
+            cells.append(f"{middle(name, 'Cornu', what):.{digits}f}")
+            cells.append(f"{best(name, what):.{digits}f}")
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    titles = [f"{library}, ms" for library in libraries] + ["best peer / Cornu"]
+    titles += ["first step: Cornu, s", "best peer, s", "memory: Cornu, MB", "leanest peer, MB"]
+    new_line = chr(10)
     text = f"""
+![How many times as fast as the best peer each model trains](benchmarks.svg)
+
 Complete `fit` with metrics and progress bar, batches of {BATCH}, {arguments.images} real pictures: the
-median over {arguments.rounds} rounds of the median epoch after the first, in milliseconds a step. Both
+median over {arguments.rounds} rounds of the median epoch after the first, in milliseconds a step. All
 libraries run the same files under `examples/`, in turns, each time in a process of its own. "First
 step" is the time from starting the process to the end of the first step, in seconds; memory is the
 peak of the whole process. Written by `make benchmark`.
 
-| model | Cornu, ms | Keras, ms | Keras / Cornu | first: Cornu, s | Keras, s | Cornu, MB | Keras, MB |
-|---|---|---|---|---|---|---|---|
-{chr(10).join(rows)}
+| model | {" | ".join(titles)} |
+|{"---|" * (len(titles) + 1)}
+{new_line.join(rows)}
 
-Geometric mean of the ratios: **{geometric_mean(ratios):.2f}**. {machine()}.
+Geometric mean of the ratios: **{geometric_mean(ratios.values()):.2f}**. {machine()}.
 """
     print(text)
     if not arguments.only:
-        replace_section(ROOT / "docs" / "benchmarks.md", "Training: Cornu and Keras on JAX", text)
+        replace_section(ROOT / "docs" / "benchmarks.md", TITLE, text)
+        plot(ratios)
+
+
+TITLE = "Training: Cornu beside Keras on each backend"
+
+
+def plot(ratios: dict) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    matplotlib.rcParams["svg.hashsalt"] = "cornu"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 0.4 * len(ratios) + 1.2), layout="constrained")
+    names = list(ratios)[::-1]
+    bars = axes.barh(names, [ratios[name] for name in names], color="#2a6f97")
+    axes.bar_label(bars, fmt=" %.1f")
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_xlabel("times as fast as the best peer (Keras on JAX, TensorFlow or PyTorch)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(ROOT / "docs" / "benchmarks.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":

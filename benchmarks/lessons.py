@@ -19,7 +19,7 @@ from common import ROOT, machine, use
 import cornu
 
 if "--keras" in sys.argv:
-    use("Keras").datasets.mnist.load_data = cornu.datasets.mnist.load_data
+    use("Keras on JAX").datasets.mnist.load_data = cornu.datasets.mnist.load_data
 else:
     use("Cornu")
 

@@ -69,3 +69,29 @@ def test_no_instruction_leaks_out_of_its_set(selftest):
             wide.add(function)
     assert wide
     assert all("cornu::avx512::" in name for name in wide), wide
+
+
+@pytest.mark.slow
+def test_on_arm(tmp_path):
+    """NEON: cross-compiled, and run by an emulator."""
+    compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64"
+    for tool in (compiler, emulator):
+        if not shutil.which(tool):
+            pytest.skip(f"there is no {tool}")
+    program = build(
+        tmp_path,
+        f"-DCMAKE_CXX_COMPILER={compiler}",
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        "-DCMAKE_EXE_LINKER_FLAGS=-static",
+    )
+    assert "baseline: 100 windows, 0 failures" in run(program, 100, 4, before=[emulator])
+
+
+@pytest.mark.slow
+def test_under_valgrind(selftest):
+    if not shutil.which("valgrind"):
+        pytest.skip("there is no valgrind")
+    before = ["valgrind", "--error-exitcode=1", "--leak-check=no"]
+    # It knows AVX2, but not AVX-512.
+    assert "0 failures" in run(selftest, 10, 5, before=before, CORNU_ISA="avx2")

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "depthwise.h"
 #include "finish.h"
 #include "image.h"
 #include "kernels.h"
@@ -183,7 +184,10 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
   const ix out = gather.channels_out / gather.groups, in = gather.channels_in / gather.groups;
   std::vector<PackedWeights*> packed;
   std::vector<std::unique_ptr<PackedWeights>> owned;
+  const bool depthwise = gather.groups > 1 && gather.groups == gather.channels_in &&
+                         gather.groups == gather.channels_out;
   for (const Phase& phase : gather.phases) {
+    if (depthwise) break;
     owned.push_back(std::make_unique<PackedWeights>(pool, gather, phase, kernel));
     packed.push_back(owned.back().get());
   }
@@ -250,7 +254,6 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
     const ix out_row = dense[2] * gather.channels_out, out_plane = dense[1] * out_row;
     for (size_t f = 0; f < gather.phases.size(); ++f) {
       const Phase& phase = gather.phases[f];
-      const PackedWeights& weights = *packed[f];
       const std::vector<Segment> segments = segments_of(gather, phase, region);
       ix start[3], count[3];
       for (int a = 0; a < 3; ++a) start[a] = phase.start[a], count[a] = phase.count[a];
@@ -265,6 +268,29 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
       panel.in_pixel = gather.in_step[2] * gather.channels_in;
       panel.out_row = phase.step[1] * out_row;
       panel.out_pixel = phase.step[2] * gather.channels_out;
+      if (depthwise) {
+        const ix channels = gather.channels_in, taps = phase.taps.size();
+        Scratch weights(taps * channels);
+        std::vector<ix> offsets;
+        for (ix t = 0; t < taps; ++t) {
+          memcpy(weights.data() + t * channels, kernel + phase.taps[t].weight * channels,
+                 channels * sizeof(float));
+          offsets.push_back(segments[t].offset);
+        }
+        for (ix i = 0; i < images; ++i)
+          for (ix d = 0; d < count[0]; ++d)
+            for (ix h = 0; h < count[1]; ++h)
+              depthwise_row({data + i * image_floats + d * gather.in_step[0] * in_plane +
+                                 h * panel.in_row,
+                             panel.in_pixel, offsets.data(), weights.data(), taps, channels,
+                             count[2], bias, activation,
+                             results + i * dense[0] * out_plane +
+                                 (start[0] + d * phase.step[0]) * out_plane +
+                                 (start[1] + h * phase.step[1]) * out_row + start[2] * channels,
+                             panel.out_pixel});
+        continue;
+      }
+      const PackedWeights& weights = *packed[f];
       const ix rows_together = rows_at_once(count[2]);
       for (ix group = 0; group < gather.groups; ++group)
         for (const PackedWeights::Block& block : weights.blocks) {
@@ -519,6 +545,13 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
                      const float* gradient, const Picks& picks, float* result) {
   if (is_sparse(given, picks)) {
     sparse_kernel_gradient(pool, given, image, gradient, picks, result);
+    return;
+  }
+  if (is_depthwise(given)) {
+    const Source images{image, {given.size[0], given.size[1], given.size[2]}, given.channels_in, {}};
+    const Source gradients{gradient, {given.output[0], given.output[1], given.output[2]},
+                           given.channels_out, picks};
+    depthwise_kernel_gradient(pool, given, images, gradients, result);
     return;
   }
   if (suits_winograd(given)) {

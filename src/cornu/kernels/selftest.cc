@@ -120,6 +120,8 @@ Window draw_window(bool pooling) {
     w.groups = pooling || between(0, 3) ? 1 : between(1, 6);
     w.channels_in = w.groups * between(1, between(0, 1) ? 5 : 40);
     w.channels_out = pooling ? w.channels_in : w.groups * between(1, between(0, 1) ? 8 : 70);
+    if (!pooling && between(0, 5) == 0)  // a window of its own for every channel
+      w.groups = w.channels_in = w.channels_out = between(2, 70);
     // Now and then a window that is computed by Winograd's method.
     if (rank == 2 && !pooling && between(0, 3) == 0) {
       w.groups = 1;
