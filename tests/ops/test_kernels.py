@@ -286,3 +286,26 @@ def test_random_decisions_follow_the_configuration_of_jax():
         key = jax.random.key(0)
         mine, other = (f(key, 0.5, (9,)) for f in (random_bits.bernoulli, jax.random.bernoulli))
         np.testing.assert_array_equal(mine, other)
+
+
+FAULTS = """
+import resource, numpy as np, cornu
+from cornu import layers
+model = cornu.Sequential([cornu.Input((64, 64, 1)), layers.Conv2D(32, 3, activation="elu"),
+    layers.GlobalAveragePooling2D(), layers.Dense(1)])
+model.compile("sgd", "mse")
+x = np.zeros((64, 64, 64, 1), "float32")
+for step in range(24):
+    if step == 8:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    model.train_on_batch(x, x[:, 0, 0])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_a_step_uses_the_memory_of_the_last():
+    kept, given_back = (int(run(FAULTS, CORNU_KEEP_MEMORY=value)) for value in "10")
+    if given_back < 1000:
+        pytest.skip("this system's C library keeps the memory by itself")
+    assert kept < given_back / 4

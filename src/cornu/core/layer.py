@@ -4,7 +4,6 @@ import functools
 import inspect
 import threading
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -195,11 +194,13 @@ class Layer(Operation, Configurable):
         {"_constructor_arguments", "_inbound_nodes", "_outbound_nodes", "_losses"}
     )
 
-    def _members(self) -> Iterator[Any]:
-        """Everything kept in attributes, in order, with lists, tuples and dicts unpacked."""
+    def _members(self) -> list[Any]:
+        """Objects kept in attributes, in order, with lists, tuples and dicts unpacked."""
+        found: list[Any] = []
         for name, value in self.__dict__.items():
             if name not in self._not_members:
-                yield from _unpack(value)
+                _unpack(value, found)
+        return found
 
     def _sublayers(self) -> list["Layer"]:
         return _unique(m for m in self._members() if isinstance(m, Layer) and m is not self)
@@ -772,15 +773,21 @@ def _holds_tensors(value) -> bool:
     return bool(leaves) and all(isinstance(leaf, jax.Array | KerasTensor) for leaf in leaves)
 
 
-def _unpack(value) -> Iterator[Any]:
+# What most attributes are; a model is searched several times an epoch.
+_NO_MEMBERS = frozenset({str, int, float, bool, type(None)})
+
+
+def _unpack(value, found: list) -> None:
+    if type(value) in _NO_MEMBERS:
+        return
     if isinstance(value, list | tuple):
         for entry in value:
-            yield from _unpack(entry)
+            _unpack(entry, found)
     elif isinstance(value, dict):
         for entry in value.values():
-            yield from _unpack(entry)
+            _unpack(entry, found)
     else:
-        yield value
+        found.append(value)
 
 
 def _unique(items) -> list:
