@@ -28,7 +28,10 @@ def command(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def run(*args, debug: bool, **kwargs):
+        from cornu.cli.programs import keep_compiled_programs
+
         try:
+            keep_compiled_programs()
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 return function(*args, **kwargs)
