@@ -28,24 +28,28 @@ Inside inside(const Window& w, ix d, ix h, ix x) {
   return r;
 }
 
-// Call function(result index, offset in the image, number of the place) for all places inside.
+// Call begin(result index), place(offset in the image, number of the place) for all places inside,
+// and end(), for each window and each vector of its channels.
 template <class Begin, class Place, class End>
 CORNU_INLINE void for_each_window(const Window& w, const Begin& begin, const Place& place,
                                   const End& end) {
+  ix result = 0;
   for (ix d = 0; d < w.output[0]; ++d)
     for (ix h = 0; h < w.output[1]; ++h)
-      for (ix x = 0; x < w.output[2]; ++x) {
-        const ix result = ((d * w.output[1] + h) * w.output[2] + x) * w.channels_in;
+      for (ix x = 0; x < w.output[2]; ++x, result += w.channels_in) {
         const Inside r = inside(w, d, h, x);
-        begin(result);
-        for (ix i = r.first[0]; i < r.last[0]; ++i)
-          for (ix j = r.first[1]; j < r.last[1]; ++j)
-            for (ix k = r.first[2]; k < r.last[2]; ++k)
-              place(result,
-                    (((r.at[0] + i) * w.size[1] + r.at[1] + j) * w.size[2] + r.at[2] + k) *
-                        w.channels_in,
-                    (i * w.window[1] + j) * w.window[2] + k);
-        end(result);
+        for (ix c = 0; c < w.channels_in; c += LANES) {
+          const ix count = w.channels_in - c;
+          begin(result + c, count);
+          for (ix i = r.first[0]; i < r.last[0]; ++i)
+            for (ix j = r.first[1]; j < r.last[1]; ++j) {
+              const ix row = ((r.at[0] + i) * w.size[1] + r.at[1] + j) * w.size[2] + r.at[2];
+              for (ix k = r.first[2]; k < r.last[2]; ++k)
+                place((row + k) * w.channels_in + c, (i * w.window[1] + j) * w.window[2] + k,
+                      count);
+            }
+          end(result + c, count);
+        }
       }
 }
 
@@ -57,32 +61,28 @@ void max_pool(const Pool& pool, const Window& w, const float* image, float* resu
               uint8_t* places) {
   const ix in = floats(w.size, w.channels_in), out = floats(w.output, w.channels_in);
   parallel_for(pool, w.batch, [&](ix n) {
-    const float* from = image + n * in;
-    for (ix c = 0; c < w.channels_in; c += LANES) {
-      const ix count = w.channels_in - c;
-      Vector best = {};
-      Integers winner = {};
-      bool first = true;
-      for_each_window(
-          w, [&](ix) { first = true; },
-          [&](ix, ix offset, ix place) {
-            const Vector here = load_first(from + offset + c, count);
-            if (first) {
-              best = here;
-              winner = Integers{} + int32_t(place);
-              first = false;
-              return;
-            }
-            // NaN comes, and then stays, because nothing compares with it.
-            const Integers better = ~(best >= here) & (best == best);
-            best = better ? here : best;
-            winner = better ? Integers{} + int32_t(place) : winner;
-          },
-          [&](ix at) {
-            store_first(result + n * out + at + c, best, count);
-            store_bytes(places + n * out + at + c, winner, count);
-          });
-    }
+    Vector best = {};
+    Integers winner = {};
+    bool first = true;
+    for_each_window(
+        w, [&](ix, ix) { first = true; },
+        [&](ix offset, ix place, ix count) {
+          const Vector here = load_first(image + n * in + offset, count);
+          if (first) {
+            best = here;
+            winner = Integers{} + int32_t(place);
+            first = false;
+            return;
+          }
+          // NaN comes, and then stays, because nothing compares with it.
+          const Integers better = ~(best >= here) & (best == best);
+          best = better ? here : best;
+          winner = better ? Integers{} + int32_t(place) : winner;
+        },
+        [&](ix at, ix count) {
+          store_first(result + n * out + at, best, count);
+          store_bytes(places + n * out + at, winner, count);
+        });
   });
 }
 
@@ -92,37 +92,30 @@ void max_pool_gradient(const Pool& pool, const Window& w, const float* gradient,
   parallel_for(pool, w.batch, [&](ix n) {
     float* to = result + n * in;
     memset(to, 0, in * sizeof(float));
-    for (ix c = 0; c < w.channels_in; c += LANES) {
-      const ix count = w.channels_in - c;
-      Vector g = {};
-      Integers winner = {};
-      for_each_window(
-          w,
-          [&](ix at) {
-            g = load_first(gradient + n * out + at + c, count);
-            winner = load_bytes(places + n * out + at + c, count);
-          },
-          [&](ix, ix offset, ix place) {
-            float* here = to + offset + c;
-            const Vector share = winner == Integers{} + int32_t(place) ? g : Vector{};
-            store_first(here, load_first(here, count) + share, count);
-          },
-          [](ix) {});
-    }
+    Vector g = {};
+    Integers winner = {};
+    for_each_window(
+        w,
+        [&](ix at, ix count) {
+          g = load_first(gradient + n * out + at, count);
+          winner = load_bytes(places + n * out + at, count);
+        },
+        [&](ix offset, ix place, ix count) {
+          const Vector share = winner == Integers{} + int32_t(place) ? g : Vector{};
+          store_first(to + offset, load_first(to + offset, count) + share, count);
+        },
+        [](ix, ix) {});
   });
 }
 
 void sum_pool(const Pool& pool, const Window& w, const float* image, float* result) {
   const ix in = floats(w.size, w.channels_in), out = floats(w.output, w.channels_in);
   parallel_for(pool, w.batch, [&](ix n) {
-    for (ix c = 0; c < w.channels_in; c += LANES) {
-      const ix count = w.channels_in - c;
-      Vector sum = {};
-      for_each_window(
-          w, [&](ix) { sum = Vector{}; },
-          [&](ix, ix offset, ix) { sum += load_first(image + n * in + offset + c, count); },
-          [&](ix at) { store_first(result + n * out + at + c, sum, count); });
-    }
+    Vector sum = {};
+    for_each_window(
+        w, [&](ix, ix) { sum = Vector{}; },
+        [&](ix offset, ix, ix count) { sum += load_first(image + n * in + offset, count); },
+        [&](ix at, ix count) { store_first(result + n * out + at, sum, count); });
   });
 }
 
@@ -131,17 +124,13 @@ void sum_pool_gradient(const Pool& pool, const Window& w, const float* gradient,
   parallel_for(pool, w.batch, [&](ix n) {
     float* to = result + n * in;
     memset(to, 0, in * sizeof(float));
-    for (ix c = 0; c < w.channels_in; c += LANES) {
-      const ix count = w.channels_in - c;
-      Vector g = {};
-      for_each_window(
-          w, [&](ix at) { g = load_first(gradient + n * out + at + c, count); },
-          [&](ix, ix offset, ix) {
-            float* here = to + offset + c;
-            store_first(here, load_first(here, count) + g, count);
-          },
-          [](ix) {});
-    }
+    Vector g = {};
+    for_each_window(
+        w, [&](ix at, ix count) { g = load_first(gradient + n * out + at, count); },
+        [&](ix offset, ix, ix count) {
+          store_first(to + offset, load_first(to + offset, count) + g, count);
+        },
+        [](ix, ix) {});
   });
 }
 

@@ -7,6 +7,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #ifndef CORNU_ISA
 #define CORNU_ISA baseline
 #endif
@@ -32,6 +36,10 @@ typedef float UnalignedVector __attribute__((vector_size(LANES * 4), aligned(4),
 typedef int32_t Integers __attribute__((vector_size(LANES * 4)));
 typedef uint8_t Bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+const Integers LANE_NUMBERS = {0, 1, 2, 3, 4, 5, 6, 7};
+#endif
+
 CORNU_INLINE Vector load(const float* p) { return *(const UnalignedVector*)p; }
 CORNU_INLINE void store(float* p, Vector v) { *(UnalignedVector*)p = v; }
 CORNU_INLINE Vector broadcast(float x) { return x - Vector{}; }
@@ -39,25 +47,41 @@ CORNU_INLINE Vector broadcast(float x) { return x - Vector{}; }
 // The first `count` lanes only; the others are zero, and their memory is not touched.
 CORNU_INLINE Vector load_first(const float* p, int64_t count) {
   if (count >= LANES) return load(p);
+#if defined(__AVX512F__)
+  return (Vector)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_maskload_ps(p, (__m256i)(LANE_NUMBERS < int32_t(count)));
+#else
   Vector v = {};
-  memcpy(&v, p, count * sizeof(float));
+  for (int64_t lane = 0; lane < count; ++lane) v[lane] = p[lane];
   return v;
+#endif
 }
 CORNU_INLINE void store_first(float* p, Vector v, int64_t count) {
-  if (count >= LANES) store(p, v);
-  else memcpy(p, &v, count * sizeof(float));
+  if (count >= LANES) return store(p, v);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(p, (__m256i)(LANE_NUMBERS < int32_t(count)), (__m256)v);
+#else
+  for (int64_t lane = 0; lane < count; ++lane) p[lane] = v[lane];
+#endif
 }
 
 // Small non-negative integers as bytes.
 CORNU_INLINE void store_bytes(uint8_t* p, Integers v, int64_t count) {
-  Bytes bytes = __builtin_convertvector(v, Bytes);
-  if (count >= LANES) *(Bytes*)p = bytes;
-  else memcpy(p, &bytes, count);
+  const Bytes bytes = __builtin_convertvector(v, Bytes);
+  if (count >= LANES) {
+    *(Bytes*)p = bytes;
+    return;
+  }
+  for (int64_t lane = 0; lane < count; ++lane) p[lane] = bytes[lane];
 }
 CORNU_INLINE Integers load_bytes(const uint8_t* p, int64_t count) {
   Bytes bytes = {};
   if (count >= LANES) bytes = *(const Bytes*)p;
-  else memcpy(&bytes, p, count);
+  else
+    for (int64_t lane = 0; lane < count; ++lane) bytes[lane] = p[lane];
   return __builtin_convertvector(bytes, Integers);
 }
 
