@@ -13,9 +13,11 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, PartitionSpec
 
 import cornu
-from cornu.ops import convolution, pooling, random_bits
+from cornu import layers
+from cornu.ops import convolution, fusion, kernels, pooling, random_bits
 from cornu.ops.kernels import Geometry, native
 
 needs_kernels = pytest.mark.skipif(
@@ -195,25 +197,47 @@ def test_the_kernels_are_used():
     assert "cornu_" in text and "stablehlo.convolution" not in text
 
 
-@needs_kernels
-def test_data_parallel():
-    from jax.sharding import Mesh, PartitionSpec
+NETWORKS = {
+    "fused": [layers.Conv2D(3, 3, activation="relu"), layers.MaxPooling2D()],
+    "plain": [layers.Conv2D(3, 3, strides=2, padding="same"), layers.AveragePooling2D()],
+    "overlapping": [layers.Conv2D(4, 3, groups=2, use_bias=False), layers.MaxPooling2D(3, 1)],
+    "transposed": [layers.Conv2DTranspose(3, 2, strides=2), layers.ReLU()],
+    "depthwise": [layers.DepthwiseConv2D(3, activation="relu")],
+    "dropout": [layers.Conv2D(3, 1), layers.Dropout(0.5)],
+}
 
-    geometry = Geometry((6, 6), (3, 3), (1, 1), ((0, 0), (0, 0)), (1, 1))
-    image, kernel = noise(4, 6, 6, 2), noise(3, 3, 2, 5)
-    mesh = Mesh(np.array(jax.devices("cpu")[:2]), ("batch",))
 
-    def loss(image, kernel):
-        return jnp.sum(convolution.convolution.bind(image, kernel, geometry=geometry) ** 2)
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize("natively", [pytest.param(True, marks=needs_kernels), False])
+def test_data_parallel(kind, checked, natively, monkeypatch):
+    """Inside shard_map, gradients of what all devices have are summed over them, as those of lax are."""
+    if not natively:
+        for module in (kernels, fusion):
+            monkeypatch.setattr(module, "native", lambda: kernels.Native(False, None, "a test"))
+    network = cornu.Sequential([cornu.Input((8, 8, 2)), *NETWORKS[kind]])
+    weights = [w.value for w in network.trainable_variables]
+    # Dropout draws the same decisions on each device, so let each have the same images.
+    image = jnp.concatenate([noise(2, 8, 8, 2)] * 2)
 
-    def gradient(image, kernel):
-        return jax.lax.psum(jax.grad(loss, 1)(image, kernel), "batch")
+    @jax.grad
+    def gradient(weights, image):
+        others = [v.value for v in network.non_trainable_variables]
+        result, _ = network.stateless_call(weights, others, image, training=True)
+        return jnp.sum(result**2)
+
+    def in_parts(weights, image):
+        found = gradient(weights, image)
+        return found if checked else jax.lax.psum(found, "batch")
 
     batched, whole = PartitionSpec("batch"), PartitionSpec()
+    mesh = Mesh(np.array(jax.devices("cpu")[:2]), ("batch",))
     shared = jax.shard_map(
-        gradient, mesh=mesh, in_specs=(batched, whole), out_specs=whole, check_vma=False
+        in_parts, mesh=mesh, in_specs=(whole, batched), out_specs=whole, check_vma=checked
     )
-    close(jax.jit(shared)(image, kernel), jax.grad(loss, 1)(image, kernel), 10_000)
+    alone = jax.jit(gradient)(weights, image[:2])
+    for found, expected in zip(jax.jit(shared)(weights, image), alone, strict=True):
+        close(found, 2 * expected, 10_000)
 
 
 def run(code, **environment):

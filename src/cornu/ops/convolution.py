@@ -8,12 +8,11 @@ learning calls convolution is cross-correlation.
 import functools
 import math
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import ad
 
-from cornu.ops.kernels import Geometry, primitive
+from cornu.ops.kernels import Geometry, primitive, transpose
 from cornu.ops.windows import as_tuple, check_fits, output_sizes, padding_amounts, transposed_size
 
 
@@ -97,9 +96,8 @@ def _result_of_convolution(image, kernel, *, geometry):
 
 
 def _input_gradient(gradient, kernel, *, geometry: Geometry):
-    image = jax.ShapeDtypeStruct(*_image_of(gradient, kernel, geometry=geometry))
     convolve = functools.partial(_convolution, kernel=kernel, geometry=geometry)
-    return jax.linear_transpose(convolve, image)(gradient)[0]
+    return transpose(convolve, gradient, *_image_of(gradient, kernel, geometry=geometry))
 
 
 def _image_of(gradient, kernel, *, geometry):
@@ -108,20 +106,20 @@ def _image_of(gradient, kernel, *, geometry):
 
 
 def _kernel_gradient(image, gradient, *, geometry: Geometry):
-    kernel = jax.ShapeDtypeStruct(*_kernel_of(image, gradient, geometry=geometry))
+    shape, dtype = _kernel_of(image, gradient, geometry=geometry)
 
     def transposed(image, gradient):
         convolve = functools.partial(_convolution, image, geometry=geometry)
-        return jax.linear_transpose(convolve, kernel)(gradient)[0]
+        return transpose(convolve, gradient, shape, dtype)
 
     # With few input channels, as in a network's first layer, XLA takes three times as long for this
     # on a CPU as for a product of matrices, one row of which is all that a window sees.
     def product(image, gradient):
         rows = _windows(image, geometry)
         rows = rows.reshape(-1, rows.shape[-1])
-        return (rows.T @ gradient.reshape(-1, gradient.shape[-1])).reshape(kernel.shape)
+        return (rows.T @ gradient.reshape(-1, gradient.shape[-1])).reshape(shape)
 
-    few = image.shape[-1] <= 4 and math.prod(kernel.shape[:-1]) <= 100 and geometry.groups == 1
+    few = image.shape[-1] <= 4 and math.prod(shape[:-1]) <= 100 and geometry.groups == 1
     if not few:
         return transposed(image, gradient)
     return lax.platform_dependent(image, gradient, cpu=product, default=transposed)

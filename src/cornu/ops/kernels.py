@@ -10,12 +10,14 @@ import functools
 import os
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 import cornu.kernels
 
@@ -130,6 +132,44 @@ def _runs_natively(avals, context) -> bool:
     )
 
 
+def _varying(aval) -> frozenset:
+    """The axes of a mesh along which an array inside `shard_map` varies."""
+    manual = getattr(aval, "manual_axis_type", None)
+    return aval.vma if manual is None else manual.varying
+
+
+def _like(aval, shape, dtype):
+    """An array of another shape, that varies along the same axes of a mesh."""
+    whole = NamedSharding(aval.sharding.mesh, PartitionSpec(*[None] * len(shape)))
+    return aval.update(shape=shape, dtype=dtype, weak_type=False, sharding=whole)
+
+
+def transpose(function, cotangent, shape, dtype):
+    """What the transpose of a linear function, of an array of a shape, makes of a cotangent."""
+    operand = _like(jax.typeof(cotangent), shape, dtype)
+    return jax.linear_transpose(function, operand)(cotangent)[0]
+
+
+_vary: Any = getattr(lax, "pvary", None) or functools.partial(lax.pcast, to="varying")
+
+
+class _Primitive(Primitive):
+    """A primitive whose operands all vary along the same axes of a mesh, as those of `lax` do.
+
+    Inside `shard_map`, an operand that is the same on all devices is first said to vary: the gradient
+    of that is the sum over the devices.
+    """
+
+    def bind(self, *operands, **parameters):
+        varying = [_varying(jax.typeof(o)) for o in operands]
+        everywhere = frozenset().union(*varying)
+        operands = tuple(
+            _vary(o, tuple(everywhere - v)) if everywhere - v else o
+            for o, v in zip(operands, varying, strict=True)
+        )
+        return super().bind(*operands, **parameters)
+
+
 def primitive(name, abstract, lax_form, attributes=None, batched=(0,), several=False) -> Primitive:
     """Make a primitive.
 
@@ -144,14 +184,17 @@ def primitive(name, abstract, lax_form, attributes=None, batched=(0,), several=F
             the mapped axis becomes a part of it.
         several: whether there are several results.
     """
-    made = Primitive(f"cornu_{name}")
+    made = _Primitive(f"cornu_{name}")
     made.multiple_results = several
 
     def results_as(kind, *avals, **parameters):
         results = abstract(*avals, **parameters)
         return [kind(*r) for r in results] if several else kind(*results)
 
-    made.def_abstract_eval(functools.partial(results_as, jax.core.ShapedArray))
+    def abstract_eval(*avals, **parameters):
+        return results_as(functools.partial(_like, avals[0]), *avals, **parameters)
+
+    made.def_abstract_eval(abstract_eval)
 
     @functools.lru_cache(512)
     def compiled(**parameters):

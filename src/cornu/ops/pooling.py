@@ -10,7 +10,7 @@ from jax import lax
 from jax.interpreters import ad
 
 from cornu.ops.convolution import with_channels_last
-from cornu.ops.kernels import Geometry, native, primitive
+from cornu.ops.kernels import Geometry, native, primitive, transpose
 from cornu.ops.windows import as_tuple, check_fits, output_sizes, padding_amounts
 
 
@@ -132,9 +132,8 @@ def _pick(x, winners, *, geometry: Geometry):
 
 def _put(x, winners, *, geometry: Geometry):
     """The transpose: numbers go where they would be picked, and are summed there."""
-    image = jax.ShapeDtypeStruct(*_image_of(x, winners, geometry=geometry))
     pick_winners = functools.partial(_pick, winners=winners, geometry=geometry)
-    return jax.linear_transpose(pick_winners, image)(x)[0]
+    return transpose(pick_winners, x, *_image_of(x, winners, geometry=geometry))
 
 
 def _result_of(x, *others, geometry):
@@ -188,8 +187,8 @@ def _sum(x, *, geometry: Geometry):
 
 
 def _spread(x, *, geometry: Geometry):
-    image = jax.ShapeDtypeStruct(*_image_of(x, geometry=geometry))
-    return jax.linear_transpose(functools.partial(_sum, geometry=geometry), image)(x)[0]
+    add = functools.partial(_sum, geometry=geometry)
+    return transpose(add, x, *_image_of(x, geometry=geometry))
 
 
 window_sum = primitive("sum_pool", _result_of, _sum, _attributes)
