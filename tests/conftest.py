@@ -19,3 +19,10 @@ def _fresh_names():
     from cornu.core import naming
 
     naming.reset_uids()
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    import cornu
+
+    cornu.utils.set_random_seed(0)

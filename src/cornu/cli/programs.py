@@ -40,7 +40,6 @@ def _this_machine() -> str:
     if info.exists():
         lines = info.read_text().splitlines()
         known += sorted({x for x in lines if x.startswith(("model name", "flags", "Features"))})
-    if native().in_use:
-        library = Path(native().reason.removeprefix("loaded from ")).stat()
-        known += [library.st_size, library.st_mtime_ns]
+    if library := native().library:
+        known += [Path(library).stat().st_size, Path(library).stat().st_mtime_ns]
     return hashlib.sha256(repr(known).encode()).hexdigest()[:16]

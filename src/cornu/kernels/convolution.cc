@@ -3,8 +3,6 @@
 // See docs/kernels.md for pictures of the blocking.
 
 #include <algorithm>
-#include <array>
-#include <utility>
 #include <vector>
 
 #include "depthwise.h"
@@ -59,47 +57,33 @@ struct Panel {
   ix out_row, out_pixel, channels;
 };
 
-template <int R, int P, int V>
-void gather_tile(const Panel& panel) {
-  Tile<R, P, V> tile;
-  tile.clear(tile);
-  const float* weights = panel.weights;
-  for (ix s = 0; s < panel.num_segments; ++s) {
-    const Segment segment = panel.segments[s];
-    tile.template multiply<'j'>(tile, panel.in + segment.offset, panel.in_row, panel.in_pixel, 1,
-                                weights, V * LANES, segment.count);
-    weights += segment.count * V * LANES;
+struct GatherTile {
+  typedef Panel Arguments;
+  static constexpr int ROWS = MOST_ROWS;
+  template <int R, int P, int V>
+  static void run(const Panel& panel) {
+    Tile<R, P, V> tile;
+    tile.clear(tile);
+    const float* weights = panel.weights;
+    for (ix s = 0; s < panel.num_segments; ++s) {
+      const Segment segment = panel.segments[s];
+      tile.template multiply<'j'>(tile, panel.in + segment.offset, panel.in_row, panel.in_pixel, 1,
+                                  weights, V * LANES, segment.count);
+      weights += segment.count * V * LANES;
+    }
+    CORNU_UNROLL for (int r = 0; r < R; ++r)
+      CORNU_UNROLL for (int p = 0; p < P; ++p)
+        CORNU_UNROLL for (int v = 0; v < V; ++v) {
+          Vector sum = tile.sum[r * P + p][v];
+          if (panel.bias) sum += load(panel.bias + v * LANES);
+          // NaN is not below zero, and so stays.
+          if (panel.activation == RELU) sum = sum < Vector{} ? Vector{} : sum;
+          const ix count = panel.channels - v * LANES;
+          if (count > 0)
+            store_first(panel.out + r * panel.out_row + p * panel.out_pixel + v * LANES, sum, count);
+        }
   }
-  CORNU_UNROLL for (int r = 0; r < R; ++r)
-    CORNU_UNROLL for (int p = 0; p < P; ++p)
-      CORNU_UNROLL for (int v = 0; v < V; ++v) {
-        Vector sum = tile.sum[r * P + p][v];
-        if (panel.bias) sum += load(panel.bias + v * LANES);
-        // NaN is not below zero, and so stays.
-        if (panel.activation == RELU) sum = sum < Vector{} ? Vector{} : sum;
-        const ix count = panel.channels - v * LANES;
-        if (count > 0)
-          store_first(panel.out + r * panel.out_row + p * panel.out_pixel + v * LANES, sum, count);
-      }
-}
-
-typedef void (*GatherTile)(const Panel&);
-
-template <int R, int V, size_t... P>
-constexpr std::array<GatherTile, sizeof...(P)> gather_tiles(std::index_sequence<P...>) {
-  return {{(R * (int(P) + 1) <= MOST_PLACES ? gather_tile<R, R * (int(P) + 1) <= MOST_PLACES ? int(P) + 1 : 1, V>
-                                            : nullptr)...}};
-}
-template <int V>
-GatherTile gather_tile_for(ix rows, ix pixels) {
-  constexpr std::make_index_sequence<MOST_PLACES> all{};
-  static const std::array<GatherTile, MOST_PLACES> tiles[MOST_ROWS] = {
-      gather_tiles<1, V>(all), gather_tiles<2, V>(all), gather_tiles<3, V>(all)};
-  return tiles[rows - 1][pixels - 1];
-}
-GatherTile gather_tile_for(int vectors, ix rows, ix pixels) {
-  return vectors == 1 ? gather_tile_for<1>(rows, pixels) : gather_tile_for<WIDE>(rows, pixels);
-}
+};
 
 // The weights in the order in which tiles read them: by block of channels, tap, and channel seen.
 struct PackedWeights {
@@ -182,15 +166,10 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
   const float* bias = pools ? nullptr : finish.bias;
   const Activation activation = finish.activation;
   const ix out = gather.channels_out / gather.groups, in = gather.channels_in / gather.groups;
-  std::vector<PackedWeights*> packed;
-  std::vector<std::unique_ptr<PackedWeights>> owned;
-  const bool depthwise = gather.groups > 1 && gather.groups == gather.channels_in &&
-                         gather.groups == gather.channels_out;
-  for (const Phase& phase : gather.phases) {
-    if (depthwise) break;
-    owned.push_back(std::make_unique<PackedWeights>(pool, gather, phase, kernel));
-    packed.push_back(owned.back().get());
-  }
+  std::vector<std::unique_ptr<PackedWeights>> packed;
+  const bool depthwise = is_depthwise(gather.groups, gather.channels_in, gather.channels_out);
+  for (const Phase& phase : gather.phases)
+    if (!depthwise) packed.push_back(std::make_unique<PackedWeights>(pool, gather, phase, kernel));
   // A whole vector may be read from the end of a bias.
   Scratch padded_bias(bias ? gather.channels_out + WIDE * LANES : 0);
   if (bias) memcpy(padded_bias.data(), bias, gather.channels_out * sizeof(float));
@@ -312,7 +291,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                   const ix pixels = next_piece(count[2] - w, MOST_PLACES);
                   panel.in = in_here + w * panel.in_pixel;
                   panel.out = out_here + w * panel.out_pixel;
-                  gather_tile_for(block.vectors, rows, pixels)(panel);
+                  Tiles<GatherTile>::of(rows, pixels, block.vectors)(panel);
                   w += pixels;
                 }
                 h += rows;
@@ -346,17 +325,10 @@ Window as_row(Window w) {
   return w;
 }
 
-}  // namespace
-
-namespace {
-
 void convolve(const Pool& pool, const Window& w, const float* image, const float* kernel,
               const Finish& finish, float* result) {
-  if (suits_winograd(w)) {
-    const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
-    winograd(pool, w, source, kernel, finish, result);
-    return;
-  }
+  const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
+  if (suits_winograd(w) && winograd(pool, w, source, kernel, finish, result)) return;
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_in;
@@ -367,9 +339,7 @@ void convolve(const Pool& pool, const Window& w, const float* image, const float
   gather.weight_out = 1;
   gather.weight_group = w.channels_out / w.groups;
   Phase phase;
-  Source source{image, {}, w.channels_in, {}};
   for (int a = 0; a < 3; ++a) {
-    source.size[a] = w.size[a];
     // What no window of the pooling covers is not computed.
     gather.size[a] = phase.count[a] = w.output[a] / finish.pooling[a] * finish.pooling[a];
     gather.in_step[a] = w.strides[a];
@@ -413,17 +383,13 @@ void convolution_relu_pool(const Pool& pool, const Window& w, const ix (&pooling
 // remainder by the strides were seen through the same places of the kernel.
 void input_gradient(const Pool& pool, const Window& given, const float* gradient,
                     const Picks& picks, const float* kernel, float* result) {
-  if (is_sparse(given, picks)) {
-    sparse_input_gradient(pool, given, gradient, picks, kernel, result);
+  if (is_sparse(given, picks) &&
+      sparse_input_gradient(pool, given, gradient, picks, kernel, result))
     return;
-  }
   const bool row = is_pointwise(given) && product(picks.pool) == 1;
   const Window w = row ? as_row(given) : given;
   Source source{gradient, {w.output[0], w.output[1], w.output[2]}, w.channels_out, picks};
-  if (suits_winograd(w)) {
-    winograd_input_gradient(pool, w, source, kernel, result);
-    return;
-  }
+  if (suits_winograd(w) && winograd_input_gradient(pool, w, source, kernel, result)) return;
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_out;
@@ -495,43 +461,33 @@ struct Sum {
   bool add;
 };
 
-template <int R, int P, int V>
-void sum_tile(const Sum& s) {
-  Tile<R, P, V> tile;
-  tile.clear(tile);
-  for (ix i = 0; i < s.images; ++i)
-    for (ix d = 0; d < s.planes; ++d)
-      for (ix h = 0; h < s.rows; ++h)
-        tile.template multiply<'p'>(
-            tile, s.image + i * s.image_step + d * s.plane_step + h * s.row_step, s.run_step, 1,
-            s.pixel_step,
-            s.gradient + i * s.gradient_image + d * s.gradient_plane + h * s.gradient_row,
-            s.gradient_step, s.pixels);
-  CORNU_UNROLL for (int r = 0; r < R; ++r)
-    CORNU_UNROLL for (int p = 0; p < P; ++p)
-      CORNU_UNROLL for (int v = 0; v < V; ++v) {
-        const ix count = s.channels - v * LANES;
-        if (count <= 0) continue;
-        float* to = s.result + r * s.result_run + p * s.result_step + v * LANES;
-        Vector sum = tile.sum[r * P + p][v];
-        if (s.add) sum += load_first(to, count);
-        store_first(to, sum, count);
-      }
-}
-
-typedef void (*SumTile)(const Sum&);
-template <int R, int V, size_t... P>
-constexpr std::array<SumTile, sizeof...(P)> sum_tiles(std::index_sequence<P...>) {
-  return {{(R * (int(P) + 1) <= MOST_PLACES ? sum_tile<R, R * (int(P) + 1) <= MOST_PLACES ? int(P) + 1 : 1, V>
-                                            : nullptr)...}};
-}
-template <int V>
-SumTile sum_tile_for(ix runs, ix places) {
-  constexpr std::make_index_sequence<MOST_PLACES> all{};
-  static const std::array<SumTile, MOST_PLACES> tiles[MOST_ROWS] = {
-      sum_tiles<1, V>(all), sum_tiles<2, V>(all), sum_tiles<3, V>(all)};
-  return tiles[runs - 1][places - 1];
-}
+struct SumTile {
+  typedef Sum Arguments;
+  static constexpr int ROWS = MOST_ROWS;
+  template <int R, int P, int V>
+  static void run(const Sum& s) {
+    Tile<R, P, V> tile;
+    tile.clear(tile);
+    for (ix i = 0; i < s.images; ++i)
+      for (ix d = 0; d < s.planes; ++d)
+        for (ix h = 0; h < s.rows; ++h)
+          tile.template multiply<'p'>(
+              tile, s.image + i * s.image_step + d * s.plane_step + h * s.row_step, s.run_step, 1,
+              s.pixel_step,
+              s.gradient + i * s.gradient_image + d * s.gradient_plane + h * s.gradient_row,
+              s.gradient_step, s.pixels);
+    CORNU_UNROLL for (int r = 0; r < R; ++r)
+      CORNU_UNROLL for (int p = 0; p < P; ++p)
+        CORNU_UNROLL for (int v = 0; v < V; ++v) {
+          const ix count = s.channels - v * LANES;
+          if (count <= 0) continue;
+          float* to = s.result + r * s.result_run + p * s.result_step + v * LANES;
+          Vector sum = tile.sum[r * P + p][v];
+          if (s.add) sum += load_first(to, count);
+          store_first(to, sum, count);
+        }
+  }
+};
 
 // Sums over images are split in so many parts, whatever the number of threads, that each part
 // always holds the same images: so the same bits come out.
@@ -543,24 +499,18 @@ constexpr ix COPIED_AT_ONCE = ix{1} << 19;     // floats of copies, for large ke
 
 void kernel_gradient(const Pool& pool, const Window& given, const float* image,
                      const float* gradient, const Picks& picks, float* result) {
-  if (is_sparse(given, picks)) {
-    sparse_kernel_gradient(pool, given, image, gradient, picks, result);
+  if (is_sparse(given, picks) &&
+      sparse_kernel_gradient(pool, given, image, gradient, picks, result))
     return;
-  }
-  if (is_depthwise(given)) {
-    const Source images{image, {given.size[0], given.size[1], given.size[2]}, given.channels_in, {}};
-    const Source gradients{gradient, {given.output[0], given.output[1], given.output[2]},
-                           given.channels_out, picks};
+  Source images{image, {given.size[0], given.size[1], given.size[2]}, given.channels_in, {}};
+  Source gradients{gradient, {given.output[0], given.output[1], given.output[2]},
+                   given.channels_out, picks};
+  if (is_depthwise(given.groups, given.channels_in, given.channels_out)) {
     depthwise_kernel_gradient(pool, given, images, gradients, result);
     return;
   }
-  if (suits_winograd(given)) {
-    const Source images{image, {given.size[0], given.size[1], given.size[2]}, given.channels_in, {}};
-    const Source gradients{gradient, {given.output[0], given.output[1], given.output[2]},
-                           given.channels_out, picks};
-    winograd_kernel_gradient(pool, given, images, gradients, result);
+  if (suits_winograd(given) && winograd_kernel_gradient(pool, given, images, gradients, result))
     return;
-  }
   Window w = given;
   ix pool_size[3] = {picks.pool[0], picks.pool[1], picks.pool[2]};
   if (is_pointwise(given) && product(pool_size) == 1) {
@@ -571,10 +521,9 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
     w.batch = pieces;
     w.size[0] = w.size[1] = w.output[0] = w.output[1] = 1;
     w.size[2] = w.output[2] = pixels / pieces;
+    for (int a = 0; a < 3; ++a) images.size[a] = gradients.size[a] = w.size[a];
   }
   const ix in = w.channels_in / w.groups, out = w.channels_out / w.groups;
-  Source images{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
-  Source gradients{gradient, {w.output[0], w.output[1], w.output[2]}, w.channels_out, picks};
   const Region region = seen_by(w);
   Region all;
   bool copies = false;
@@ -656,7 +605,7 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
       const ix places = next_piece(run.count - start, MOST_PLACES);
       s.image = image_data + run.offset + job.group * in + start;
       s.result = to + (run.weight + start) * w.channels_out + job.group * out + job.first;
-      (job.vectors == 1 ? sum_tile_for<1>(job.runs, places) : sum_tile_for<WIDE>(job.runs, places))(s);
+      Tiles<SumTile>::of(job.runs, places, job.vectors)(s);
       start += places;
     }
   };

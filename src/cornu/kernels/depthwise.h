@@ -5,8 +5,8 @@
 
 CORNU_BEGIN
 
-inline bool is_depthwise(const Window& w) {
-  return w.groups > 1 && w.groups == w.channels_in && w.groups == w.channels_out;
+inline bool is_depthwise(ix groups, ix channels_in, ix channels_out) {
+  return groups > 1 && groups == channels_in && groups == channels_out;
 }
 
 // One row of results: the sum over taps of in[pixel * in_pixel + offset] * weights, channel by channel.

@@ -85,6 +85,22 @@ inline void copy_region(const Source& source, ix image, const Region& region, fl
     }
 }
 
+// Whether none of the numbers is NaN or infinite.
+inline bool all_finite(const float* numbers, ix count) {
+  Vector odd[4] = {};
+  ix i = 0;
+  for (; i + 4 * LANES <= count; i += 4 * LANES)
+    CORNU_UNROLL for (int k = 0; k < 4; ++k) {
+      const Vector v = load(numbers + i + k * LANES);
+      odd[k] += v - v;
+    }
+  for (; i < count; i += LANES) {
+    const Vector v = load_first(numbers + i, count - i);
+    odd[0] += v - v;
+  }
+  return is_zero(odd[0] + odd[1] + odd[2] + odd[3]);
+}
+
 // How far a window reaches beyond the end of the image, at least zero.
 inline ix reach_after(const Window& w, int a) {
   const ix last = (w.output[a] - 1) * w.strides[a] + (w.window[a] - 1) * w.dilation[a];

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
+#include <new>
 #include <thread>
 
 namespace cornu {
@@ -19,7 +21,8 @@ struct Pool {
 // Call `work(item)` for each of `items`, in no order, in several threads.
 //
 // The calling thread works too, and waits only for items that another thread has begun; helpers
-// that come late find nothing to do. So it cannot block, whatever else the pool is doing.
+// that come late find nothing to do. So it cannot block, whatever else the pool is doing. What
+// `work` throws, the caller throws, when all threads have left it.
 template <class Work>
 void parallel_for(const Pool& pool, int64_t items, const Work& work) {
   const int64_t helpers = std::min<int64_t>(pool.threads, items) - 1;
@@ -29,6 +32,8 @@ void parallel_for(const Pool& pool, int64_t items, const Work& work) {
   }
   struct Shared {
     std::atomic<int64_t> next{0}, done{0};
+    std::atomic<bool> failed{false};
+    std::exception_ptr failure;
   };
   auto shared = std::make_shared<Shared>();
   // `work` is touched only after an item was claimed, and so while the caller still waits.
@@ -36,11 +41,19 @@ void parallel_for(const Pool& pool, int64_t items, const Work& work) {
     for (;;) {
       const int64_t item = shared->next.fetch_add(1, std::memory_order_relaxed);
       if (item >= items) return;
-      work(item);
+      try {
+        work(item);
+      } catch (...) {
+        if (!shared->failed.exchange(true)) shared->failure = std::current_exception();
+      }
       shared->done.fetch_add(1, std::memory_order_release);
     }
   };
-  for (int64_t helper = 0; helper < helpers; ++helper) pool.schedule(run);
+  try {
+    for (int64_t helper = 0; helper < helpers; ++helper) pool.schedule(run);
+  } catch (const std::bad_alloc&) {
+    // It goes on with fewer.
+  }
   run();
   for (int spins = 0; shared->done.load(std::memory_order_acquire) < items; ++spins) {
     if (spins > 2000) std::this_thread::yield();
@@ -48,6 +61,7 @@ void parallel_for(const Pool& pool, int64_t items, const Work& work) {
     else __builtin_ia32_pause();
 #endif
   }
+  if (shared->failure) std::rethrow_exception(shared->failure);
 }
 
 // Aligned memory with undefined contents. Freed blocks are kept for the next kernel, up to a bound.

@@ -7,11 +7,14 @@
 //
 //   kernel:  d[out][row] += g * image[offset + row]     summed over the list of a channel
 //   image:   d[offset + row] += g * kernel[out][row]    summed over the list of a pixel
+//
+// What is left out is zero only if the other factor is finite; if not, they return false.
 
 #include "sparse.h"
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <utility>
 #include <vector>
 
@@ -136,12 +139,14 @@ struct Pooled {
 }  // namespace
 
 bool is_sparse(const Window& w, const Picks& picks) {
+  // Offsets have 32 bits.
+  constexpr ix MOST = ix{1} << 30;
   return picks.bytes && product(picks.pool) >= 3 && w.groups == 1 && w.dilation[2] == 1 &&
-         w.window[2] * w.channels_in >= LANES &&
-         seen_by(w).places() * w.channels_in < (ix{1} << 30);
+         w.window[2] * w.channels_in >= LANES && seen_by(w).places() * w.channels_in < MOST &&
+         product(w.window) * (w.channels_in + LANES) * w.channels_out < MOST;
 }
 
-void sparse_kernel_gradient(const Pool& pool, const Window& w, const float* image,
+bool sparse_kernel_gradient(const Pool& pool, const Window& w, const float* image,
                             const float* gradient, const Picks& picks, float* result) {
   const Layout layout(w);
   const Pooled pooled(w, picks);
@@ -153,6 +158,7 @@ void sparse_kernel_gradient(const Pool& pool, const Window& w, const float* imag
   const ix kernel_floats = out * layout.out_floats;
   const ix parts = std::clamp<ix>(std::min<ix>(16, (ix{2} << 20) / kernel_floats), 1, w.batch);
   Scratch partial(parts * kernel_floats);
+  std::atomic<bool> finite{true};
 
   parallel_for(pool, parts, [&](ix part) {
     float* sums = partial.data() + part * kernel_floats;
@@ -164,6 +170,7 @@ void sparse_kernel_gradient(const Pool& pool, const Window& w, const float* imag
     memset(padded.data(), 0, layout.image_floats(w) * sizeof(float));
     for (ix n = w.batch * part / parts; n < w.batch * (part + 1) / parts; ++n) {
       copy_region(source, n, layout.region, padded.data());
+      if (!all_finite(padded.data(), layout.image_floats(w))) finite = false;
       std::fill(counts.begin(), counts.end(), 0);
       const float* g = gradient + n * places * out;
       const uint8_t* byte = picks.bytes + n * places * out;
@@ -184,6 +191,8 @@ void sparse_kernel_gradient(const Pool& pool, const Window& w, const float* imag
     }
   });
 
+  if (!finite) return false;
+
   // Parts are added in their order, and turned to the order of the kernel.
   const ix row = w.window[2] * w.channels_in;
   parallel_for(pool, layout.rows, [&](ix r) {
@@ -196,14 +205,16 @@ void sparse_kernel_gradient(const Pool& pool, const Window& w, const float* imag
           result[(r * row + k) * out + o] = sum;
         }
   });
+  return true;
 }
 
-void sparse_input_gradient(const Pool& pool, const Window& w, const float* gradient,
+bool sparse_input_gradient(const Pool& pool, const Window& w, const float* gradient,
                            const Picks& picks, const float* kernel, float* result) {
   const Layout layout(w);
   const Pooled pooled(w, picks);
   const ix out = w.channels_out, places = pooled.places(), row = w.window[2] * w.channels_in;
   const std::vector<int32_t> place = place_offsets(w, picks, layout.region);
+  if (!all_finite(kernel, product(w.window) * w.channels_in * out)) return false;
   Scratch turned(out * layout.out_floats);
   parallel_for(pool, layout.rows, [&](ix r) {
     for (ix start = 0; start < layout.row_floats; start += 16)
@@ -213,7 +224,13 @@ void sparse_input_gradient(const Pool& pool, const Window& w, const float* gradi
               k < row ? kernel[(r * row + k) * out + o] : 0;
   });
 
+  std::atomic<bool> finite{true};
   parallel_for(pool, w.batch, [&](ix n) {
+    const float* g = gradient + n * places * out;
+    const uint8_t* byte = picks.bytes + n * places * out;
+    // What fills up a row is zero too.
+    if (!all_finite(g, places * out)) finite = false;
+    if (!finite) return;
     Scratch padded(layout.image_floats(w));
     memset(padded.data(), 0, layout.image_floats(w) * sizeof(float));
     // One list for each place of the pool, and one for what is dead.
@@ -221,8 +238,6 @@ void sparse_input_gradient(const Pool& pool, const Window& w, const float* gradi
     Scratch list_memory(num_lists * out * 2);
     Entry* lists = reinterpret_cast<Entry*>(list_memory.data());
     std::vector<ix> counts(num_lists);
-    const float* g = gradient + n * places * out;
-    const uint8_t* byte = picks.bytes + n * places * out;
     for (ix p = 0; p < places; ++p) {
       std::fill(counts.begin(), counts.end(), 0);
       for (ix o = 0; o < out; ++o, ++g, ++byte) {
@@ -247,6 +262,7 @@ void sparse_input_gradient(const Pool& pool, const Window& w, const float* gradi
                padded.data() + from * w.channels_in, w.size[2] * w.channels_in * sizeof(float));
       }
   });
+  return finite;
 }
 
 CORNU_END

@@ -8,9 +8,10 @@ CORNU_BEGIN
 
 // Whether these are faster than the dense kernels.
 bool is_sparse(const Window&, const Picks&);
-void sparse_input_gradient(const Pool&, const Window&, const float* gradient, const Picks&,
+// False if what would be left out is not zero: then the dense kernels must do it.
+bool sparse_input_gradient(const Pool&, const Window&, const float* gradient, const Picks&,
                            const float* kernel, float* result);
-void sparse_kernel_gradient(const Pool&, const Window&, const float* image, const float* gradient,
+bool sparse_kernel_gradient(const Pool&, const Window&, const float* image, const float* gradient,
                             const Picks&, float* result);
 
 CORNU_END

@@ -10,6 +10,8 @@
 // sees. All sums have the same order whatever the size of the tile, and so the same bits.
 #pragma once
 
+#include <utility>
+
 #include "vector.h"
 
 CORNU_BEGIN
@@ -54,6 +56,30 @@ struct Tile {
       b += b_step;
     }
   }
+};
+
+// The function of a `Kind` of tile for so many rows, places of each, and vectors of channels:
+// `Kind::run<rows, places, vectors>`, with at most `Kind::ROWS` rows.
+template <class Kind>
+class Tiles {
+ public:
+  typedef void (*Run)(const typename Kind::Arguments&);
+  static Run of(int64_t rows, int64_t places, int64_t vectors) {
+    static const Tiles all(std::make_index_sequence<Kind::ROWS * MOST_PLACES * WIDE>{});
+    return all.runs_[((rows - 1) * MOST_PLACES + places - 1) * WIDE + vectors - 1];
+  }
+
+ private:
+  template <int N>
+  static constexpr Run run() {
+    constexpr int vectors = N % WIDE + 1, places = N / WIDE % MOST_PLACES + 1;
+    constexpr int rows = N / WIDE / MOST_PLACES + 1;
+    if constexpr (rows * places > MOST_PLACES) return nullptr;
+    else return Kind::template run<rows, places, vectors>;
+  }
+  template <size_t... N>
+  explicit Tiles(std::index_sequence<N...>) : runs_{run<int(N)>()...} {}
+  Run runs_[Kind::ROWS * MOST_PLACES * WIDE];
 };
 
 // How many pieces of at most `most` a length has, and how long the piece is that comes next: nearly

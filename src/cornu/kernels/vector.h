@@ -68,6 +68,12 @@ CORNU_INLINE void store_first(float* p, Vector v, int64_t count) {
 #endif
 }
 
+CORNU_INLINE bool is_zero(Vector v) {
+  bool yes = true;
+  for (int lane = 0; lane < LANES; ++lane) yes = yes && v[lane] == 0;
+  return yes;
+}
+
 // Small non-negative integers as bytes.
 CORNU_INLINE void store_bytes(uint8_t* p, Integers v, int64_t count) {
   const Bytes bytes = __builtin_convertvector(v, Bytes);

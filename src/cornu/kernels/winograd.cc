@@ -8,10 +8,12 @@
 // The gradient of the kernel is F(3x3, 2x2), with the same 16 points: (in, tiles) by (tiles, out).
 //
 // Source: Lavin and Gray 2016, "Fast algorithms for convolutional neural networks". Sums are as
-// accurate as direct ones to within a small factor, but their last bits differ.
+// accurate as direct ones to within a small factor, but their last bits differ. NaN or infinity would
+// spread over a tile; where a result is not finite, they return false.
 
 #include "winograd.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <vector>
 
@@ -58,6 +60,9 @@ CORNU_INLINE void turn_window_back(const Vector (&t)[4], Vector (&g)[3]) {
   g[2] = (t[1] + t[2]) * half + t[3];
 }
 
+constexpr auto of_image = [](const Vector(&d)[4], Vector(&t)[4]) { turn_image(d, t); };
+constexpr auto of_gradient = [](const Vector(&y)[2], Vector(&m)[4]) { turn_gradient(y, m); };
+
 // Both axes: rows first, then columns.
 template <int N, int M, class Turn>
 CORNU_INLINE void turn_both(const Turn& turn, const Vector (&in)[N][N], Vector (&out)[M][M]) {
@@ -71,34 +76,20 @@ CORNU_INLINE void turn_both(const Turn& turn, const Vector (&in)[N][N], Vector (
   CORNU_UNROLL for (int r = 0; r < M; ++r) turn(half[r], out[r]);
 }
 
-// Numbers of the image, (points, tiles, channels), for `rows` rows of tiles. `image` is padded.
-void turn_tiles(const float* image, ix row, ix channels, ix rows, ix columns, float* turned) {
+// Tiles of NxN numbers to their points, (points, tiles, channels), for `rows` rows of tiles, the
+// next of which begins two numbers later. `numbers` is padded.
+template <int N, class Turn>
+void turn_tiles(const Turn& turn, const float* numbers, ix row, ix channels, ix rows, ix columns,
+                float* turned) {
   const ix step = rows * columns * channels;
   for (ix r = 0; r < rows; ++r)
     for (ix t = 0; t < columns; ++t, turned += channels) {
-      const float* from = image + 2 * r * row + 2 * t * channels;
+      const float* from = numbers + 2 * r * row + 2 * t * channels;
       for (ix c = 0; c < channels; c += LANES) {
-        Vector in[4][4], out[4][4];
-        CORNU_UNROLL for (int y = 0; y < 4; ++y)
-          CORNU_UNROLL for (int x = 0; x < 4; ++x) in[y][x] = load(from + y * row + x * channels + c);
-        turn_both([](const Vector(&d)[4], Vector(&o)[4]) { turn_image(d, o); }, in, out);
-        CORNU_UNROLL for (int p = 0; p < POINTS; ++p) store(turned + p * step + c, out[p / 4][p % 4]);
-      }
-    }
-}
-
-// The same for a gradient, of which a tile has 2x2 numbers.
-void turn_gradients(const float* gradient, ix row, ix channels, ix rows, ix columns,
-                    float* turned) {
-  const ix step = rows * columns * channels;
-  for (ix r = 0; r < rows; ++r)
-    for (ix t = 0; t < columns; ++t, turned += channels) {
-      const float* from = gradient + 2 * r * row + 2 * t * channels;
-      for (ix c = 0; c < channels; c += LANES) {
-        Vector in[2][2], out[4][4];
-        CORNU_UNROLL for (int y = 0; y < 2; ++y)
-          CORNU_UNROLL for (int x = 0; x < 2; ++x) in[y][x] = load(from + y * row + x * channels + c);
-        turn_both([](const Vector(&d)[2], Vector(&o)[4]) { turn_gradient(d, o); }, in, out);
+        Vector in[N][N], out[4][4];
+        CORNU_UNROLL for (int y = 0; y < N; ++y)
+          CORNU_UNROLL for (int x = 0; x < N; ++x) in[y][x] = load(from + y * row + x * channels + c);
+        turn_both(turn, in, out);
         CORNU_UNROLL for (int p = 0; p < POINTS; ++p) store(turned + p * step + c, out[p / 4][p % 4]);
       }
     }
@@ -114,33 +105,31 @@ struct Product {
   ix result_step;
   bool add;
 };
-template <char UNIT, int P, int V>
-void product_tile(const Product& m) {
-  Tile<1, P, V> tile;
-  tile.clear(tile);
-  tile.template multiply<UNIT>(tile, m.a, 0, m.a_place, m.a_step, m.b, m.b_step, m.count);
-  CORNU_UNROLL for (int p = 0; p < P; ++p)
-    CORNU_UNROLL for (int v = 0; v < V; ++v) {
-      float* to = m.result + p * m.result_step + v * LANES;
-      store(to, m.add ? load(to) + tile.sum[p][v] : tile.sum[p][v]);
-    }
-}
-typedef void (*ProductTile)(const Product&);
-template <char UNIT, int V, size_t... P>
-ProductTile product_tile_of(ix places, std::index_sequence<P...>) {
-  static const ProductTile tiles[] = {product_tile<UNIT, int(P) + 1, V>...};
-  return tiles[places - 1];
-}
+template <char UNIT>
+struct ProductTile {
+  typedef Product Arguments;
+  static constexpr int ROWS = 1;
+  template <int R, int P, int V>
+  static void run(const Product& m) {
+    Tile<1, P, V> tile;
+    tile.clear(tile);
+    tile.template multiply<UNIT>(tile, m.a, 0, m.a_place, m.a_step, m.b, m.b_step, m.count);
+    CORNU_UNROLL for (int p = 0; p < P; ++p)
+      CORNU_UNROLL for (int v = 0; v < V; ++v) {
+        float* to = m.result + p * m.result_step + v * LANES;
+        store(to, m.add ? load(to) + tile.sum[p][v] : tile.sum[p][v]);
+      }
+  }
+};
 template <char UNIT>
 void multiply(Product m, ix places, ix vectors) {
-  constexpr std::make_index_sequence<MOST_PLACES> all{};
   const float* a = m.a;
   float* result = m.result;
   for (ix i = 0; i < places;) {
     const ix piece = next_piece(places - i, MOST_PLACES);
     m.a = a + i * m.a_place;
     m.result = result + i * m.result_step;
-    (vectors == 1 ? product_tile_of<UNIT, 1>(piece, all) : product_tile_of<UNIT, WIDE>(piece, all))(m);
+    Tiles<ProductTile<UNIT>>::of(1, piece, vectors)(m);
     i += piece;
   }
 }
@@ -171,7 +160,7 @@ struct TurnedKernel {
   }
 };
 
-void run(const Pool& pool, const Window& w, const Source& source, const TurnedKernel& turned,
+bool run(const Pool& pool, const Window& w, const Source& source, const TurnedKernel& turned,
          const Finish& finish, float* result) {
   const ix in = w.channels_in, out = w.channels_out;
   const bool pools = finish.picks != nullptr;
@@ -186,6 +175,7 @@ void run(const Pool& pool, const Window& w, const Source& source, const TurnedKe
   const ix row_floats = (2 * columns + 2) * in;
   const ix band_rows = std::max<ix>(1, BAND / (columns * POINTS * (in + out)));
 
+  std::atomic<bool> finite{true};
   parallel_for(pool, w.batch * parts, [&](ix item) {
     const ix n = item / parts, part = item % parts;
     const ix low = units * part / parts * unit;
@@ -198,12 +188,13 @@ void run(const Pool& pool, const Window& w, const Source& source, const TurnedKe
     const ix result_row = width * out;
     Scratch unpooled(pools ? (high - low) * result_row : 0);
     float* results = pools ? unpooled.data() : result + (n * w.output[1] + low) * result_row;
+    Vector odd{};
     for (ix top = low; top < high; top += 2 * rows_once) {
       const ix rows = std::min(rows_once, (high - top + 1) / 2), tiles = rows * columns;
       Region region{{0, top - w.before[1], -w.before[2]},
                     {1, top - w.before[1] + 2 * rows + 2, 2 * columns + 2 - w.before[2]}};
       copy_region(source, n, region, padded.data());
-      turn_tiles(padded.data(), row_floats, in, rows, columns, image_points.data());
+      turn_tiles<4>(of_image, padded.data(), row_floats, in, rows, columns, image_points.data());
       for (ix p = 0; p < POINTS; ++p)
         for (ix first = 0; first < out;) {
           const ix vectors = std::min<ix>(WIDE, (out - first) / LANES);
@@ -225,6 +216,7 @@ void run(const Pool& pool, const Window& w, const Source& source, const TurnedKe
                 const ix at_row = top - low + 2 * r + i, at = 2 * t + j;
                 if (at_row >= high - low || at >= width) continue;
                 Vector sum = y[i][j];
+                odd += sum - sum;
                 if (!pools) {
                   if (finish.bias) sum += load(finish.bias + c);
                   if (finish.activation == RELU) sum = sum < Vector{} ? Vector{} : sum;
@@ -233,11 +225,13 @@ void run(const Pool& pool, const Window& w, const Source& source, const TurnedKe
               }
           }
     }
+    if (!is_zero(odd)) finite = false;
     if (!pools) return;
     const ix count[3] = {1, high - low, width};
     const ix to = (n * (w.output[1] / pooling[1]) + low / pooling[1]) * (width / pooling[2]) * out;
     relu_and_pool(results, count, out, finish, result + to, finish.picks + to);
   });
+  return finite;
 }
 
 }  // namespace
@@ -259,13 +253,13 @@ bool suits_winograd(const Window& w) {
          w.channels_in * w.channels_out <= (ix{1} << 16);
 }
 
-void winograd(const Pool& pool, const Window& w, const Source& source, const float* kernel,
+bool winograd(const Pool& pool, const Window& w, const Source& source, const float* kernel,
               const Finish& finish, float* result) {
   const TurnedKernel turned(pool, kernel, w.channels_in, w.channels_out, false);
-  run(pool, w, source, turned, finish, result);
+  return run(pool, w, source, turned, finish, result);
 }
 
-void winograd_input_gradient(const Pool& pool, const Window& w, const Source& gradient,
+bool winograd_input_gradient(const Pool& pool, const Window& w, const Source& gradient,
                              const float* kernel, float* result) {
   // The kernel with its channels exchanged; the places run backwards.
   const ix in = w.channels_in, out = w.channels_out;
@@ -285,10 +279,10 @@ void winograd_input_gradient(const Pool& pool, const Window& w, const Source& gr
   back.channels_in = out;
   back.channels_out = in;
   const TurnedKernel turned(pool, exchanged.data(), out, in, true);
-  run(pool, back, gradient, turned, Finish{}, result);
+  return run(pool, back, gradient, turned, Finish{}, result);
 }
 
-void winograd_kernel_gradient(const Pool& pool, const Window& w, const Source& image,
+bool winograd_kernel_gradient(const Pool& pool, const Window& w, const Source& image,
                               const Source& gradient, float* result) {
   const ix in = w.channels_in, out = w.channels_out;
   const ix rows = (w.output[1] + 1) / 2, columns = (w.output[2] + 1) / 2;
@@ -316,9 +310,9 @@ void winograd_kernel_gradient(const Pool& pool, const Window& w, const Source& i
                     padded_image.data());
         copy_region(gradient, n, {{0, 2 * top, 0}, {1, 2 * (top + here), 2 * columns}},
                     padded_gradient.data());
-        turn_tiles(padded_image.data(), image_row, in, here, columns, image_points.data());
-        turn_gradients(padded_gradient.data(), gradient_row, out, here, columns,
-                       gradient_points.data());
+        turn_tiles<4>(of_image, padded_image.data(), image_row, in, here, columns, image_points.data());
+        turn_tiles<2>(of_gradient, padded_gradient.data(), gradient_row, out, here, columns,
+                      gradient_points.data());
         for (ix p = 0; p < POINTS; ++p)
           for (ix first = 0; first < out;) {
             const ix vectors = std::min<ix>(WIDE, (out - first) / LANES);
@@ -331,7 +325,9 @@ void winograd_kernel_gradient(const Pool& pool, const Window& w, const Source& i
         first_band = false;
       }
   });
+  std::atomic<bool> finite{true};
   parallel_for(sums < (1 << 15) ? Pool{1, {}} : pool, in, [&](ix i) {
+    Vector odd{};
     for (ix o = 0; o < out; o += LANES) {
       Vector points[4][4], window[3][3];
       for (ix p = 0; p < POINTS; ++p) {
@@ -341,9 +337,14 @@ void winograd_kernel_gradient(const Pool& pool, const Window& w, const Source& i
         points[p / 4][p % 4] = sum;
       }
       turn_both([](const Vector(&t)[4], Vector(&g)[3]) { turn_window_back(t, g); }, points, window);
-      for (int p = 0; p < 9; ++p) store(result + (p * in + i) * out + o, window[p / 3][p % 3]);
+      for (int p = 0; p < 9; ++p) {
+        odd += window[p / 3][p % 3] - window[p / 3][p % 3];
+        store(result + (p * in + i) * out + o, window[p / 3][p % 3]);
+      }
     }
+    if (!is_zero(odd)) finite = false;
   });
+  return finite;
 }
 
 CORNU_END

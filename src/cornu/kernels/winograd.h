@@ -8,11 +8,12 @@ CORNU_BEGIN
 
 // Whether these can be used for a window, and are faster than the direct kernels.
 bool suits_winograd(const Window&);
-void winograd(const Pool&, const Window&, const Source& image, const float* kernel, const Finish&,
+// False if a result is not finite: then the direct kernels must say which are not.
+bool winograd(const Pool&, const Window&, const Source& image, const float* kernel, const Finish&,
               float* result);
-void winograd_input_gradient(const Pool&, const Window&, const Source& gradient,
+bool winograd_input_gradient(const Pool&, const Window&, const Source& gradient,
                              const float* kernel, float* result);
-void winograd_kernel_gradient(const Pool&, const Window&, const Source& image,
+bool winograd_kernel_gradient(const Pool&, const Window&, const Source& image,
                               const Source& gradient, float* result);
 
 CORNU_END

@@ -41,9 +41,10 @@ def keep_freed_memory() -> None:
     """Tell the C library to keep what XLA frees, up to a gigabyte, for the next step.
 
     XLA allocates what a step needs when it begins and frees it at its end. Large blocks would go back
-    to the system, and of each new one every page would have to be mapped and zeroed again: a third to
-    a half of the time of a step with large images. It works for threads that start later, so it is done
-    before JAX starts its own. `CORNU_KEEP_MEMORY=0` switches it off.
+    to the system, and of each new one every page would have to be mapped and zeroed again, which can
+    take a third of a step (`benchmarks/fit.py --only convolutions`, with and without it). It works for
+    threads that start later, so it is done before JAX starts its own. `CORNU_KEEP_MEMORY=0` switches
+    it off.
     """
     if not sys.platform.startswith("linux") or os.environ.get("CORNU_KEEP_MEMORY", "1") == "0":
         return
@@ -60,11 +61,12 @@ keep_freed_memory()
 
 
 class Native(NamedTuple):
-    """Whether the native kernels are in use, for which instruction set, and if not, why."""
+    """Whether the native kernels are in use, for which instruction set, from which file, and why."""
 
     in_use: bool
     instruction_set: str | None
     reason: str
+    library: str | None = None
 
 
 @functools.cache
@@ -85,7 +87,13 @@ def native() -> Native:
     except (OSError, AttributeError, RuntimeError, ValueError) as error:
         return Native(False, None, f"{found[0]} could not be used: {error}")
     library.cornu_instruction_set.restype = ctypes.c_char_p
-    return Native(True, library.cornu_instruction_set().decode(), f"loaded from {found[0]}")
+    name, wanted = library.cornu_instruction_set().decode(), os.environ.get("CORNU_ISA")
+    reason = "the best that this processor has"
+    if wanted:
+        reason = f"asked for by CORNU_ISA={wanted}" + (
+            "" if name == wanted else ", which this processor or library does not have"
+        )
+    return Native(True, name, reason, str(found[0]))
 
 
 class Geometry(NamedTuple):
