@@ -52,7 +52,16 @@ class ArrayData:
     """Arrays in memory, or structures of them, all with one row a sample."""
 
     def __init__(
-        self, x, y, sample_weight, batch_size, shuffle, steps=None, class_weight=None, repeat=True
+        self,
+        x,
+        y,
+        sample_weight,
+        batch_size,
+        shuffle,
+        steps=None,
+        class_weight=None,
+        repeat=True,
+        gather_in_step=True,
     ):
         x, y, sample_weight = to_arrays(x, y, sample_weight)
         self.num_samples = _check_lengths(x, y, sample_weight)
@@ -68,8 +77,10 @@ class ArrayData:
         self.num_batches: int | None = steps or -(-self.num_samples // self.batch_size)
         self._host = pack_x_y_sample_weight(x, y, sample_weight)
         leaves = jax.tree.leaves(self._host)
-        self._gather_in_step = not any(hasattr(a, "toarray") for a in leaves) and (
-            sum(a.nbytes for a in leaves) <= DEVICE_LIMIT_BYTES
+        self._gather_in_step = (
+            gather_in_step
+            and not any(hasattr(a, "toarray") for a in leaves)
+            and sum(a.nbytes for a in leaves) <= DEVICE_LIMIT_BYTES
         )
         self.source = None
         if self._gather_in_step:
@@ -104,6 +115,10 @@ class ArrayData:
         self._running = None
 
     def _pass(self) -> Iterator[Any]:
+        if not (self.shuffle or self._gather_in_step):
+            for start in range(0, self.num_samples, self.batch_size):
+                yield self._rows(slice(start, start + self.batch_size))
+            return
         order = np.arange(self.num_samples, dtype=np.int32)
         if self.shuffle and self.shuffle != "batch":
             order = np.random.permutation(self.num_samples).astype(np.int32)
@@ -230,17 +245,22 @@ def adapt(
     shuffle=False,
     class_weight=None,
     repeat=True,
+    gather_in_step=True,
 ):
     """Choose the adapter for what the user passed as `x`.
 
-    With `repeat`, data that run out before `steps` batches start again if they can.
+    With `repeat`, data that run out before `steps` batches start again if they can. Without
+    `gather_in_step`, arrays come as batches too, so that the compiled step does not depend on how many
+    rows they have in all.
     """
     if steps is not None:
         _check_count("steps", steps)
     if batch_size is not None:
         _check_count("batch_size", batch_size)
     if in_memory(x):
-        return ArrayData(x, y, sample_weight, batch_size, shuffle, steps, class_weight, repeat)
+        return ArrayData(
+            x, y, sample_weight, batch_size, shuffle, steps, class_weight, repeat, gather_in_step
+        )
     yields = isinstance(x, PyDataset) or hasattr(x, "__iter__") or hasattr(x, "__getitem__")
     if yields and not isinstance(x, dict | list | tuple | str | bytes):
         kind = type(x).__name__

@@ -1,5 +1,6 @@
 """`compile`, `fit`, `evaluate` and `predict`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from cornu.metrics import Mean
 from cornu.ops.fusion import fuse
 from cornu.optimizers import LossScaleOptimizer
 from cornu.optimizers import get as get_optimizer
-from cornu.training import checks
+from cornu.training import buckets, checks
 from cornu.training.compiled import CompiledLoss, CompiledMetrics, align
 from cornu.training.loop import Logs, run_steps
 from cornu.utils.samples import unpack_x_y_sample_weight
@@ -589,7 +590,9 @@ class Trainer(Layer):
             steps: number of batches, if not all.
             callbacks: list of `Callback`s.
         """
-        data = adapters.adapt(x, batch_size=batch_size, steps=steps, repeat=False)
+        data = adapters.adapt(
+            x, batch_size=batch_size, steps=steps, repeat=False, gather_in_step=False
+        )
         if not self.built:
             self._build_from(unpack_x_y_sample_weight(data.first_batch())[0])
         if not isinstance(callbacks, CallbackList):
@@ -603,7 +606,11 @@ class Trainer(Layer):
             )
         callbacks.on_predict_begin()
         outputs: list = []
-        run_steps(self, self._function("predict"), data, callbacks, "predict", collect=outputs)
+        step: Callable = self._function("predict")
+        if buckets.examples_are_alone(self):
+            full = (None if steps else batch_size or 32) if adapters.in_memory(x) else None
+            step = buckets.in_buckets(step, full)
+        run_steps(self, step, data, callbacks, "predict", collect=outputs)
         callbacks.on_predict_end()
         return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 
