@@ -5,14 +5,24 @@ All take and return arrays of any shape. Source: Keras: Layer activation functio
 
 import jax
 import jax.numpy as jnp
+from jax.interpreters import ad, batching
 
 from cornu.core import registry
+from cornu.core.kernels import primitive
 from cornu.core.operation import operation
-from cornu.ops.fusion import relu as rectify
 
 
 def _register(function):
     return registry.register("activation", module="keras.activations")(operation(function))
+
+
+# A primitive of its own, for `ops.fusion` to find.
+rectified = primitive("relu", lambda x: (x.shape, x.dtype), lambda x: jnp.maximum(x, 0))
+ad.defjvp2(rectified, lambda t, result, x: jnp.where(x > 0, t, jnp.zeros_like(t)))
+batching.primitive_batchers[rectified] = lambda operands, axes: (
+    rectified.bind(*operands),
+    axes[0],
+)
 
 
 @_register
@@ -39,7 +49,7 @@ def relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
         result = jnp.where(x > threshold, x, jnp.zeros_like(x))
     else:
         # These two differ from a clip in their gradient at the corners.
-        result = jax.nn.relu6(x) if max_value == 6 else rectify.bind(x)
+        result = jax.nn.relu6(x) if max_value == 6 else rectified.bind(x)
     if max_value is not None and (max_value != 6 or threshold != 0):
         result = jnp.clip(result, 0, jnp.asarray(max_value, x.dtype))
     if negative_slope != 0:

@@ -34,7 +34,7 @@ def native():
     >>> isinstance(cornu.config.native().in_use, bool)
     True
     """
-    from cornu.ops.kernels import native
+    from cornu.core.kernels import native
 
     return native()
 

@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
@@ -34,7 +35,6 @@ def test_like_keras(name, arguments):
         ("LayerNormalization", {}),
         ("GroupNormalization", {"groups": 2}),
         ("RMSNormalization", {}),
-        ("BatchNormalization", {}),
     ],
 )
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
@@ -48,6 +48,23 @@ def test_half_precision_computes_in_single(name, arguments, dtype):
         np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
     for mine, other in zip(ours.weights, theirs.weights, strict=True):
         np.testing.assert_array_equal(mine.numpy(), np.asarray(other))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("training", [True, False])
+def test_half_precision_batch_normalization(dtype, training):
+    """Sums have another order than Keras', so that bits can differ; but all is done in single."""
+    half = layers.BatchNormalization(dtype=f"mixed_{dtype}")
+    theirs = keras.layers.BatchNormalization(dtype=f"mixed_{dtype}")
+    single = layers.BatchNormalization()
+    rounded = jnp.asarray(IMAGES).astype(dtype)
+    result = half(rounded, training=training)
+    assert result.dtype == half.compute_dtype
+    expected = single(rounded.astype("float32"), training=training).astype(dtype)
+    np.testing.assert_array_equal(np.asarray(result), np.asarray(expected))
+    theirs(IMAGES, training=training)
+    for mine, other in zip(half.weights, theirs.weights, strict=True):
+        np.testing.assert_allclose(mine.numpy(), np.asarray(other), rtol=1e-6)
 
 
 def test_instance_normalization():
@@ -95,8 +112,10 @@ def test_unit_length_of_nothing():
     ids=["plain", "axis", "bare", "regularized", "renorm", "clipped"],
 )
 def test_batch_normalization(arguments, training):
+    # Renormalized outputs are large here, and so are the gradients: sums of up to 143.
+    atol = 2e-4 if "renorm" in arguments else 1e-5
     compare_with_keras(
-        "BatchNormalization", arguments, IMAGES, training=training, rtol=1e-5, atol=1e-5
+        "BatchNormalization", arguments, IMAGES, training=training, rtol=1e-5, atol=atol
     )
 
 

@@ -9,8 +9,8 @@ import pytest
 
 import cornu
 from cornu import layers
-from cornu.ops import fusion
-from cornu.ops.kernels import Geometry, native
+from cornu.core.kernels import Geometry, native
+from cornu.ops import fusion, normalization, pooling
 
 needs_kernels = pytest.mark.skipif(
     not native().in_use, reason=f"the native kernels are not in use: {native().reason}"
@@ -46,15 +46,19 @@ def sequential(*stack):
     return cornu.Sequential([cornu.Input((9, 8, 2)), *stack, layers.Flatten(), layers.Dense(3)])
 
 
-def pooled_by(model):
-    """The pool of each fused operation in the model's traced program."""
+def program_of(model, training=True):
+    """The model's traced program, as a list of equations."""
     values = [[v.value for v in vs] for vs in model._state_variables()]
 
     def call(trainable, others, x):
-        return model.stateless_call(trainable, others, x, training=True)[0]
+        return model.stateless_call(trainable, others, x, training=training)[0]
 
-    program = jax.jit(call).trace(*values, noise(2, 9, 8, 2)).jaxpr
-    return [e.params["pool"] for e in program.eqns if e.primitive.name == FUSED]
+    return jax.jit(call).trace(*values, noise(2, 9, 8, 2)).jaxpr.eqns
+
+
+def pooled_by(model):
+    """The pool of each fused operation in the model's traced program."""
+    return [e.params["pool"] for e in program_of(model) if e.primitive.name == FUSED]
 
 
 def conv(**arguments):
@@ -98,12 +102,12 @@ CASES = {
 }
 
 
-def step(model, x, y):
+def step(model, x, y, training=True):
     values = [[v.value for v in vs] for vs in model._state_variables()]
 
     def loss(trainable, others, x):
         outputs, _, losses = model.stateless_call(
-            trainable, others, x, training=True, return_losses=True
+            trainable, others, x, training=training, return_losses=True
         )
         first = jax.tree.leaves(outputs)[0]
         return jnp.mean((first - y) ** 2) + sum(losses)
@@ -124,6 +128,72 @@ def test_the_same_numbers(case):
     assert pooled_by(model) == []
     plain = step(model, x, y)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), fused, plain)
+
+
+def normalized(*after, **arguments):
+    return lambda: sequential(layers.Conv2D(6, 3, **arguments), layers.BatchNormalization(), *after)
+
+
+# What takes part of normalization: in training, and in inference.
+NORMALIZED = {
+    "relu and pool": (
+        normalized(layers.ReLU(), layers.MaxPooling2D()),
+        [("affine_relu_pool", (2, 2))],
+        [("scaled_convolution", (2, 2))],
+    ),
+    "relu": (
+        normalized(layers.ReLU(), use_bias=False),
+        [("affine_relu_pool", (1, 1))],
+        [("scaled_convolution", (1, 1))],
+    ),
+    "alone": (normalized(use_bias=False), [("affine", None)], [("scaled_convolution", None)]),
+    "after relu": (
+        lambda: sequential(conv(), layers.BatchNormalization(), layers.MaxPooling2D()),
+        [("convolution_relu_pool", (1, 1)), ("affine", None)],
+        [("convolution_relu_pool", (1, 1)), ("affine", None)],
+    ),
+    "relu and a pool that overlaps": (
+        normalized(layers.ReLU(), layers.MaxPooling2D(3, 2)),
+        [("affine_relu_pool", (1, 1))],
+        [("scaled_convolution", (1, 1))],
+    ),
+    "another axis": (
+        lambda: sequential(layers.BatchNormalization(axis=1), layers.ReLU()),
+        [("affine", None)],
+        [("affine", None)],
+    ),
+    "frozen": (
+        lambda: sequential(conv(), layers.BatchNormalization(trainable=False), layers.ReLU()),
+        [("convolution_relu_pool", (1, 1)), ("affine_relu_pool", (1, 1))],
+        [("convolution_relu_pool", (1, 1)), ("affine_relu_pool", (1, 1))],
+    ),
+}
+
+
+@needs_kernels
+@pytest.mark.parametrize("case", NORMALIZED)
+@pytest.mark.parametrize("training", [True, False])
+def test_normalization(case, training):
+    make, *expected = NORMALIZED[case]
+    model, random = make(), np.random.default_rng(0)
+    x, y = noise(5, 9, 8, 2), noise(5, 3, seed=1)
+    for weight in model.weights:
+        weight.assign(random.uniform(0.3, 1.5, weight.shape))
+    found = []
+    for equation in program_of(model, training):
+        name, how = equation.primitive.name.removeprefix("cornu_"), equation.params
+        if name in ("affine", "affine_relu_pool", "scaled_convolution", "convolution_relu_pool"):
+            geometry = how.get("geometry")
+            window = geometry.window if name == "affine_relu_pool" else how.get("pool")
+            found.append((name, window))
+    assert found == expected[0 if training else 1]
+    fused = step(model, x, y, training)
+    model.run_eagerly = True
+    plain = step(model, x, y, training)
+    for mine, other in zip(jax.tree.leaves(fused), jax.tree.leaves(plain), strict=True):
+        # Of a bias before normalization the gradient is zero.
+        scale = max(np.abs(other).max(), 10)
+        np.testing.assert_allclose(mine / scale, other / scale, rtol=2e-5, atol=5e-6)
 
 
 @needs_kernels
@@ -163,6 +233,66 @@ def test_derivatives_of_any_order():
         ours, theirs = (jax.jit(derive(f))(*operands) for f in (mine, other))
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), ours, theirs
+        )
+
+
+def _relu_pool(x, window):
+    x = cornu.activations.relu(x)
+    return pooling.largest.bind(x, geometry=window)[0]
+
+
+WINDOW = Geometry((6, 4), (2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+ONE = WINDOW._replace(window=(1, 1), strides=(1, 1))
+# The same twice: by primitives, and by operations of jax.numpy alone.
+NORMALIZATIONS = {
+    "moments": (
+        lambda x, m, f, o: sum(jnp.sum(jnp.sin(v)) for v in normalization.moments(x)),
+        lambda x, m, f, o: (
+            jnp.sum(jnp.sin(jnp.mean(x, (0, 1, 2)))) + jnp.sum(jnp.sin(jnp.var(x, (0, 1, 2))))
+        ),
+    ),
+    "affine": (
+        lambda *of: jnp.sum(jnp.sin(normalization.normalize(*of))),
+        lambda x, m, f, o: jnp.sum(jnp.sin((x - m) * f + o)),
+    ),
+    "pooled": (
+        lambda *of: jnp.sum(jnp.sin(fusion.affine_relu_pool.bind(*of, geometry=WINDOW)[0])),
+        lambda x, m, f, o: jnp.sum(jnp.sin(_relu_pool((x - m) * f + o, WINDOW))),
+    ),
+    "only relu": (
+        lambda *of: jnp.sum(jnp.sin(fusion.affine_relu_pool.bind(*of, geometry=ONE)[0])),
+        lambda x, m, f, o: jnp.sum(jnp.sin(jax.nn.relu((x - m) * f + o))),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NORMALIZATIONS)
+def test_derivatives_of_normalization(kind):
+    mine, other = NORMALIZATIONS[kind]
+    operands = noise(3, 6, 4, 20), *(noise(20, seed=k) for k in (1, 2, 3))
+    for derive in (
+        lambda f: f,
+        lambda f: jax.grad(f, (0, 1, 2, 3)),
+        lambda f: jax.jacfwd(f, (0, 1, 2, 3)),
+        lambda f: jax.jacfwd(jax.grad(f, (0, 2)), (1, 3)),
+        lambda f: jax.grad(lambda *o: jnp.sum(jnp.cos(jax.grad(f, 2)(*o))), (0, 1, 2, 3)),
+        lambda f: jax.grad(lambda *o: jnp.sum(jnp.cos(jax.grad(f, 0)(*o))), (0, 1, 2, 3)),
+    ):
+        ours, theirs = (jax.jit(derive(f))(*operands) for f in (mine, other))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), ours, theirs
+        )
+
+
+def test_vmap_of_normalization():
+    operands = noise(3, 5, 6, 4, 20), noise(20), noise(5, 20), noise(20, seed=1)
+    for mine, other in NORMALIZATIONS.values():
+        ours, theirs = (
+            jax.jit(jax.vmap(jax.grad(f, (0, 1, 2, 3)), (1, None, 0, None)))(*operands)
+            for f in (mine, other)
+        )
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, theirs
         )
 
 

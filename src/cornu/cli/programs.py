@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 import cornu
-from cornu.ops.kernels import native
+from cornu.core.kernels import native
 from cornu.utils.files import cache_folder
 
 

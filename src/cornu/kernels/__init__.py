@@ -1,1 +1,1 @@
-"""C++ kernels for the CPU; `cornu.ops.kernels` loads what is built from them."""
+"""C++ kernels for the CPU; `cornu.core.kernels` loads what is built from them."""

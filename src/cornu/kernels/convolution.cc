@@ -305,7 +305,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
     for (int a = 0; a < 3; ++a) all_pooled *= gather.size[a] / finish.pooling[a];
     for (ix i = 0; i < images; ++i) {
       const ix to = ((first_image + i) * all_pooled + first_pooled) * gather.channels_out;
-      relu_and_pool(results + i * dense[0] * out_plane, dense, gather.channels_out, finish,
+      relu_and_pool<false>(results + i * dense[0] * out_plane, dense, gather.channels_out, finish,
                     result + to, finish.picks + to);
     }
   });

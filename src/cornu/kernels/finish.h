@@ -1,4 +1,4 @@
-// What comes after a convolution: bias and activation, or bias, relu and max-pooling.
+// What comes after a convolution or a normalization: bias and activation, or relu and max-pooling.
 #pragma once
 
 #include "image.h"
@@ -7,14 +7,18 @@ CORNU_BEGIN
 
 struct Finish {
   const float* bias = nullptr;
+  const float* center = nullptr;  // of a normalization
+  const float* factor = nullptr;
   Activation activation = LINEAR;
   int64_t pooling[3] = {1, 1, 1};
   uint8_t* picks = nullptr;  // max-pooling if not null
 };
 
-// Relu and max-pooling of `count` results, which lie densely, of one image.
-inline void relu_and_pool(const float* results, const ix (&count)[3], ix channels, const Finish& finish,
-                   float* out, uint8_t* picks) {
+// Relu and max-pooling of `count` results, which lie densely, of one image: of the result plus
+// bias, or if it SCALES, of (result - center) * factor + bias.
+template <bool SCALES>
+inline void relu_and_pool(const float* results, const ix (&count)[3], ix channels,
+                          const Finish& finish, float* out, uint8_t* picks) {
   const ix* pooling = finish.pooling;
   const ix row = count[2] * channels, plane = count[1] * row;
   for (ix d = 0; d < count[0] / pooling[0]; ++d)
@@ -25,15 +29,20 @@ inline void relu_and_pool(const float* results, const ix (&count)[3], ix channel
         for (ix c = 0; c < channels; c += LANES) {
           const ix left = channels - c;
           const Vector bias = load_first(finish.bias + c, left);
-          Vector best = load_first(first + c, left) + bias;
+          const Vector center = SCALES ? load_first(finish.center + c, left) : Vector{};
+          const Vector factor = SCALES ? load_first(finish.factor + c, left) : Vector{};
+          const auto at = [&](ix offset) {
+            const Vector here = load_first(first + offset + c, left);
+            return SCALES ? (here - center) * factor + bias : here + bias;
+          };
+          Vector best = at(0);
           Integers winner = {};
           int32_t number = 0;
           for (ix i = 0; i < pooling[0]; ++i)
             for (ix j = 0; j < pooling[1]; ++j)
               for (ix k = 0; k < pooling[2]; ++k, ++number) {
                 if (number == 0) continue;
-                const Vector here =
-                    load_first(first + i * plane + j * row + k * channels + c, left) + bias;
+                const Vector here = at(i * plane + j * row + k * channels);
                 // NaN comes, and then stays, because nothing compares with it.
                 const Integers better = ~(best >= here) & (best == best);
                 best = better ? here : best;

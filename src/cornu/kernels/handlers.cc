@@ -17,7 +17,7 @@ typedef ffi::ResultBuffer<ffi::F32> FloatResult;
 typedef ffi::ResultBuffer<ffi::U8> ByteResult;
 typedef ffi::Span<const int64_t> Numbers;
 
-// The order of `cornu.ops.kernels.window_numbers`.
+// The order of `cornu.core.kernels.Geometry.attributes`.
 constexpr size_t NUM_NUMBERS = 25;
 
 typedef int64_t Three[3];
@@ -222,6 +222,68 @@ ffi::Error sum_pool_gradient(ffi::ThreadPool threads, Floats gradient, Numbers n
   });
 }
 
+// An image of any shape, for which only the last axis matters.
+struct Rows {
+  int64_t channels, places;
+  Rows(const Floats& image, int64_t channels)
+      : channels(channels), places(channels ? int64_t(image.element_count()) / channels : 0) {}
+};
+
+ffi::Error moments(ffi::ThreadPool threads, Floats image, FloatResult mean, FloatResult variance) {
+  const Rows rows(image, mean->element_count());
+  CORNU_CHECK(check("image", rows.places * rows.channels, image.element_count()));
+  CORNU_CHECK(check("variance", rows.channels, variance->element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->moments(pool, image.typed_data(), rows.places, rows.channels, mean->typed_data(),
+                       variance->typed_data());
+  });
+}
+
+ffi::Error totals(ffi::ThreadPool threads, Floats gradient, Floats image, Floats center,
+                  FloatResult dot, FloatResult sum) {
+  const Rows rows(image, center.element_count());
+  CORNU_CHECK(check("image", rows.places * rows.channels, image.element_count()));
+  CORNU_CHECK(check("gradient", image.element_count(), gradient.element_count()));
+  CORNU_CHECK(check("dot", rows.channels, dot->element_count()));
+  CORNU_CHECK(check("sum", rows.channels, sum->element_count()));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->totals(pool, gradient.typed_data(), image.typed_data(), center.typed_data(),
+                      rows.places, rows.channels, dot->typed_data(), sum->typed_data());
+  });
+}
+
+ffi::Error picked_totals(ffi::ThreadPool threads, Floats gradient, Floats image, Floats center,
+                         Bytes picks, Numbers numbers, FloatResult dot, FloatResult sum) {
+  Window w;
+  CORNU_CHECK(read_window(numbers, &w));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
+  CORNU_CHECK(check("gradient", count(w.output, w.batch, w.channels_in), gradient.element_count()));
+  CORNU_CHECK(check("picks", gradient.element_count(), picks.element_count()));
+  for (const int64_t came : {center.element_count(), dot->element_count(), sum->element_count()})
+    CORNU_CHECK(check("vector", w.channels_in, came));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->picked_totals(pool, w, gradient.typed_data(), image.typed_data(),
+                             center.typed_data(), picks.typed_data(), dot->typed_data(),
+                             sum->typed_data());
+  });
+}
+
+ffi::Error affine_relu_pool(ffi::ThreadPool threads, Floats image, Floats center, Floats factor,
+                            Floats offset, Numbers numbers, FloatResult result, ByteResult picks) {
+  Window w;
+  CORNU_CHECK(read_window(numbers, &w));
+  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
+  CORNU_CHECK(check("result", count(w.output, w.batch, w.channels_in), result->element_count()));
+  CORNU_CHECK(check("picks", result->element_count(), picks->element_count()));
+  for (const int64_t came : {center.element_count(), factor.element_count(), offset.element_count()})
+    CORNU_CHECK(check("vector", w.channels_in, came));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->affine_relu_pool(pool, w, image.typed_data(), center.typed_data(),
+                                factor.typed_data(), offset.typed_data(), result->typed_data(),
+                                picks->typed_data());
+  });
+}
+
 ffi::Error bernoulli(ffi::ThreadPool threads, ffi::Buffer<ffi::U32> key, double probability,
                      ffi::ResultBuffer<ffi::PRED> result) {
   CORNU_CHECK(check("key", 2, key.element_count()));
@@ -257,6 +319,13 @@ CORNU_HANDLER(max_pool, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>().Ret<cornu
 CORNU_HANDLER(max_pool_gradient, CORNU_FLOATS CORNU_BYTES CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(sum_pool, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(sum_pool_gradient, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
+CORNU_HANDLER(moments, CORNU_FLOATS.Ret<cornu::Floats>().Ret<cornu::Floats>());
+CORNU_HANDLER(totals,
+              CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS.Ret<cornu::Floats>().Ret<cornu::Floats>());
+CORNU_HANDLER(picked_totals, CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_BYTES CORNU_WINDOW
+                                 .Ret<cornu::Floats>().Ret<cornu::Floats>());
+CORNU_HANDLER(affine_relu_pool, CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW
+                                    .Ret<cornu::Floats>().Ret<cornu::Bytes>());
 CORNU_HANDLER(bernoulli, .Arg<xla::ffi::Buffer<xla::ffi::U32>>().Attr<double>("probability")
                              .Ret<xla::ffi::Buffer<xla::ffi::PRED>>());
 

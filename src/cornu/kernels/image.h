@@ -33,7 +33,16 @@ struct Source {
       memcpy(out, row + from * channels, (to - from) * channels * sizeof(float));
       return;
     }
-    const ix* pool = picks.pool;
+    const ix(&pool)[3] = picks.pool;
+    if (product(pool) == 1) {  // only relu
+      const ix start = (image * size[0] * size[1] + depth * size[1] + height) * size[2] + from;
+      for (ix i = start * channels; i < (start + to - from) * channels; i += LANES, out += LANES) {
+        const ix count = (start + to - from) * channels - i;
+        const Vector g = load_first(data + i, count);
+        store_first(out, load_bytes(picks.bytes + i, count) == Integers{} ? g : Vector{}, count);
+      }
+      return;
+    }
     const ix plane = depth / pool[0], line = height / pool[1];
     const bool outside = plane >= pooled(0) || line >= pooled(1);
     const ix start = image * floats() + (plane * pooled(1) + line) * pooled(2) * channels;

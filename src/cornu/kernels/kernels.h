@@ -57,6 +57,19 @@ struct Kernels {
   // the sum of each window
   void (*sum_pool)(const Pool&, const Window&, const float* image, float* result);
   void (*sum_pool_gradient)(const Pool&, const Window&, const float* gradient, float* result);
+  // the mean of each channel, and the mean of squared distances from it
+  void (*moments)(const Pool&, const float* image, int64_t places, int64_t channels, float* mean,
+                  float* variance);
+  // for each channel, the sum of gradient * (image - center), and that of the gradient
+  void (*totals)(const Pool&, const float* gradient, const float* image, const float* center,
+                 int64_t places, int64_t channels, float* dot, float* sum);
+  // the same where relu and max-pooling, by windows side by side, have picked numbers of the image
+  void (*picked_totals)(const Pool&, const Window&, const float* gradient, const float* image,
+                        const float* center, const uint8_t* picks, float* dot, float* sum);
+  // (image - center) * factor + offset, by channel, then relu and such a max-pooling
+  void (*affine_relu_pool)(const Pool&, const Window&, const float* image, const float* center,
+                           const float* factor, const float* offset, float* result,
+                           uint8_t* picks);
   // `count` bytes, each one with the given probability and else zero
   void (*bernoulli)(const Pool&, const uint32_t* key, float probability, int64_t count,
                     uint8_t* result);

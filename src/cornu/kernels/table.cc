@@ -19,12 +19,20 @@ void max_pool(const Pool&, const Window&, const float*, float*, uint8_t*);
 void max_pool_gradient(const Pool&, const Window&, const float*, const uint8_t*, float*);
 void sum_pool(const Pool&, const Window&, const float*, float*);
 void sum_pool_gradient(const Pool&, const Window&, const float*, float*);
+void moments(const Pool&, const float*, int64_t, int64_t, float*, float*);
+void totals(const Pool&, const float*, const float*, const float*, int64_t, int64_t, float*, float*);
+void picked_totals(const Pool&, const Window&, const float*, const float*, const float*,
+                   const uint8_t*, float*, float*);
+void affine_relu_pool(const Pool&, const Window&, const float*, const float*, const float*,
+                      const float*, float*, uint8_t*);
 void bernoulli(const Pool&, const uint32_t*, float, int64_t, uint8_t*);
 
 const Kernels* table() {
-  static const Kernels kernels = {CORNU_TEXT(CORNU_ISA), LANES, convolution,
-                                  convolution_relu_pool, input_gradient, kernel_gradient, channel_sum, max_pool, max_pool_gradient, sum_pool,
-                                  sum_pool_gradient, bernoulli};
+  static const Kernels kernels = {
+      CORNU_TEXT(CORNU_ISA), LANES,           convolution,       convolution_relu_pool,
+      input_gradient,        kernel_gradient, channel_sum,       max_pool,
+      max_pool_gradient,     sum_pool,        sum_pool_gradient, moments,
+      totals,                picked_totals,   affine_relu_pool,  bernoulli};
   return &kernels;
 }
 

@@ -229,7 +229,7 @@ bool run(const Pool& pool, const Window& w, const Source& source, const TurnedKe
     if (!pools) return;
     const ix count[3] = {1, high - low, width};
     const ix to = (n * (w.output[1] / pooling[1]) + low / pooling[1]) * (width / pooling[2]) * out;
-    relu_and_pool(results, count, out, finish, result + to, finish.picks + to);
+    relu_and_pool<false>(results, count, out, finish, result + to, finish.picks + to);
   });
   return finite;
 }

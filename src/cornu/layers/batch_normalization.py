@@ -7,6 +7,7 @@ from cornu.core import registry
 from cornu.core.dtype import epsilon as fuzz
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
+from cornu.ops.normalization import moments, normalize
 
 
 @registry.register("layer", module="keras.layers")
@@ -160,23 +161,18 @@ class BatchNormalization(Layer):
         else:
             mean = self.moving_mean.value.astype(x.dtype)
             variance = self.moving_variance.value.astype(x.dtype)
-        # One multiplication and one addition for each element; the rest is done on channels.
         factor = jax.lax.rsqrt(variance + self.epsilon)
         if gamma is not None:
             factor = factor * gamma
-        offset = -mean * factor
-        if beta is not None:
-            offset = offset + beta
-        shape = [1] * x.ndim
-        shape[self.axis] = -1
-        return (x * factor.reshape(shape) + offset.reshape(shape)).astype(self.compute_dtype)
+        if beta is None:
+            beta = jnp.zeros_like(mean)
+        x = normalize(jnp.moveaxis(x, self.axis, -1), mean, factor, beta)
+        return jnp.moveaxis(x, -1, self.axis).astype(self.compute_dtype)
 
     def _batch_statistics(self, x, mask):
-        axes = tuple(i for i in range(x.ndim) if i != self.axis % x.ndim)
         if mask is None:
-            # The mean of squares minus the square of the mean would read x once, but cancels badly
-            # where the mean is large; Keras does not do it either.
-            return jnp.mean(x, axes), jnp.var(x, axes)
+            return moments(jnp.moveaxis(x, self.axis, -1))
+        axes = tuple(i for i in range(x.ndim) if i != self.axis % x.ndim)
         counted = jnp.broadcast_to(mask[..., None].astype(bool), x.shape)
         count = jnp.sum(counted, axes, keepdims=True, dtype=x.dtype) + fuzz()
         mean = jnp.sum(jnp.where(counted, x, 0.0), axes, keepdims=True) / count

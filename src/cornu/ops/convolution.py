@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import ad
 
-from cornu.ops.kernels import Geometry, primitive, transpose
+from cornu.core.kernels import Geometry, primitive, transpose
 from cornu.ops.windows import as_tuple, check_fits, output_sizes, padding_amounts, transposed_size
 
 

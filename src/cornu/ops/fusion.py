@@ -1,4 +1,4 @@
-"""Convolution, bias, relu and max-pooling as one operation, wherever they follow each other.
+"""Convolution or normalization, relu and max-pooling as one operation, wherever they follow each other.
 
 `fuse` looks for them in a traced program, so it does not matter how a model was put together. They are
 fused only if nothing else reads what stands between them: who takes an intermediate output, or
@@ -7,29 +7,22 @@ penalizes it, gets the plain operations.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend import core
-from jax.interpreters import ad, batching
+from jax.interpreters import ad
 
+from cornu.activations import rectified as relu
 from cornu.core import masking
-from cornu.ops import convolution, pooling
-from cornu.ops.kernels import Geometry, native, primitive
+from cornu.core.kernels import Geometry, native, primitive
+from cornu.ops import convolution, normalization, pooling
 
 # The pick of a window whose numbers relu has cut.
 DEAD = np.uint8(255)
-
-
-def _relu(x):
-    return jnp.maximum(x, 0)
-
-
-relu = primitive("relu", lambda x: (x.shape, x.dtype), _relu)
-ad.defjvp2(relu, lambda t, result, x: jnp.where(x > 0, t, jnp.zeros_like(t)))
-batching.primitive_batchers[relu] = lambda operands, axes: (relu.bind(*operands), axes[0])
 
 
 def _pools(geometry: Geometry, pool: tuple) -> Geometry:
@@ -193,7 +186,79 @@ def _jvp(primals, tangents, **how):
 ad.primitive_jvps[convolution_relu_pool] = _jvp
 
 
-# ---- finding it
+# ---- normalization, relu and max-pooling
+
+
+def _affine_relu_pool(x, center, factor, offset, *, geometry):
+    results = relu.bind(normalization._affine(x, center, factor, offset))
+    if set(geometry.window) == {1}:
+        best, winners = results, jnp.zeros(results.shape, jnp.uint8)
+    else:
+        best, winners = pooling.largest.bind(results, geometry=geometry)
+    return [best, jnp.where(best > 0, winners, DEAD)]
+
+
+affine_relu_pool = primitive(
+    "affine_relu_pool",
+    lambda x, *vectors, geometry: [
+        pooling._result_of(x, geometry=geometry),
+        (pooling._result_of(x, geometry=geometry)[0], jnp.dtype(jnp.uint8)),
+    ],
+    _affine_relu_pool,
+    lambda x, *vectors, geometry: geometry.attributes(x.shape[0], x.shape[-1], x.shape[-1]),
+    several=True,
+)
+
+
+def _affine_jvp(primals, tangents, *, geometry):
+    x, center, factor, _ = primals
+    tx, tc, tf, to = tangents
+    result, picks = affine_relu_pool.bind(*primals, geometry=geometry)
+    zeros = [ad.Zero(jax.typeof(r).to_tangent_aval()) for r in (result, picks)]
+    parts = []
+    if not isinstance(tx, ad.Zero):
+        parts.append(normalization.pick(tx, picks, geometry) * factor)
+    if not all(isinstance(t, ad.Zero) for t in (tc, tf, to)):
+        tc, tf, to = map(ad.instantiate_zeros, (tc, tf, to))
+        parts.append(
+            normalization.picked_affine.bind(
+                x, center, tf, to - factor * tc, picks, geometry=geometry
+            )
+        )
+    return [result, picks], [sum(parts[1:], start=parts[0]) if parts else zeros[0], zeros[1]]
+
+
+ad.primitive_jvps[affine_relu_pool] = _affine_jvp
+
+
+# ---- convolution and normalization by constants, as in inference: the kernel is scaled instead
+
+
+def _scaled_convolution(image, kernel, center, factor, offset, *bias, geometry, pool):
+    center = center - bias[0] if bias else center
+    kernel, offset = kernel * factor, offset - center * factor
+    if pool is None:
+        return convolution.convolution.bind(image, kernel, geometry=geometry) + offset
+    return convolution_relu_pool.bind(image, kernel, offset, geometry=geometry, pool=pool)[0]
+
+
+def _result_of_scaled(image, kernel, *vectors, geometry, pool):
+    pools = _pools(geometry, pool or (1,) * len(geometry.size))
+    return (image.shape[0], *pools.output, kernel.shape[-1]), image.dtype
+
+
+scaled_convolution = primitive("scaled_convolution", _result_of_scaled, _scaled_convolution)
+
+
+def _scaled_jvp(primals, tangents, **how):
+    tangents = tuple(map(ad.instantiate_zeros, tangents))
+    return jax.jvp(functools.partial(_scaled_convolution, **how), tuple(primals), tangents)
+
+
+ad.primitive_jvps[scaled_convolution] = _scaled_jvp
+
+
+# ---- finding them
 
 
 def fuse(function):
@@ -244,30 +309,60 @@ def _rewrite(jaxpr):
         return found[0] if alone else None
 
     gone: set[int] = set()
-    fused = {}
-    for equation in jaxpr.eqns:
-        if equation.primitive is not convolution.convolution:
-            continue
-        if equation.outvars[0].aval.dtype != jnp.float32:
-            continue
-        addition = only_reader(equation, lax.add_p)
-        rectified = only_reader(addition, relu) if addition else None
-        bias = _bias(addition, equation.outvars[0], makers) if rectified else None
-        if rectified is None or bias is None:
-            continue
-        geometry = equation.params["geometry"]
-        pool, last = (1,) * len(geometry.size), rectified
-        pooled = only_reader(rectified, pooling.largest)
-        if pooled and not readers.get(pooled.outvars[1]) and _is_plain(pooled.params["geometry"]):
-            pool, last = pooled.params["geometry"].window, pooled
-        gone.update(id(e) for e in (equation, addition, rectified))
-        shape = last.outvars[0].aval.shape
+    fused: dict[int, Any] = {}
+
+    def replace(found, primitive, operands, **params):
+        """Put one operation for those that are `found`, in the place of the last."""
+        gone.update(id(e) for e in found)
+        last, result = found[-1], found[-1].outvars[0]
+        picks = core.DropVar(jax.core.ShapedArray(result.aval.shape, jnp.uint8))
+        results = [result, picks] if primitive.multiple_results else [result]
         fused[id(last)] = last.replace(
-            primitive=convolution_relu_pool,
-            invars=[*equation.invars, bias],
-            outvars=[last.outvars[0], core.DropVar(jax.core.ShapedArray(shape, jnp.uint8))],
-            params={"geometry": geometry, "pool": pool},
+            primitive=primitive, invars=operands, outvars=results, params=params
         )
+
+    def relu_and_pool(equation, rank):
+        """Relu after an equation, with the pooling after that if any, and the pooling's window."""
+        rectified = only_reader(equation, relu)
+        pooled = only_reader(rectified, pooling.largest) if rectified else None
+        if pooled and not readers.get(pooled.outvars[1]) and _is_plain(pooled.params["geometry"]):
+            return [rectified, pooled], pooled.params["geometry"].window
+        return ([rectified], (1,) * rank) if rectified else ([], None)
+
+    for equation in jaxpr.eqns:
+        result = equation.outvars[0] if equation.outvars else None
+        if id(equation) in gone or result is None or result.aval.dtype != jnp.float32:
+            continue
+        rank = result.aval.ndim - 2
+        if equation.primitive is convolution.convolution:
+            found, operands = [equation], list(equation.invars)
+            addition = only_reader(equation, lax.add_p)
+            bias = _bias(addition, result, makers) if addition else None
+            if bias is not None:
+                found.append(addition)
+            scaling = only_reader(found[-1], normalization.affine)
+            if scaling and scaling.invars[0] is found[-1].outvars[0]:
+                found.append(scaling)
+                operands += scaling.invars[1:]
+            if bias is not None:
+                operands.append(bias)
+            rest, pool = relu_and_pool(found[-1], rank)
+            params = {"geometry": equation.params["geometry"], "pool": pool}
+            if scaling in found:
+                replace(found + rest, scaled_convolution, operands, **params)
+            elif bias is not None and rest:
+                replace(found + rest, convolution_relu_pool, operands, **params)
+        elif equation.primitive is normalization.affine and 1 <= rank <= 3:
+            rest, pool = relu_and_pool(equation, rank)
+            if rest:
+                ones = (1,) * rank
+                whole = Geometry(result.aval.shape[1:-1], ones, ones, ((0, 0),) * rank, ones)
+                replace(
+                    [equation, *rest],
+                    affine_relu_pool,
+                    equation.invars,
+                    geometry=_pools(whole, pool),
+                )
     if not fused:
         return None
     equations = [fused.get(id(e), e) for e in jaxpr.eqns if id(e) in fused or id(e) not in gone]

@@ -9,8 +9,8 @@ import numpy as np
 from jax import lax
 from jax.interpreters import ad
 
+from cornu.core.kernels import Geometry, native, primitive, transpose
 from cornu.ops.convolution import with_channels_last
-from cornu.ops.kernels import Geometry, native, primitive, transpose
 from cornu.ops.windows import as_tuple, check_fits, output_sizes, padding_amounts
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cornu.ops.kernels import primitive
+from cornu.core.kernels import primitive
 
 
 def _bernoulli(key, *, probability, shape):

@@ -33,6 +33,10 @@ TARGETS = (
     "max_pool_gradient",
     "sum_pool",
     "sum_pool_gradient",
+    "moments",
+    "totals",
+    "picked_totals",
+    "affine_relu_pool",
     "bernoulli",
 )
 
