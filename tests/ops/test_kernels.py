@@ -17,8 +17,9 @@ from jax.sharding import Mesh, PartitionSpec
 
 import cornu
 from cornu import layers
+from cornu.core import kernels
 from cornu.core.kernels import Geometry, native
-from cornu.ops import convolution, fusion, kernels, pooling, random_bits
+from cornu.ops import convolution, fusion, pooling, random_bits
 
 needs_kernels = pytest.mark.skipif(
     not native().in_use, reason=f"the native kernels are not in use: {native().reason}"

@@ -328,7 +328,8 @@ Window as_row(Window w) {
 void convolve(const Pool& pool, const Window& w, const float* image, const float* kernel,
               const Finish& finish, float* result) {
   const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
-  if (suits_winograd(w) && winograd(pool, w, source, kernel, finish, result)) return;
+  const Winograd* winograd = winograd_for(w);
+  if (winograd && winograd->convolve(pool, w, source, kernel, finish, result)) return;
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_in;
@@ -389,7 +390,8 @@ void input_gradient(const Pool& pool, const Window& given, const float* gradient
   const bool row = is_pointwise(given) && product(picks.pool) == 1;
   const Window w = row ? as_row(given) : given;
   Source source{gradient, {w.output[0], w.output[1], w.output[2]}, w.channels_out, picks};
-  if (suits_winograd(w) && winograd_input_gradient(pool, w, source, kernel, result)) return;
+  const Winograd* winograd = winograd_for(w);
+  if (winograd && winograd->gradient_of_input(pool, w, source, kernel, result)) return;
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_out;
@@ -509,8 +511,8 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
     depthwise_kernel_gradient(pool, given, images, gradients, result);
     return;
   }
-  if (suits_winograd(given) && winograd_kernel_gradient(pool, given, images, gradients, result))
-    return;
+  const Winograd* winograd = winograd_for(given);
+  if (winograd && winograd->gradient_of_kernel(pool, given, images, gradients, result)) return;
   Window w = given;
   ix pool_size[3] = {picks.pool[0], picks.pool[1], picks.pool[2]};
   if (is_pointwise(given) && product(pool_size) == 1) {

@@ -131,12 +131,13 @@ Window draw_window(bool pooling) {
       w.groups = 1;
       w.channels_in = 16 * between(1, 4);
       w.channels_out = 16 * between(1, 4);
+      const int64_t side = between(0, 2) ? 3 : 5;
       for (int a = 1; a < 3; ++a) {
-        w.size[a] = between(4, 17);
-        w.window[a] = 3;
+        w.size[a] = between(5, 17);
+        w.window[a] = side;
         w.strides[a] = w.dilation[a] = 1;
-        w.before[a] = between(0, 2);
-        w.output[a] = w.size[a] + w.before[a] + between(0, 2) - 2;
+        w.before[a] = between(0, side - 1);
+        w.output[a] = w.size[a] + w.before[a] + between(0, side - 1) - (side - 1);
       }
     }
     if (product(w.window) * w.channels_in * w.channels_out * product(w.output) * w.batch > 40000000)
@@ -262,6 +263,8 @@ void test_convolution(const std::vector<std::unique_ptr<Threads>>& pools) {
       equal("convolution", w, first.get(), result.get(), sizes.result * 4);
     }
   }
+
+  image = noise(sizes.image);
 
   // The fused form beside the kernels that it replaces, bit by bit.
   int64_t pooling[3], pooled_size = w.batch * w.channels_out;
@@ -447,6 +450,7 @@ void speed(int threads) {
       {"28x28x1 -> 64, 3x3 same", 128, 28, 1, 64, 3, 1, 1, 1},
       {"14x14x64 -> 32, 3x3 same", 128, 14, 64, 32, 3, 1, 1, 1},
       {"28x28x64 -> 32, 3x3 same", 128, 28, 64, 32, 3, 1, 1, 1},
+      {"12x12x32 -> 64, 5x5 valid", 128, 12, 32, 64, 5, 1, 0, 0},
       {"14x14x64 -> 128, 1x1", 64, 14, 64, 128, 1, 1, 0, 0},
       {"32x32x32 -> 64, 3x3 same, stride 2", 64, 32, 32, 64, 3, 2, 0, 1},
       {"56x56x64 -> 64, 3x3 same", 8, 56, 64, 64, 3, 1, 1, 1},

@@ -1,20 +1,23 @@
-// Convolutions with windows of 3x3 in fewer multiplications: F(2x2, 3x3).
+// Convolutions with windows of 3x3 and 5x5 in fewer multiplications: F(2x2, 3x3), F(4x4, 3x3) and
+// F(2x2, 5x5).
 //
-// A tile of 2x2 results sees 4x4 numbers of the image. Both the 4x4 numbers and the 3x3 window are
-// turned into 16 others, the products of which, turned back, are the four results: 16
-// multiplications for each pair of channels instead of 36. Over all tiles and channels these are 16
-// products of matrices, (tiles, in) by (in, out).
+// In F(MxM, RxR), a tile of MxM results sees NxN numbers of the image, N = M + R - 1. Both those and
+// the window are turned into NxN points, the products of which, turned back, are the results: N * N
+// multiplications for each pair of channels instead of M * M * R * R. Over all tiles and channels these
+// are N * N products of matrices, (tiles, in) by (in, out).
 //
-// The gradient of the kernel is F(3x3, 2x2), with the same 16 points: (in, tiles) by (tiles, out).
+// The gradient of the kernel is F(RxR, MxM), with the same points: (in, tiles) by (tiles, out).
 //
-// Source: Lavin and Gray 2016, "Fast algorithms for convolutional neural networks". Sums are as
-// accurate as direct ones to within a small factor, but their last bits differ. NaN or infinity would
-// spread over a tile; where a result is not finite, they return false.
+// A product of polynomials can be found from its values at N points: 0, infinity (the highest
+// coefficient), and pairs of a number and its negative. Source: Lavin and Gray 2016, "Fast algorithms
+// for convolutional neural networks". Sums are nearly as accurate as direct ones, but their last bits
+// differ. NaN or infinity would spread over a tile; where a result is not finite, they return false.
 
 #include "winograd.h"
 
 #include <atomic>
 #include <cstdlib>
+#include <numeric>
 #include <vector>
 
 #include "tile.h"
@@ -22,46 +25,101 @@
 CORNU_BEGIN
 namespace {
 
-constexpr ix POINTS = 16;
 // Floats that a band of tiles may take, so that they stay in the cache.
 constexpr ix BAND = ix{1} << 17;
 
-// 4 numbers of the image to the 4 points; the step of Bᵀ.
+// ---- one axis: N numbers of the image, R of the window or M of the result to N points, and back
+
+CORNU_INLINE Vector times(float factor, Vector v) { return broadcast(factor) * v; }
+
+// The points other than 0 and infinity come in pairs, one and its negative. Of each pair: the point,
+// its square, and its weight, with which products turned back are sums of products.
+struct Pair {
+  float point, square, weight;
+  constexpr float power(int k) const { return k == 0 ? 1 : k == 1 ? point : square * power(k - 2); }
+};
+template <int N>
+struct Points;
+template <>
+struct Points<4> {
+  static constexpr int PAIRS = 1;
+  static constexpr Pair pairs[] = {{1, 1, 0.5f}};
+};
+// Those of least error: the powers of their absolute values stay as near to one as possible.
+template <>
+struct Points<6> {
+  static constexpr int PAIRS = 2;
+  static constexpr Pair pairs[] = {{0.70710678f, 0.5f, -2 / 3.f}, {1.41421356f, 2, 1 / 6.f}};
+};
+
 CORNU_INLINE void turn_image(const Vector (&d)[4], Vector (&t)[4]) {
   t[0] = d[0] - d[2];
-  t[1] = d[1] + d[2];
+  t[1] = d[2] + d[1];
   t[2] = d[2] - d[1];
-  t[3] = d[1] - d[3];
+  t[3] = d[3] - d[1];
 }
-// 3 numbers of the window to the 4 points: G.
-CORNU_INLINE void turn_window(const Vector (&g)[3], Vector (&t)[4]) {
-  const Vector half = broadcast(0.5f);
-  t[0] = g[0];
-  t[1] = (g[0] + g[1] + g[2]) * half;
-  t[2] = (g[0] - g[1] + g[2]) * half;
-  t[3] = g[2];
-}
-// 4 products to 2 results: Aᵀ.
-CORNU_INLINE void turn_back(const Vector (&m)[4], Vector (&y)[2]) {
-  y[0] = m[0] + m[1] + m[2];
-  y[1] = m[1] - m[2] - m[3];
-}
-// The transposes, for the gradient of the kernel: A, and then Gᵀ.
-CORNU_INLINE void turn_gradient(const Vector (&y)[2], Vector (&m)[4]) {
-  m[0] = y[0];
-  m[1] = y[0] + y[1];
-  m[2] = y[0] - y[1];
-  m[3] = Vector{} - y[1];
-}
-CORNU_INLINE void turn_window_back(const Vector (&t)[4], Vector (&g)[3]) {
-  const Vector half = broadcast(0.5f);
-  g[0] = t[0] + (t[1] + t[2]) * half;
-  g[1] = (t[1] - t[2]) * half;
-  g[2] = (t[1] + t[2]) * half + t[3];
+CORNU_INLINE void turn_image(const Vector (&d)[6], Vector (&t)[6]) {
+  constexpr Pair near = Points<6>::pairs[0], far = Points<6>::pairs[1];
+  const Vector even = d[4] - times(far.square, d[2]), odd = d[3] - times(far.square, d[1]);
+  const Vector far_even = d[4] - times(near.square, d[2]), far_odd = d[3] - times(near.square, d[1]);
+  t[0] = d[0] - times(near.square + far.square, d[2]) + d[4];
+  t[1] = even + times(near.point, odd);
+  t[2] = even - times(near.point, odd);
+  t[3] = far_even + times(far.point, far_odd);
+  t[4] = far_even - times(far.point, far_odd);
+  t[5] = d[1] - times(near.square + far.square, d[3]) + d[5];
 }
 
-constexpr auto of_image = [](const Vector(&d)[4], Vector(&t)[4]) { turn_image(d, t); };
-constexpr auto of_gradient = [](const Vector(&y)[2], Vector(&m)[4]) { turn_gradient(y, m); };
+// The polynomial with the K coefficients c at all points.
+template <int K, int N>
+CORNU_INLINE void evaluate(const Vector (&c)[K], Vector (&t)[N]) {
+  t[0] = c[0];
+  CORNU_UNROLL for (int i = 0; i < Points<N>::PAIRS; ++i) {
+    const Pair pair = Points<N>::pairs[i];
+    Vector even = c[0], odd = c[1];
+    CORNU_UNROLL for (int k = 2; k < K; ++k)
+      (k % 2 ? odd : even) += times(pair.power(k - k % 2), c[k]);
+    t[1 + 2 * i] = even + times(pair.point, odd);
+    t[2 + 2 * i] = even - times(pair.point, odd);
+  }
+  t[N - 1] = c[K - 1];
+}
+// Its transpose.
+template <int N, int K>
+CORNU_INLINE void gather_powers(const Vector (&t)[N], Vector (&c)[K]) {
+  CORNU_UNROLL for (int k = 0; k < K; ++k) c[k] = k == 0 ? t[0] : Vector{};
+  CORNU_UNROLL for (int i = 0; i < Points<N>::PAIRS; ++i) {
+    const Vector even = t[1 + 2 * i] + t[2 + 2 * i], odd = t[1 + 2 * i] - t[2 + 2 * i];
+    CORNU_UNROLL for (int k = 0; k < K; ++k)
+      c[k] += times(Points<N>::pairs[i].power(k), k % 2 ? odd : even);
+  }
+  c[K - 1] += t[N - 1];
+}
+template <int N>
+CORNU_INLINE void weigh(Vector (&t)[N]) {
+  CORNU_UNROLL for (int i = 1; i < N - 1; ++i)
+    t[i] = times(Points<N>::pairs[(i - 1) / 2].weight, t[i]);
+}
+
+template <int R, int N>
+CORNU_INLINE void turn_window(const Vector (&g)[R], Vector (&t)[N]) {
+  evaluate(g, t);
+  weigh(t);
+}
+template <int N, int R>
+CORNU_INLINE void turn_window_back(const Vector (&t)[N], Vector (&g)[R]) {
+  Vector weighed[N];
+  CORNU_UNROLL for (int i = 0; i < N; ++i) weighed[i] = t[i];
+  weigh(weighed);
+  gather_powers(weighed, g);
+}
+
+// As arguments of what follows.
+constexpr auto of_image = [](const auto& d, auto& t) { turn_image(d, t); };
+constexpr auto of_window = [](const auto& g, auto& t) { turn_window(g, t); };
+constexpr auto of_gradient = [](const auto& y, auto& m) { evaluate(y, m); };
+constexpr auto to_result = [](const auto& m, auto& y) { gather_powers(m, y); };
+constexpr auto to_window = [](const auto& t, auto& g) { turn_window_back(t, g); };
 
 // Both axes: rows first, then columns.
 template <int N, int M, class Turn>
@@ -76,21 +134,22 @@ CORNU_INLINE void turn_both(const Turn& turn, const Vector (&in)[N][N], Vector (
   CORNU_UNROLL for (int r = 0; r < M; ++r) turn(half[r], out[r]);
 }
 
-// Tiles of NxN numbers to their points, (points, tiles, channels), for `rows` rows of tiles, the
-// next of which begins two numbers later. `numbers` is padded.
-template <int N, class Turn>
-void turn_tiles(const Turn& turn, const float* numbers, ix row, ix channels, ix rows, ix columns,
-                float* turned) {
-  const ix step = rows * columns * channels;
+// Tiles of SIDE x SIDE numbers to their points, for `rows` rows of tiles, the next of which begins
+// `step` numbers later. `numbers` is padded; points of one kind are `point_step` floats from the next.
+template <int SIDE, int N, class Turn>
+void turn_tiles(const Turn& turn, const float* numbers, ix step, ix row, ix channels, ix rows,
+                ix columns, float* turned, ix point_step) {
   for (ix r = 0; r < rows; ++r)
     for (ix t = 0; t < columns; ++t, turned += channels) {
-      const float* from = numbers + 2 * r * row + 2 * t * channels;
+      const float* from = numbers + step * (r * row + t * channels);
       for (ix c = 0; c < channels; c += LANES) {
-        Vector in[N][N], out[4][4];
-        CORNU_UNROLL for (int y = 0; y < N; ++y)
-          CORNU_UNROLL for (int x = 0; x < N; ++x) in[y][x] = load(from + y * row + x * channels + c);
+        Vector in[SIDE][SIDE], out[N][N];
+        CORNU_UNROLL for (int y = 0; y < SIDE; ++y)
+          CORNU_UNROLL for (int x = 0; x < SIDE; ++x)
+            in[y][x] = load(from + y * row + x * channels + c);
         turn_both(turn, in, out);
-        CORNU_UNROLL for (int p = 0; p < POINTS; ++p) store(turned + p * step + c, out[p / 4][p % 4]);
+        CORNU_UNROLL for (int p = 0; p < N * N; ++p)
+          store(turned + p * point_step + c, out[p / N][p % N]);
       }
     }
 }
@@ -136,135 +195,151 @@ void multiply(Product m, ix places, ix vectors) {
 
 // The window turned: (points, blocks of channels out, in, channels of a block), the blocks being
 // WIDE vectors wide but perhaps the last.
+template <int N, int R>
 struct TurnedKernel {
   Scratch memory;
   ix point_floats;
 
-  // Weight (place, i, o) is at place * in * out + i * step_in + o; with `flips`, places run backwards.
+  // Weight (place, i, o) is at (place * in + i) * out + o; with `flips`, places run backwards.
   TurnedKernel(const Pool& pool, const float* kernel, ix in, ix out, bool flips)
-      : memory(POINTS * in * out), point_floats(in * out) {
+      : memory(N * N * in * out), point_floats(in * out) {
     const ix vectors = out / LANES;
     parallel_for(in * out < 1024 ? Pool{1, {}} : pool, vectors, [&](ix v) {
       const ix first = v / WIDE * WIDE, wide = std::min<ix>(WIDE, vectors - first) * LANES;
       for (ix i = 0; i < in; ++i) {
-        Vector window[3][3], turned[4][4];
-        for (int p = 0; p < 9; ++p)
-          window[p / 3][p % 3] = load(kernel + ((flips ? 8 - p : p) * in + i) * out + v * LANES);
-        turn_both([](const Vector(&g)[3], Vector(&t)[4]) { turn_window(g, t); }, window, turned);
-        for (int p = 0; p < POINTS; ++p)
+        Vector window[R][R], turned[N][N];
+        for (int p = 0; p < R * R; ++p)
+          window[p / R][p % R] =
+              load(kernel + ((flips ? R * R - 1 - p : p) * in + i) * out + v * LANES);
+        turn_both(of_window, window, turned);
+        for (int p = 0; p < N * N; ++p)
           store(memory.data() + p * point_floats + first * LANES * in + i * wide +
                     (v - first) * LANES,
-                turned[p / 4][p % 4]);
+                turned[p / N][p % N]);
       }
     });
   }
 };
 
-bool run(const Pool& pool, const Window& w, const Source& source, const TurnedKernel& turned,
-         const Finish& finish, float* result) {
+// From one point to the next, with so many floats of each: not a power of two, or all points of a
+// tile would want the same few places in the cache.
+ix step_between_points(ix floats) { return floats + LANES; }
+
+// How tiles of several images, or of a part of one, make a band whose points stay in the cache.
+struct Bands {
+  ix images, rows;  // at once
+  Bands(ix rows_of_image, ix columns, ix floats_of_tile, ix most_images) {
+    const ix tiles = std::max<ix>(1, BAND / floats_of_tile);
+    rows = std::clamp<ix>(tiles / columns, 1, rows_of_image);
+    images = rows < rows_of_image
+                 ? 1 : std::clamp<ix>(tiles / (rows_of_image * columns), 1, most_images);
+  }
+};
+
+template <int M, int R>
+bool run(const Pool& pool, const Window& w, const Source& source,
+         const TurnedKernel<M + R - 1, R>& turned, const Finish& finish, float* result) {
+  constexpr int N = M + R - 1, POINTS = N * N;
   const ix in = w.channels_in, out = w.channels_out;
   const bool pools = finish.picks != nullptr;
   const ix* pooling = finish.pooling;
-  // Items are images, or with few of those, parts of them.
-  const ix unit = pooling[1] % 2 ? 2 * pooling[1] : pooling[1];
   const ix height = w.output[1] / pooling[1] * pooling[1], width = w.output[2];
+  const ix columns = (width + M - 1) / M, all_rows = (height + M - 1) / M;
+  const Bands bands(all_rows, columns, POINTS * (in + out), std::max<ix>(1, w.batch / (4 * pool.threads)));
+  // Items are some images, or with few of those, parts of them, which begin where tiles and windows
+  // of the pooling do.
+  const ix unit = std::lcm<ix>(M, pooling[1]);
   const ix units = (height + unit - 1) / unit;
-  ix parts = std::clamp<ix>((4 * pool.threads + w.batch - 1) / w.batch, 1, units);
-  if (w.batch >= 4 * pool.threads) parts = 1;
-  const ix columns = (width + 1) / 2;
-  const ix row_floats = (2 * columns + 2) * in;
-  const ix band_rows = std::max<ix>(1, BAND / (columns * POINTS * (in + out)));
+  const ix parts = w.batch >= 4 * pool.threads
+                       ? 1 : std::clamp<ix>((4 * pool.threads + w.batch - 1) / w.batch, 1, units);
+  const ix together = parts > 1 ? 1 : bands.images, groups = (w.batch + together - 1) / together;
+  const ix row_floats = (M * columns + R - 1) * in, result_row = width * out;
 
   std::atomic<bool> finite{true};
-  parallel_for(pool, w.batch * parts, [&](ix item) {
-    const ix n = item / parts, part = item % parts;
+  parallel_for(pool, groups * parts, [&](ix item) {
+    const ix first = item / parts * together, images = std::min(together, w.batch - first);
+    const ix part = item % parts;
     const ix low = units * part / parts * unit;
     const ix high = std::min(height, units * (part + 1) / parts * unit);
     if (low >= high) return;
-    const ix rows_once = std::min(band_rows, (high - low + 1) / 2);
-    const ix tiles_once = rows_once * columns;
-    Scratch padded((2 * rows_once + 2) * row_floats);
-    Scratch image_points(POINTS * tiles_once * in), products(POINTS * tiles_once * out);
-    const ix result_row = width * out;
-    Scratch unpooled(pools ? (high - low) * result_row : 0);
-    float* results = pools ? unpooled.data() : result + (n * w.output[1] + low) * result_row;
+    const ix rows_once = std::min(bands.rows, (high - low + M - 1) / M);
+    const ix most_tiles = images * rows_once * columns;
+    Scratch padded((M * rows_once + R - 1) * row_floats);
+    Scratch image_points(POINTS * step_between_points(most_tiles * in));
+    Scratch products(POINTS * step_between_points(most_tiles * out));
+    Scratch unpooled(pools ? images * (high - low) * result_row : 0);
+    const ix image_step = pools ? (high - low) * result_row : w.output[1] * result_row;
+    float* results = pools ? unpooled.data()
+                           : result + (first * w.output[1] + low) * result_row;
     Vector odd{};
-    for (ix top = low; top < high; top += 2 * rows_once) {
-      const ix rows = std::min(rows_once, (high - top + 1) / 2), tiles = rows * columns;
-      Region region{{0, top - w.before[1], -w.before[2]},
-                    {1, top - w.before[1] + 2 * rows + 2, 2 * columns + 2 - w.before[2]}};
-      copy_region(source, n, region, padded.data());
-      turn_tiles<4>(of_image, padded.data(), row_floats, in, rows, columns, image_points.data());
+    for (ix top = low; top < high; top += M * rows_once) {
+      const ix rows = std::min(rows_once, (high - top + M - 1) / M), tiles = images * rows * columns;
+      const ix in_step = step_between_points(tiles * in), out_step = step_between_points(tiles * out);
+      for (ix i = 0; i < images; ++i) {
+        copy_region(source, first + i,
+                    {{0, top - w.before[1], -w.before[2]},
+                     {1, top - w.before[1] + M * rows + R - 1, M * columns + R - 1 - w.before[2]}},
+                    padded.data());
+        turn_tiles<N, N>(of_image, padded.data(), M, row_floats, in, rows, columns,
+                         image_points.data() + i * rows * columns * in, in_step);
+      }
       for (ix p = 0; p < POINTS; ++p)
-        for (ix first = 0; first < out;) {
-          const ix vectors = std::min<ix>(WIDE, (out - first) / LANES);
-          Product m{image_points.data() + p * tiles * in, in, 1,
-                    turned.memory.data() + p * turned.point_floats + first * in, vectors * LANES, in,
-                    products.data() + p * tiles * out + first, out, false};
+        for (ix o = 0; o < out;) {
+          const ix vectors = std::min<ix>(WIDE, (out - o) / LANES);
+          Product m{image_points.data() + p * in_step, in, 1,
+                    turned.memory.data() + p * turned.point_floats + o * in, vectors * LANES, in,
+                    products.data() + p * out_step + o, out, false};
           multiply<'j'>(m, tiles, vectors);
-          first += vectors * LANES;
+          o += vectors * LANES;
         }
-      for (ix r = 0; r < rows; ++r)
-        for (ix t = 0; t < columns; ++t)
-          for (ix c = 0; c < out; c += LANES) {
-            const float* from = products.data() + (r * columns + t) * out + c;
-            Vector m[4][4], y[2][2];
-            CORNU_UNROLL for (int p = 0; p < POINTS; ++p) m[p / 4][p % 4] = load(from + p * tiles * out);
-            turn_both([](const Vector(&a)[4], Vector(&b)[2]) { turn_back(a, b); }, m, y);
-            for (int i = 0; i < 2; ++i)
-              for (int j = 0; j < 2; ++j) {
-                const ix at_row = top - low + 2 * r + i, at = 2 * t + j;
-                if (at_row >= high - low || at >= width) continue;
-                Vector sum = y[i][j];
-                odd += sum - sum;
-                if (!pools) {
-                  if (finish.bias) sum += load(finish.bias + c);
-                  if (finish.activation == RELU) sum = sum < Vector{} ? Vector{} : sum;
-                }
-                store(results + at_row * result_row + at * out + c, sum);
-              }
-          }
+      for (ix tile = 0; tile < tiles; ++tile) {
+        const ix i = tile / (rows * columns), r = tile / columns % rows, t = tile % columns;
+        float* corner = results + i * image_step + (top - low + M * r) * result_row + M * t * out;
+        const ix rows_here = std::min<ix>(M, high - top - M * r);
+        const ix columns_here = std::min<ix>(M, width - M * t);
+        for (ix c = 0; c < out; c += LANES) {
+          const float* from = products.data() + tile * out + c;
+          Vector m[N][N], y[M][M];
+          CORNU_UNROLL for (int p = 0; p < POINTS; ++p) m[p / N][p % N] = load(from + p * out_step);
+          turn_both(to_result, m, y);
+          const Vector bias = finish.bias && !pools ? load(finish.bias + c) : Vector{};
+          for (ix a = 0; a < rows_here; ++a)
+            for (ix b = 0; b < columns_here; ++b) {
+              Vector sum = y[a][b] + bias;
+              odd += sum - sum;
+              if (finish.activation == RELU) sum = sum < Vector{} ? Vector{} : sum;
+              store(corner + a * result_row + b * out + c, sum);
+            }
+        }
+      }
     }
     if (!is_zero(odd)) finite = false;
     if (!pools) return;
     const ix count[3] = {1, high - low, width};
-    const ix to = (n * (w.output[1] / pooling[1]) + low / pooling[1]) * (width / pooling[2]) * out;
-    relu_and_pool<false>(results, count, out, finish, result + to, finish.picks + to);
+    for (ix i = 0; i < images; ++i) {
+      const ix to = ((first + i) * (w.output[1] / pooling[1]) + low / pooling[1]) *
+                    (width / pooling[2]) * out;
+      relu_and_pool<false>(results + i * image_step, count, out, finish, result + to,
+                           finish.picks + to);
+    }
   });
   return finite;
 }
 
-}  // namespace
-
-bool suits_winograd(const Window& w) {
-  static const bool wanted = [] {
-    const char* value = std::getenv("CORNU_WINOGRAD");
-    return !value || strcmp(value, "0") != 0;
-  }();
-  const bool shape = w.window[0] == 1 && w.size[0] == 1 && w.output[0] == 1 && w.groups == 1 &&
-                     w.before[0] == 0;
-  bool plain = true;
-  for (int a = 1; a < 3; ++a)
-    plain = plain && w.window[a] == 3 && w.strides[a] == 1 && w.dilation[a] == 1 &&
-            w.output[a] >= 4 && w.before[a] <= 2;
-  return wanted && shape && plain && w.channels_in % LANES == 0 && w.channels_out % LANES == 0 &&
-         w.channels_in >= 16 && w.channels_out >= 16 &&
-         // The kernel in 16 points must not be too large for the cache.
-         w.channels_in * w.channels_out <= (ix{1} << 16);
-}
-
-bool winograd(const Pool& pool, const Window& w, const Source& source, const float* kernel,
+template <int M, int R>
+bool convolve(const Pool& pool, const Window& w, const Source& source, const float* kernel,
               const Finish& finish, float* result) {
-  const TurnedKernel turned(pool, kernel, w.channels_in, w.channels_out, false);
-  return run(pool, w, source, turned, finish, result);
+  const TurnedKernel<M + R - 1, R> turned(pool, kernel, w.channels_in, w.channels_out, false);
+  return run<M, R>(pool, w, source, turned, finish, result);
 }
 
-bool winograd_input_gradient(const Pool& pool, const Window& w, const Source& gradient,
-                             const float* kernel, float* result) {
+template <int M, int R>
+bool gradient_of_input(const Pool& pool, const Window& w, const Source& gradient,
+                       const float* kernel, float* result) {
   // The kernel with its channels exchanged; the places run backwards.
   const ix in = w.channels_in, out = w.channels_out;
-  Scratch exchanged(9 * in * out);
-  parallel_for(in * out < 1024 ? Pool{1, {}} : pool, 9, [&](ix p) {
+  Scratch exchanged(R * R * in * out);
+  parallel_for(in * out < 1024 ? Pool{1, {}} : pool, R * R, [&](ix p) {
     for (ix start = 0; start < out; start += 16)
       for (ix i = 0; i < in; ++i)
         for (ix o = start; o < std::min(out, start + 16); ++o)
@@ -274,53 +349,61 @@ bool winograd_input_gradient(const Pool& pool, const Window& w, const Source& gr
   for (int a = 1; a < 3; ++a) {
     back.size[a] = w.output[a];
     back.output[a] = w.size[a];
-    back.before[a] = 2 - w.before[a];
+    back.before[a] = R - 1 - w.before[a];
   }
   back.channels_in = out;
   back.channels_out = in;
-  const TurnedKernel turned(pool, exchanged.data(), out, in, true);
-  return run(pool, back, gradient, turned, Finish{}, result);
+  const TurnedKernel<M + R - 1, R> turned(pool, exchanged.data(), out, in, true);
+  return run<M, R>(pool, back, gradient, turned, Finish{}, result);
 }
 
-bool winograd_kernel_gradient(const Pool& pool, const Window& w, const Source& image,
-                              const Source& gradient, float* result) {
+template <int M, int R>
+bool gradient_of_kernel(const Pool& pool, const Window& w, const Source& image,
+                        const Source& gradient, float* result) {
+  constexpr int N = M + R - 1, POINTS = N * N;
   const ix in = w.channels_in, out = w.channels_out;
-  const ix rows = (w.output[1] + 1) / 2, columns = (w.output[2] + 1) / 2;
-  const ix image_row = (2 * columns + 2) * in, gradient_row = 2 * columns * out;
-  const ix band_rows = std::max<ix>(1, BAND / (columns * POINTS * (in + out)));
+  const ix rows = (w.output[1] + M - 1) / M, columns = (w.output[2] + M - 1) / M;
+  const ix image_row = (M * columns + R - 1) * in, gradient_row = M * columns * out;
   const ix sums = POINTS * in * out;
   // Fixed parts, as for the direct kernels, so that sums have the same order with any threads.
   const ix parts = std::clamp<ix>(std::min<ix>(16, (ix{4} << 20) / sums), 1, w.batch);
+  const Bands bands(rows, columns, POINTS * (in + out), (w.batch + parts - 1) / parts);
   Scratch partial(parts * sums);
   parallel_for(pool, parts, [&](ix part) {
     float* to = partial.data() + part * sums;
-    const ix rows_once = std::min(band_rows, rows);
-    // Small images are taken together.
     const ix begin = w.batch * part / parts, end = w.batch * (part + 1) / parts;
-    const ix tiles_once = rows_once * columns;
-    Scratch padded_image((2 * rows_once + 2) * image_row), padded_gradient(2 * rows_once * gradient_row);
-    Scratch image_points(POINTS * tiles_once * in), gradient_points(POINTS * tiles_once * out);
+    const ix most_tiles = bands.images * bands.rows * columns;
+    Scratch padded_image((M * bands.rows + R - 1) * image_row);
+    Scratch padded_gradient(M * bands.rows * gradient_row);
+    Scratch image_points(POINTS * step_between_points(most_tiles * in));
+    Scratch gradient_points(POINTS * step_between_points(most_tiles * out));
     bool first_band = true;
-    for (ix n = begin; n < end; ++n)
-      for (ix top = 0; top < rows; top += rows_once) {
-        const ix here = std::min(rows_once, rows - top), tiles = here * columns;
-        copy_region(image, n,
-                    {{0, 2 * top - w.before[1], -w.before[2]},
-                     {1, 2 * (top + here) + 2 - w.before[1], 2 * columns + 2 - w.before[2]}},
-                    padded_image.data());
-        copy_region(gradient, n, {{0, 2 * top, 0}, {1, 2 * (top + here), 2 * columns}},
-                    padded_gradient.data());
-        turn_tiles<4>(of_image, padded_image.data(), image_row, in, here, columns, image_points.data());
-        turn_tiles<2>(of_gradient, padded_gradient.data(), gradient_row, out, here, columns,
-                      gradient_points.data());
+    for (ix n = begin; n < end; n += bands.images)
+      for (ix top = 0; top < rows; top += bands.rows) {
+        const ix here = std::min(bands.rows, rows - top), images = std::min(bands.images, end - n);
+        const ix tiles = images * here * columns;
+        const ix in_step = step_between_points(tiles * in), out_step = step_between_points(tiles * out);
+        for (ix i = 0; i < images; ++i) {
+          copy_region(image, n + i,
+                      {{0, M * top - w.before[1], -w.before[2]},
+                       {1, M * (top + here) + R - 1 - w.before[1], M * columns + R - 1 - w.before[2]}},
+                      padded_image.data());
+          copy_region(gradient, n + i, {{0, M * top, 0}, {1, M * (top + here), M * columns}},
+                      padded_gradient.data());
+          const ix tile = i * here * columns;
+          turn_tiles<N, N>(of_image, padded_image.data(), M, image_row, in, here, columns,
+                           image_points.data() + tile * in, in_step);
+          turn_tiles<M, N>(of_gradient, padded_gradient.data(), M, gradient_row, out, here, columns,
+                           gradient_points.data() + tile * out, out_step);
+        }
         for (ix p = 0; p < POINTS; ++p)
-          for (ix first = 0; first < out;) {
-            const ix vectors = std::min<ix>(WIDE, (out - first) / LANES);
-            Product m{image_points.data() + p * tiles * in, 1, in,
-                      gradient_points.data() + p * tiles * out + first, out, tiles,
-                      to + p * in * out + first, out, !first_band};
+          for (ix o = 0; o < out;) {
+            const ix vectors = std::min<ix>(WIDE, (out - o) / LANES);
+            Product m{image_points.data() + p * in_step, 1, in,
+                      gradient_points.data() + p * out_step + o, out, tiles,
+                      to + p * in * out + o, out, !first_band};
             multiply<'p'>(m, in, vectors);
-            first += vectors * LANES;
+            o += vectors * LANES;
           }
         first_band = false;
       }
@@ -329,22 +412,55 @@ bool winograd_kernel_gradient(const Pool& pool, const Window& w, const Source& i
   parallel_for(sums < (1 << 15) ? Pool{1, {}} : pool, in, [&](ix i) {
     Vector odd{};
     for (ix o = 0; o < out; o += LANES) {
-      Vector points[4][4], window[3][3];
+      Vector points[N][N], window[R][R];
       for (ix p = 0; p < POINTS; ++p) {
         const float* from = partial.data() + (p * in + i) * out + o;
         Vector sum = load(from);
         for (ix part = 1; part < parts; ++part) sum += load(from + part * sums);
-        points[p / 4][p % 4] = sum;
+        points[p / N][p % N] = sum;
       }
-      turn_both([](const Vector(&t)[4], Vector(&g)[3]) { turn_window_back(t, g); }, points, window);
-      for (int p = 0; p < 9; ++p) {
-        odd += window[p / 3][p % 3] - window[p / 3][p % 3];
-        store(result + (p * in + i) * out + o, window[p / 3][p % 3]);
+      turn_both(to_window, points, window);
+      for (int p = 0; p < R * R; ++p) {
+        odd += window[p / R][p % R] - window[p / R][p % R];
+        store(result + (p * in + i) * out + o, window[p / R][p % R]);
       }
     }
     if (!is_zero(odd)) finite = false;
   });
   return finite;
+}
+
+template <int M, int R>
+const Winograd* of_size() {
+  static const Winograd functions = {convolve<M, R>, gradient_of_input<M, R>,
+                                     gradient_of_kernel<M, R>};
+  return &functions;
+}
+
+}  // namespace
+
+const Winograd* winograd_for(const Window& w) {
+  static const bool wanted = [] {
+    const char* value = std::getenv("CORNU_WINOGRAD");
+    return !value || strcmp(value, "0") != 0;
+  }();
+  const ix side = w.window[1];
+  bool suits = wanted && w.window[0] == 1 && w.size[0] == 1 && w.output[0] == 1 && w.groups == 1 &&
+               w.before[0] == 0 && (side == 3 || side == 5);
+  for (int a = 1; a < 3; ++a)
+    suits = suits && w.window[a] == side && w.strides[a] == 1 && w.dilation[a] == 1 &&
+            w.output[a] >= 4 && w.before[a] < side;
+  suits = suits && w.channels_in % LANES == 0 && w.channels_out % LANES == 0 &&
+          w.channels_in >= 16 && w.channels_out >= 16 &&
+          // The kernel in its points must not be too large for the cache.
+          w.channels_in * w.channels_out <= (ix{1} << 16);
+  if (!suits) return nullptr;
+  if (side == 5) return of_size<2, 5>();
+  // Tiles that are partly beyond the results are computed too.
+  const auto products = [&](ix m, ix points) {
+    return (w.output[1] + m - 1) / m * ((w.output[2] + m - 1) / m) * points;
+  };
+  return products(4, 36) < products(2, 16) ? of_size<4, 3>() : of_size<2, 3>();
 }
 
 CORNU_END

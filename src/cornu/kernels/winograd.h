@@ -1,4 +1,4 @@
-// Convolutions with windows of 3x3 in fewer multiplications.
+// Convolutions with windows of 3x3 and 5x5 in fewer multiplications.
 #pragma once
 
 #include "finish.h"
@@ -6,14 +6,17 @@
 
 CORNU_BEGIN
 
-// Whether these can be used for a window, and are faster than the direct kernels.
-bool suits_winograd(const Window&);
-// False if a result is not finite: then the direct kernels must say which are not.
-bool winograd(const Pool&, const Window&, const Source& image, const float* kernel, const Finish&,
-              float* result);
-bool winograd_input_gradient(const Pool&, const Window&, const Source& gradient,
-                             const float* kernel, float* result);
-bool winograd_kernel_gradient(const Pool&, const Window&, const Source& image,
-                              const Source& gradient, float* result);
+// Each returns false if a result is not finite: then the direct kernels must say which are not.
+struct Winograd {
+  bool (*convolve)(const Pool&, const Window&, const Source& image, const float* kernel,
+                   const Finish&, float* result);
+  bool (*gradient_of_input)(const Pool&, const Window&, const Source& gradient,
+                            const float* kernel, float* result);
+  bool (*gradient_of_kernel)(const Pool&, const Window&, const Source& image,
+                             const Source& gradient, float* result);
+};
+
+// The functions for a window; null if they cannot be used, or are slower than the direct kernels.
+const Winograd* winograd_for(const Window&);
 
 CORNU_END
