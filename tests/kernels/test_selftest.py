@@ -68,7 +68,8 @@ def test_no_instruction_leaks_out_of_its_set(selftest):
         elif "%zmm" in line or "%k1" in line:
             wide.add(function)
     assert wide
-    assert all("cornu::avx512::" in name for name in wide), wide
+    # Some names are too long for objdump to read: _ZN5cornu6avx512…
+    assert all("cornu::avx512::" in name or "6avx512" in name for name in wide), wide
 
 
 @pytest.mark.slow
