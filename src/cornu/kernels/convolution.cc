@@ -328,8 +328,8 @@ Window as_row(Window w) {
 void convolve(const Pool& pool, const Window& w, const float* image, const float* kernel,
               const Finish& finish, float* result) {
   const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
-  const Winograd* winograd = winograd_for(w);
-  if (winograd && winograd->convolve(pool, w, source, kernel, finish, result)) return;
+  const auto winograd = winograd_for(w).convolve;
+  if (winograd && winograd(pool, w, source, kernel, finish, result)) return;
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_in;
@@ -390,8 +390,8 @@ void input_gradient(const Pool& pool, const Window& given, const float* gradient
   const bool row = is_pointwise(given) && product(picks.pool) == 1;
   const Window w = row ? as_row(given) : given;
   Source source{gradient, {w.output[0], w.output[1], w.output[2]}, w.channels_out, picks};
-  const Winograd* winograd = winograd_for(w);
-  if (winograd && winograd->gradient_of_input(pool, w, source, kernel, result)) return;
+  const auto winograd = winograd_for(w).gradient_of_input;
+  if (winograd && winograd(pool, w, source, kernel, result)) return;
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_out;
@@ -511,8 +511,8 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
     depthwise_kernel_gradient(pool, given, images, gradients, result);
     return;
   }
-  const Winograd* winograd = winograd_for(given);
-  if (winograd && winograd->gradient_of_kernel(pool, given, images, gradients, result)) return;
+  const auto winograd = winograd_for(given).gradient_of_kernel;
+  if (winograd && winograd(pool, given, images, gradients, result)) return;
   Window w = given;
   ix pool_size[3] = {picks.pool[0], picks.pool[1], picks.pool[2]};
   if (is_pointwise(given) && product(pool_size) == 1) {
@@ -623,8 +623,8 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
       for (ix h = 0; h < w.output[1]; ++h) {
         gradients.copy_row(n, d, h, 0, w.output[2], rows_of.data());
         for (ix p = 0; p < w.output[2] * w.groups; ++p, gradient_copy += wide_out) {
-          memcpy(gradient_copy, rows_of.data() + p * out, out * sizeof(float));
-          memset(gradient_copy + out, 0, (wide_out - out) * sizeof(float));
+          for (ix c = 0; c < wide_out; c += LANES)
+            store(gradient_copy + c, load_first(rows_of.data() + p * out + c, out - c));
         }
       }
   };

@@ -129,8 +129,9 @@ Window draw_window(bool pooling) {
     // Now and then a window that is computed by Winograd's method.
     if (rank == 2 && !pooling && between(0, 3) == 0) {
       w.groups = 1;
-      w.channels_in = 16 * between(1, 4);
-      w.channels_out = 16 * between(1, 4);
+      const bool whole = between(0, 1);
+      w.channels_in = whole ? 16 * between(1, 4) : between(8, 50);
+      w.channels_out = whole ? 16 * between(1, 4) : between(8, 50);
       const int64_t side = between(0, 2) ? 3 : 5;
       for (int a = 1; a < 3; ++a) {
         w.size[a] = between(5, 17);
@@ -451,6 +452,12 @@ void speed(int threads) {
       {"14x14x64 -> 32, 3x3 same", 128, 14, 64, 32, 3, 1, 1, 1},
       {"28x28x64 -> 32, 3x3 same", 128, 28, 64, 32, 3, 1, 1, 1},
       {"12x12x32 -> 64, 5x5 valid", 128, 12, 32, 64, 5, 1, 0, 0},
+      {"14x14x8 -> 16, 5x5 same", 128, 14, 8, 16, 5, 1, 2, 2},
+      {"14x14x8 -> 16, 3x3 same", 128, 14, 8, 16, 3, 1, 1, 1},
+      {"7x7x16 -> 24, 5x5 same", 128, 7, 16, 24, 5, 1, 2, 2},
+      {"7x7x16 -> 24, 3x3 same", 128, 7, 16, 24, 3, 1, 1, 1},
+      {"14x14x32 -> 8, 1x1", 128, 14, 32, 8, 1, 1, 0, 0},
+      {"7x7x64 -> 24, 1x1", 128, 7, 64, 24, 1, 1, 0, 0},
       {"14x14x64 -> 128, 1x1", 64, 14, 64, 128, 1, 1, 0, 0},
       {"32x32x32 -> 64, 3x3 same, stride 2", 64, 32, 32, 64, 3, 2, 0, 1},
       {"56x56x64 -> 64, 3x3 same", 8, 56, 64, 64, 3, 1, 1, 1},

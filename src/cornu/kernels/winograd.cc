@@ -134,13 +134,17 @@ CORNU_INLINE void turn_both(const Turn& turn, const Vector (&in)[N][N], Vector (
   CORNU_UNROLL for (int r = 0; r < M; ++r) turn(half[r], out[r]);
 }
 
+// Channels of points are filled up to whole vectors, with whatever follows: no sum that is kept
+// reads those.
+constexpr ix whole(ix channels) { return (channels + LANES - 1) / LANES * LANES; }
+
 // Tiles of SIDE x SIDE numbers to their points, for `rows` rows of tiles, the next of which begins
 // `step` numbers later. `numbers` is padded; points of one kind are `point_step` floats from the next.
 template <int SIDE, int N, class Turn>
 void turn_tiles(const Turn& turn, const float* numbers, ix step, ix row, ix channels, ix rows,
                 ix columns, float* turned, ix point_step) {
   for (ix r = 0; r < rows; ++r)
-    for (ix t = 0; t < columns; ++t, turned += channels) {
+    for (ix t = 0; t < columns; ++t, turned += whole(channels)) {
       const float* from = numbers + step * (r * row + t * channels);
       for (ix c = 0; c < channels; c += LANES) {
         Vector in[SIDE][SIDE], out[N][N];
@@ -202,15 +206,16 @@ struct TurnedKernel {
 
   // Weight (place, i, o) is at (place * in + i) * out + o; with `flips`, places run backwards.
   TurnedKernel(const Pool& pool, const float* kernel, ix in, ix out, bool flips)
-      : memory(N * N * in * out), point_floats(in * out) {
-    const ix vectors = out / LANES;
+      : memory(N * N * in * whole(out)), point_floats(in * whole(out)) {
+    const ix vectors = whole(out) / LANES;
     parallel_for(in * out < 1024 ? Pool{1, {}} : pool, vectors, [&](ix v) {
       const ix first = v / WIDE * WIDE, wide = std::min<ix>(WIDE, vectors - first) * LANES;
       for (ix i = 0; i < in; ++i) {
         Vector window[R][R], turned[N][N];
         for (int p = 0; p < R * R; ++p)
           window[p / R][p % R] =
-              load(kernel + ((flips ? R * R - 1 - p : p) * in + i) * out + v * LANES);
+              load_first(kernel + ((flips ? R * R - 1 - p : p) * in + i) * out + v * LANES,
+                         out - v * LANES);
         turn_both(of_window, window, turned);
         for (int p = 0; p < N * N; ++p)
           store(memory.data() + p * point_floats + first * LANES * in + i * wide +
@@ -240,12 +245,12 @@ template <int M, int R>
 bool run(const Pool& pool, const Window& w, const Source& source,
          const TurnedKernel<M + R - 1, R>& turned, const Finish& finish, float* result) {
   constexpr int N = M + R - 1, POINTS = N * N;
-  const ix in = w.channels_in, out = w.channels_out;
+  const ix in = w.channels_in, out = w.channels_out, wide_in = whole(in), wide_out = whole(out);
   const bool pools = finish.picks != nullptr;
   const ix* pooling = finish.pooling;
   const ix height = w.output[1] / pooling[1] * pooling[1], width = w.output[2];
   const ix columns = (width + M - 1) / M, all_rows = (height + M - 1) / M;
-  const Bands bands(all_rows, columns, POINTS * (in + out), std::max<ix>(1, w.batch / (4 * pool.threads)));
+  const Bands bands(all_rows, columns, POINTS * (wide_in + wide_out), std::max<ix>(1, w.batch / (4 * pool.threads)));
   // Items are some images, or with few of those, parts of them, which begin where tiles and windows
   // of the pooling do.
   const ix unit = std::lcm<ix>(M, pooling[1]);
@@ -264,9 +269,9 @@ bool run(const Pool& pool, const Window& w, const Source& source,
     if (low >= high) return;
     const ix rows_once = std::min(bands.rows, (high - low + M - 1) / M);
     const ix most_tiles = images * rows_once * columns;
-    Scratch padded((M * rows_once + R - 1) * row_floats);
-    Scratch image_points(POINTS * step_between_points(most_tiles * in));
-    Scratch products(POINTS * step_between_points(most_tiles * out));
+    Scratch padded((M * rows_once + R - 1) * row_floats + LANES);
+    Scratch image_points(POINTS * step_between_points(most_tiles * wide_in));
+    Scratch products(POINTS * step_between_points(most_tiles * wide_out));
     Scratch unpooled(pools ? images * (high - low) * result_row : 0);
     const ix image_step = pools ? (high - low) * result_row : w.output[1] * result_row;
     float* results = pools ? unpooled.data()
@@ -274,21 +279,22 @@ bool run(const Pool& pool, const Window& w, const Source& source,
     Vector odd{};
     for (ix top = low; top < high; top += M * rows_once) {
       const ix rows = std::min(rows_once, (high - top + M - 1) / M), tiles = images * rows * columns;
-      const ix in_step = step_between_points(tiles * in), out_step = step_between_points(tiles * out);
+      const ix in_step = step_between_points(tiles * wide_in);
+      const ix out_step = step_between_points(tiles * wide_out);
       for (ix i = 0; i < images; ++i) {
         copy_region(source, first + i,
                     {{0, top - w.before[1], -w.before[2]},
                      {1, top - w.before[1] + M * rows + R - 1, M * columns + R - 1 - w.before[2]}},
                     padded.data());
         turn_tiles<N, N>(of_image, padded.data(), M, row_floats, in, rows, columns,
-                         image_points.data() + i * rows * columns * in, in_step);
+                         image_points.data() + i * rows * columns * wide_in, in_step);
       }
       for (ix p = 0; p < POINTS; ++p)
-        for (ix o = 0; o < out;) {
-          const ix vectors = std::min<ix>(WIDE, (out - o) / LANES);
-          Product m{image_points.data() + p * in_step, in, 1,
+        for (ix o = 0; o < wide_out;) {
+          const ix vectors = std::min<ix>(WIDE, (wide_out - o) / LANES);
+          Product m{image_points.data() + p * in_step, wide_in, 1,
                     turned.memory.data() + p * turned.point_floats + o * in, vectors * LANES, in,
-                    products.data() + p * out_step + o, out, false};
+                    products.data() + p * out_step + o, wide_out, false};
           multiply<'j'>(m, tiles, vectors);
           o += vectors * LANES;
         }
@@ -298,17 +304,18 @@ bool run(const Pool& pool, const Window& w, const Source& source,
         const ix rows_here = std::min<ix>(M, high - top - M * r);
         const ix columns_here = std::min<ix>(M, width - M * t);
         for (ix c = 0; c < out; c += LANES) {
-          const float* from = products.data() + tile * out + c;
+          const float* from = products.data() + tile * wide_out + c;
           Vector m[N][N], y[M][M];
           CORNU_UNROLL for (int p = 0; p < POINTS; ++p) m[p / N][p % N] = load(from + p * out_step);
           turn_both(to_result, m, y);
-          const Vector bias = finish.bias && !pools ? load(finish.bias + c) : Vector{};
+          const Vector bias =
+              finish.bias && !pools ? load_first(finish.bias + c, out - c) : Vector{};
           for (ix a = 0; a < rows_here; ++a)
             for (ix b = 0; b < columns_here; ++b) {
               Vector sum = y[a][b] + bias;
               odd += sum - sum;
               if (finish.activation == RELU) sum = sum < Vector{} ? Vector{} : sum;
-              store(corner + a * result_row + b * out + c, sum);
+              store_first(corner + a * result_row + b * out + c, sum, out - c);
             }
         }
       }
@@ -361,28 +368,29 @@ template <int M, int R>
 bool gradient_of_kernel(const Pool& pool, const Window& w, const Source& image,
                         const Source& gradient, float* result) {
   constexpr int N = M + R - 1, POINTS = N * N;
-  const ix in = w.channels_in, out = w.channels_out;
+  const ix in = w.channels_in, out = w.channels_out, wide_in = whole(in), wide_out = whole(out);
   const ix rows = (w.output[1] + M - 1) / M, columns = (w.output[2] + M - 1) / M;
   const ix image_row = (M * columns + R - 1) * in, gradient_row = M * columns * out;
-  const ix sums = POINTS * in * out;
+  const ix sums = POINTS * in * wide_out;
   // Fixed parts, as for the direct kernels, so that sums have the same order with any threads.
   const ix parts = std::clamp<ix>(std::min<ix>(16, (ix{4} << 20) / sums), 1, w.batch);
-  const Bands bands(rows, columns, POINTS * (in + out), (w.batch + parts - 1) / parts);
+  const Bands bands(rows, columns, POINTS * (wide_in + wide_out), (w.batch + parts - 1) / parts);
   Scratch partial(parts * sums);
   parallel_for(pool, parts, [&](ix part) {
     float* to = partial.data() + part * sums;
     const ix begin = w.batch * part / parts, end = w.batch * (part + 1) / parts;
     const ix most_tiles = bands.images * bands.rows * columns;
-    Scratch padded_image((M * bands.rows + R - 1) * image_row);
-    Scratch padded_gradient(M * bands.rows * gradient_row);
-    Scratch image_points(POINTS * step_between_points(most_tiles * in));
-    Scratch gradient_points(POINTS * step_between_points(most_tiles * out));
+    Scratch padded_image((M * bands.rows + R - 1) * image_row + LANES);
+    Scratch padded_gradient(M * bands.rows * gradient_row + LANES);
+    Scratch image_points(POINTS * step_between_points(most_tiles * wide_in));
+    Scratch gradient_points(POINTS * step_between_points(most_tiles * wide_out));
     bool first_band = true;
     for (ix n = begin; n < end; n += bands.images)
       for (ix top = 0; top < rows; top += bands.rows) {
         const ix here = std::min(bands.rows, rows - top), images = std::min(bands.images, end - n);
         const ix tiles = images * here * columns;
-        const ix in_step = step_between_points(tiles * in), out_step = step_between_points(tiles * out);
+        const ix in_step = step_between_points(tiles * wide_in);
+        const ix out_step = step_between_points(tiles * wide_out);
         for (ix i = 0; i < images; ++i) {
           copy_region(image, n + i,
                       {{0, M * top - w.before[1], -w.before[2]},
@@ -392,16 +400,16 @@ bool gradient_of_kernel(const Pool& pool, const Window& w, const Source& image,
                       padded_gradient.data());
           const ix tile = i * here * columns;
           turn_tiles<N, N>(of_image, padded_image.data(), M, image_row, in, here, columns,
-                           image_points.data() + tile * in, in_step);
+                           image_points.data() + tile * wide_in, in_step);
           turn_tiles<M, N>(of_gradient, padded_gradient.data(), M, gradient_row, out, here, columns,
-                           gradient_points.data() + tile * out, out_step);
+                           gradient_points.data() + tile * wide_out, out_step);
         }
         for (ix p = 0; p < POINTS; ++p)
-          for (ix o = 0; o < out;) {
-            const ix vectors = std::min<ix>(WIDE, (out - o) / LANES);
-            Product m{image_points.data() + p * in_step, 1, in,
-                      gradient_points.data() + p * out_step + o, out, tiles,
-                      to + p * in * out + o, out, !first_band};
+          for (ix o = 0; o < wide_out;) {
+            const ix vectors = std::min<ix>(WIDE, (wide_out - o) / LANES);
+            Product m{image_points.data() + p * in_step, 1, wide_in,
+                      gradient_points.data() + p * out_step + o, wide_out, tiles,
+                      to + p * in * wide_out + o, wide_out, !first_band};
             multiply<'p'>(m, in, vectors);
             o += vectors * LANES;
           }
@@ -414,15 +422,17 @@ bool gradient_of_kernel(const Pool& pool, const Window& w, const Source& image,
     for (ix o = 0; o < out; o += LANES) {
       Vector points[N][N], window[R][R];
       for (ix p = 0; p < POINTS; ++p) {
-        const float* from = partial.data() + (p * in + i) * out + o;
+        const float* from = partial.data() + (p * in + i) * wide_out + o;
         Vector sum = load(from);
         for (ix part = 1; part < parts; ++part) sum += load(from + part * sums);
         points[p / N][p % N] = sum;
       }
       turn_both(to_window, points, window);
       for (int p = 0; p < R * R; ++p) {
-        odd += window[p / R][p % R] - window[p / R][p % R];
-        store(result + (p * in + i) * out + o, window[p / R][p % R]);
+        float* to = result + (p * in + i) * out + o;
+        store_first(to, window[p / R][p % R], out - o);
+        const Vector kept = load_first(to, out - o);
+        odd += kept - kept;
       }
     }
     if (!is_zero(odd)) finite = false;
@@ -430,16 +440,9 @@ bool gradient_of_kernel(const Pool& pool, const Window& w, const Source& image,
   return finite;
 }
 
-template <int M, int R>
-const Winograd* of_size() {
-  static const Winograd functions = {convolve<M, R>, gradient_of_input<M, R>,
-                                     gradient_of_kernel<M, R>};
-  return &functions;
-}
-
 }  // namespace
 
-const Winograd* winograd_for(const Window& w) {
+Winograd winograd_for(const Window& w) {
   static const bool wanted = [] {
     const char* value = std::getenv("CORNU_WINOGRAD");
     return !value || strcmp(value, "0") != 0;
@@ -450,17 +453,26 @@ const Winograd* winograd_for(const Window& w) {
   for (int a = 1; a < 3; ++a)
     suits = suits && w.window[a] == side && w.strides[a] == 1 && w.dilation[a] == 1 &&
             w.output[a] >= 4 && w.before[a] < side;
-  suits = suits && w.channels_in % LANES == 0 && w.channels_out % LANES == 0 &&
-          w.channels_in >= 16 && w.channels_out >= 16 &&
-          // The kernel in its points must not be too large for the cache.
-          w.channels_in * w.channels_out <= (ix{1} << 16);
-  if (!suits) return nullptr;
-  if (side == 5) return of_size<2, 5>();
+  // The kernel in its points must not be too large for the cache.
+  suits = suits && w.channels_in * w.channels_out <= (ix{1} << 16);
+  if (!suits) return {};
   // Tiles that are partly beyond the results are computed too.
   const auto products = [&](ix m, ix points) {
     return (w.output[1] + m - 1) / m * ((w.output[2] + m - 1) / m) * points;
   };
-  return products(4, 36) < products(2, 16) ? of_size<4, 3>() : of_size<2, 3>();
+  Winograd found;
+  if (side == 5)
+    found = {convolve<2, 5>, gradient_of_input<2, 5>, gradient_of_kernel<2, 5>};
+  else if (products(4, 36) < products(2, 16))
+    found = {convolve<4, 3>, gradient_of_input<4, 3>, gradient_of_kernel<4, 3>};
+  else
+    found = {convolve<2, 3>, gradient_of_input<2, 3>, gradient_of_kernel<2, 3>};
+  // Turning is worth while for many channels only; above all of what is read.
+  const ix in = w.channels_in, out = w.channels_out;
+  if (in < 16 || out < 8) found.convolve = nullptr;
+  if (out < 16 || in < 8) found.gradient_of_input = nullptr;
+  if (in < 16 || out < 16) found.gradient_of_kernel = nullptr;
+  return found;
 }
 
 CORNU_END

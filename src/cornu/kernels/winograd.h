@@ -6,17 +6,17 @@
 
 CORNU_BEGIN
 
-// Each returns false if a result is not finite: then the direct kernels must say which are not.
+// Each is null if it cannot be used for a window, or is slower than the direct kernel; and returns
+// false if a result is not finite: then the direct kernel must say which are not.
 struct Winograd {
   bool (*convolve)(const Pool&, const Window&, const Source& image, const float* kernel,
-                   const Finish&, float* result);
+                   const Finish&, float* result) = nullptr;
   bool (*gradient_of_input)(const Pool&, const Window&, const Source& gradient,
-                            const float* kernel, float* result);
+                            const float* kernel, float* result) = nullptr;
   bool (*gradient_of_kernel)(const Pool&, const Window&, const Source& image,
-                             const Source& gradient, float* result);
+                             const Source& gradient, float* result) = nullptr;
 };
 
-// The functions for a window; null if they cannot be used, or are slower than the direct kernels.
-const Winograd* winograd_for(const Window&);
+Winograd winograd_for(const Window&);
 
 CORNU_END
