@@ -197,6 +197,26 @@ def test_normalization(case, training):
 
 
 @needs_kernels
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(dtype):
+    policy = {"dtype": f"mixed_{dtype}"}
+    model = cornu.Sequential(
+        [cornu.Input((9, 8, 2)), conv(**policy), layers.MaxPooling2D(**policy), layers.Flatten()]
+    )
+    assert pooled_by(model) == [(2, 2)]
+    x = jnp.asarray(noise(5, 9, 8, 2)).astype(dtype).astype("float32")
+    y = noise(5, 54, seed=1)
+    fused = step(model, x, y)
+    model.run_eagerly = True
+    plain = step(model, x, y)
+    for mine, other in zip(jax.tree.leaves(fused), jax.tree.leaves(plain), strict=True):
+        scale = np.abs(other).max()
+        np.testing.assert_allclose(
+            mine / scale, other / scale, atol=8 * float(jnp.finfo(dtype).eps)
+        )
+
+
+@needs_kernels
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_every_number_of_axes(rank):
     stack = [getattr(layers, f"Conv{rank}D")(5, 3, padding="same", activation="relu")]

@@ -1,5 +1,6 @@
 """The native kernels beside their `lax` forms: results and derivatives of drawn windows."""
 
+import concurrent.futures
 import functools
 import math
 import os
@@ -117,13 +118,64 @@ def score(bind, *operands):
     return jnp.sum(jnp.sin(bind(*operands, geometry=GEOMETRY)))
 
 
+OPERANDS = {
+    "convolution": (noise(2, 6, 5, 4), noise(3, 2, 2, 6)),
+    "input_gradient": (noise(2, *GEOMETRY.output, 6), noise(3, 2, 2, 6)),
+    "kernel_gradient": (noise(2, 6, 5, 4), noise(2, *GEOMETRY.output, 6)),
+}
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_summed_in_single(name, dtype):
+    primitive, lax_form = CONVOLUTIONS[name]
+    operands = [jnp.asarray(o).astype(dtype) for o in OPERANDS[name]]
+    mine = primitive.bind(*operands, geometry=GEOMETRY)
+    assert mine.dtype == dtype
+    single = lax_form(*(o.astype("float32") for o in operands), geometry=GEOMETRY)
+    # Rounded once; where the sums' order decides between two neighbours, to the other one.
+    ulp = jnp.finfo(dtype).eps
+    np.testing.assert_allclose(mine.astype("float32"), single, rtol=0.51 * float(ulp), atol=1e-6)
+
+
+def test_two_models_in_two_threads():
+    """Each gets the weights that it gets alone."""
+
+    def make(seed):
+        cornu.utils.set_random_seed(seed)
+        network = cornu.Sequential(
+            [
+                cornu.Input((16, 16, 2)),
+                layers.Conv2D(16 + seed, 3, padding="same", activation="relu"),
+                layers.MaxPooling2D(),
+                layers.Conv2D(16, 3, padding="same", use_bias=False),
+                layers.BatchNormalization(),
+                layers.ReLU(),
+                layers.Flatten(),
+                layers.Dense(3),
+            ]
+        )
+        network.compile("sgd", "mse")
+        return network
+
+    def fit(network):
+        x = noise(64, 16, 16, 2)
+        network.fit(x, x[:, 0, :3, 0], epochs=3, batch_size=16, shuffle=False, verbose=0)
+        return network.get_weights()
+
+    alone = [fit(make(seed)) for seed in (0, 1)]
+    networks = [make(seed) for seed in (0, 1)]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(fit, networks))
+    for one, other in zip(alone, together, strict=True):
+        for mine, expected in zip(other, one, strict=True):
+            np.testing.assert_array_equal(mine, expected)
+
+
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_derivatives_of_any_order(name):
-    operands = {
-        "convolution": (noise(2, 6, 5, 4), noise(3, 2, 2, 6)),
-        "input_gradient": (noise(2, *GEOMETRY.output, 6), noise(3, 2, 2, 6)),
-        "kernel_gradient": (noise(2, 6, 5, 4), noise(2, *GEOMETRY.output, 6)),
-    }[name]
+    operands = OPERANDS[name]
     primitive, lax_form = CONVOLUTIONS[name]
     mine, other = (functools.partial(score, bind) for bind in (primitive.bind, lax_form))
     for derive in (

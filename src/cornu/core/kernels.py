@@ -133,12 +133,16 @@ class Geometry(NamedTuple):
         return {"window": np.array([n for part in parts for n in part], np.int64)}
 
 
+# Formats that become float32 for a kernel, in which it computes, and again themselves after it.
+HALF_PRECISION = (np.dtype(jax.numpy.bfloat16), np.dtype(np.float16))
+
+
 def _runs_natively(avals, context) -> bool:
     # What is exported must run where there is no Cornu.
     parameters = context.module_context.lowering_parameters
     return (
         not getattr(parameters, "for_export", False)
-        and all(a.dtype in (np.float32, np.uint8, np.uint32) for a in avals)
+        and all(a.dtype in (np.float32, np.uint8, np.uint32, *HALF_PRECISION) for a in avals)
         and all(isinstance(n, int) and n > 0 for a in avals for n in a.shape)
         and native().in_use
     )
@@ -217,8 +221,13 @@ def primitive(name, abstract, lax_form, attributes=None, batched=(0,), several=F
     def call(*operands, **parameters):
         avals = [jax.typeof(o) for o in operands]
         results = results_as(jax.ShapeDtypeStruct, *avals, **parameters)
-        call = jax.ffi.ffi_call(f"cornu_{name}", results)
-        return call(*operands, **attributes(*avals, **parameters))
+        single = jax.tree.map(
+            lambda r: r.update(dtype=np.float32) if r.dtype in HALF_PRECISION else r, results
+        )
+        call = jax.ffi.ffi_call(f"cornu_{name}", single)
+        operands = [o.astype(np.float32) if o.dtype in HALF_PRECISION else o for o in operands]
+        found = call(*operands, **attributes(*avals, **parameters))
+        return jax.tree.map(lambda f, r: f.astype(r.dtype), found, results)
 
     def lower(context, *operands, **parameters):
         chosen = call if attributes and _runs_natively(context.avals_in, context) else lax_form

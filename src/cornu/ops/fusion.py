@@ -18,7 +18,7 @@ from jax.interpreters import ad
 
 from cornu.activations import rectified as relu
 from cornu.core import masking
-from cornu.core.kernels import Geometry, native, primitive
+from cornu.core.kernels import HALF_PRECISION, Geometry, native, primitive
 from cornu.ops import convolution, normalization, pooling
 
 # The pick of a window whose numbers relu has cut.
@@ -330,8 +330,10 @@ def _rewrite(jaxpr):
         return ([rectified], (1,) * rank) if rectified else ([], None)
 
     for equation in jaxpr.eqns:
-        result = equation.outvars[0] if equation.outvars else None
-        if id(equation) in gone or result is None or result.aval.dtype != jnp.float32:
+        if id(equation) in gone or not equation.outvars:
+            continue
+        result = equation.outvars[0]
+        if getattr(result.aval, "dtype", None) not in (jnp.float32, *HALF_PRECISION):
             continue
         rank = result.aval.ndim - 2
         if equation.primitive is convolution.convolution:
