@@ -1,4 +1,4 @@
-"""Complete `fit` of every lesson's model: Cornu beside Keras on each backend, in one interleaved run.
+"""Complete `fit` of every lesson's model, and of some others: Cornu beside Keras on each backend.
 
     python benchmarks/fit.py [--rounds 3] [--images 6400] [--epochs 3] [--only NAME …]
 
@@ -34,7 +34,12 @@ MODELS = {
     "batch normalization": ("from_dense_to_convolutional", "batch_normalization", "adam", "mnist"),
     "inception": ("from_dense_to_convolutional", "inception", "adam", "mnist"),
     "residual": ("from_dense_to_convolutional", "residual", "adam", "mnist"),
+    # These are not in the lessons.
+    "LeNet-5": ("networks", "lenet5", "adam", "mnist"),
+    "depthwise separable": ("networks", "mobile", "adam", "cifar10"),
+    "signal": ("networks", "signal", "adam", "mnist"),
 }
+OTHERS = ("LeNet-5", "depthwise separable", "signal")
 
 
 def measure(library: str, model: str, folder: Path, epochs: int, started: float) -> dict:
@@ -122,21 +127,22 @@ def main(arguments) -> None:
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     titles = [f"{library}, ms" for library in libraries] + ["best peer / Cornu"]
     titles += ["first step: Cornu, s", "best peer, s", "memory: Cornu, MB", "leanest peer, MB"]
+    mean = geometric_mean([r for name, r in ratios.items() if name not in OTHERS] or [1])
     new_line = chr(10)
     text = f"""
 ![How many times as fast as the best peer each model trains](benchmarks.svg)
 
 Complete `fit` with metrics and progress bar, batches of {BATCH}, {arguments.images} real pictures: the
 median over {arguments.rounds} rounds of the median epoch after the first, in milliseconds a step. All
-libraries run the same files under `examples/`, in turns, each time in a process of its own. "First
-step" is the time from starting the process to the end of the first step, in seconds; memory is the
-peak of the whole process. Written by `make benchmark`.
+libraries run the same files, under `examples/` and in `benchmarks/networks.py`, in turns, each time in
+a process of its own. "First step" is the time from starting the process to the end of the first step, in
+seconds; memory is the peak of the whole process. Written by `make benchmark`.
 
 | model | {" | ".join(titles)} |
 |{"---|" * (len(titles) + 1)}
 {new_line.join(rows)}
 
-Geometric mean of the ratios: **{geometric_mean(ratios.values()):.2f}**. {machine()}.
+Geometric mean of the ratios: **{mean:.2f}** over the lessons' models. {machine()}.
 """
     print(text)
     if not arguments.only:

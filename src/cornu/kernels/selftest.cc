@@ -1,7 +1,7 @@
 // Every kernel beside plain loops, over windows drawn at random, and the speed of each.
 //
 //   selftest [windows [seed]]    compare; the exit status is 1 if anything differs
-//   selftest speed               GFLOP/s of a few layers, beside the peak of the processor
+//   selftest speed               GFLOP/s of a few layers
 //
 // Arrays are allocated to the exact byte, so that a sanitizer or valgrind sees every overrun.
 
