@@ -1,5 +1,7 @@
 """Prediction in batches of few shapes: the same numbers, fewer programs."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -100,3 +102,49 @@ def test_models_of_known_layers():
     alone = [buckets.examples_are_alone(m) for m in (network(), nested, branches, stacked, wrapped)]
     # An operation on tensors may do anything, so it is not looked into.
     assert alone == [True, True, True, False, False]
+
+
+def test_changes_of_a_model_are_seen():
+    """Prediction keeps what it has compiled only as long as the model stays as it is."""
+    model, x = network(), images(2)
+    before = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(model.predict_on_batch(x), before)
+    model.layers[0].kernel.assign(np.zeros((3, 3, 1, 3)))
+    assert np.abs(model.predict(x, verbose=0) - before).max() > 1e-3
+    structure = model._structure()
+    assert model._structure() is structure
+    model.layers[0].trainable = False
+    assert model._structure() is not structure
+    np.testing.assert_array_equal(model.predict_on_batch(x), model.predict(x, verbose=0))
+
+
+class Growing(cornu.Model):
+    def __init__(self):
+        super().__init__()
+        self.stack = [layers.Dense(3, kernel_initializer="ones")]
+
+    def call(self, x):
+        for layer in self.stack:
+            x = layer(x)
+        return x
+
+
+def test_a_list_that_grows_is_seen():
+    model, x = Growing(), np.ones((2, 3), "float32")
+    assert model.predict_on_batch(x).tolist() == [[3.0] * 3] * 2
+    added = layers.Dense(3, kernel_initializer="ones")
+    added.build((2, 3))
+    model.stack.append(added)
+    assert model.predict_on_batch(x).tolist() == [[9.0] * 3] * 2
+    assert model.predict(x, verbose=0).tolist() == [[9.0] * 3] * 2
+
+
+def test_a_copy_is_a_model_of_its_own():
+    model, x = network(), images(2)
+    expected = model.predict_on_batch(x)
+    copied = pickle.loads(pickle.dumps(model))
+    for weight in model.weights:
+        weight.assign(np.zeros(weight.shape))
+    np.testing.assert_array_equal(copied.predict_on_batch(x), expected)
+    copied.layers[-1].bias.assign([10.0, 0.0])
+    assert copied.predict_on_batch(x)[0, 0] > 0.99

@@ -191,8 +191,20 @@ class Layer(Operation, Configurable):
 
     # Attributes whose values are no part of the layer.
     _not_members: frozenset[str] = frozenset(
-        {"_constructor_arguments", "_inbound_nodes", "_outbound_nodes", "_losses"}
+        {"_constructor_arguments", "_inbound_nodes", "_outbound_nodes", "_losses", "_walk"}
     )
+
+    def _structure(self) -> object:
+        """The same object until an attribute of this layer, or of a layer in it, is another.
+
+        To search a model for its variables takes a millisecond, to see that nothing has changed
+        much less: who needs the variables often keeps them as long as this stays the same.
+        """
+        # A list, so that the attribute itself stays the same.
+        held = self.__dict__.setdefault("_walk", [None])
+        if held[0] is None or not held[0].is_current():
+            held[0] = _Walk(self)
+        return held[0]
 
     def _members(self) -> list[Any]:
         """Objects kept in attributes, in order, with lists, tuples and dicts unpacked."""
@@ -771,6 +783,56 @@ def _as_tuple(shape) -> tuple:
 def _holds_tensors(value) -> bool:
     leaves = jax.tree.leaves(value)
     return bool(leaves) and all(isinstance(leaf, jax.Array | KerasTensor) for leaf in leaves)
+
+
+class _Walk:
+    """What was found in a layer, to see whether it is still so."""
+
+    def __init__(self, layer: Layer):
+        layers = layer._flatten_layers()
+        self._parts: list[Any] = [each.__dict__ for each in layers]
+        self._variables: list[Variable] = []
+        self._metrics: list[Any] = []
+        for each in layers:
+            for name, value in each.__dict__.items():
+                if name not in each._not_members:
+                    _containers(value, self._parts)
+            self._variables += each._own_weights()
+            self._metrics += each._own_metrics()
+        # What is compared is kept, so that no other object gets its address.
+        self._kept = [self._values(part) for part in self._parts]
+        self._ids = self._look()
+
+    @staticmethod
+    def _values(part) -> tuple:
+        return tuple(part.values() if isinstance(part, dict) else part)
+
+    def _look(self) -> list:
+        found: list[Any] = [
+            tuple(map(id, part.values() if isinstance(part, dict) else part))
+            for part in self._parts
+        ]
+        found.append([v.trainable for v in self._variables])
+        found.extend(tuple(map(id, m.variables)) for m in self._metrics)
+        return found
+
+    def is_current(self) -> bool:
+        return self._look() == self._ids
+
+    def __reduce__(self):
+        # A copy of a layer is another layer: it is searched anew.
+        return (type(None), ())
+
+
+def _containers(value, found: list) -> None:
+    if isinstance(value, list | dict):
+        found.append(value)
+    if isinstance(value, list | tuple):
+        for entry in value:
+            _containers(entry, found)
+    elif isinstance(value, dict):
+        for entry in value.values():
+            _containers(entry, found)
 
 
 # What most attributes are; a model is searched several times an epoch.

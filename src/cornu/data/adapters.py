@@ -92,7 +92,7 @@ class ArrayData:
         if self.shuffle and self.shuffle != "batch":
             # Keras shuffles for this look as well; the same draw keeps runs with one seed equal.
             np.random.permutation(self.num_samples)
-        return self._rows(np.arange(self.batch_size))
+        return self._rows(slice(0, self.batch_size))
 
     def _rows(self, indices):
         host = self.source if self._gather_in_step else self._host

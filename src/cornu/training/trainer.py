@@ -358,6 +358,10 @@ class Trainer(Layer):
 
     def _function(self, kind: str, force=False):
         """The compiled step for one kind of work: made once, and again if the state changed."""
+        structure = self._structure()
+        known = self._functions.get(kind)
+        if kind == "predict" and known is not None and known.structure is structure and not force:
+            return known
         trainable, others = self._state_variables()
         groups = [trainable, self.non_trainable_variables if kind == "predict" else others]
         if kind == "train":
@@ -365,12 +369,15 @@ class Trainer(Layer):
         if kind != "predict":
             groups.append(self.metrics_variables)
         signature = tuple(tuple(id(v) for v in group) for group in groups)
-        known = self._functions.get(kind)
         if known is not None and known.signature == signature and not force:
+            known.structure, known.examples_are_alone = structure, None
             return known
         step = {"train": self.train_step, "test": self.test_step, "predict": self.predict_step}
-        self._functions[kind] = _Function(step[kind], kind, groups, signature, self._compiles)
-        return self._functions[kind]
+        made = _Function(step[kind], kind, groups, signature, self._compiles)
+        self._functions[kind] = made
+        # It is itself a part of the model by now.
+        made.structure = self._structure()
+        return made
 
     @property
     def _compiles(self) -> bool:
@@ -606,10 +613,13 @@ class Trainer(Layer):
             )
         callbacks.on_predict_begin()
         outputs: list = []
-        step: Callable = self._function("predict")
-        if buckets.examples_are_alone(self):
+        function = self._function("predict")
+        step: Callable = function
+        if function.examples_are_alone is None:
+            function.examples_are_alone = buckets.examples_are_alone(self)
+        if function.examples_are_alone:
             full = (None if steps else batch_size or 32) if adapters.in_memory(x) else None
-            step = buckets.in_buckets(step, full)
+            step = buckets.in_buckets(function, full)
         run_steps(self, step, data, callbacks, "predict", collect=outputs)
         callbacks.on_predict_end()
         return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
@@ -637,7 +647,8 @@ class Trainer(Layer):
 
     def predict_on_batch(self, x):
         """The model's outputs for one batch, as NumPy arrays."""
-        batch = adapters.ArrayData(x, None, None, None, False, steps=1).first_batch()
+        data = adapters.ArrayData(x, None, None, None, False, steps=1, gather_in_step=False)
+        batch = data.first_batch()
         if not self.built:
             self._build_from(unpack_x_y_sample_weight(batch)[0])
         outputs = self._function("predict")(batch)
@@ -649,6 +660,9 @@ class _Function:
 
     def __init__(self, step, kind: str, groups: list[list], signature, compiles: bool):
         self.signature = signature
+        # That of the model when this was last asked for, and what follows from it.
+        self.structure: object = None
+        self.examples_are_alone: bool | None = None
         self._compiled: dict = {}
         self._step, self._kind, self._compiles = step, kind, compiles
         # Only what a step changes is given away to it. Weights are never given away by evaluation
