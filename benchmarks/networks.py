@@ -24,9 +24,9 @@ def lenet5():
         [
             Input((28, 28, 1)),
             Conv2D(6, 5, padding="same", activation="tanh"),
-            AveragePooling2D(),
+            AveragePooling2D(2),
             Conv2D(16, 5, activation="tanh"),
-            AveragePooling2D(),
+            AveragePooling2D(2),
             Flatten(),
             Dense(120, activation="tanh"),
             Dense(84, activation="tanh"),

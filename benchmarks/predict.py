@@ -97,8 +97,8 @@ def main(arguments) -> None:
     text = f"""
 One picture by `predict`, which makes a progress bar and callbacks, the first time (it compiles)
 and later, and by `predict_on_batch`; and {arguments.images:,} pictures in batches of {BATCH}. Medians of
-{arguments.rounds} rounds in turns, each in a process of its own. The last column says how many times as good Cornu is as the
-best peer. Written by `python benchmarks/predict.py`.
+{arguments.rounds} rounds in turns, each in a process of its own. The last column says how many times as
+good Cornu is as the best peer. Written by `python benchmarks/predict.py`.
 
 | model | {" | ".join(libraries)} | Cornu beside the best peer |
 |{"---|" * (len(libraries) + 2)}

@@ -1,6 +1,7 @@
 // The kernels as XLA calls them.
 
 #include <exception>
+#include <initializer_list>
 #include <string>
 
 #include "kernels.h"
@@ -50,11 +51,18 @@ int64_t pooled_count(const Window& w, const Three& pooling) {
 }
 
 // The one way in which Python and this file could disagree, and memory be overrun.
-ffi::Error check(const char* what, int64_t expected, int64_t came) {
-  if (expected == came) return ffi::Error::Success();
-  return ffi::Error::InvalidArgument(std::string("cornu: the ") + what + " has " +
-                                     std::to_string(came) + " elements, expected " +
-                                     std::to_string(expected));
+struct Size {
+  const char* what;
+  int64_t expected;
+  size_t came;
+};
+ffi::Error check(std::initializer_list<Size> sizes) {
+  for (const Size& size : sizes)
+    if (size.expected != int64_t(size.came))
+      return ffi::Error::InvalidArgument(std::string("cornu: the ") + size.what + " has " +
+                                         std::to_string(size.came) + " elements, expected " +
+                                         std::to_string(size.expected));
+  return ffi::Error::Success();
 }
 #define CORNU_CHECK(expression)                          \
   do {                                                   \
@@ -83,9 +91,9 @@ ffi::Error convolution(ffi::ThreadPool threads, Floats image, Floats kernel, Num
                        FloatResult result) {
   Window w;
   CORNU_CHECK(read_window(numbers, &w));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
-  CORNU_CHECK(check("kernel", kernel_floats(w), kernel.element_count()));
-  CORNU_CHECK(check("result", count(w.output, w.batch, w.channels_out), result->element_count()));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
+                     {"kernel", kernel_floats(w), kernel.element_count()},
+                     {"result", count(w.output, w.batch, w.channels_out), result->element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->convolution(pool, w, image.typed_data(), kernel.typed_data(), nullptr, LINEAR,
                            result->typed_data());
@@ -97,11 +105,11 @@ ffi::Error convolution_relu_pool(ffi::ThreadPool threads, Floats image, Floats k
   Window w;
   Three pooling;
   CORNU_CHECK(read_window(numbers, &w, &pooling));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
-  CORNU_CHECK(check("kernel", kernel_floats(w), kernel.element_count()));
-  CORNU_CHECK(check("bias", w.channels_out, bias.element_count()));
-  CORNU_CHECK(check("result", pooled_count(w, pooling), result->element_count()));
-  CORNU_CHECK(check("picks", pooled_count(w, pooling), picks->element_count()));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
+                     {"kernel", kernel_floats(w), kernel.element_count()},
+                     {"bias", w.channels_out, bias.element_count()},
+                     {"result", pooled_count(w, pooling), result->element_count()},
+                     {"picks", pooled_count(w, pooling), picks->element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->convolution_relu_pool(pool, w, pooling, image.typed_data(), kernel.typed_data(),
                                      bias.typed_data(), result->typed_data(),
@@ -114,10 +122,10 @@ ffi::Error picked_input_gradient(ffi::ThreadPool threads, Floats gradient, Float
   Window w;
   Picks picks{bytes.typed_data(), {}};
   CORNU_CHECK(read_window(numbers, &w, &picks.pool));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), result->element_count()));
-  CORNU_CHECK(check("kernel", kernel_floats(w), kernel.element_count()));
-  CORNU_CHECK(check("gradient", pooled_count(w, picks.pool), gradient.element_count()));
-  CORNU_CHECK(check("picks", pooled_count(w, picks.pool), bytes.element_count()));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), result->element_count()},
+                     {"kernel", kernel_floats(w), kernel.element_count()},
+                     {"gradient", pooled_count(w, picks.pool), gradient.element_count()},
+                     {"picks", pooled_count(w, picks.pool), bytes.element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->input_gradient(pool, w, gradient.typed_data(), picks, kernel.typed_data(),
                               result->typed_data());
@@ -129,10 +137,10 @@ ffi::Error picked_kernel_gradient(ffi::ThreadPool threads, Floats image, Floats 
   Window w;
   Picks picks{bytes.typed_data(), {}};
   CORNU_CHECK(read_window(numbers, &w, &picks.pool));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
-  CORNU_CHECK(check("kernel", kernel_floats(w), result->element_count()));
-  CORNU_CHECK(check("gradient", pooled_count(w, picks.pool), gradient.element_count()));
-  CORNU_CHECK(check("picks", pooled_count(w, picks.pool), bytes.element_count()));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
+                     {"kernel", kernel_floats(w), result->element_count()},
+                     {"gradient", pooled_count(w, picks.pool), gradient.element_count()},
+                     {"picks", pooled_count(w, picks.pool), bytes.element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->kernel_gradient(pool, w, image.typed_data(), gradient.typed_data(), picks,
                                result->typed_data());
@@ -143,9 +151,9 @@ ffi::Error input_gradient(ffi::ThreadPool threads, Floats gradient, Floats kerne
                           FloatResult result) {
   Window w;
   CORNU_CHECK(read_window(numbers, &w));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), result->element_count()));
-  CORNU_CHECK(check("kernel", kernel_floats(w), kernel.element_count()));
-  CORNU_CHECK(check("gradient", count(w.output, w.batch, w.channels_out), gradient.element_count()));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), result->element_count()},
+                     {"kernel", kernel_floats(w), kernel.element_count()},
+                     {"gradient", count(w.output, w.batch, w.channels_out), gradient.element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->input_gradient(pool, w, gradient.typed_data(), Picks{}, kernel.typed_data(),
                               result->typed_data());
@@ -156,9 +164,9 @@ ffi::Error kernel_gradient(ffi::ThreadPool threads, Floats image, Floats gradien
                            FloatResult result) {
   Window w;
   CORNU_CHECK(read_window(numbers, &w));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
-  CORNU_CHECK(check("kernel", kernel_floats(w), result->element_count()));
-  CORNU_CHECK(check("gradient", count(w.output, w.batch, w.channels_out), gradient.element_count()));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
+                     {"kernel", kernel_floats(w), result->element_count()},
+                     {"gradient", count(w.output, w.batch, w.channels_out), gradient.element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->kernel_gradient(pool, w, image.typed_data(), gradient.typed_data(), Picks{},
                                result->typed_data());
@@ -168,8 +176,8 @@ ffi::Error kernel_gradient(ffi::ThreadPool threads, Floats image, Floats gradien
 ffi::Error channel_sum(ffi::ThreadPool threads, Floats gradient, Bytes picks, FloatResult result) {
   const int64_t channels = result->element_count();
   const int64_t places = channels ? int64_t(gradient.element_count()) / channels : 0;
-  CORNU_CHECK(check("gradient", places * channels, gradient.element_count()));
-  CORNU_CHECK(check("picks", places * channels, picks.element_count()));
+  CORNU_CHECK(check({{"gradient", places * channels, gradient.element_count()},
+                     {"picks", places * channels, picks.element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->channel_sum(pool, gradient.typed_data(), picks.typed_data(), places, channels,
                            result->typed_data());
@@ -180,9 +188,9 @@ ffi::Error max_pool(ffi::ThreadPool threads, Floats image, Numbers numbers, Floa
                     ByteResult places) {
   Window w;
   CORNU_CHECK(read_window(numbers, &w));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
-  CORNU_CHECK(check("result", count(w.output, w.batch, w.channels_in), result->element_count()));
-  CORNU_CHECK(check("places", result->element_count(), places->element_count()));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
+                     {"result", count(w.output, w.batch, w.channels_in), result->element_count()},
+                     {"places", int64_t(result->element_count()), places->element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->max_pool(pool, w, image.typed_data(), result->typed_data(), places->typed_data());
   });
@@ -192,9 +200,9 @@ ffi::Error max_pool_gradient(ffi::ThreadPool threads, Floats gradient, Bytes pla
                              Numbers numbers, FloatResult result) {
   Window w;
   CORNU_CHECK(read_window(numbers, &w));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), result->element_count()));
-  CORNU_CHECK(check("gradient", count(w.output, w.batch, w.channels_in), gradient.element_count()));
-  CORNU_CHECK(check("places", gradient.element_count(), places.element_count()));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), result->element_count()},
+                     {"gradient", count(w.output, w.batch, w.channels_in), gradient.element_count()},
+                     {"places", int64_t(gradient.element_count()), places.element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->max_pool_gradient(pool, w, gradient.typed_data(), places.typed_data(),
                                  result->typed_data());
@@ -204,8 +212,8 @@ ffi::Error max_pool_gradient(ffi::ThreadPool threads, Floats gradient, Bytes pla
 ffi::Error sum_pool(ffi::ThreadPool threads, Floats image, Numbers numbers, FloatResult result) {
   Window w;
   CORNU_CHECK(read_window(numbers, &w));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
-  CORNU_CHECK(check("result", count(w.output, w.batch, w.channels_in), result->element_count()));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
+                     {"result", count(w.output, w.batch, w.channels_in), result->element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->sum_pool(pool, w, image.typed_data(), result->typed_data());
   });
@@ -215,8 +223,8 @@ ffi::Error sum_pool_gradient(ffi::ThreadPool threads, Floats gradient, Numbers n
                              FloatResult result) {
   Window w;
   CORNU_CHECK(read_window(numbers, &w));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), result->element_count()));
-  CORNU_CHECK(check("gradient", count(w.output, w.batch, w.channels_in), gradient.element_count()));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), result->element_count()},
+                     {"gradient", count(w.output, w.batch, w.channels_in), gradient.element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->sum_pool_gradient(pool, w, gradient.typed_data(), result->typed_data());
   });
@@ -231,8 +239,8 @@ struct Rows {
 
 ffi::Error moments(ffi::ThreadPool threads, Floats image, FloatResult mean, FloatResult variance) {
   const Rows rows(image, mean->element_count());
-  CORNU_CHECK(check("image", rows.places * rows.channels, image.element_count()));
-  CORNU_CHECK(check("variance", rows.channels, variance->element_count()));
+  CORNU_CHECK(check({{"image", rows.places * rows.channels, image.element_count()},
+                     {"variance", rows.channels, variance->element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->moments(pool, image.typed_data(), rows.places, rows.channels, mean->typed_data(),
                        variance->typed_data());
@@ -242,10 +250,10 @@ ffi::Error moments(ffi::ThreadPool threads, Floats image, FloatResult mean, Floa
 ffi::Error totals(ffi::ThreadPool threads, Floats gradient, Floats image, Floats center,
                   FloatResult dot, FloatResult sum) {
   const Rows rows(image, center.element_count());
-  CORNU_CHECK(check("image", rows.places * rows.channels, image.element_count()));
-  CORNU_CHECK(check("gradient", image.element_count(), gradient.element_count()));
-  CORNU_CHECK(check("dot", rows.channels, dot->element_count()));
-  CORNU_CHECK(check("sum", rows.channels, sum->element_count()));
+  CORNU_CHECK(check({{"image", rows.places * rows.channels, image.element_count()},
+                     {"gradient", int64_t(image.element_count()), gradient.element_count()},
+                     {"dot", rows.channels, dot->element_count()},
+                     {"sum", rows.channels, sum->element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->totals(pool, gradient.typed_data(), image.typed_data(), center.typed_data(),
                       rows.places, rows.channels, dot->typed_data(), sum->typed_data());
@@ -256,11 +264,12 @@ ffi::Error picked_totals(ffi::ThreadPool threads, Floats gradient, Floats image,
                          Bytes picks, Numbers numbers, FloatResult dot, FloatResult sum) {
   Window w;
   CORNU_CHECK(read_window(numbers, &w));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
-  CORNU_CHECK(check("gradient", count(w.output, w.batch, w.channels_in), gradient.element_count()));
-  CORNU_CHECK(check("picks", gradient.element_count(), picks.element_count()));
-  for (const int64_t came : {center.element_count(), dot->element_count(), sum->element_count()})
-    CORNU_CHECK(check("vector", w.channels_in, came));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
+                     {"gradient", count(w.output, w.batch, w.channels_in), gradient.element_count()},
+                     {"picks", int64_t(gradient.element_count()), picks.element_count()}}));
+  CORNU_CHECK(check({{"center", w.channels_in, center.element_count()},
+                     {"dot", w.channels_in, dot->element_count()},
+                     {"sum", w.channels_in, sum->element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->picked_totals(pool, w, gradient.typed_data(), image.typed_data(),
                              center.typed_data(), picks.typed_data(), dot->typed_data(),
@@ -272,11 +281,12 @@ ffi::Error affine_relu_pool(ffi::ThreadPool threads, Floats image, Floats center
                             Floats offset, Numbers numbers, FloatResult result, ByteResult picks) {
   Window w;
   CORNU_CHECK(read_window(numbers, &w));
-  CORNU_CHECK(check("image", count(w.size, w.batch, w.channels_in), image.element_count()));
-  CORNU_CHECK(check("result", count(w.output, w.batch, w.channels_in), result->element_count()));
-  CORNU_CHECK(check("picks", result->element_count(), picks->element_count()));
-  for (const int64_t came : {center.element_count(), factor.element_count(), offset.element_count()})
-    CORNU_CHECK(check("vector", w.channels_in, came));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
+                     {"result", count(w.output, w.batch, w.channels_in), result->element_count()},
+                     {"picks", int64_t(result->element_count()), picks->element_count()}}));
+  CORNU_CHECK(check({{"center", w.channels_in, center.element_count()},
+                     {"factor", w.channels_in, factor.element_count()},
+                     {"offset", w.channels_in, offset.element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->affine_relu_pool(pool, w, image.typed_data(), center.typed_data(),
                                 factor.typed_data(), offset.typed_data(), result->typed_data(),
@@ -286,7 +296,7 @@ ffi::Error affine_relu_pool(ffi::ThreadPool threads, Floats image, Floats center
 
 ffi::Error bernoulli(ffi::ThreadPool threads, ffi::Buffer<ffi::U32> key, double probability,
                      ffi::ResultBuffer<ffi::PRED> result) {
-  CORNU_CHECK(check("key", 2, key.element_count()));
+  CORNU_CHECK(check({{"key", 2, key.element_count()}}));
   return run(threads, [&](const Pool& pool) {
     kernels()->bernoulli(pool, key.typed_data(), float(probability), result->element_count(),
                          reinterpret_cast<uint8_t*>(result->typed_data()));
