@@ -112,8 +112,8 @@ def test_unit_length_of_nothing():
     ids=["plain", "axis", "bare", "regularized", "renorm", "clipped"],
 )
 def test_batch_normalization(arguments, training):
-    # Renormalized outputs are large here, and so are the gradients: sums of up to 143.
-    atol = 2e-4 if "renorm" in arguments else 1e-5
+    # What is compared are also sums of 768 sines; renormalized, gradients of up to 143.
+    atol = 2e-4 if "renorm" in arguments else 5e-5
     compare_with_keras(
         "BatchNormalization", arguments, IMAGES, training=training, rtol=1e-5, atol=atol
     )
