@@ -1,5 +1,7 @@
 """`compile`, `fit`, `evaluate` and `predict`."""
 
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -689,19 +691,43 @@ class _Function:
             self._compiled[gathers] = self._make(gathers)
         changed = tuple([v._value for v in group] for group in self._changed)
         kept = [v._value for v in self._kept]
-        # The step takes the old arrays' memory. An interrupt (Ctrl-C) between its return and the
-        # assignment would leave weights without numbers: `extend(map(…))` stores what the step
-        # returns before Python looks at signals again, and `finally` assigns it.
+        # The step takes the old arrays' memory. An interrupt (Ctrl-C) between that and the assignment
+        # would leave weights without numbers, so it waits; one that comes as an exception in another
+        # way finds what the step returned stored by `extend(map(…))`, and `finally` assigns it.
         done: list = []
         arguments = changed, kept, source, batch
-        try:
-            done.extend(map(self._compiled[gathers], *([a] for a in arguments)))
-        finally:
-            for _, new in done:
-                for group, values in zip(self._changed, new, strict=True):
-                    for variable, value in zip(group, values, strict=True):
-                        variable._value = value
+        with _Uninterrupted():
+            try:
+                done.extend(map(self._compiled[gathers], *([a] for a in arguments)))
+            finally:
+                for _, new in done:
+                    for group, values in zip(self._changed, new, strict=True):
+                        for variable, value in zip(group, values, strict=True):
+                            variable._value = value
         return done[0][0]
+
+
+class _Uninterrupted:
+    """Within it, Ctrl-C waits for the end. Signals reach only the main thread of Python."""
+
+    def __enter__(self):
+        self._frame: Any = None
+        self._came = False
+        self._handler: Any = None
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                signal.signal(signal.SIGINT, self._wait)
+                self._handler = handler
+
+    def _wait(self, number, frame):
+        self._came, self._frame = True, frame
+
+    def __exit__(self, *error):
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+            if self._came:
+                self._handler(signal.SIGINT, self._frame)
 
 
 def _default_build(cls):
