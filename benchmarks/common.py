@@ -1,15 +1,19 @@
-"""What the benchmarks share: the examples on Cornu or on Keras, and words about the machine."""
+"""What the benchmarks share: the examples on Cornu or on Keras, processes, and the report."""
 
 import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+REPORT = ROOT / "docs" / "benchmarks.md"
 
 
 # What can be measured: the name, and the backend of Keras.
@@ -42,6 +46,50 @@ def use(library: str):
     for name in ("", ".layers", ".models", ".datasets", ".utils", ".callbacks"):
         sys.modules[f"cornu{name}"] = sys.modules[f"keras{name}"]
     return keras
+
+
+def in_a_process(file: str, *arguments, **environment):
+    """What `measure` in `file` answers to these arguments, in a process of its own."""
+    command = [sys.executable, file, "--child", *map(str, arguments)]
+    environment = {**os.environ, "CORNU_BENCHMARK_START": str(time.time()), **environment}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, arguments))}:\n{done.stderr}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def is_child(measure) -> bool:
+    """In a process that `in_a_process` has started, measure and answer."""
+    if "--child" not in sys.argv:
+        return False
+    print("\n" + json.dumps(measure(*sys.argv[2:])))
+    return True
+
+
+def since_start() -> float:
+    """Seconds since `in_a_process` started this process."""
+    return time.time() - float(os.environ["CORNU_BENCHMARK_START"])
+
+
+def in_turns(choices: list, turn: int) -> list:
+    """Every second round goes backwards, so that none is always the first."""
+    return choices if turn % 2 == 0 else choices[::-1]
+
+
+def seconds(function, *arguments, **keywords) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    function(*arguments, **keywords)
+    return time.perf_counter() - start
+
+
+def report(title: str, text: str, columns: list[str], rows: list[list[str]], after="") -> None:
+    """Print a table with words about it, and put it under its title into docs/benchmarks.md."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    text = f"{text.strip()}\n\n{table}\n\n{after} {machine()}.".replace("\n\n ", "\n\n")
+    print(text)
+    replace_section(REPORT, title, text)
 
 
 def machine() -> str:

@@ -9,17 +9,25 @@ Libraries that are not installed are left out.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
+import importlib.util
 import tempfile
 import time
 from pathlib import Path
 from statistics import geometric_mean, median
 
+import in_torch
 import numpy as np
-from common import ROOT, installed, machine, peak_memory, replace_section, use
+from common import (
+    ROOT,
+    in_a_process,
+    in_turns,
+    installed,
+    is_child,
+    peak_memory,
+    report,
+    since_start,
+    use,
+)
 
 BATCH = 128
 # Model: module of examples/, its function, optimizer, and which pictures.
@@ -40,14 +48,33 @@ MODELS = {
     "signal": ("networks", "signal", "adam", "mnist"),
 }
 OTHERS = ("LeNet-5", "depthwise separable", "signal")
+# PyTorch without Keras; the second through `torch.compile`.
+TORCH = ("PyTorch", "PyTorch, compiled")
+# What holds each library to the instructions of AVX2.
+AVX2 = {
+    "CORNU_ISA": "avx2",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
 
 
-def measure(library: str, model: str, folder: Path, epochs: int, started: float) -> dict:
+def measure(library: str, model: str, folder: str, epochs: str | int) -> dict:
     """Train one model with one library in this process."""
-    keras = use(library)
     module, function, optimizer, data = MODELS[model]
-    pictures = np.load(folder / f"{data}.npz")
-    x, y = pictures["x"], keras.utils.to_categorical(pictures["y"], 10)
+    with np.load(f"{folder}/{data}.npz") as pictures:
+        x, labels = pictures["x"], pictures["y"]
+    steps, epochs = -(-len(x) // BATCH), int(epochs)
+    if library in TORCH:
+        network = Path(folder, f"{model}.json").read_text()
+        compiled = library != "PyTorch"
+        times, first = in_torch.train(
+            network, x, labels, optimizer, BATCH, epochs + 1, compiled, since_start
+        )
+        return results([t / steps for t in times], first)
+    keras = use(library)
+    y = keras.utils.to_categorical(labels, 10)
     keras.utils.set_random_seed(0)
     network = getattr(__import__(module), function)()
     network.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
@@ -59,7 +86,7 @@ def measure(library: str, model: str, folder: Path, epochs: int, started: float)
         def on_train_batch_end(self, batch, logs=None):
             if not first:
                 float(logs["loss"])
-                first.append(time.time() - started)
+                first.append(since_start())
 
         def on_epoch_begin(self, epoch, logs=None):
             begins.append(time.perf_counter())
@@ -69,27 +96,23 @@ def measure(library: str, model: str, folder: Path, epochs: int, started: float)
             ends.append(time.perf_counter())
 
     network.fit(x, y, batch_size=BATCH, epochs=epochs + 1, callbacks=[Watch()], verbose=1)
-    steps = -(-len(x) // BATCH)
     times = [(end - begin) / steps for begin, end in zip(begins, ends, strict=True)]
+    return results(times, first[0])
+
+
+def results(times: list[float], first: float) -> dict:
     return {
         "milliseconds": 1000 * median(times[1:]),
-        "first_step": first[0],
+        "first_step": first,
         "megabytes": peak_memory() / 1e6,
     }
 
 
-def in_a_process(library, model, folder, epochs) -> dict:
-    command = [sys.executable, __file__, "--child", library, model, str(folder), str(epochs)]
-    environment = {**os.environ, "CORNU_BENCHMARK_START": str(time.time())}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{library}, {model}:\n{done.stderr}")
-    return json.loads(done.stderr.strip().splitlines()[-1])
-
-
 def prepare(folder: Path, images: int) -> None:
-    import cornu
-
+    cornu = use("Cornu")
+    for name, (module, function, *_) in MODELS.items():
+        network = getattr(__import__(module), function)()
+        (folder / f"{name}.json").write_text(in_torch.describe(network))
     for name in {data for *_, data in MODELS.values()}:
         (x, y), _ = getattr(cornu.datasets, name).load_data()
         x = (x[:images] / 255).astype("float32")
@@ -98,14 +121,19 @@ def prepare(folder: Path, images: int) -> None:
 
 def main(arguments) -> None:
     names, libraries = arguments.only or list(MODELS), installed()
+    if importlib.util.find_spec("torch"):
+        libraries += TORCH
     peers = libraries[1:]
+    environment = AVX2 if arguments.avx2 else {}
     found: dict = {(n, library): [] for n in names for library in libraries}
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), arguments.images)
         for turn in range(arguments.rounds):
             for name in names:
-                for library in libraries if turn % 2 == 0 else libraries[::-1]:
-                    result = in_a_process(library, name, folder, arguments.epochs)
+                for library in in_turns(libraries, turn):
+                    result = in_a_process(
+                        __file__, library, name, folder, arguments.epochs, **environment
+                    )
                     found[name, library].append(result)
                     shown = {k: round(v, 2) for k, v in result.items()}
                     print(turn + 1, name, library, shown, flush=True)
@@ -124,33 +152,37 @@ def main(arguments) -> None:
         for what, digits in (("first_step", 1), ("megabytes", 0)):
             cells.append(f"{middle(name, 'Cornu', what):.{digits}f}")
             cells.append(f"{best(name, what):.{digits}f}")
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+        rows.append([name, *cells])
     titles = [f"{library}, ms" for library in libraries] + ["best peer / Cornu"]
     titles += ["first step: Cornu, s", "best peer, s", "memory: Cornu, MB", "leanest peer, MB"]
     mean = geometric_mean([r for name, r in ratios.items() if name not in OTHERS] or [1])
-    new_line = chr(10)
+    rounds = f"the median over {arguments.rounds} rounds" if arguments.rounds > 1 else "one round"
     text = f"""
-![How many times as fast as the best peer each model trains](benchmarks.svg)
+{PICTURE if not arguments.avx2 else ""}
 
-Complete `fit` with metrics and progress bar, batches of {BATCH}, {arguments.images} real pictures: the
-median over {arguments.rounds} rounds of the median epoch after the first, in milliseconds a step. All
+Complete `fit` with metrics and progress bar, batches of {BATCH}, {arguments.images} real pictures:
+{rounds} of the median epoch after the first, in milliseconds a step. All
 libraries run the same files, under `examples/` and in `benchmarks/networks.py`, in turns, each time in
-a process of its own. "First step" is the time from starting the process to the end of the first step, in
-seconds; memory is the peak of the whole process. Written by `make benchmark`.
-
-| model | {" | ".join(titles)} |
-|{"---|" * (len(titles) + 1)}
-{new_line.join(rows)}
-
-Geometric mean of the ratios: **{mean:.2f}** over the lessons' models. {machine()}.
+a process of its own; PyTorch alone, eager and through `torch.compile`, runs the same layers in a plain loop
+(`benchmarks/in_torch.py`, channels_last). "First step" is the time from starting the process to the end
+of the first step, in seconds; memory is the peak of the whole process. Written by
+`{COMMANDS[arguments.avx2]}`.
 """
-    print(text)
+    after = f"Geometric mean of the ratios: **{mean:.2f}** over the lessons' models."
     if not arguments.only:
-        replace_section(ROOT / "docs" / "benchmarks.md", TITLE, text)
-        plot(ratios)
+        report(TITLES[arguments.avx2], text, ["model", *titles], rows, after)
+        if not arguments.avx2:
+            plot(ratios)
+    else:
+        print(*map(" | ".join, rows), sep=chr(10))
 
 
-TITLE = "Training: Cornu beside Keras on each backend"
+PICTURE = "![How many times as fast as the best peer each model trains](benchmarks.svg)"
+TITLES = (
+    "Training: Cornu beside Keras on each backend",
+    "Training with AVX2: all libraries held to its instructions",
+)
+COMMANDS = "make benchmark", "python benchmarks/fit.py --avx2"
 
 
 def plot(ratios: dict) -> None:
@@ -165,22 +197,16 @@ def plot(ratios: dict) -> None:
     bars = axes.barh(names, [ratios[name] for name in names], color="#2a6f97")
     axes.bar_label(bars, fmt=" %.1f")
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_xlabel("times as fast as the best peer (Keras on JAX, TensorFlow or PyTorch)")
+    axes.set_xlabel("times as fast as the best peer (Keras on JAX, TensorFlow or PyTorch; PyTorch)")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(ROOT / "docs" / "benchmarks.svg", metadata={"Date": None})
 
 
-if __name__ == "__main__":
-    if "--child" in sys.argv:
-        library, model, folder, epochs = sys.argv[2:]
-        started = float(os.environ["CORNU_BENCHMARK_START"])
-        print(
-            json.dumps(measure(library, model, Path(folder), int(epochs), started)), file=sys.stderr
-        )
-    else:
-        parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-        parser.add_argument("--rounds", type=int, default=3)
-        parser.add_argument("--images", type=int, default=6400)
-        parser.add_argument("--epochs", type=int, default=3)
-        parser.add_argument("--only", nargs="*", choices=list(MODELS))
-        main(parser.parse_args())
+if __name__ == "__main__" and not is_child(measure):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=6400)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=list(MODELS))
+    parser.add_argument("--avx2", action="store_true", help="hold all libraries to AVX2")
+    main(parser.parse_args())

@@ -7,16 +7,12 @@ epoch, each folder in a process of its own, and writes a section of docs/benchma
 """
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from common import ROOT, machine, peak_memory, replace_section
+from common import in_a_process, is_child, peak_memory, report, seconds
 
 
 def draw(folder: Path, count: int, side: int) -> None:
@@ -37,10 +33,11 @@ def draw(folder: Path, count: int, side: int) -> None:
         list(pool.map(one, range(count)))
 
 
-def train(folder: str, side: int) -> dict:
+def train(folder: str, side: str | int) -> dict:
     import cornu
     from cornu import layers
 
+    side = int(side)
     data = cornu.utils.image_dataset_from_directory(
         folder, image_size=(side, side), batch_size=128, seed=0, verbose=False
     )
@@ -57,10 +54,8 @@ def train(folder: str, side: int) -> dict:
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.train_on_batch(*next(iter(data)))
     before = peak_memory()
-    start = time.perf_counter()
-    model.fit(data, verbose=0)
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "before": before / 1e6, "peak": peak_memory() / 1e6}
+    took = seconds(lambda: model.fit(data, verbose=0))
+    return {"seconds": took, "before": before / 1e6, "peak": peak_memory() / 1e6}
 
 
 def main(arguments) -> None:
@@ -68,34 +63,21 @@ def main(arguments) -> None:
     for count in arguments.pictures:
         with tempfile.TemporaryDirectory() as folder:
             draw(Path(folder), count, arguments.side)
-            command = [sys.executable, __file__, "--child", folder, str(arguments.side)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-        result = json.loads(done.stdout.splitlines()[-1])
+            result = in_a_process(__file__, folder, arguments.side)
         decoded = count * arguments.side**2 * 3 * 4 / 1e6
-        rows.append(
-            f"| {count:,} | {decoded:,.0f} | {result['before']:.0f} | {result['peak']:.0f} | "
-            f"{count / result['seconds']:,.0f} |"
-        )
-        print(rows[-1])
+        numbers = count, decoded, result["before"], result["peak"], count / result["seconds"]
+        rows.append([f"{number:,.0f}" for number in numbers])
     text = f"""
 One epoch on a folder of {arguments.side}x{arguments.side} JPEG pictures, in megabytes: what all pictures
 would take as float32, the peak of the process before `fit` (a first step is done), and after it.
 Written by `python benchmarks/folder.py`.
-
-| pictures | all, decoded | peak before | peak after | pictures a second |
-|---|---|---|---|---|
-{chr(10).join(rows)}
-
-{machine()}.
 """
-    replace_section(ROOT / "docs" / "benchmarks.md", "Training from a folder", text)
+    columns = ["pictures", "all, decoded", "peak before", "peak after", "pictures a second"]
+    report("Training from a folder", text, columns, rows)
 
 
-if __name__ == "__main__":
-    if "--child" in sys.argv:
-        print(json.dumps(train(sys.argv[2], int(sys.argv[3]))))
-    else:
-        parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-        parser.add_argument("--pictures", type=int, nargs="+", default=[20000, 40000, 60000])
-        parser.add_argument("--side", type=int, default=64)
-        main(parser.parse_args())
+if __name__ == "__main__" and not is_child(train):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, nargs="+", default=[20000, 40000, 60000])
+    parser.add_argument("--side", type=int, default=64)
+    main(parser.parse_args())

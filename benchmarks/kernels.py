@@ -9,15 +9,11 @@ oneDNN is measured through PyTorch, with channels last. Writes a section of docs
 
 import argparse
 import importlib.util
-import json
-import subprocess
-import sys
-import time
 from statistics import median
 
 import jax
 import numpy as np
-from common import ROOT, machine, replace_section
+from common import in_a_process, in_turns, is_child, report, seconds
 
 import cornu
 from cornu.core.kernels import Geometry
@@ -93,13 +89,11 @@ def of_torch(operands, geometry) -> list:
     ]
 
 
-def seconds(function) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+def measure(who: str) -> dict:
+    return {name: speeds(who, layer) for name, layer in LAYERS.items()}
 
 
-def measure(who: str, layer) -> list[float]:
+def speeds(who: str, layer) -> list[float]:
     """GFLOP/s in each direction, with one library, in this process."""
     batch, side, channels_in, channels_out, window, stride, padding, groups = layer
     size, windows, strides = (side,) * 2, (window,) * 2, (stride,) * 2
@@ -126,15 +120,6 @@ def measure(who: str, layer) -> list[float]:
     return [float(flops) / t / 1e9 for t in times]
 
 
-def in_a_process(who: str) -> dict:
-    done = subprocess.run(
-        [sys.executable, __file__, "--child", who], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise SystemExit(f"{who}:\n{done.stderr}")
-    return json.loads(done.stdout)
-
-
 def peak() -> float:
     """GFLOP/s of a large product of matrices in NumPy."""
     a = np.ones((2048, 2048), "float32")
@@ -149,8 +134,8 @@ def main(arguments) -> None:
         print("oneDNN is left out: torch is not installed in this environment")
     found: dict = {who: [] for who in libraries}
     for turn in range(arguments.rounds):
-        for who in libraries if turn % 2 == 0 else libraries[::-1]:
-            found[who].append(in_a_process(who))
+        for who in in_turns(libraries, turn):
+            found[who].append(in_a_process(__file__, who))
     rows = []
     for name, (batch, side, channels_in, channels_out, window, *_) in LAYERS.items():
         cells = [
@@ -159,28 +144,17 @@ def main(arguments) -> None:
             for who in libraries
         ]
         shape = f"{batch} of {side}x{side}x{channels_in} to {channels_out}, {window}x{window}"
-        rows.append(f"| {name}: {shape} | " + " | ".join(cells) + " |")
+        rows.append([f"{name}: {shape}", *cells])
     titles = [f"{direction}: {who}" for direction in DIRECTIONS for who in libraries]
-    new_line = chr(10)
     text = f"""
 GFLOP/s of the direct method, medians of {arguments.rounds} rounds in turns: forward, and the gradients by
 the image and by the kernel. A product of 2048x2048 matrices in NumPy reaches {peak():.0f} GFLOP/s. The
 kernels are those for {cornu.config.native().instruction_set}. Written by `python benchmarks/kernels.py`.
-
-| layer | {" | ".join(titles)} |
-|{"---|" * (len(titles) + 1)}
-{new_line.join(rows)}
-
-{machine()}.
 """
-    print(text)
-    replace_section(ROOT / "docs" / "benchmarks.md", "Kernels", text)
+    report("Kernels", text, ["layer", *titles], rows)
 
 
-if __name__ == "__main__":
-    if "--child" in sys.argv:
-        print(json.dumps({name: measure(sys.argv[-1], layer) for name, layer in LAYERS.items()}))
-    else:
-        parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-        parser.add_argument("--rounds", type=int, default=3)
-        main(parser.parse_args())
+if __name__ == "__main__" and not is_child(measure):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    main(parser.parse_args())

@@ -9,10 +9,9 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 from statistics import median
 
-from common import ROOT, machine, replace_section
+from common import report, seconds
 
 COMMANDS = {
     "`python -c pass`": ["-c", "pass"],
@@ -29,27 +28,15 @@ def main(rounds: int) -> None:
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONDONTWRITEBYTECODE": ""}
     for _ in range(rounds):
         for name, arguments in COMMANDS.items():
-            start = time.perf_counter()
-            subprocess.run(
-                [sys.executable, *arguments], env=environment, check=True, capture_output=True
-            )
-            times[name].append(time.perf_counter() - start)
-    rows = "\n".join(
-        f"| {name} | {median(found):.3f} | {min(found):.3f} |" for name, found in times.items()
-    )
+            command, how = [sys.executable, *arguments], {"check": True, "capture_output": True}
+            times[name].append(seconds(subprocess.run, command, env=environment, **how))
+    rows = [[name, f"{median(found):.3f}", f"{min(found):.3f}"] for name, found in times.items()]
     added = median(times["`import cornu`"]) - median(times["`import jax`"])
     text = f"""
 Wall time of a whole process, {rounds} of each in turns, in seconds. `import cornu` adds
 **{added:.3f} s** to `import jax` (medians). Written by `python benchmarks/startup.py`.
-
-| process | median | fastest |
-|---|---|---|
-{rows}
-
-{machine()}.
 """
-    print(text)
-    replace_section(ROOT / "docs" / "benchmarks.md", "Starting", text)
+    report("Starting", text, ["process", "median", "fastest"], rows)
 
 
 if __name__ == "__main__":

@@ -796,7 +796,7 @@ class _Walk:
         for each in layers:
             for name, value in each.__dict__.items():
                 if name not in each._not_members:
-                    _containers(value, self._parts)
+                    _unpack(value, [], self._parts)
             self._variables += each._own_weights()
             self._metrics += each._own_metrics()
         # What is compared is kept, so that no other object gets its address.
@@ -824,32 +824,21 @@ class _Walk:
         return (type(None), ())
 
 
-def _containers(value, found: list) -> None:
-    if isinstance(value, list | dict):
-        found.append(value)
-    if isinstance(value, list | tuple):
-        for entry in value:
-            _containers(entry, found)
-    elif isinstance(value, dict):
-        for entry in value.values():
-            _containers(entry, found)
-
-
 # What most attributes are; a model is searched several times an epoch.
 _NO_MEMBERS = frozenset({str, int, float, bool, type(None)})
 
 
-def _unpack(value, found: list) -> None:
+def _unpack(value, found: list, containers: list | None = None) -> None:
+    """Add what nested lists, tuples and dicts hold to `found`, and those that can change to `containers`."""
     if type(value) in _NO_MEMBERS:
         return
-    if isinstance(value, list | tuple):
-        for entry in value:
-            _unpack(entry, found)
-    elif isinstance(value, dict):
-        for entry in value.values():
-            _unpack(entry, found)
-    else:
+    if not isinstance(value, list | tuple | dict):
         found.append(value)
+        return
+    if containers is not None and not isinstance(value, tuple):
+        containers.append(value)
+    for entry in value.values() if isinstance(value, dict) else value:
+        _unpack(entry, found, containers)
 
 
 def _unique(items) -> list:
