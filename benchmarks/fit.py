@@ -83,6 +83,9 @@ def measure(library: str, model: str, folder: str, epochs: str | int) -> dict:
     first: list[float] = []
 
     class Watch(keras.callbacks.Callback):
+        # Only the first is looked at. (Keras does not know this attribute.)
+        needs_every_batch = False
+
         def on_train_batch_end(self, batch, logs=None):
             if not first:
                 float(logs["loss"])

@@ -184,7 +184,8 @@ def test_arrays_are_put_on_the_device_once(monkeypatch):
     batches, sources = zip(*steps, strict=True)
     assert all(source is sources[0] for source in sources)
     assert isinstance(sources[0][0], jnp.ndarray) and sources[0][0].shape == X.shape
-    assert [batch.shape for batch in batches] == [(8,), (8,), (6,)] * 3
+    batches = [rows for group in batches for rows in group]
+    assert [rows.shape for rows in batches] == [(8,), (8,), (6,)] * 3
     orders = [np.concatenate(batches[i : i + 3]) for i in (0, 3, 6)]
     assert all(sorted(order) == list(range(22)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3

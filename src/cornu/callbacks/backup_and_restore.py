@@ -90,6 +90,11 @@ class BackupAndRestore(Callback):
         self._current_epoch = epoch
         model._initial_epoch = epoch
 
+    @property
+    def needs_every_batch(self) -> bool:
+        """Whether files are written after a number of batches."""
+        return self.save_freq != "epoch"
+
     def on_epoch_begin(self, epoch, logs=None):
         self._current_epoch = epoch
 

@@ -1,5 +1,7 @@
 """`Callback`: what wants to know what happens during training."""
 
+from typing import Any
+
 from cornu.core import registry
 
 
@@ -15,7 +17,9 @@ class Callback:
     mapping that is read lazily: looking up a number waits for the device to finish the step, so do
     it only if you need it. The other methods get an empty dict, except `on_train_end` and
     `on_test_end`, which get the last numbers, and `on_predict_batch_end`, which gets the `outputs`.
-    With `compile(steps_per_execution=N)` the batch methods are called every `N` batches.
+    With `compile(steps_per_execution=N)` the batch methods are called every `N` batches. A callback
+    that can do with fewer calls of them sets `needs_every_batch = False`: if no other needs more, several
+    steps run at once, which is faster.
 
     Source: Keras: Base Callback class.
 
@@ -29,6 +33,8 @@ class Callback:
 
     params: dict | None = None
     _model = None
+    # A property where it depends on arguments.
+    needs_every_batch: Any = True
 
     def set_params(self, params):
         """Called with the parameters of the run before it starts."""

@@ -100,7 +100,21 @@ class CallbackList(Callback):
         return self._hears("predict")
 
     def _hears(self, kind: str) -> bool:
-        return any(self._listeners[f"on_{kind}_batch_{moment}"] for moment in ("begin", "end"))
+        return bool(self._batch_listeners(kind))
+
+    def _batch_listeners(self, kind: str) -> list[Callable]:
+        return [
+            listener
+            for moment in ("begin", "end")
+            for listener in self._listeners[f"on_{kind}_batch_{moment}"]
+        ]
+
+    def needs_every_batch(self, kind: str) -> bool:  # type: ignore[override]
+        """Whether a callback must be called for each batch of `"train"`, `"test"` or `"predict"`."""
+        return any(
+            getattr(getattr(listener, "__self__", None), "needs_every_batch", True)
+            for listener in self._batch_listeners(kind)
+        )
 
 
 def _listens(callback, hook: str) -> bool:

@@ -67,6 +67,11 @@ class ModelCheckpoint(MonitorCallback):
                 f"filepath={self.filepath}"
             )
 
+    @property
+    def needs_every_batch(self) -> bool:
+        """Whether files are written after a number of batches."""
+        return self.save_freq != "epoch"
+
     def on_epoch_begin(self, epoch, logs=None):
         self._current_epoch = epoch
 

@@ -21,6 +21,8 @@ class ProgbarLogger(Callback):
     ['ProgbarLogger']
     """
 
+    needs_every_batch = False
+
     def __init__(self):
         self.seen = 0
         self.progbar = None

@@ -63,13 +63,18 @@ class TensorBoard(Callback):
         self.update_freq = 1 if update_freq == "batch" else update_freq
         self._first_profiled, self._last_profiled = _profile_range(profile_batch)
         self._writers: dict[str, _Writer] = {}
-        self._num_batches = 0
+        self._num_batches = self._batches_before = 0
         self._profiles = False
 
     def _writer(self, folder: str) -> "_Writer":
         if folder not in self._writers:
             self._writers[folder] = _Writer(os.path.join(self.log_dir, folder))
         return self._writers[folder]
+
+    @property
+    def needs_every_batch(self) -> bool:
+        """Whether anything is written after batches."""
+        return self.update_freq != "epoch" or self._last_profiled > 0
 
     def on_train_begin(self, logs=None):
         self._num_batches = 0
@@ -97,7 +102,7 @@ class TensorBoard(Callback):
             self._profiles = True
 
     def on_train_batch_end(self, batch, logs=None):
-        self._num_batches += 1
+        self._num_batches = self._batches_before + batch + 1
         if self._num_batches == self._last_profiled:
             self._end_profile()
         if self.update_freq == "epoch" or self._num_batches % self.update_freq:

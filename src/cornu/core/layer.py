@@ -829,7 +829,7 @@ _NO_MEMBERS = frozenset({str, int, float, bool, type(None)})
 
 
 def _unpack(value, found: list, containers: list | None = None) -> None:
-    """Add what nested lists, tuples and dicts hold to `found`, and those that can change to `containers`."""
+    """Add what nested lists, tuples and dicts hold to `found`; lists and dicts to `containers`, too."""
     if type(value) in _NO_MEMBERS:
         return
     if not isinstance(value, list | tuple | dict):

@@ -1,5 +1,6 @@
 """The loop over batches. It never waits for the device, except when somebody reads a number."""
 
+import time
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,8 @@ import numpy as np
 # Steps that may be on their way to the device at once. It bounds the memory that their batches
 # take; with so many to do the device is never idle.
 STEPS_AHEAD = 16
+# Seconds that one call of several steps should take: short enough for a progress bar and for Ctrl-C.
+SHORT, LONG = 0.04, 0.15
 
 
 class Logs(Mapping):
@@ -44,7 +47,7 @@ def run_steps(model, function, data, callbacks, kind: str, collect: list | None 
 
     Args:
         model: what is trained; its `stop_training` ends the pass early.
-        function: the compiled step.
+        function: the compiled step. It may take several batches at once.
         data: an adapter.
         callbacks: a `CallbackList`.
         kind: `"train"`, `"test"` or `"predict"`.
@@ -52,39 +55,97 @@ def run_steps(model, function, data, callbacks, kind: str, collect: list | None 
     """
     begin = getattr(callbacks, f"on_{kind}_batch_begin")
     end = getattr(callbacks, f"on_{kind}_batch_end")
-    per_call = model.steps_per_execution
+    pace = _Pace(model, function, data, callbacks, kind)
     ahead: deque = deque()
     logs = Logs({})
-    step = -1
-    for step, batch in enumerate(data.batches()):
-        if step % per_call == 0:
-            begin(step)
-        if data.source is None:
-            batch = jax.tree.map(np.asarray, batch)
-        result = function(batch, data.source)
-        if kind == "predict":
-            logs = Logs({"outputs": result})
-        else:
-            logs = Logs(result)
+    done = 0
+    for group in pace.groups():
+        if pace.is_begin(done):
+            begin(done)
+        result = function(group, data.source) if pace.gathers else function(group[0])
+        logs = Logs({"outputs": result} if kind == "predict" else result)
+        done += len(group)
         ahead.append(result)
-        if len(ahead) > STEPS_AHEAD:
-            done = ahead.popleft()
-            jax.block_until_ready(done)
+        if len(ahead) > pace.ahead:
+            first = jax.block_until_ready(ahead.popleft())
             if collect is not None:
-                collect.append(jax.tree.map(np.asarray, done))
-        if (step + 1) % per_call == 0 or step + 1 == data.num_batches:
-            end(step, {"outputs": result} if kind == "predict" else logs)
-        if kind != "predict" and model.stop_training and kind == "train":
+                collect.append(jax.tree.map(np.asarray, first))
+            pace.measure()
+        if pace.is_end(done):
+            end(done - 1, {"outputs": result} if kind == "predict" else logs)
+        if kind == "train" and model.stop_training:
             break
     if collect is not None:
-        collect.extend(jax.tree.map(np.asarray, done) for done in ahead)
-    if step < 0:
+        collect.extend(jax.tree.map(np.asarray, rest) for rest in ahead)
+    if not done:
         raise ValueError("The dataset yielded no batch, so there was nothing to do.")
-    if data.num_batches is not None and step + 1 < data.num_batches and not model.stop_training:
+    if data.num_batches is not None and done < data.num_batches and not model.stop_training:
         warnings.warn(
-            f"Your input ran out of data after {step + 1} of {data.num_batches} batches; the epoch "
+            f"Your input ran out of data after {done} of {data.num_batches} batches; the epoch "
             "ended early. Make sure that your dataset or generator can generate at least "
             "`steps_per_epoch * epochs` batches.",
             stacklevel=3,
         )
     return logs
+
+
+class _Pace:
+    """How many steps the compiled function does in one call, and when callbacks hear of it.
+
+    Of arrays on the device, as many as take about a tenth of a second, unless a callback wants to be
+    called between. The numbers do not depend on it: one program does any number of steps.
+    """
+
+    def __init__(self, model, function, data, callbacks, kind: str):
+        self._function, self._data = function, data
+        self._per_call = model.steps_per_execution
+        self._is_free = not callbacks.needs_every_batch(kind)
+        self.gathers = data.source is not None
+        self.ahead = 1 if self.gathers and self._is_free else STEPS_AHEAD
+        self._done = 0
+        self._last = time.perf_counter()
+
+    def _size(self) -> int:
+        if not self.gathers:
+            return 1
+        if self._is_free:
+            return self._function.at_once
+        rest = self._per_call - self._done % self._per_call
+        return min(rest, self._function.most_at_once)
+
+    def groups(self) -> Iterator[list]:
+        """The batches that go into one call each; all of a group have the same size."""
+        group: list = []
+        for batch in self._data.batches():
+            if group and len(batch) != len(group[0]):
+                yield self._count(group)
+                group = []
+            group.append(batch if self.gathers else jax.tree.map(np.asarray, batch))
+            if len(group) >= self._size():
+                yield self._count(group)
+                group = []
+        if group:
+            yield self._count(group)
+
+    def _count(self, group: list) -> list:
+        self._done += len(group)
+        return group
+
+    def is_begin(self, done: int) -> bool:
+        """Whether callbacks hear of the step that comes after so many."""
+        return self._is_free or done % self._per_call == 0
+
+    def is_end(self, done: int) -> bool:
+        """Whether callbacks hear of the last of so many steps."""
+        return self._is_free or done % self._per_call == 0 or done == self._data.num_batches
+
+    def measure(self) -> None:
+        """A call has ended: the next ones do more steps if it was short, and fewer if it was long."""
+        now = time.perf_counter()
+        took, self._last = now - self._last, now
+        function = self._function
+        if self.gathers and self._is_free:
+            if took < SHORT:
+                function.at_once = min(2 * function.at_once, function.most_at_once)
+            elif took > LONG:
+                function.at_once = max(function.at_once // 2, 1)

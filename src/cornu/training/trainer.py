@@ -95,8 +95,9 @@ class Trainer(Layer):
                 a dict.
             weighted_metrics: the same, but weighted by `sample_weight` and `class_weight`.
             run_eagerly: run steps operation by operation, for looking into them.
-            steps_per_execution: number of steps between two calls of the batch callbacks; `"auto"`
-                chooses.
+            steps_per_execution: number of steps between two calls of the batch callbacks. Where no
+                callback needs each batch, as many steps run at once as take about a tenth of a second;
+                the numbers do not depend on it. `"auto"` means 1.
             jit_compile: whether to compile steps; `"auto"` means yes.
             auto_scale_loss: under `mixed_float16`, wrap the optimizer in a `LossScaleOptimizer`.
 
@@ -657,6 +658,10 @@ class Trainer(Layer):
         return jax.tree.map(np.asarray, outputs)
 
 
+# Steps in one call of a compiled function.
+MOST_AT_ONCE = 16
+
+
 class _Function:
     """A compiled step together with the variables whose values it takes and gives back."""
 
@@ -666,26 +671,61 @@ class _Function:
         self.structure: object = None
         self.examples_are_alone: bool | None = None
         self._compiled: dict = {}
+        # Steps in one call: the most, and what has proved to be a good number.
+        self.most_at_once, self.at_once = MOST_AT_ONCE, 1
         self._step, self._kind, self._compiles = step, kind, compiles
         # Only what a step changes is given away to it. Weights are never given away by evaluation
         # and prediction, so that these may run in several threads.
         self._kept = [] if kind == "train" else groups[0]
         self._changed = groups if kind == "train" else groups[1:]
 
-    def _make(self, gathers: bool):
-        def run(changed, kept, source, batch):
-            data = adapters.gather(source, batch) if gathers else batch
-            if self._kind == "train":
-                return self._step(tuple(changed), data)
-            result, state = self._step((kept, *changed), data)
-            return result, tuple(state[1:])
+    def _run(self, changed, kept, data):
+        if self._kind == "train":
+            return self._step(tuple(changed), data)
+        result, state = self._step((kept, *changed), data)
+        return result, tuple(state[1:])
 
+    def _run_rows(self, changed, kept, source, rows, count):
+        """`count` steps, each on the next `rows`: one program whatever their number."""
+
+        def step(changed, rows):
+            result, new = self._run(changed, kept, adapters.gather(source, rows))
+            return result, tuple(map(list, new))
+
+        traced, (result, new) = jax.make_jaxpr(step, return_shape=True)(changed, rows[0])
+        before, after = ([(v.shape, v.dtype) for v in jax.tree.leaves(s)] for s in (changed, new))
+        structures = [jax.tree.structure(tree) for tree in (changed, new, (result, new))]
+
+        def again(state, rows):
+            values = jax.core.eval_jaxpr(traced.jaxpr, traced.consts, *jax.tree.leaves(state), rows)
+            return jax.tree.unflatten(structures[2], values)
+
+        if before != after or structures[0] != structures[1]:
+            # A step of the user's that changes shapes, say. It is done one at a time.
+            self.most_at_once = self.at_once = 1
+            return again(changed, rows[0])
+        nothing = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), result)
+        return jax.lax.fori_loop(
+            0, count, lambda i, state: again(state[1], rows[i]), (nothing, changed)
+        )
+
+    def _make(self, gathers: bool):
         if not self._compiles:
-            return run
-        return jax.jit(run, donate_argnums=() if self._kind == "predict" else 0)
+            self.most_at_once = self.at_once = 1
+            if not gathers:
+                return self._run
+            return lambda changed, kept, source, rows, count: self._run(
+                changed, kept, adapters.gather(source, rows[0])
+            )
+        donated = () if self._kind == "predict" else 0
+        return jax.jit(self._run_rows if gathers else self._run, donate_argnums=donated)
 
     def __call__(self, batch, source=None):
-        """Run a step on a batch of an adapter and put the new state into the variables."""
+        """Run a step on a batch of an adapter and put the new state into the variables.
+
+        With `source`, `batch` is a list of the rows of several batches of one size, of which each is a
+        step; at most `most_at_once`.
+        """
         gathers = source is not None
         if gathers not in self._compiled:
             self._compiled[gathers] = self._make(gathers)
@@ -695,7 +735,11 @@ class _Function:
         # would leave weights without numbers, so it waits; one that comes as an exception in another
         # way finds what the step returned stored by `extend(map(…))`, and `finally` assigns it.
         done: list = []
-        arguments = changed, kept, source, batch
+        arguments: tuple = changed, kept, batch
+        if gathers:
+            rows = np.zeros((MOST_AT_ONCE, len(batch[0])), np.int32)
+            rows[: len(batch)] = batch
+            arguments = changed, kept, source, rows, np.int32(len(batch))
         with _Uninterrupted():
             try:
                 done.extend(map(self._compiled[gathers], *([a] for a in arguments)))
