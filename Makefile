@@ -43,10 +43,11 @@ lessons: $(VENV)/installed  ## train every lesson's model on MNIST and write doc
 	.venv-peers/bin/python -m pip install --quiet --editable '.[benchmark]'
 	touch $@
 
-benchmark: .venv-peers/installed  ## fit, predict and kernels beside Keras, XLA and oneDNN; starting, folders; writes docs/benchmarks.md
+benchmark: .venv-peers/installed  ## Cornu beside Keras, PyTorch, XLA and oneDNN; writes docs/benchmarks.md
 	.venv-peers/bin/python benchmarks/fit.py
 	.venv-peers/bin/python benchmarks/predict.py
 	.venv-peers/bin/python benchmarks/accuracy.py
+	.venv-peers/bin/python benchmarks/growth.py
 	.venv-peers/bin/python benchmarks/kernels.py
 	.venv-peers/bin/python benchmarks/startup.py
 	.venv-peers/bin/python benchmarks/folder.py
