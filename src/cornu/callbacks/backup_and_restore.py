@@ -1,4 +1,4 @@
-"""`BackupAndRestore`: go on after an interruption."""
+"""`BackupAndRestore`: training that goes on where it was interrupted."""
 
 import os
 import shutil
@@ -12,88 +12,81 @@ from cornu.core import registry
 
 @registry.register("callback", module="keras.callbacks")
 class BackupAndRestore(Callback):
-    """Keeps weights, the optimizer's state and the epoch on disk, and goes on from there.
+    """Keeps the state of a run in a folder; `fit` of the same program goes on from there.
 
-    If `fit` is interrupted, the same script, run again, loads the backup and continues with the
-    epoch that was not finished. One file holds everything and is replaced as a whole, so that at any
-    moment there is a backup that belongs together.
+    However the process ended (an exception, a power failure, `kill -9`), the result is, bit for bit, that
+    of a run that was not interrupted: kept are the weights, the optimizer, the metrics, the generators of
+    random numbers, the order of shuffled data and the place in it, and the plain attributes (numbers,
+    strings, arrays, lists and dicts of them) of all callbacks. `fit` then also returns the whole history.
+
+    Data of your own are read again up to the place, so they must come in the same order again; a
+    `PyDataset` is told of the epochs that have ended instead. What worker threads draw is not repeated.
 
     Args:
-        backup_dir: folder for the backup, of this run only.
+        backup_dir: folder for the backup, of this run only. It is deleted when training has ended.
         save_freq: `"epoch"`, or a number of batches.
-        double_checkpoint: whether to keep the backup before the last as well, and to use it if the
-            last is damaged.
+        double_checkpoint: also keep the backup before the last one.
         delete_checkpoint: whether to delete the backup when training has ended.
+        on_error: what to do if the backup cannot be written (a full disk, say): `"raise"`, or `"warn"` and
+            train on with the backup before.
 
-    Raises ValueError if the backup is damaged or is of another model.
+    Raises FileFormatError (a ValueError) if the backup is damaged or that of another model, OSError if it
+    cannot be written.
 
     Source: Keras: BackupAndRestore.
 
     >>> import cornu
-    >>> cornu.callbacks.BackupAndRestore("backup", save_freq=100).backup_dir
-    'backup'
+    >>> callback = cornu.callbacks.BackupAndRestore("backup")
     """
 
+    # After all others, so that what they do at the end of a batch or an epoch is in the backup.
+    comes_last = True
+
     def __init__(
-        self, backup_dir, save_freq="epoch", double_checkpoint=False, delete_checkpoint=True
+        self,
+        backup_dir,
+        save_freq="epoch",
+        double_checkpoint=False,
+        delete_checkpoint=True,
+        on_error="raise",
     ):
         if not backup_dir:
             raise ValueError("Empty `backup_dir` argument passed")
+        if on_error not in ("raise", "warn"):
+            raise ValueError(
+                f"`on_error` must be 'raise' or 'warn'. Received: on_error={on_error!r}"
+            )
         self.backup_dir = os.fspath(backup_dir)
         self.save_freq = save_freq
         self.double_checkpoint = double_checkpoint
         self.delete_checkpoint = delete_checkpoint
+        self.on_error = on_error
         self._path = Path(backup_dir) / "latest.weights.h5"
         self._previous_path = Path(backup_dir) / "latest.weights.h5.bkp"
         self._interval = SavingInterval(save_freq)
         self._current_epoch = 0
 
-    def on_train_begin(self, logs=None):
-        self._interval = SavingInterval(self.save_freq)
-        self.model._initial_epoch = None
-        if self._path.exists():
-            try:
-                self._load(self._path)
-            except ValueError as error:
-                if not self._previous_path.exists():
-                    raise
-                warnings.warn(
-                    f"The last backup cannot be used, so the one before it is: {error}",
-                    stacklevel=2,
-                )
-                self._load(self._previous_path)
-
-    def _load(self, path):
-        import h5py
-
-        # Callbacks know nothing of files until they write one.
-        from cornu.saving.weights import read_state
-
-        model = self.model
-        if not model.built:
-            raise ValueError(
-                "To use the BackupAndRestore callback, your model must be built before you call "
-                f"`fit()`. Model {model.name} is unbuilt. You can build it beforehand by calling it "
-                "on a batch of data."
-            )
-        if model.optimizer is not None and not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-        try:
-            with h5py.File(path, "r") as file:
-                epoch = int(file.attrs["epoch"])
-                read_state(model, file, str(path), with_optimizer=model.optimizer is not None)
-        except (OSError, KeyError) as error:
-            raise ValueError(
-                f"The backup {path} is damaged: {error}. Delete the folder to start from the "
-                "beginning."
-            ) from error
-        self._current_epoch = epoch
-        model._initial_epoch = epoch
-
     @property
     def needs_every_batch(self) -> bool:
         """Whether files are written after a number of batches."""
         return self.save_freq != "epoch"
+
+    def on_train_begin(self, logs=None):
+        # Callbacks know nothing of files until they need one.
+        from cornu.training.snapshot import Snapshot
+
+        self._interval = SavingInterval(self.save_freq)
+        if not self._path.exists():
+            return
+        try:
+            self.model._snapshot = Snapshot(self._path, self.model._run)
+        except ValueError as error:
+            if not self._previous_path.exists():
+                raise
+            warnings.warn(
+                f"The last backup cannot be used, so the one before it is: {error}", stacklevel=2
+            )
+            self.model._snapshot = Snapshot(self._previous_path, self.model._run)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._current_epoch = epoch
@@ -101,32 +94,35 @@ class BackupAndRestore(Callback):
     def on_epoch_end(self, epoch, logs=None):
         self._current_epoch = epoch + 1
         if self.save_freq == "epoch":
-            self._save()
+            self._save(0)
 
     def on_train_batch_end(self, batch, logs=None):
         if self._interval.is_due(batch):
-            self._save()
+            self._save(batch + 1)
 
-    def _save(self):
-        import h5py
-
+    def _save(self, step: int) -> None:
         from cornu.saving.atomic import replacing
-        from cornu.saving.weights import write_state
+        from cornu.training import snapshot
 
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self.double_checkpoint and self._path.exists():
-            with replacing(self._previous_path) as temporary:
-                shutil.copyfile(self._path, temporary)
-        with replacing(self._path) as temporary, h5py.File(temporary, "w") as file:
-            file.attrs["epoch"] = self._current_epoch
-            write_state(self.model, file, with_optimizer=True)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self.double_checkpoint and self._path.exists():
+                with replacing(self._previous_path) as temporary:
+                    shutil.copyfile(self._path, temporary)
+            snapshot.save(self.model._run, self._path, self._current_epoch, step)
+        except OSError as error:
+            if self.on_error == "raise":
+                raise
+            warnings.warn(f"There is no new backup, and training goes on: {error}", stacklevel=2)
 
     def on_train_end(self, logs=None):
-        self.model._initial_epoch = None
         if not self.delete_checkpoint or not self._path.parent.is_dir():
             return
         # Only what this callback wrote: the folder may turn out to be somebody's home.
         self._path.unlink(missing_ok=True)
         self._previous_path.unlink(missing_ok=True)
+        for left in self._path.parent.glob(f".{self._path.name}*.part"):
+            # What was being written when a process was killed.
+            left.unlink(missing_ok=True)
         if not any(self._path.parent.iterdir()):
             self._path.parent.rmdir()

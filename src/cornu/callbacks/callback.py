@@ -35,6 +35,8 @@ class Callback:
     _model = None
     # A property where it depends on arguments.
     needs_every_batch: Any = True
+    # Whether it is called after all callbacks without this.
+    comes_last = False
 
     def set_params(self, params):
         """Called with the parameters of the run before it starts."""

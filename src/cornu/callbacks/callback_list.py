@@ -60,8 +60,11 @@ class CallbackList(Callback):
         return next((c for c in self.callbacks if isinstance(c, cls)), None)
 
     def _find_listeners(self) -> None:
+        ordered = sorted(
+            self.callbacks, key=lambda callback: getattr(callback, "comes_last", False)
+        )
         self._listeners: dict[str, list[Callable]] = {
-            hook: [getattr(c, hook) for c in self.callbacks if _listens(c, hook)] for hook in HOOKS
+            hook: [getattr(c, hook) for c in ordered if _listens(c, hook)] for hook in HOOKS
         }
 
     def append(self, callback) -> None:

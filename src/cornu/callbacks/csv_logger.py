@@ -32,15 +32,21 @@ class CSVLogger(Callback):
         self.filename = os.fspath(filename)
         self.sep, self.append = separator, append
         self.keys: list[str] | None = None
+        # Bytes in the file after the last epoch: a run that goes on drops what came later.
+        self._size: int | None = None
 
     def on_train_begin(self, logs=None):
         self.keys = None
-        with open(self.filename, "a" if self.append else "w"):
-            pass  # A file that cannot be written is better known before training.
+        with open(self.filename, "a") as file:
+            # A file that cannot be written is better known before training. It is emptied when there
+            # is something to write: perhaps a run goes on that was interrupted.
+            self._size = file.tell() if self.append else 0
 
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
         with open(self.filename, "a", newline="") as file:
+            file.truncate(self._size)
+            file.seek(0, os.SEEK_END)
             writer = csv.writer(file, delimiter=self.sep)
             if self.keys is None:
                 self.keys = sorted(logs)
@@ -50,6 +56,7 @@ class CSVLogger(Callback):
                 if file.tell() == 0:
                     writer.writerow(["epoch", *self.keys])
             writer.writerow([epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)])
+            self._size = file.tell()
 
 
 def _cell(value):

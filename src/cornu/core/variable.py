@@ -1,5 +1,6 @@
 """State: a `Variable` is a named box around one array, and `functional` takes the boxes away."""
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,39 @@ def throwaway_scope():
         yield
     finally:
         _scopes.stack.pop()
+
+
+class _Deferral(threading.local):
+    def __init__(self):
+        self.variables: list[Variable] | None = None
+        self.bytes = 0
+
+
+_deferral = _Deferral()
+
+
+@contextmanager
+def deferred_values(most_bytes: int):
+    """Within, variables with an initializer take no memory: its numbers come when they are first read.
+
+    A model may so be made, and get its numbers from elsewhere. At the end of the block those that got none
+    get their initial ones. Raises MemoryError if variables of more than `most_bytes` are made.
+    """
+    outer = _deferral.variables, _deferral.bytes
+    _deferral.variables, _deferral.bytes = [], most_bytes
+    try:
+        yield
+        for variable in _deferral.variables:
+            variable._fill()
+    finally:
+        _deferral.variables, _deferral.bytes = outer
+
+
+class _Unset:
+    """Stands for a value that is not there yet."""
+
+    def __init__(self, initializer):
+        self.initializer = initializer
 
 
 class Variable:
@@ -106,12 +140,34 @@ class Variable:
                         f"be specified. Received: initializer={initializer} and shape=None"
                     )
                 self.dtype = standardize_dtype(dtype)
-                value = initializer(tuple(shape), dtype=self.dtype)
+                self.shape = tuple(shape)
+                self._value: Any = _Unset(initializer)
+                if _deferral.variables is not None:
+                    self._defer(_deferral.variables)
+                    return
+                self._fill()
             else:
                 value = initializer.value if isinstance(initializer, Variable) else initializer
                 self.dtype = standardize_dtype(dtype or _natural_dtype(value))
-            self._value = jnp.array(value, dtype=self.dtype)
-        self.shape = tuple(self._value.shape)
+                self._value = jnp.array(value, dtype=self.dtype)
+                self.shape = tuple(self._value.shape)
+
+    def _fill(self) -> None:
+        if isinstance(self._value, _Unset):
+            with jax.ensure_compile_time_eval():
+                value = self._value.initializer(self.shape, dtype=self.dtype)
+                self._value = jnp.array(value, dtype=self.dtype)
+            self.shape = tuple(self._value.shape)
+
+    def _defer(self, variables: list["Variable"]) -> None:
+        if any(not isinstance(n, int | np.integer) or n < 0 for n in self.shape):
+            raise ValueError(f"The variable {self.path!r} cannot have the shape {self.shape}.")
+        variables.append(self)
+        _deferral.bytes -= self.size * jnp.dtype(self.dtype).itemsize
+        if _deferral.bytes < 0:
+            raise MemoryError(
+                f"the variable {self.path!r} of shape {self.shape} makes all of them larger than allowed"
+            )
 
     @property
     def value(self) -> jax.Array:
@@ -121,6 +177,9 @@ class Variable:
             if id(self) in scope.values:
                 value = scope.values[id(self)]
                 break
+        if type(value) is _Unset:
+            self._fill()
+            value = self._value
         if _autocast.dtype and self.autocast and is_float(self.dtype):
             return value.astype(_autocast.dtype)
         return value
@@ -176,7 +235,7 @@ class Variable:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self._stored(), dtype=dtype)
@@ -205,6 +264,7 @@ class Variable:
         return bool(self.value)
 
     def __getstate__(self):
+        self._fill()
         return {**self.__dict__, "_value": np.asarray(self._value)}
 
     def __setstate__(self, state):
@@ -212,6 +272,7 @@ class Variable:
         self._value = jnp.asarray(self._value)
 
     def __deepcopy__(self, memo):
+        self._fill()
         copy = object.__new__(type(self))
         memo[id(self)] = copy
         copy.__dict__.update(self.__dict__)

@@ -5,12 +5,15 @@ over the data; with a number of steps the pass goes on where the one before stop
 `rewind()` came between. Arrays in memory go to the device once, as `source`, and a batch is only the
 numbers of its rows, which the compiled step gathers there: shuffling copies nothing in Python. Where
 `source` is None, batches are the data themselves.
+
+`position()` says where the data stand, in plain values, and `resume(position, step)` puts the same data
+there in another process, after `step` batches of the epoch that goes on: the next pass gives the rest.
 """
 
 import itertools
 import random
 import reprlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -19,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core.dtype import floatx, is_float, standardize_dtype
+from cornu.data.position import random_state, set_random_state
 from cornu.utils.py_dataset import PyDataset, get_batch, iterate
 from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
@@ -74,6 +78,11 @@ class ArrayData:
         self.shuffle = shuffle
         self._steps, self._repeat = steps, repeat
         self._running: Iterator | None = None
+        # Of the pass that runs: random numbers at its start, and how many batches it has given.
+        self._pass_start: dict | None = None
+        self._done = 0
+        # Batches of the epoch that another process has done.
+        self._epoch_done = 0
         self.num_batches: int | None = steps or -(-self.num_samples // self.batch_size)
         self._host = pack_x_y_sample_weight(x, y, sample_weight)
         leaves = jax.tree.leaves(self._host)
@@ -104,17 +113,43 @@ class ArrayData:
         With a number of steps, each pass goes on where the one before stopped.
         """
         if self._steps is None:
-            return self._pass()
+            running, self._running = self._running or self._pass(), None
+            return running
         if self._running is None:
             passes = itertools.count() if self._repeat else range(1)
             self._running = itertools.chain.from_iterable(self._pass() for _ in passes)
-        return itertools.islice(self._running, self._steps)
+        rest, self._epoch_done = self._steps - self._epoch_done, 0
+        return itertools.islice(self._running, rest)
 
     def rewind(self) -> None:
         """Let the next pass begin at the first sample."""
         self._running = None
 
+    def position(self) -> dict:
+        """Where the pass stands that runs."""
+        return {"start": self._pass_start, "done": self._done}
+
+    def resume(self, position: dict, step: int) -> None:
+        """Go on there. The global random numbers are left as they were at this place of the pass."""
+        if position["start"] is None or not (step or self._steps):
+            return
+        self._epoch_done = step
+        set_random_state(position["start"])
+        rest = self._pass()
+        for _ in range(position["done"]):
+            next(rest)
+        self._running = rest
+        if self._steps is not None and self._repeat:
+            later = (self._pass() for _ in itertools.count())
+            self._running = itertools.chain(rest, itertools.chain.from_iterable(later))
+
     def _pass(self) -> Iterator[Any]:
+        self._pass_start, self._done = random_state(), 0
+        for batch in self._one_pass():
+            self._done += 1
+            yield batch
+
+    def _one_pass(self) -> Iterator[Any]:
         if not (self.shuffle or self._gather_in_step):
             for start in range(0, self.num_samples, self.batch_size):
                 yield self._rows(slice(start, start + self.batch_size))
@@ -146,6 +181,12 @@ class StreamData:
         # Where the data stand: batches, or for a `PyDataset` the numbers of batches.
         self._running: Iterator | None = None
         self._first: Any = None
+        # Random numbers at the start of all and of the pass that runs; how many passes have
+        # ended, and how many batches were given, in the pass and in all.
+        self._starts = [random_state(), None]
+        self._passes = self._in_pass = self._in_all = 0
+        self._has_begun = False
+        self._epoch_done = 0
 
     def first_batch(self):
         """The first batch, which the first pass will yield again."""
@@ -165,32 +206,82 @@ class StreamData:
         """One pass: all there is, or `steps` batches from where the pass before stopped."""
         running = self._running or self._start()
         self._running = running if self._steps else None
+        done, self._epoch_done = self._epoch_done, 0
+        rest = None if self._steps is None else self._steps - done
         if self._py_dataset is not None:
-            self._py_dataset.on_epoch_begin()
+            if not self._has_begun:
+                self._py_dataset.on_epoch_begin()
+            self._has_begun = False
             try:
-                with closing(
-                    iterate(self._py_dataset, itertools.islice(running, self._steps))
-                ) as raw:
+                with closing(iterate(self._py_dataset, itertools.islice(running, rest))) as raw:
                     for batch in raw:
-                        yield self._standardize(batch)
+                        yield self._count(self._standardize(batch))
             finally:
                 self._py_dataset.on_epoch_end()
+                self._passes += 1
             return
         if self._first is not None:
             running, self._first = itertools.chain([self._first], running), None
         count = 0
-        for batch in itertools.islice(running, self._steps):
+        for batch in itertools.islice(running, rest):
             count += 1
-            yield batch
-        if not count:
+            yield self._count(batch)
+        if not count and not done:
             raise ValueError(self._no_batch())
+
+    def _count(self, batch):
+        self._in_pass += 1
+        self._in_all += 1
+        return batch
+
+    def position(self) -> dict:
+        """Where the data stand."""
+        return {
+            "starts": self._starts,
+            "passes": self._passes,
+            "in_pass": self._in_pass,
+            "in_all": self._in_all,
+        }
+
+    def resume(self, position: dict, step: int) -> None:
+        """Go on there: what came before is read again and dropped, unless a `PyDataset` can be asked.
+
+        A `PyDataset` is told of the epochs that have ended, beginning with the random numbers of the start.
+        """
+        start, pass_start = position["starts"]
+        if pass_start is None:
+            return
+        self._starts, self._epoch_done = [start, pass_start], step
+        if self._py_dataset is not None:
+            set_random_state(start)
+            for _ in range(position["passes"]):
+                self._py_dataset.on_epoch_begin()
+                self._py_dataset.on_epoch_end()
+            self._has_begun = step > 0
+            if step:
+                self._py_dataset.on_epoch_begin()
+        if self._once:
+            skipped = position["in_all"] - (self._first is not None)
+            self._running, self._first = self._running or self._start(), None
+            _skip(self._running, skipped)
+        elif step or self._steps:
+            self._first = None
+            set_random_state(pass_start)
+            self._running = self._start()
+            _skip(self._running, position["in_pass"])
+        self._passes, self._in_pass = position["passes"], position["in_pass"]
+        self._in_all = position["in_all"]
+
+    def _begin(self, one_pass: Callable[[], Iterable]) -> Iterator:
+        self._starts[1], self._in_pass = random_state(), 0
+        yield from one_pass()
 
     def _start(self) -> Iterator:
         """What there is to read: once, or again and again if a number of steps says where to stop."""
         one_pass = self._order if self._py_dataset is not None else self._read
         again = self._steps and self._repeat and not self._once
         passes = itertools.count() if again else range(1)
-        return itertools.chain.from_iterable(one_pass() for _ in passes)
+        return itertools.chain.from_iterable(self._begin(one_pass) for _ in passes)
 
     def _order(self) -> Iterable[int]:
         count = self._py_dataset.num_batches
@@ -234,6 +325,11 @@ class StreamData:
         if self._class_weight is not None:
             sample_weight = _weigh_classes(y, sample_weight, self._class_weight)
         return pack_x_y_sample_weight(x, y, sample_weight)
+
+
+def _skip(batches: Iterator, count: int) -> None:
+    for _ in itertools.islice(batches, count):
+        pass
 
 
 def adapt(

@@ -280,16 +280,16 @@ class Model(Trainer):
         return save_model(self, filepath, overwrite=overwrite, **kwargs)
 
     def save_weights(self, filepath, overwrite=True):
-        """Write the weights to a `.weights.h5` file; see `cornu.saving.save_weights`."""
+        """Write the weights to a `.weights.h5` or `.safetensors` file; see `cornu.saving.save_weights`."""
         from cornu.saving import save_weights
 
         return save_weights(self, filepath, overwrite=overwrite)
 
-    def load_weights(self, filepath, skip_mismatch=False):
-        """Read weights from a `.weights.h5` or `.keras` file; see `cornu.saving.load_weights`."""
+    def load_weights(self, filepath, skip_mismatch=False, by_name=False):
+        """Read weights from a file into the model; see `cornu.saving.load_weights`."""
         from cornu.saving import load_weights
 
-        return load_weights(self, filepath, skip_mismatch=skip_mismatch)
+        return load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
 
     def to_json(self, **kwargs) -> str:
         """The model's configuration, without weights, as JSON; see `models.model_from_json`."""

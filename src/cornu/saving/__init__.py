@@ -1,4 +1,4 @@
-"""Models in files: `.keras` archives and `.weights.h5`."""
+"""Models in files: `.keras` archives, `.weights.h5`, `.safetensors`, and the older `.h5`."""
 
 from cornu.core.registry import (
     custom_object_scope,
@@ -10,17 +10,22 @@ from cornu.core.registry import (
 from cornu.core.registry import deserialize as deserialize_keras_object
 from cornu.core.registry import serialize as serialize_keras_object
 from cornu.saving.archive import load_model, save_model
+from cornu.saving.errors import FileFormatError
+from cornu.saving.reading import Limits, limits
 from cornu.saving.weights import load_weights, save_weights
 
 CustomObjectScope = custom_object_scope
 
 __all__ = [
     "CustomObjectScope",
+    "FileFormatError",
+    "Limits",
     "custom_object_scope",
     "deserialize_keras_object",
     "get_custom_objects",
     "get_registered_name",
     "get_registered_object",
+    "limits",
     "load_model",
     "load_weights",
     "register_keras_serializable",

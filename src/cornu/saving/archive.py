@@ -1,14 +1,16 @@
-"""`.keras` files: a zip of `metadata.json`, `config.json` and `model.weights.h5`."""
+"""Whole models in files: `.keras`, a zip of `metadata.json`, `config.json` and `model.weights.h5`."""
 
 import datetime
-import io
 import json
 import zipfile
 from pathlib import Path
 
 from cornu.core import registry
-from cornu.saving.atomic import replacing
-from cornu.saving.weights import read_state, write_state
+from cornu.core.variable import deferred_values
+from cornu.saving import legacy
+from cornu.saving.atomic import replacing, scratch
+from cornu.saving.reading import explained, is_archive, limits, model_of, opened_archive
+from cornu.saving.weights import read_state, write_hdf5
 
 # What the format is, for readers that look at the version: that of Keras which it follows.
 KERAS_FORMAT_VERSION = "3.15.0"
@@ -25,7 +27,8 @@ def save_model(model, filepath, overwrite=True, zipped=None) -> None:
         overwrite: whether an existing file may be replaced.
         zipped: kept for Keras scripts; the file is always one zip archive.
 
-    Raises ValueError for another ending, FileExistsError if `overwrite` is false.
+    Raises ValueError for another ending, FileExistsError if `overwrite` is false, OSError if the file
+    cannot be written.
 
     Source: Keras: Model saving & serialization APIs.
     """
@@ -37,8 +40,6 @@ def save_model(model, filepath, overwrite=True, zipped=None) -> None:
         )
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already, and `overwrite` is False.")
-    import h5py
-
     config = registry.serialize(model)
     compile_config = model.get_compile_config()
     if compile_config is not None:
@@ -47,51 +48,44 @@ def save_model(model, filepath, overwrite=True, zipped=None) -> None:
         "keras_version": KERAS_FORMAT_VERSION,
         "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
     }
-    weights = io.BytesIO()
-    with h5py.File(weights, "w") as file:
-        write_state(model, file, with_optimizer=True)
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        archive.writestr("metadata.json", json.dumps(metadata))
-        archive.writestr("config.json", json.dumps(config))
-        archive.writestr("model.weights.h5", weights.getbuffer())
+    with replacing(path) as temporary, scratch(path) as weights:
+        write_hdf5(model, weights)
+        with zipfile.ZipFile(temporary, "w") as archive:
+            archive.writestr("metadata.json", json.dumps(metadata))
+            archive.writestr("config.json", json.dumps(config))
+            archive.write(weights, "model.weights.h5")
 
 
 def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     """Read the model that `save_model`, or Keras, wrote.
 
     Args:
-        filepath: a `.keras` file.
+        filepath: a `.keras` file, or a whole model in the older `.h5` format of Keras 2 and 3.
         custom_objects: dict from names in the file to classes and functions of your own.
         compile: whether to compile as the saved model was.
         safe_mode: kept for Keras scripts; loading never runs code from a file, whatever it says.
 
-    Raises FileNotFoundError, and ValueError if the file is no archive of a model or names
-    something that is not registered.
+    Raises FileNotFoundError, and FileFormatError (a ValueError) if the file is damaged, holds no model,
+    names something that is not registered, or asks for more than `cornu.saving.limits` allows.
 
     Source: Keras: load_model.
     """
-    import h5py
+    if not is_archive(filepath):
+        return legacy.load_model(filepath, custom_objects, compile)
+    with opened_archive(filepath) as (config, weights):
+        with (
+            explained(filepath, "holds a model that cannot be made"),
+            deferred_values(limits.bytes),
+        ):
+            model = _make(config, custom_objects, compile, filepath)
+            read_state(model, weights, str(filepath), with_optimizer=model.optimizer is not None)
+        return model
 
-    path = Path(filepath)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path} is not a `.keras` file (a zip archive): it is damaged, or of another format."
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-            weights = archive.read("model.weights.h5")
-    except (KeyError, zipfile.BadZipFile, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or not a `.keras` file: {error}") from error
-    model = registry.deserialize(config, custom_objects)
-    if compile and config.get("compile_config"):
+
+def _make(config: dict, custom_objects, compile: bool, filepath):
+    compile_config = config.pop("compile_config", None)
+    model = model_of(config, custom_objects, filepath)
+    if compile and compile_config:
         with registry.custom_object_scope(custom_objects or {}):
-            model.compile_from_config(config["compile_config"])
-    with h5py.File(io.BytesIO(weights), "r") as file:
-        has_optimizer = (
-            model.optimizer is not None and "optimizer" in file and model.optimizer.built
-        )
-        read_state(model, file, str(path), with_optimizer=has_optimizer)
+            model.compile_from_config(compile_config)
     return model

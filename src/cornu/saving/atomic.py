@@ -43,6 +43,19 @@ def replacing(path):
         raise
 
 
+@contextmanager
+def scratch(path):
+    """The name of a temporary file beside `path`, which is gone at the end of the block."""
+    handle, name = tempfile.mkstemp(
+        prefix=f".{Path(path).name}.", suffix=".part", dir=Path(path).parent
+    )
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
 def _sync_folder(folder: Path) -> None:
     """Make the new name itself survive a power failure, where the system can."""
     if os.name == "posix":

@@ -1,4 +1,4 @@
-"""Weights in HDF5, laid out as Keras lays them out: `layers/conv2d/vars/0`."""
+"""Weights in files: HDF5, laid out as Keras lays them out (`layers/conv2d/vars/0`), and safetensors."""
 
 from pathlib import Path
 from typing import Any
@@ -8,86 +8,197 @@ import numpy as np
 from cornu.core.layer import Layer
 from cornu.core.naming import to_snake_case
 from cornu.core.random import SeedGenerator
+from cornu.core.variable import Variable
+from cornu.optimizers import Optimizer
+from cornu.saving import legacy
 from cornu.saving.atomic import replacing
+from cornu.saving.errors import FileFormatError, mismatch
+from cornu.saving.reading import explained, open_file, opened_weights
 
 
 def save_weights(model, filepath, overwrite=True) -> None:
-    """Write a model's weights to a `.weights.h5` file, which Keras reads as well.
+    """Write a model's weights to a file.
+
+    Args:
+        model: the model.
+        filepath: a name that ends in `.weights.h5`, which Keras reads as well (the state of the optimizer
+            goes with the weights), or in `.safetensors`, where each weight has its path as a name.
+        overwrite: whether an existing file may be replaced.
 
     The file is written beside its place and then renamed, so that a crash leaves the old one whole.
 
-    Raises ValueError if the name does not end in `.weights.h5`, or the model has no weights yet.
+    Raises ValueError for another ending, FileExistsError, or OSError if the file cannot be written.
+
+    Source: Keras: Weights-only saving & loading.
     """
     path = Path(filepath)
-    if not path.name.endswith(".weights.h5"):
+    if not path.name.endswith((".weights.h5", ".safetensors")):
         raise ValueError(
-            "The filename must end in `.weights.h5`. Received: "
+            "The filename must end in `.weights.h5` or `.safetensors`. Received: "
             f"filepath={filepath}. (`model.save` writes the whole model to a `.keras` file.)"
         )
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already, and `overwrite` is False.")
-    import h5py
+    with replacing(path) as temporary:
+        if path.suffix == ".h5":
+            write_hdf5(model, temporary)
+        else:
+            from safetensors.numpy import save_file
 
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        write_state(model, file)
+            named = {name: np.asarray(v) for name, v in _named_weights(model)}
+            save_file(named, temporary, {"format": "cornu"})
 
 
-def load_weights(model, filepath, skip_mismatch=False) -> None:
-    """Read weights from a `.weights.h5` file, or the weights out of a `.keras` file, into a model.
+def load_weights(model, filepath, skip_mismatch=False, by_name=False) -> None:
+    """Read weights from a file into a model.
 
-    Nothing is changed if something does not fit, unless `skip_mismatch` is true: then layers whose
-    weights do not fit keep theirs.
+    Args:
+        model: the model.
+        filepath: a `.weights.h5`, `.safetensors`, `.keras`, or older `.h5` file.
+        skip_mismatch: leave layers whose weights do not fit as they are, instead of raising.
+        by_name: match layers by their names instead of by their places, as for transfer learning;
+            layers that the file does not have stay as they are. Not for `.safetensors`.
 
-    Raises FileNotFoundError, or ValueError with the layer, what it expected and what the file has.
+    Nothing is changed if something does not fit, unless `skip_mismatch` is true.
+
+    Raises FileNotFoundError, or FileFormatError (a ValueError) with the layer, what it expected and what
+    the file has.
+
+    Source: Keras: Weights-only saving & loading.
     """
-    import io
-    import zipfile
+    name = str(filepath)
+    if name.endswith(".safetensors"):
+        if by_name:
+            raise ValueError("`by_name` needs a file with layers, not `.safetensors`.")
+        _load_safetensors(model, filepath, skip_mismatch)
+        return
+    with opened_weights(filepath) as file, explained(filepath, "holds weights that do not fit"):
+        if any(key.startswith("layer_names") for key in file.attrs) or "model_weights" in file:
+            legacy.assign(legacy.pairs_of(model, file, name, skip_mismatch, by_name))
+        elif by_name:
+            _read_by_name(model, file, name, skip_mismatch)
+        else:
+            read_state(model, file, name, skip_mismatch, with_optimizer=True)
 
+
+def _load_safetensors(model, filepath, skip_mismatch: bool) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    open_file(filepath).close()
+    try:
+        with safe_open(filepath, "np") as file:
+            stored = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            loads = []
+            for name, weight in _named_weights(model):
+                shape = tuple(stored[name].get_shape()) if name in stored else None
+                if shape == weight.shape:
+                    loads.append((weight, name))
+                elif not skip_mismatch:
+                    raise FileFormatError(mismatch(name, weight.shape, shape, filepath))
+            for weight, name in loads:
+                weight.assign(file.get_tensor(name))
+    except SafetensorError as error:
+        raise FileFormatError(f"{filepath} is not a readable safetensors file: {error}") from error
+
+
+def _named_weights(model):
+    """Each weight of the model with its place and name: `layers/conv2d/kernel`."""
+    seen: set[str] = set()
+    for path, part in _walk(model, "", False, set()):
+        if isinstance(part, Layer):
+            for i, weight in enumerate(part._own_weights()):
+                name = f"{path}{weight.name}"
+                name = f"{name}_{i}" if name in seen else name
+                seen.add(name)
+                yield name, weight
+
+
+class _Store:
+    """What `save_own_variables` fills, as a group of an HDF5 file."""
+
+    def __init__(self, group):
+        self._group = group
+
+    def __setitem__(self, key: str, value) -> None:
+        array = np.asarray(value)
+        dataset = self._group.create_dataset(key, data=array)
+        if array.dtype.name == "bfloat16":
+            # HDF5 has no such type; it is kept as two bytes with this note.
+            dataset.attrs["dtype"] = "bfloat16"
+
+
+def write_hdf5(model, filepath) -> None:
+    """Write everything that `model` consists of, and the state of its optimizer, to a new file."""
     import h5py
 
-    path = Path(filepath)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    source: Any = path
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            source = io.BytesIO(archive.read("model.weights.h5"))
-    try:
-        file = h5py.File(source, "r")
-    except OSError as error:
-        raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
-    with file:
-        read_state(model, file, str(path), skip_mismatch)
+    with h5py.File(filepath, "w") as file:
+        write_state(model, file, with_optimizer=True)
 
 
 def write_state(obj, group, with_optimizer=False) -> None:
-    """Write everything that `obj` consists of into an HDF5 group."""
+    """Write everything that `obj` consists of into a group of an HDF5 file."""
     for path, part in _walk(obj, "", with_optimizer, set()):
-        part.save_own_variables(group.require_group(f"{path}vars"))
+        own = group.require_group(f"{path}vars")
+        if getattr(part, "name", None):
+            own.attrs["name"] = part.name
+        part.save_own_variables(_Store(own))
 
 
 def read_state(obj, group, filename: str, skip_mismatch=False, with_optimizer=False) -> None:
     """Read what `write_state` wrote; all shapes are compared before anything is changed."""
     loads = []
     for path, part in _walk(obj, "", with_optimizer, set()):
-        wanted: dict[str, np.ndarray] = {}
-        part.save_own_variables(wanted)
-        name = getattr(part, "name", path)
         stored = group.get(f"{path}vars")
+        found = {} if stored is None else {key: stored[key] for key in stored}
         if stored is None and isinstance(part, SeedGenerator):
             # Keras does not write the state of its generators.
             continue
-        found = {} if stored is None else {key: stored[key] for key in stored}
-        problem = _compare(wanted, found, name, filename)
-        if problem and not skip_mismatch:
-            raise ValueError(problem)
-        if not problem and wanted:
+        if isinstance(part, Optimizer) and len(found) != len(part.variables):
+            # The weights are there without the optimizer's state, or it is that of another optimizer.
+            continue
+        if (problem := compare(part, found, filename, path)) is None:
             loads.append((part, found))
+        elif not skip_mismatch:
+            raise FileFormatError(problem)
+    _assign(loads)
+
+
+def _assign(loads: list) -> None:
     for part, found in loads:
-        part.load_own_variables({key: np.asarray(value) for key, value in found.items()})
+        if found:
+            part.load_own_variables({key: array.read() for key, array in found.items()})
 
 
-def _compare(wanted, found, name, filename) -> str | None:
+def _read_by_name(model, group, filename: str, skip_mismatch: bool) -> None:
+    """Read the layers that the file has under the same name."""
+    by_name: dict[str, Any] = {}
+    pending = [group]
+    while pending:
+        here = pending.pop()
+        for name in here:
+            child = here.get(name)
+            if name == "vars" and child.attrs.get("name"):
+                by_name.setdefault(str(child.attrs["name"]), child)
+            elif hasattr(child, "keys"):
+                pending.append(child)
+    loads = []
+    for path, part in _walk(model, "", False, set()):
+        stored = by_name.get(getattr(part, "name", None) or "")
+        if stored is None or not isinstance(part, Layer) or part is model:
+            continue
+        found = {key: stored[key] for key in stored}
+        if (problem := compare(part, found, filename, path)) is None:
+            loads.append((part, found))
+        elif not skip_mismatch:
+            raise FileFormatError(problem)
+    _assign(loads)
+
+
+def compare(part, found: dict, filename: str, path: str = "") -> str | None:
+    """What is wrong with arrays for a part of a model; None if they fit."""
+    wanted: dict[str, Any] = {}
+    part.save_own_variables(wanted)
+    name = getattr(part, "name", path)
     if len(wanted) != len(found):
         return (
             f"'{name}' has {len(wanted)} arrays of weights, but {filename} holds {len(found)} for "
@@ -95,13 +206,12 @@ def _compare(wanted, found, name, filename) -> str | None:
             "that do not fit are left out with `skip_mismatch=True`."
         )
     for key, value in wanted.items():
-        shape = tuple(found[key].shape) if key in found else None
-        if shape != tuple(np.shape(value)):
-            return (
-                f"Shape mismatch in '{name}', array {key}: the model expects shape "
-                f"{tuple(np.shape(value))}, but {filename} holds {shape}. Layers that do not fit are "
-                "left out with `skip_mismatch=True`."
-            )
+        expected = value.shape if isinstance(value, Variable) else np.shape(value)
+        shape = getattr(found.get(key), "shape", None)
+        if shape != tuple(expected):
+            return mismatch(f"{name}', array '{key}", expected, shape, filename)
+        if found[key].dtype.kind not in "biufV":
+            return f"'{name}', array {key}: {filename} holds {found[key].dtype} and not numbers."
     return None
 
 

@@ -42,7 +42,9 @@ class Logs(Mapping):
         return dict(self)
 
 
-def run_steps(model, function, data, callbacks, kind: str, collect: list | None = None) -> Logs:
+def run_steps(
+    model, function, data, callbacks, kind: str, collect: list | None = None, first_step: int = 0
+) -> Logs:
     """One pass over the data; returns the logs of the last step.
 
     Args:
@@ -52,13 +54,15 @@ def run_steps(model, function, data, callbacks, kind: str, collect: list | None 
         callbacks: a `CallbackList`.
         kind: `"train"`, `"test"` or `"predict"`.
         collect: a list that gets each step's outputs as NumPy arrays.
+        first_step: number of the first step, if the pass was begun in another process.
     """
     begin = getattr(callbacks, f"on_{kind}_batch_begin")
     end = getattr(callbacks, f"on_{kind}_batch_end")
-    pace = _Pace(model, function, data, callbacks, kind)
+    pace = _Pace(model, function, data, callbacks, kind, first_step)
     ahead: deque = deque()
-    logs = Logs({})
-    done = 0
+    # If no step is left to do, these are the numbers of the last one.
+    logs = Logs(model.get_metrics_result() if first_step else {})
+    done = first_step
     for group in pace.groups():
         if pace.is_begin(done):
             begin(done)
@@ -96,13 +100,13 @@ class _Pace:
     called between. The numbers do not depend on it: one program does any number of steps.
     """
 
-    def __init__(self, model, function, data, callbacks, kind: str):
+    def __init__(self, model, function, data, callbacks, kind: str, done: int):
         self._function, self._data = function, data
         self._per_call = model.steps_per_execution
         self._is_free = not callbacks.needs_every_batch(kind)
         self.gathers = data.source is not None
         self.ahead = 1 if self.gathers and self._is_free else STEPS_AHEAD
-        self._done = 0
+        self._done = done
         self._last = time.perf_counter()
 
     def _size(self) -> int:

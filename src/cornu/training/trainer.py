@@ -21,6 +21,7 @@ from cornu.optimizers import get as get_optimizer
 from cornu.training import buckets, checks
 from cornu.training.compiled import CompiledLoss, CompiledMetrics, align
 from cornu.training.loop import Logs, run_steps
+from cornu.training.snapshot import Run, Snapshot
 from cornu.utils.samples import unpack_x_y_sample_weight
 
 
@@ -503,13 +504,31 @@ class Trainer(Layer):
                 model=self,
             )
         self.stop_training = False
+        self._run, self._snapshot = Run(self, data, callbacks), None
+        try:
+            return self._fit(data, validation, callbacks, initial_epoch, epochs, validation_freq)
+        finally:
+            self._run = self._snapshot = None
+
+    def _fit(self, data, validation, callbacks, initial_epoch, epochs, validation_freq):
         callbacks.on_train_begin()
-        initial_epoch = self._initial_epoch or initial_epoch
+        snapshot, first_step = self._snapshot, 0
+        if snapshot is not None:
+            # Callbacks have just begun; now they are where they were.
+            snapshot.resume_data()
+            snapshot.apply()
+            initial_epoch, first_step = snapshot.epoch, snapshot.step
         training_logs: dict = {}
         for epoch in range(initial_epoch, epochs):
+            if snapshot is not None and self.stop_training:
+                break
             self.reset_metrics()
             callbacks.on_epoch_begin(epoch)
-            logs = run_steps(self, self._function("train"), data, callbacks, "train")
+            if first_step:
+                snapshot.apply()
+            function = self._function("train")
+            logs = run_steps(self, function, data, callbacks, "train", first_step=first_step)
+            first_step = 0
             epoch_logs = dict(logs)
             if validation is not None and _is_due(epoch, validation_freq):
                 result = self._evaluate(validation, callbacks)
@@ -527,8 +546,9 @@ class Trainer(Layer):
     _graph: Any = None
     output_names: Any
 
-    # A callback that resumes a run sets this in `on_train_begin`.
-    _initial_epoch: int | None = None
+    # The run of `fit` that goes on, and where a callback wants it to go on from (in `on_train_begin`).
+    _run: Run | None = None
+    _snapshot: Snapshot | None = None
 
     def _evaluate(self, data, callbacks) -> dict:
         # Metrics made for validation are counted afresh; the training's own results are read.

@@ -1,0 +1,17 @@
+"""The error of files that cannot be read."""
+
+
+class FileFormatError(ValueError):
+    """A file is damaged, of another format, or asks for what a model's file may not ask for.
+
+    All loaders raise this, and nothing else, whatever bytes they are given; only a file that is not there
+    is a `FileNotFoundError`.
+    """
+
+
+def mismatch(name: str, expected, shape, filename) -> str:
+    """The words for weights of another shape."""
+    return (
+        f"Shape mismatch in '{name}': the model expects shape {tuple(expected)}, but {filename} holds "
+        f"{shape}. Layers that do not fit are left out with `skip_mismatch=True`."
+    )

@@ -1,0 +1,224 @@
+"""Whole models and weights in the older `.h5` format of Keras 2 and 3, for reading only."""
+
+from typing import Any
+
+from cornu.core import registry
+from cornu.core.configurable import constructor_parameters
+from cornu.core.layer import Layer
+from cornu.core.variable import deferred_values
+from cornu.saving import hdf5, reading
+from cornu.saving.errors import FileFormatError, mismatch
+
+
+def load_model(filepath, custom_objects=None, compile=True):
+    """Read a whole model from an `.h5` file; see `cornu.saving.load_model`."""
+    with reading.open_file(filepath) as stream:
+        if stream.read(8) != hdf5.SIGNATURE:
+            raise FileFormatError(
+                f"{filepath} is not a `.keras` file (a zip archive), nor an HDF5 file: it is damaged, or "
+                "of another format."
+            )
+        file = hdf5.File(stream, str(filepath))
+        if "model_config" not in file.attrs:
+            raise FileFormatError(
+                f"{filepath} holds weights, but no model. Make the model, and use `load_weights`."
+            )
+        config = reading.parse(str(file.attrs["model_config"]), filepath)
+        with (
+            reading.explained(filepath, "holds a model that cannot be made"),
+            deferred_values(reading.limits.bytes),
+        ):
+            model = reading.model_of(modern(config), custom_objects, filepath)
+            pairs = pairs_by_place(model, file["model_weights"], str(filepath), False)
+            if compile and "training_config" in file.attrs:
+                training = reading.parse(str(file.attrs["training_config"]), filepath)
+                with registry.custom_object_scope(custom_objects or {}):
+                    _compile(model, training)
+                pairs += _optimizer_pairs(model, file)
+            assign(pairs)
+        return model
+
+
+# ---- configurations
+
+
+def modern(config: Any) -> Any:
+    """A configuration as older versions wrote it, in today's form."""
+    if isinstance(config, list):
+        return [modern(entry) for entry in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") in ("Policy", "DTypePolicy") and isinstance(config["config"], dict):
+        return config["config"].get("name", "float32")
+    config = {key: modern(value) for key, value in config.items()}
+    if "class_name" not in config or not isinstance(config.get("config"), dict):
+        return config
+    if config["class_name"] == "Model":
+        config["class_name"] = "Functional"
+    own = config["config"]
+    if config["class_name"] == "Sequential" and isinstance(own.get("layers"), list):
+        config["config"] = _modern_sequential(own)
+        return config
+    if config["class_name"] == "InputLayer" and "batch_input_shape" in own:
+        own["batch_shape"] = own.pop("batch_input_shape")
+    if isinstance(own.get("axis"), list) and len(own["axis"]) == 1:
+        own["axis"] = own["axis"][0]
+    if isinstance(config.get("inbound_nodes"), list):
+        config["inbound_nodes"] = [_modern_node(node) for node in config["inbound_nodes"]]
+    _drop_unknown(config["class_name"], own)
+    return config
+
+
+def _modern_sequential(own: dict) -> dict:
+    """An input shape given to the first layer becomes a layer of its own."""
+    stack = own["layers"]
+    first = stack[0].get("config", {}) if stack else {}
+    shape = first.pop("batch_input_shape", None)
+    if shape is not None and stack[0].get("class_name") != "InputLayer":
+        start = {
+            "batch_shape": shape,
+            "dtype": first.get("dtype", "float32"),
+            "name": "input_layer",
+        }
+        stack = [{"class_name": "InputLayer", "config": start}, *stack]
+    return {"name": own.get("name"), "trainable": own.get("trainable", True), "layers": stack}
+
+
+def _modern_node(node: Any) -> Any:
+    """A call of a layer: before Keras 3, a list of `[layer, node, tensor, arguments]`."""
+    if not isinstance(node, list):
+        return node
+    if len(node) == 4 and isinstance(node[0], str):
+        node = [node]
+    tensors = [_tensor(entry) for entry in node]
+    kwargs = {key: _argument(value) for key, value in (node[0][3] if node else {}).items()}
+    return {"args": tensors if len(tensors) == 1 else [tensors], "kwargs": kwargs}
+
+
+def _tensor(reference) -> dict:
+    return {"class_name": "__keras_tensor__", "config": {"keras_history": list(reference[:3])}}
+
+
+def _argument(value):
+    is_tensor = (
+        isinstance(value, list)
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and all(isinstance(n, int) for n in value[1:3])
+    )
+    return _tensor(value) if is_tensor else value
+
+
+def _drop_unknown(class_name: str, own: dict) -> None:
+    """Leave out arguments that a layer no longer has, if they say nothing."""
+    cls = registry.registered("layer").get(class_name)
+    if cls is None:
+        return
+    known = constructor_parameters(cls)
+    for key in [k for k, value in own.items() if k not in known and not value]:
+        del own[key]
+
+
+def _compile(model, training: dict) -> None:
+    training = modern(training)
+    optimizer = training.pop("optimizer_config", None)
+    training = {key: value for key, value in training.items() if key in _COMPILED}
+    training = registry.deserialize(training)
+    model.compile(optimizer=registry.get("optimizer", optimizer) or "rmsprop", **training)
+    if model.built:
+        model.optimizer.build(model.trainable_variables)
+
+
+_COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly", "jit_compile")
+
+
+# ---- weights
+
+
+def pairs_of(model, file, filename: str, skip_mismatch: bool, by_name: bool) -> list:
+    """Variables of the model, each with the array that the file has for it."""
+    group = file.get("model_weights") or file
+    pairs = pairs_by_name if by_name else pairs_by_place
+    return pairs(model, group, filename, skip_mismatch)
+
+
+def pairs_by_place(model, group, filename: str, skip_mismatch: bool) -> list:
+    """Layers with weights are matched one after the other."""
+    layers = [layer for layer in model.layers if layer.weights]
+    stored = [
+        (n, a) for n in _names(group, "layer_names") if (a := _arrays(group[n], "weight_names"))
+    ]
+    if len(stored) != len(layers):
+        raise FileFormatError(
+            f"The model has {len(layers)} layers with weights, but {filename} holds {len(stored)}: "
+            f"{[name for name, _ in stored]}."
+        )
+    pairs: list = []
+    for layer, (name, arrays) in zip(layers, stored, strict=True):
+        pairs += _pairs(
+            layer, arrays, f"{layer.name}' ('{name}' in the file)", filename, skip_mismatch
+        )
+    return pairs
+
+
+def pairs_by_name(model, group, filename: str, skip_mismatch: bool) -> list:
+    """Layers are matched by name; those that the file does not have are left out."""
+    names, pairs = set(_names(group, "layer_names")), []
+    for layer in model.layers:
+        if layer.name in names and (arrays := _arrays(group[layer.name], "weight_names")):
+            pairs += _pairs(layer, arrays, layer.name, filename, skip_mismatch)
+    return pairs
+
+
+def assign(pairs: list) -> None:
+    """Read the arrays into their variables, one after the other."""
+    for variable, array in pairs:
+        variable.assign(array.read())
+
+
+def _pairs(layer: Layer, arrays: list, name: str, filename: str, skip_mismatch: bool) -> list:
+    weights = [*layer.trainable_weights, *layer.non_trainable_weights]
+    # The states of random generators are not in these files.
+    weights = [w for w in weights if not w.path.endswith("seed_generator_state")]
+    expected, found = [w.shape for w in weights], [a.shape for a in arrays]
+    if expected == found:
+        return list(zip(weights, arrays, strict=True))
+    if skip_mismatch:
+        return []
+    if len(expected) != len(found):
+        raise FileFormatError(
+            f"'{name}' has {len(expected)} arrays of weights, but {filename} holds {len(found)} for it."
+        )
+    wrong = next(i for i, shape in enumerate(expected) if shape != found[i])
+    raise FileFormatError(
+        mismatch(f"{name}', array '{wrong}", expected[wrong], found[wrong], filename)
+    )
+
+
+def _optimizer_pairs(model, file) -> list:
+    group = file.get("optimizer_weights")
+    arrays = _arrays(group, "weight_names") if group is not None else []
+    variables = model.optimizer.variables
+    # That of another version of Keras may hold other things.
+    if [a.shape for a in arrays] != [v.shape for v in variables]:
+        return []
+    return list(zip(variables, arrays, strict=True))
+
+
+def _names(group, attribute: str) -> list[str]:
+    if attribute in group.attrs:
+        return list(group.attrs[attribute])
+    # A list that was too long for one attribute is cut into several.
+    pieces = sorted(
+        (int(k[len(attribute) :]), v)
+        for k, v in group.attrs.items()
+        if k.startswith(attribute) and k[len(attribute) :].isdigit()
+    )
+    return [name for _, piece in pieces for name in piece]
+
+
+def _arrays(group, attribute: str) -> list:
+    found = [group[name] for name in _names(group, attribute)]
+    if not all(isinstance(array, hdf5.Array) for array in found):
+        raise FileFormatError(f"{group!r} names something that is no array.")
+    return found

@@ -1,0 +1,215 @@
+"""How a model's file is opened: what it may ask for is checked before anything is made of it."""
+
+import io
+import json
+import os
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cornu.core import registry
+from cornu.saving import hdf5
+from cornu.saving.errors import FileFormatError
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 16 * 1024**3
+
+
+@dataclass
+class Limits:
+    """What a file may ask for; `cornu.saving.limits` holds the limits in force, to be changed there.
+
+    Args:
+        config_bytes: size of the configuration.
+        depth: how deep lists and objects may lie in each other.
+        objects: number of layers and other objects described.
+        bytes: size of all weights together, and of a file that is unpacked.
+
+    >>> import cornu
+    >>> cornu.saving.limits.depth
+    100
+    """
+
+    config_bytes: int = 64 * 1024**2
+    depth: int = 100
+    objects: int = 100_000
+    bytes: int = _memory()
+
+
+limits = Limits()
+
+_MEMBERS = ("config.json", "model.weights.h5")
+# What badly formed bytes make of the parsers that read them, and configurations of constructors.
+_MISTAKES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@contextmanager
+def explained(path, what: str) -> Iterator[None]:
+    """Within, whatever goes wrong because of a file is a `FileFormatError` that names it."""
+    try:
+        yield
+    except FileFormatError:
+        raise
+    except _MISTAKES as error:
+        said = str(error) or type(error).__name__
+        if isinstance(error, RecursionError):
+            said = "it lies too deep"
+        raise FileFormatError(f"{path} {what}: {said}") from error
+
+
+def parse(text, path) -> Any:
+    """A configuration from JSON, within the limits."""
+    if len(text) > limits.config_bytes:
+        raise FileFormatError(
+            f"{path}: its configuration has {len(text)} bytes, more than "
+            f"cornu.saving.limits.config_bytes = {limits.config_bytes}."
+        )
+    with explained(path, "is damaged: its configuration is not JSON"):
+        config = json.loads(text)
+    check(config, path)
+    return config
+
+
+def check(config, path) -> None:
+    """Raise FileFormatError if a configuration is deeper, or describes more, than the limits say."""
+    pending, objects = [(config, 1)], 0
+    while pending:
+        value, depth = pending.pop()
+        if depth > limits.depth:
+            raise FileFormatError(
+                f"{path}: its configuration lies more than cornu.saving.limits.depth = {limits.depth} deep."
+            )
+        if isinstance(value, dict):
+            objects += "class_name" in value
+            pending.extend((v, depth + 1) for v in value.values())
+        elif isinstance(value, list):
+            pending.extend((v, depth + 1) for v in value)
+        elif isinstance(value, int) and abs(value) >= 2**63:
+            raise FileFormatError(f"{path}: its configuration has a number of more than 64 bits.")
+    if objects > limits.objects:
+        raise FileFormatError(
+            f"{path}: it describes {objects} objects, more than cornu.saving.limits.objects = "
+            f"{limits.objects}."
+        )
+
+
+def model_of(config: dict, custom_objects, filepath):
+    """The model that a configuration describes; raises FileFormatError if it describes something else."""
+    from cornu.models import Model
+
+    check(config, filepath)
+    model = registry.deserialize(config, custom_objects, kind="layer")
+    if not isinstance(model, Model):
+        raise FileFormatError(f"{filepath}: it describes a {type(model).__name__} and not a model.")
+    return model
+
+
+@contextmanager
+def opened_archive(path) -> Iterator[tuple[dict, hdf5.File]]:
+    """The configuration and the weights of a `.keras` file."""
+    with open_file(path) as stream:
+        with explained(path, "is damaged or not a `.keras` file"):
+            archive = zipfile.ZipFile(stream)
+            names = [info.filename for info in archive.infolist()]
+        for name in _MEMBERS:
+            if names.count(name) != 1:
+                raise FileFormatError(
+                    f"{path} is damaged or not a `.keras` file: it holds {name} {names.count(name)} "
+                    "times, where once was expected."
+                )
+        with explained(path, "is damaged"):
+            infos = [archive.getinfo(name) for name in _MEMBERS]
+            if infos[0].file_size > limits.config_bytes:
+                raise FileFormatError(
+                    f"{path}: its configuration has {infos[0].file_size} bytes, more than "
+                    f"cornu.saving.limits.config_bytes = {limits.config_bytes}."
+                )
+            text = archive.read(infos[0])
+        config = parse(text, path)
+        if not isinstance(config, dict):
+            raise FileFormatError(
+                f"{path}: its configuration is not an object, but {config!r:.50}."
+            )
+        with _member(archive, infos[1], stream, path) as weights:
+            yield config, weights
+
+
+@contextmanager
+def opened_weights(path) -> Iterator[hdf5.File]:
+    """The weights in a `.weights.h5`, `.h5` or `.keras` file."""
+    if is_archive(path):
+        with opened_archive(path) as (_, weights):
+            yield weights
+    else:
+        with open_file(path) as stream:
+            yield hdf5.File(stream, str(path))
+
+
+def is_archive(path) -> bool:
+    """Whether a file begins as zip archives do."""
+    with open_file(path) as stream:
+        return stream.read(2) == b"PK"
+
+
+def open_file(path):
+    """Open for reading; raises FileNotFoundError, in words, if it is not there."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}.")
+    if not path.is_file():
+        raise FileFormatError(f"{path} is not a file.")
+    return path.open("rb")
+
+
+@contextmanager
+def _member(archive, info, stream, path) -> Iterator[hdf5.File]:
+    """A member of an archive as an HDF5 file: in its place if it is stored, else unpacked."""
+    name = f"{info.filename} in {path}"
+    if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
+        stream.seek(info.header_offset)
+        head = stream.read(30)
+        if len(head) != 30 or head[:4] != b"PK\3\4" or info.compress_size != info.file_size:
+            raise FileFormatError(f"{path} is damaged: {info.filename} is not where it should be.")
+        start = info.header_offset + 30 + sum(struct.unpack_from("<HH", head, 26))
+        if start + info.file_size > stream.seek(0, io.SEEK_END):
+            raise FileFormatError(f"{path} is damaged: {info.filename} ends too early.")
+        yield hdf5.File(stream, name, start, info.file_size)
+        return
+    with tempfile.TemporaryFile() as unpacked:
+        with explained(path, f"is damaged: {info.filename}"), archive.open(info) as source:
+            done = 0
+            while chunk := source.read(1024**2):
+                done += len(chunk)
+                if done > limits.bytes:
+                    raise FileFormatError(
+                        f"{path}: {info.filename} unpacks to more than cornu.saving.limits.bytes = "
+                        f"{limits.bytes}."
+                    )
+                unpacked.write(chunk)
+        unpacked.seek(0)
+        yield hdf5.File(unpacked, name)
