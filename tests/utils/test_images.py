@@ -190,3 +190,12 @@ def test_resize_of_large_pictures_is_keras(interpolation, shape):
     theirs = keras.ops.image.resize(x, (224, 299), interpolation, data_format="channels_last")
     # The 32-bit rounding of a sampling point near 1,000 is 6e-5 of a pixel's 255.
     np.testing.assert_allclose(resize(x, (224, 299), interpolation), theirs, rtol=1e-6, atol=2e-2)
+
+
+def test_a_few_bytes_that_claim_to_be_a_huge_picture(tmp_path):
+    """A decompression bomb: nine thousand pixels square, all of one colour."""
+    path = tmp_path / "bomb.png"
+    Image.new("1", (9000, 9000)).save(path)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(OSError, match=r"bomb\.png: its \d+ bytes claim to be 9000x9000 pixels"):
+        load_img(path)

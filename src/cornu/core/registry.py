@@ -21,6 +21,8 @@ _by_module: dict[tuple[str, str], Any] = {}
 _loaders: dict[str, Callable] = {}
 _custom: dict[str, Any] = {}
 _custom_names: dict[Any, str] = {}
+# Callbacks read and write files, and no model consists of them: a configuration cannot name one.
+_NOT_IN_FILES = ("callback",)
 
 
 def _fold(name: str) -> str:
@@ -48,7 +50,8 @@ def register(kind: str, *names: str, module: str) -> Callable:
         for name in own:
             table[name] = obj
             folded.setdefault(_fold(name), obj)
-            _by_module[module, name] = obj
+            if kind not in _NOT_IN_FILES:
+                _by_module[module, name] = obj
         _canonical.setdefault(obj, (kind, module, own[0]))
         return obj
 
@@ -317,8 +320,8 @@ def _find_class(config: dict, custom_objects, kind):
         return _by_module[module, name]
     if kind:
         return find(kind, name, custom_objects)
-    for table in _objects.values():
-        if name in table:
+    for each, table in _objects.items():
+        if name in table and each not in _NOT_IN_FILES:
             return table[name]
     raise ValueError(
         f"The configuration names the class {name!r}"

@@ -120,7 +120,12 @@ def rebuild(config: dict, made: dict | None = None):
         if isinstance(references, dict):
             return {key: structure(value) for key, value in references.items()}
         if len(references) == 3 and isinstance(references[0], str):
-            return find(references)
+            try:
+                return find(references)
+            except _NotYet:
+                raise ValueError(
+                    f"The configuration refers to {references}, which is not called."
+                ) from None
         return [structure(value) for value in references]
 
     return config.get("name"), structure(config["input_layers"]), structure(config["output_layers"])

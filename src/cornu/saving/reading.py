@@ -1,5 +1,6 @@
 """How a model's file is opened: what it may ask for is checked before anything is made of it."""
 
+import errno
 import io
 import json
 import os
@@ -75,6 +76,11 @@ def explained(path, what: str) -> Iterator[None]:
         yield
     except FileFormatError:
         raise
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        # A place in the file that cannot be.
+        raise FileFormatError(f"{path} {what}: {error}") from error
     except _MISTAKES as error:
         said = str(error) or type(error).__name__
         if isinstance(error, RecursionError):

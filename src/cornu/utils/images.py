@@ -84,6 +84,7 @@ def open_image(source, color_mode: str, formats: tuple[str, ...] | None = None):
         raise TypeError(f"path should be path-like or io.BytesIO, not {type(source)}")
     try:
         image = Image.open(file, formats=formats)
+        _check_size(image, file.getbuffer().nbytes)
         image.load()
         if color_mode == "grayscale":
             return image if image.mode in ("L", "I;16", "I") else image.convert("L")
@@ -93,6 +94,17 @@ def open_image(source, color_mode: str, formats: tuple[str, ...] | None = None):
             "no known image format" if isinstance(error, Image.UnidentifiedImageError) else error
         )
         raise OSError(f"Cannot read the image {name}: {reason}.") from error
+
+
+# A picture of more pixels than this must have a byte for so many of them: photographs have far more.
+_MANY_PIXELS, _PIXELS_A_BYTE = 25_000_000, 200
+
+
+def _check_size(image, num_bytes: int) -> None:
+    """Raise ValueError if a few bytes would unpack to a picture that fills the memory."""
+    width, height = image.size
+    if width * height > max(_MANY_PIXELS, _PIXELS_A_BYTE * num_bytes):
+        raise ValueError(f"its {num_bytes} bytes claim to be {width}x{height} pixels")
 
 
 def img_to_array(img, data_format=None, dtype=None) -> np.ndarray:

@@ -1,0 +1,173 @@
+"""Nothing that a file names is imported, called, evaluated or unpickled."""
+
+import base64
+import json
+import marshal
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+import cornu
+
+
+def bytecode(tmp_path):
+    code = compile(f"open({str(tmp_path / 'canary')!r}, 'w')", "<attack>", "eval")
+    return base64.b64encode(marshal.dumps(code)).decode()
+
+
+@pytest.mark.parametrize("safe_mode", [True, False])
+@pytest.mark.parametrize("form", ["keras 3", "keras 2", "string"])
+def test_bytecode_of_a_lambda_layer(with_layer, refused, tmp_path, form, safe_mode):
+    """CVE-2024-3660."""
+    code = bytecode(tmp_path)
+    function = {
+        "keras 3": {
+            "class_name": "__lambda__",
+            "config": {"code": code, "defaults": None, "closure": None},
+        },
+        "keras 2": [code, None, None],
+        "string": code,
+    }[form]
+    config = {"name": "x", "function": function, "function_type": "lambda", "arguments": {}}
+    path = with_layer({"module": "keras.layers", "class_name": "Lambda", "config": config})
+    refused(path, safe_mode=safe_mode)
+
+
+def test_bytecode_of_a_lambda_layer_in_an_old_file(refused, tmp_path):
+    """CVE-2025-9905: by the format that Keras read without its safe mode."""
+    function = {"function": [bytecode(tmp_path), None, None], "function_type": "lambda"}
+    layers = [
+        {"class_name": "InputLayer", "config": {"batch_input_shape": [None, 4]}},
+        {"class_name": "Lambda", "config": {"name": "x", **function}},
+    ]
+    config = {"class_name": "Sequential", "config": {"name": "m", "layers": layers}}
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps(config).encode()
+        file.create_group("model_weights").attrs["layer_names"] = np.array([], "S1")
+    refused(path)
+
+
+GADGETS = {
+    "any module": {"module": "os", "class_name": "system", "config": "touch canary"},
+    "any function": {
+        "module": "builtins",
+        "class_name": "function",
+        "config": "os.system",
+        "registered_name": "os.system",
+    },
+    "evaluation": {"module": "builtins", "class_name": "eval", "config": "1"},
+    "a partial": {"module": "functools", "class_name": "partial", "config": {"func": "print"}},
+    "an object of Python": {
+        "module": "subprocess",
+        "class_name": "Popen",
+        "config": {"args": "ls"},
+    },
+    "a download": {
+        "module": "keras.utils",
+        "class_name": "function",
+        "config": "get_file",
+        "registered_name": "get_file",
+    },
+    "the switch of Keras": {
+        "module": "keras.config",
+        "class_name": "function",
+        "config": "enable_unsafe_deserialization",
+        "registered_name": "enable_unsafe_deserialization",
+    },
+    "a loader": {"module": "keras.saving", "class_name": "function", "config": "load_model"},
+    "our own loader": {"module": "cornu.saving", "class_name": "load_model", "config": {}},
+    "a spoofed name": {
+        "module": "keras.layers",
+        "class_name": "Conv2D",
+        "registered_name": "os>system",
+        "config": {"filters": {"module": "os", "class_name": "system", "config": "touch canary"}},
+    },
+    "a callback": {
+        "module": "keras.callbacks",
+        "class_name": "CSVLogger",
+        "config": {"filename": "canary"},
+    },
+    "a saved model": {
+        "module": "keras.layers",
+        "class_name": "TFSMLayer",
+        "config": {"filepath": "/"},
+    },
+    "a torch module": {
+        "module": "keras.layers",
+        "class_name": "TorchModuleWrapper",
+        "config": {"module": base64.b64encode(pickle.dumps(print)).decode()},
+    },
+    "a class of Python": {"module": "builtins", "class_name": "type", "config": "object"},
+    "a vocabulary from a file": {
+        "module": "keras.layers",
+        "class_name": "StringLookup",
+        "config": {"vocabulary": "/etc/passwd"},
+    },
+    "a vocabulary from the network": {
+        "module": "keras.layers",
+        "class_name": "TextVectorization",
+        "config": {"vocabulary": "http://127.0.0.1:9/words"},
+    },
+}
+
+
+@pytest.mark.parametrize("name", GADGETS)
+@pytest.mark.parametrize("place", ["layer", "activation", "initializer", "compile", "model"])
+@pytest.mark.parametrize("safe_mode", [True, False])
+def test_gadgets(parts, refused, tmp_path, monkeypatch, name, place, safe_mode):
+    """CVE-2025-1550, CVE-2025-8747, CVE-2025-9906, CVE-2025-12058 and their relatives."""
+    monkeypatch.chdir(tmp_path)
+    config, gadget = parts.config, GADGETS[name]
+    if place == "layer":
+        config["config"]["layers"][1] = gadget
+    elif place == "compile":
+        config["compile_config"] = {"optimizer": gadget, "loss": "mse"}
+    elif place == "model":
+        config = gadget
+    else:
+        key = "activation" if place == "activation" else "kernel_initializer"
+        config["config"]["layers"][1]["config"][key] = gadget
+    parts.config = config
+    refused(parts.write(tmp_path / "m.keras"), safe_mode=safe_mode)
+
+
+def test_a_file_cannot_switch_its_checks_off(parts, refused, tmp_path):
+    """CVE-2025-1550's sequel: `safe_mode` among the values of a configuration."""
+    config = parts.config
+    code = {"class_name": "__lambda__", "config": {"code": bytecode(tmp_path)}}
+    config["safe_mode"] = config["config"]["safe_mode"] = False
+    config["config"]["layers"][1]["config"].update(activation=code, safe_mode=False)
+    parts.config = config
+    refused(parts.write(tmp_path / "m.keras"))
+
+
+def test_own_objects_only_by_the_program(with_activation, refused, tmp_path):
+    """A function of the user's is used if the program passes it, and not because the file names it."""
+    path = with_activation(
+        {
+            "module": "builtins",
+            "class_name": "function",
+            "config": "mine",
+            "registered_name": "mine",
+        }
+    )
+    refused(path, match="mine")
+    model = cornu.saving.load_model(path, custom_objects={"mine": lambda x: x + 1})
+    assert model.layers[0].activation(1) == 2
+
+
+def test_pickles_in_arrays(tmp_path, guard):
+    """`.npz` files with Python objects are not unpickled."""
+
+    class Attack:
+        def __reduce__(self):
+            return open, (str(tmp_path / "canary"), "w")
+
+    path = tmp_path / "mnist.npz"
+    np.savez(path, x_train=np.array([Attack()], object))
+    with pytest.raises(ValueError, match="mnist"):
+        cornu.datasets.mnist.load_data(str(path))
+    assert not (tmp_path / "canary").exists()
