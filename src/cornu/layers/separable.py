@@ -31,13 +31,13 @@ class _BaseDepthwise(Windowed):
         self.depthwise_constraint = constraints.get(depthwise_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
 
-    def _add_depthwise_kernel(self, channels: int):
+    def _add_depthwise_kernel(self, channels: int, name: str):
         return self.add_weight(
             shape=(*self.kernel_size, channels, self.depth_multiplier),
             initializer=self.depthwise_initializer,
             regularizer=self.depthwise_regularizer,
             constraint=self.depthwise_constraint,
-            name="depthwise_kernel",
+            name=name,
         )
 
     def _add_bias(self, channels: int):
@@ -91,7 +91,7 @@ class BaseDepthwiseConv(_BaseDepthwise):
     def build(self, input_shape):
         channels = self._channels_in(input_shape)
         self.compute_output_shape(input_shape)
-        self.kernel = self._add_depthwise_kernel(channels)
+        self.kernel = self._add_depthwise_kernel(channels, "kernel")
         self.kernel.name = "kernel"
         self.bias = self._add_bias(channels * self.depth_multiplier)
 
@@ -194,7 +194,7 @@ class BaseSeparableConv(_BaseDepthwise):
     def build(self, input_shape):
         channels = self._channels_in(input_shape)
         self.compute_output_shape(input_shape)
-        self.depthwise_kernel = self._add_depthwise_kernel(channels)
+        self.depthwise_kernel = self._add_depthwise_kernel(channels, "depthwise_kernel")
         self.pointwise_kernel = self.add_weight(
             shape=(*(1,) * self.rank, channels * self.depth_multiplier, self.filters),
             initializer=self.pointwise_initializer,

@@ -166,7 +166,14 @@ class Model(Trainer):
                 f"Model {type(self).__name__} does not have a `call()` method implemented, and it "
                 "was not made from `inputs` and `outputs` either."
             )
-        return self._graph.run(self._standardize_inputs(inputs))
+
+        def run(operation, args, kwargs):
+            # As in Keras, what the model was called with goes before what a layer was called with.
+            if training is not None and "training" in kwargs:
+                kwargs = {**kwargs, "training": training}
+            return operation(*args, **kwargs)
+
+        return self._graph.run(self._standardize_inputs(inputs), run)
 
     def _standardize_inputs(self, inputs) -> list:
         """The inputs in the graph's order, format and rank."""

@@ -232,6 +232,9 @@ def _walk_list(entries: list, path: str, seen: set):
     used: dict[str, int] = {}
     for entry in entries:
         name = to_snake_case(type(entry).__name__)
+        if name == "model" and entry._graph is not None:
+            # Keras has a class of its own for these.
+            name = "functional"
         if name in used:
             used[name] += 1
             name = f"{name}_{used[name]}"

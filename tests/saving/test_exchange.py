@@ -1,0 +1,179 @@
+"""Files that Cornu writes are read by Keras, and the other way round: every layer, every optimizer.
+
+`python tests/saving/test_exchange.py` writes the table of docs/files.md.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import cornu
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "layers"))
+from test_contract import CASES, example, own_layers, shapes_of
+
+# What Keras does not have cannot be exchanged with it.
+EVERY = sorted(name for name in set(CASES) & set(own_layers()) if hasattr(keras.layers, name))
+BOTH = pytest.mark.parametrize(
+    "writer, reader", [(cornu, keras), (keras, cornu)], ids=["to", "from"]
+)
+# Functions of the user's are registered with each library by the user.
+OBJECTS = {"contract>double": lambda x: 2 * x, "double": lambda x: 2 * x}
+
+
+def made(k, name):
+    """A model of one layer, in this library."""
+    case = CASES[name]
+    arguments = dict(case.arguments)
+    if "layer" in arguments:
+        inner, *values = arguments["layer"]
+        arguments["layer"] = getattr(k.layers, inner)(*values)
+    if "Pooling" in name and "Global" not in name:
+        arguments["pool_size"] = 2
+    if name == "RandomCrop":
+        # Smaller ones are not cropped by Keras in inference.
+        arguments.update(height=8, width=8)
+    if name == "Lambda":
+        arguments["output_shape"] = case.shape
+    layer = getattr(k.layers, name)(**arguments)
+    inputs = [k.Input(shape, dtype=case.dtype) for shape in shapes_of(name)]
+    outputs = layer(inputs if isinstance(case.shape, list) else inputs[0])
+    return k.Model(inputs if len(inputs) > 1 else inputs[0], outputs)
+
+
+def exchanged(name, writer, reader, folder) -> float:
+    """The largest difference of predictions after a file was written there and read here."""
+    model, x = made(writer, name), example(name)
+    random = np.random.default_rng(1)
+    model.set_weights([random.uniform(0.02, 0.3, w.shape).astype(w.dtype) for w in model.weights])
+    if name == "Normalization" and writer is keras:
+        model.layers[1].finalize_state()
+    path = folder / f"{name}.keras"
+    model.save(path)
+    arguments = {"safe_mode": False} if name == "Lambda" and reader is keras else {}
+    again = reader.saving.load_model(path, custom_objects=OBJECTS, **arguments)
+    assert [w.path.split("/")[-1] for w in again.weights] == [
+        w.path.split("/")[-1] for w in model.weights
+    ]
+    expected, found = (np.asarray(m.predict(x, verbose=0)) for m in (model, again))
+    assert found.shape == expected.shape and found.dtype == expected.dtype
+    return float(np.abs(found - expected).max(initial=0))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:keras")
+@BOTH
+@pytest.mark.parametrize("name", EVERY)
+def test_layers(name, writer, reader, tmp_path):
+    assert exchanged(name, writer, reader, tmp_path) <= 1e-6
+
+
+def images(k):
+    return [k.Input((8, 8, 1)), k.layers.Conv2D(4, 3, activation="relu"), k.layers.MaxPooling2D()]
+
+
+def sequential(k):
+    L = k.layers
+    stack = [*images(k), L.BatchNormalization(), L.Flatten(), L.Dense(3, activation="softmax")]
+    return k.Sequential(stack)
+
+
+def graph(k):
+    """Two inputs, two outputs, a shared layer, and a model within the model, within another."""
+    L = k.layers
+    shared = L.Conv2D(3, 3, name="shared")
+    inner = k.Sequential([k.Input((6, 6, 3)), L.SeparableConv2D(2, 3), L.PReLU()], name="inner")
+    middle_input = k.Input((6, 6, 3))
+    middle = k.Model(middle_input, L.LeakyReLU()(inner(middle_input)), name="middle")
+    a, b = k.Input((8, 8, 1), name="a"), k.Input((8, 8, 1), name="b")
+    x, y = middle(shared(a)), middle(shared(b))
+    z = L.Flatten()(L.Add()([x, y]))
+    return k.Model(
+        {"a": a, "b": b}, [L.Dense(3, activation="softmax")(z), L.Dense(3, activation="softmax")(z)]
+    )
+
+
+X = np.random.default_rng(0).standard_normal((160, 8, 8, 1)).astype("float32")
+Y = np.random.default_rng(1).integers(0, 3, 160)
+OPTIMIZERS = ["sgd", "adam", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "adamw", "lion"]
+OPTIMIZERS += ["ftrl", "adafactor"]
+
+
+def data(model):
+    if len(model.inputs) == 1:
+        return X, Y
+    return {"a": X, "b": X[::-1]}, [Y, Y]
+
+
+def losses(model):
+    x, y = data(model)
+    history = model.fit(x, y, batch_size=8, epochs=1, shuffle=False, verbose=0)
+    return model, history.history["loss"][0]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:keras")
+@BOTH
+@pytest.mark.parametrize("make", [sequential, graph])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_training_goes_on(make, optimizer, writer, reader, tmp_path):
+    """Twenty steps after the exchange, with the optimizer's state, the losses are still the same."""
+    if make is graph and optimizer != "adam":
+        pytest.skip("the optimizers are compared with the other model")
+    writer.utils.set_random_seed(0)
+    model = make(writer)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    x, y = data(model)
+    model.fit(x, y, batch_size=20, verbose=0)
+    model.save(tmp_path / "m.keras")
+    again = reader.saving.load_model(tmp_path / "m.keras")
+    for mine, other in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
+    expected, found = (np.asarray(jax_leaves(m.predict(x, verbose=0))) for m in (model, again))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    (_, mine), (_, other) = losses(again), losses(model)
+    assert mine == pytest.approx(other, rel=1e-5)
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+
+
+def jax_leaves(value):
+    return value if isinstance(value, list) else [value]
+
+
+@BOTH
+@pytest.mark.parametrize("make", [sequential, graph])
+def test_weights_alone(make, writer, reader, tmp_path):
+    model, other = make(writer), make(reader)
+    model.save_weights(tmp_path / "w.weights.h5")
+    other.load_weights(tmp_path / "w.weights.h5")
+    for mine, theirs in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@BOTH
+@pytest.mark.parametrize("make", [sequential, graph])
+def test_configurations(make, writer, reader):
+    text = make(writer).to_json()
+    again = reader.models.model_from_json(text)
+    described = [entry["config"]["name"] for entry in json.loads(text)["config"]["layers"]]
+    assert [layer.name for layer in again.layers] == described[make is sequential :]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("make", [sequential, graph])
+def test_whole_h5_models_of_keras(make, tmp_path):
+    model = make(keras)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x, y = data(model)
+    model.fit(x, y, batch_size=20, verbose=0)
+    model.save(tmp_path / "m.h5")
+    again = cornu.saving.load_model(tmp_path / "m.h5")
+    for mine, other in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    for mine, other in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
+    (_, mine), (_, other) = losses(again), losses(model)
+    assert mine == pytest.approx(other, rel=1e-5)
