@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check wheel lessons benchmark clean
+.PHONY: help demo test test-slow check wheel lessons benchmark files fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -51,6 +51,12 @@ benchmark: .venv-peers/installed  ## Cornu beside Keras, PyTorch, XLA and oneDNN
 	.venv-peers/bin/python benchmarks/kernels.py
 	.venv-peers/bin/python benchmarks/startup.py
 	.venv-peers/bin/python benchmarks/folder.py
+
+files: $(VENV)/installed-test  ## exchange with Keras and the cost of saving; writes docs/files.md
+	$(BIN)/python benchmarks/files.py
+
+fuzz: $(VENV)/installed-test  ## 200,000 mutated inputs for each reader
+	$(BIN)/python tests/attacks/fuzz.py --inputs 200000
 
 wheel: $(VENV)/installed-test  ## build the wheel and try it in an empty environment
 	rm -rf dist build/wheel-env

@@ -85,11 +85,16 @@ def seconds(function, *arguments, **keywords) -> float:
 
 def report(title: str, text: str, columns: list[str], rows: list[list[str]], after="") -> None:
     """Print a table with words about it, and put it under its title into docs/benchmarks.md."""
+    table(REPORT, title, text, columns, rows, after)
+
+
+def table(path: Path, title: str, text: str, columns: list[str], rows: list, after="") -> None:
+    """Print a table with words about it, and put it under its title into a document."""
     lines = [columns, ["---"] * len(columns), *rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    text = f"{text.strip()}\n\n{table}\n\n{after} {machine()}.".replace("\n\n ", "\n\n")
+    drawn = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    text = f"{text.strip()}\n\n{drawn}\n\n{after} {machine()}.".replace("\n\n ", "\n\n")
     print(text)
-    replace_section(REPORT, title, text)
+    replace_section(path, title, text)
 
 
 def machine() -> str:

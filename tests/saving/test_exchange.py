@@ -1,6 +1,6 @@
 """Files that Cornu writes are read by Keras, and the other way round: every layer, every optimizer.
 
-`python tests/saving/test_exchange.py` writes the table of docs/files.md.
+`python benchmarks/files.py` writes what is measured here into docs/files.md.
 """
 
 import json
@@ -116,12 +116,11 @@ def losses(model):
 
 @pytest.mark.filterwarnings("ignore::UserWarning:keras")
 @BOTH
-@pytest.mark.parametrize("make", [sequential, graph])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "make, optimizer", [(graph, "adam"), *((sequential, name) for name in OPTIMIZERS)]
+)
 def test_training_goes_on(make, optimizer, writer, reader, tmp_path):
     """Twenty steps after the exchange, with the optimizer's state, the losses are still the same."""
-    if make is graph and optimizer != "adam":
-        pytest.skip("the optimizers are compared with the other model")
     writer.utils.set_random_seed(0)
     model = make(writer)
     model.compile(optimizer, "sparse_categorical_crossentropy")
@@ -177,3 +176,52 @@ def test_whole_h5_models_of_keras(make, tmp_path):
         np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
     (_, mine), (_, other) = losses(again), losses(model)
     assert mine == pytest.approx(other, rel=1e-5)
+
+
+def calls(k):
+    """A graph of operations, of Python's operators, and of indices."""
+    o = k.ops
+    x, y = k.Input((4,)), k.Input((4,))
+    z = o.relu(x + y) * 2.0 - 1.0 / (o.abs(y) + 1.5)
+    z = o.concatenate([o.reshape(z, (-1, 2, 2)), o.expand_dims(x, 1)[:, :, 1:3]], axis=1)
+    z = o.where(z > 0.5, z, o.square(z)) ** 2.0
+    w = o.mean(z[:, 1], axis=-1, keepdims=True) + o.sum(z, axis=(1, 2))[:, None]
+    return k.Model(
+        [x, y],
+        [o.clip(w, -5.0, 5.0), o.softmax(x, axis=-1), o.cast(o.argmax(y, axis=-1), "float32")],
+    )
+
+
+UNARY = "abs ceil cos exp floor log1p negative sigmoid sign sin softplus sqrt square tanh relu6 silu gelu"
+UNARY += (
+    " elu selu leaky_relu softsign log_sigmoid hard_sigmoid erf rsqrt isfinite logical_not round"
+)
+REDUCING = (
+    "all amax any argmax cumsum logsumexp max mean min prod std sum var flip sort log_softmax"
+)
+BINARY = (
+    "add arctan2 divide equal greater logaddexp maximum minimum multiply not_equal power subtract"
+)
+
+
+def one_operation(k, name):
+    o, x, y = k.ops, k.Input((4,)), k.Input((4,))
+    function = getattr(o, name)
+    if name in BINARY.split():
+        return k.Model([x, y], o.cast(function(x, y), "float32"))
+    argument = {"axis": -1} if name in REDUCING.split() else {}
+    return k.Model([x, y], o.cast(function(x, **argument), "float32") + y[:, :1])
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["graph", *UNARY.split(), *REDUCING.split(), *BINARY.split()])
+def test_operations(name, writer, reader, tmp_path):
+    model = calls(writer) if name == "graph" else one_operation(writer, name)
+    model.save(tmp_path / "m.keras")
+    again = reader.saving.load_model(tmp_path / "m.keras")
+    random = np.random.default_rng(0)
+    x = [random.uniform(0.1, 2, (5, 4)).astype("float32") for _ in range(2)]
+    expected, found = (m.predict(x, verbose=0) for m in (model, again))
+    for a, b in zip(jax_leaves(expected), jax_leaves(found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+    assert again.to_json().count("inbound_nodes") == model.to_json().count("inbound_nodes")

@@ -1,9 +1,13 @@
 """A graph as a configuration, in the form that Keras writes, and back."""
 
+import importlib
+import inspect
+from typing import Any
+
 import jax
 
 from cornu.core import registry
-from cornu.core.symbolic import KerasTensor, Node
+from cornu.core.symbolic import FunctionOperation, KerasTensor, Node
 
 
 def describe(model) -> dict:
@@ -13,11 +17,16 @@ def describe(model) -> dict:
     layers = []
     for operation in graph.operations:
         nodes = [node for node in operation._inbound_nodes if id(node) in kept]
+        if isinstance(operation, FunctionOperation):
+            layers.append(_describe_function(operation, nodes[0], kept))
+            continue
         layers.append(
             {
                 **registry.serialize(operation),
                 "name": operation.name,
-                "inbound_nodes": [_describe_node(n, kept) for n in nodes if not n.is_input],
+                "inbound_nodes": [
+                    _describe_node(n.args, n.kwargs, kept) for n in nodes if not n.is_input
+                ],
             }
         )
     return {
@@ -44,7 +53,73 @@ def _references(structure, kept):
     return [_references(value, kept) for value in structure]
 
 
-def _describe_node(node: Node, kept: set[int]) -> dict:
+# What Keras' classes for operations are called with; other arguments belong to their constructors.
+_CALLED_WITH = frozenset(
+    "x x1 x2 xs y a b array arrays condition condlist choicelist indices values sorted_sequence inputs "
+    "kernel key fill_value constant_values operands variable updates start_indices weights "
+    "depthwise_kernel pointwise_kernel data segment_ids targets predictions target output images "
+    "coordinates points transform start_points end_points start stop initial_value bins shift q".split()
+)
+# Where it is the other way for one operation.
+_EXCEPTIONS = frozenset(
+    "squareplus.b roll.shift histogram.bins trapezoid.x bincount.weights resize.fill_value isclose.rtol "
+    "isclose.atol arange.step select.default".split()
+)
+# Operations that Keras keeps in another module than Cornu.
+_IN_MATH = frozenset(
+    "erf erfc erfinv logsumexp rsqrt segment_max segment_min segment_prod segment_sum top_k in_top_k "
+    "logdet".split()
+)
+_KEPT_IN = ("core", "numpy", "nn", "linalg", "image")
+
+
+def keras_name(name: str) -> tuple[str, str]:
+    """The module and the class that Keras has for an operation."""
+    kept_in = "math" if name in _IN_MATH else None
+    for part in _KEPT_IN:
+        if kept_in is None and hasattr(importlib.import_module(f"cornu.ops.{part}"), name):
+            kept_in = part
+    return f"keras.src.ops.{kept_in or 'nn'}", "".join(map(str.capitalize, name.split("_")))
+
+
+def _describe_function(operation: FunctionOperation, node: Node, kept: set[int]) -> dict:
+    module, class_name = keras_name(operation.function_name)
+    config: dict[str, Any] = {"name": operation.name}
+    args: list = []
+    bound = inspect.signature(operation.function).bind(*node.args, **node.kwargs)
+    for name, parameter in bound.signature.parameters.items():
+        value = bound.arguments.get(name, parameter.default)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            args.extend(bound.arguments.get(name, ()))
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            named = bound.arguments.get(name, {})
+            config.update({key: registry.serialize(v) for key, v in named.items()})
+        elif (name in _CALLED_WITH) != (f"{operation.function_name}.{name}" in _EXCEPTIONS):
+            args.append(value)
+        elif name in bound.arguments:
+            config[name] = registry.serialize(value)
+    while args and args[-1] is None:
+        del args[-1]
+    return {
+        "module": module,
+        "class_name": class_name,
+        "config": config,
+        "registered_name": class_name,
+        "name": operation.name,
+        "inbound_nodes": [_describe_node(tuple(args), {}, kept)],
+    }
+
+
+def _make_function(entry: dict) -> tuple[FunctionOperation, dict]:
+    """The operation that an entry describes, and the arguments that its constructor has in Keras."""
+    config = dict(entry["config"])
+    name = config.pop("name", None)
+    function = registry.find("op", entry["class_name"])
+    arguments = {key: registry.deserialize(value) for key, value in config.items()}
+    return FunctionOperation(function.__name__, function, name=name), arguments
+
+
+def _describe_node(args: tuple, kwargs: dict, kept: set[int]) -> dict:
     def value(leaf):
         if isinstance(leaf, KerasTensor):
             config = {
@@ -55,13 +130,14 @@ def _describe_node(node: Node, kept: set[int]) -> dict:
             return {"class_name": "__keras_tensor__", "config": config}
         return registry.serialize(leaf)
 
-    return {
-        "args": jax.tree.map(value, node.args),
-        "kwargs": jax.tree.map(value, node.kwargs),
-    }
+    return {"args": jax.tree.map(value, args), "kwargs": jax.tree.map(value, kwargs)}
 
 
 _DESCRIPTION = ("module", "class_name", "config", "registered_name", "build_config")
+
+
+def _is_function(entry: dict) -> bool:
+    return str(entry.get("module")).startswith("keras.src.ops.")
 
 
 def rebuild(config: dict, made: dict | None = None):
@@ -75,12 +151,17 @@ def rebuild(config: dict, made: dict | None = None):
         name = entry["name"] if "name" in entry else entry["config"]["name"]
         if name in layers:
             raise ValueError(f"The configuration describes two layers named {name!r}.")
-        if made is not None:
+        more: dict = {}
+        if made is not None and not _is_function(entry):
             layers[name] = made[name]
+        elif _is_function(entry):
+            layers[name], more = _make_function(entry)
         else:
             description = {key: entry[key] for key in _DESCRIPTION if key in entry}
             layers[name] = registry.deserialize(description, kind="layer")
-        pending.extend((layers[name], i, node) for i, node in enumerate(entry["inbound_nodes"]))
+        for i, node in enumerate(entry["inbound_nodes"]):
+            kwargs = {**more, **node["kwargs"]}
+            pending.append((layers[name], i, {"args": node["args"], "kwargs": kwargs}))
 
     def find(reference):
         name, index, tensor_index = reference

@@ -172,5 +172,5 @@ def divide_no_nan(x1, x2):
 
 @operation
 def get_item(x, key):
-    """`x[key]`."""
-    return x[key]
+    """`x[key]`; a list counts as a tuple, which is what it becomes in a file."""
+    return x[tuple(key) if isinstance(key, list) else key]
