@@ -88,8 +88,8 @@ def main(arguments) -> None:
     (size, *columns), rows = sizes(arguments)
     report = f"""
 A `.keras` file of {size} MB: seconds, and by how much the peak of the process' memory grew, the model
-included when it is loaded. Medians of {arguments.rounds} rounds in turns, each in a process of its own. Written by
-`python benchmarks/files.py`.
+included when it is loaded. Medians of {arguments.rounds} rounds in turns, each in a process of its own.
+Written by `python benchmarks/files.py`.
 """
     table(DOCUMENT, "What saving and loading costs", report, columns, rows)
     report = """
