@@ -172,3 +172,20 @@ def test_summary_of_named_networks(run, name, shape, classes, parameters):
     assert f"(None, {classes})" in done.stdout
     if parameters:
         assert f"Total params: {parameters} " in done.stdout
+
+
+def test_export(run, trained, tmp_path):
+    import jax.export
+
+    path = tmp_path / "bars.stablehlo"
+    done = run("export", trained, path)
+    assert done.exit_code == 0 and f"{path.stat().st_size:,} bytes" in done.stdout
+    images, _ = make_images(5)
+    x = images.reshape(5, *load_model(trained / "model.keras").input_shape[1:]).astype("float32")
+    found = jax.export.deserialize(path.read_bytes()).call(x)
+    expected = load_model(trained / "model.keras").predict(x, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    done = run("export", trained, tmp_path / "bars.pb")
+    assert done.exit_code == 1 and ".stablehlo" in done.stderr and "Traceback" not in done.stderr
+    done = run("export", tmp_path / "none.keras", path)
+    assert done.exit_code == 1 and "no file" in done.stderr

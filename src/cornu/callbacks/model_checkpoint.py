@@ -26,9 +26,11 @@ class ModelCheckpoint(MonitorCallback):
         save_weights_only: whether to save only weights.
         save_freq: `"epoch"`, or a number of batches.
         initial_value_threshold: value to be better than at first.
+        on_error: what to do if the file cannot be written (a full disk, say): `"raise"`, or `"warn"` and
+            train on; what was saved before is still there.
 
-    Raises ValueError for another ending, KeyError if `filepath` names a number that is not in the
-    logs.
+    Raises ValueError for another ending, OSError if the file cannot be written, KeyError if `filepath`
+    names a number that is not in the logs.
 
     Source: Keras: ModelCheckpoint.
 
@@ -48,13 +50,18 @@ class ModelCheckpoint(MonitorCallback):
         mode="auto",
         save_freq="epoch",
         initial_value_threshold=None,
+        on_error="raise",
     ):
+        if on_error not in ("raise", "warn"):
+            raise ValueError(
+                f"`on_error` must be 'raise' or 'warn'. Received: on_error={on_error!r}"
+            )
         super().__init__(monitor, mode, initial_value_threshold)
         self.filepath = os.fspath(filepath)
         self.verbose, self.save_freq = verbose, save_freq
         self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
         self._interval = SavingInterval(save_freq)
-        self._current_epoch = 0
+        self._current_epoch, self.on_error = 0, on_error
         if save_weights_only and not self.filepath.endswith(".weights.h5"):
             raise ValueError(
                 "When using `save_weights_only=True` in `ModelCheckpoint`, the filepath provided "
@@ -84,7 +91,7 @@ class ModelCheckpoint(MonitorCallback):
             self._save(epoch, None, logs or {})
 
     def _save(self, epoch, batch, logs):
-        path = Path(self._path(epoch, batch, logs))
+        path, best = Path(self._path(epoch, batch, logs)), self.best
         if not self._wants_to_save(epoch, logs, path):
             return
         if path.is_dir():
@@ -92,11 +99,19 @@ class ModelCheckpoint(MonitorCallback):
                 "Please specify a non-directory filepath for ModelCheckpoint. Filepath used is an "
                 f"existing directory: {path}"
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if self.save_weights_only:
-            self.model.save_weights(str(path), overwrite=True)
-        else:
-            self.model.save(str(path), overwrite=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if self.save_weights_only:
+                self.model.save_weights(str(path), overwrite=True)
+            else:
+                self.model.save(str(path), overwrite=True)
+        except OSError as error:
+            # The best that is kept is still the one before.
+            self.best = best
+            if self.on_error == "raise":
+                raise
+            warnings.warn(f"The model is not saved, and training goes on: {error}", stacklevel=2)
+            return
         if self.verbose > 0:
             print_message(f"\nEpoch {epoch + 1}: finished saving model to {path}")
 

@@ -190,6 +190,32 @@ def evaluate(
 
 @app.command()
 @command
+def export(
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")],
+    output: Annotated[
+        Path, typer.Argument(help="File to write, ending in .stablehlo.", metavar="FILE")
+    ],
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Examples at once; any number if not given."),
+    ] = None,
+    debug: Debug = False,
+):
+    """Write a model as a program that JAX alone can run, for serving.
+
+    \b
+    Examples:
+      cornu export demo digits.stablehlo
+      cornu export model.keras model.stablehlo --batch-size 1
+    """
+    from cornu.cli.run_folder import load
+
+    load(model)[0].export(output, batch_size=batch_size)
+    typer.echo(f"{output}: {output.stat().st_size:,} bytes")
+
+
+@app.command()
+@command
 def predict(
     model: Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")],
     images: Annotated[list[str], typer.Argument(help="Image files.", metavar="IMAGE")],

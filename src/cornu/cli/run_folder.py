@@ -47,14 +47,19 @@ def write_history(folder: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
-def load_trained(path_text: str) -> TrainedModel:
-    """The model in a run's folder, or in a `.keras` file, beside which its settings may lie."""
+def load(path_text: str) -> tuple[Any, Path]:
+    """The model in a file, or in the folder of a run, and the file's path."""
     path = Path(path_text)
     if path.is_dir():
         path = path / MODEL
         if not path.is_file():
             raise CommandError(f"The folder {path.parent} holds no {MODEL}. Was it made by train?")
-    model = load_model(path)
+    return load_model(path), path
+
+
+def load_trained(path_text: str) -> TrainedModel:
+    """The model in a run's folder, or in a `.keras` file, beside which its settings may lie."""
+    model, path = load(path_text)
     shape = model.inputs[0].shape[1:] if len(model.inputs) == 1 else ()
     output = model.outputs[0].shape
     if len(shape) != 3 or None in shape or len(model.outputs) != 1 or len(output) != 2:

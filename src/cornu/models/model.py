@@ -298,6 +298,12 @@ class Model(Trainer):
 
         return load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
 
+    def export(self, filepath, format=None, batch_size=None):
+        """Write a program that predicts without Cornu; see `cornu.saving.export`."""
+        from cornu.saving.export import export
+
+        return export(self, filepath, format=format, batch_size=batch_size)
+
     def to_json(self, **kwargs) -> str:
         """The model's configuration, without weights, as JSON; see `models.model_from_json`."""
         import json

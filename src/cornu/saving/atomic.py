@@ -1,5 +1,6 @@
 """Files that are either there and whole, or as they were."""
 
+import errno
 import os
 import tempfile
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 def replacing(path):
     """A temporary file beside `path`; at the end of the block it is synced and takes its place.
 
-    If the block fails, `path` is as it was, and the temporary file is gone.
+    If the block fails, `path` is as it was, and the temporary file is gone. An OSError says so.
 
     >>> from cornu.saving.atomic import replacing
     >>> import tempfile, pathlib
@@ -21,14 +22,15 @@ def replacing(path):
     'whole'
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"Cannot write {path}: the folder {path.parent} does not exist. Create it first."
-        )
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                errno.ENOENT, f"the folder {path.parent} does not exist. Create it first"
+            )
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -38,9 +40,18 @@ def replacing(path):
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
         _sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # Of the right kind: PermissionError, FileNotFoundError …
+            raise OSError(error.errno, _words(path, error)) from error
         raise
+
+
+def _words(path: Path, error: OSError) -> str:
+    kept = " The file that was there is as it was." if path.exists() else ""
+    return f"Cannot write {path}: {error.strerror or error}.{kept}"
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Weights in files: HDF5, laid out as Keras lays them out (`layers/conv2d/vars/0`), and safetensors."""
 
+import errno
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +131,21 @@ class _Store:
 
 def write_hdf5(model, filepath) -> None:
     """Write everything that `model` consists of, and the state of its optimizer, to a new file."""
+    with new_hdf5(filepath) as file:
+        write_state(model, file, with_optimizer=True)
+
+
+@contextmanager
+def new_hdf5(filepath):
+    """An HDF5 file to write into; raises OSError if that fails, on a full disk, say."""
     import h5py
 
-    with h5py.File(filepath, "w") as file:
-        write_state(model, file, with_optimizer=True)
+    try:
+        with h5py.File(filepath, "w") as file:
+            yield file
+    except RuntimeError as error:
+        # What h5py makes of some errors of the system.
+        raise OSError(errno.EIO, str(error)) from error
 
 
 def write_state(obj, group, with_optimizer=False) -> None:

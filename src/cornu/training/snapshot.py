@@ -17,6 +17,7 @@ from cornu.saving import hdf5
 from cornu.saving.atomic import replacing
 from cornu.saving.errors import FileFormatError, mismatch
 from cornu.saving.reading import explained, open_file
+from cornu.saving.weights import new_hdf5
 
 # A list longer than this is data, and no state of a callback.
 MOST_PLAIN_VALUES = 1_000_000
@@ -42,8 +43,6 @@ def save(run: Run, path, epoch: int, step: int) -> None:
 
     The file is written beside its place and then renamed.
     """
-    import h5py
-
     arrays: list[np.ndarray] = []
     state = {
         "epoch": epoch,
@@ -57,7 +56,7 @@ def save(run: Run, path, epoch: int, step: int) -> None:
         ],
     }
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, new_hdf5(temporary) as file:
         file["state"] = text
         for group, values in (("variables", run.variables()), ("arrays", arrays)):
             for i, value in enumerate(values):

@@ -1,0 +1,239 @@
+"""Safetensors, matching by name, and `.h5` files as Keras 2 wrote them."""
+
+import json
+
+import h5py
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import cornu
+from cornu import layers
+
+X = np.random.default_rng(0).standard_normal((5, 8, 8, 1)).astype("float32")
+
+
+def made(classes=3, dtype=None):
+    return cornu.Sequential(
+        [
+            cornu.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, activation="relu", name="first", dtype=dtype),
+            layers.BatchNormalization(name="norm", dtype=dtype),
+            layers.Flatten(name="flat"),
+            layers.Dense(classes, name=f"top_{classes}", dtype=dtype),
+        ]
+    )
+
+
+def filled(model, seed=0):
+    random = np.random.default_rng(seed)
+    model.set_weights([random.uniform(0.1, 1, w.shape) for w in model.weights])
+    return model
+
+
+def same(mine, other):
+    for a, b in zip(mine, other, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_safetensors(tmp_path, dtype):
+    model = filled(made(dtype=dtype))
+    path = tmp_path / "m.safetensors"
+    model.save_weights(path)
+    other = made(dtype=dtype)
+    other.load_weights(path)
+    same(other.weights, model.weights)
+    if dtype != "bfloat16":
+        stored = load_file(path)
+        assert sorted(stored)[:2] == [
+            "layers/batch_normalization/beta",
+            "layers/batch_normalization/gamma",
+        ]
+        same([stored["layers/conv2d/kernel"]], [model.layers[0].kernel])
+    with pytest.raises(
+        cornu.saving.FileFormatError, match=r"layers/dense/kernel.*\(144, 5\).*\(144, 3\)"
+    ):
+        made(5, dtype).load_weights(path)
+    part = filled(made(5, dtype), 1)
+    part.load_weights(path, skip_mismatch=True)
+    same(part.layers[0].weights, model.layers[0].weights)
+    assert part.layers[-1].weights[0].shape == (144, 5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_in_hdf5(tmp_path, dtype):
+    model = filled(made(dtype=dtype))
+    model.save_weights(tmp_path / "m.weights.h5")
+    other = made(dtype=dtype)
+    other.load_weights(tmp_path / "m.weights.h5")
+    same(other.weights, model.weights)
+    assert other.weights[0].numpy().dtype == np.dtype(getattr(ml_dtypes, dtype, dtype))
+
+
+def test_by_name(tmp_path):
+    """For transfer learning: what has the same name is taken, whatever stands around it."""
+    model = filled(made())
+    for name in ("m.weights.h5", "m.keras"):
+        (model.save if name == "m.keras" else model.save_weights)(tmp_path / name)
+        other = cornu.Sequential(
+            [
+                cornu.Input((8, 8, 1)),
+                layers.Conv2D(4, 3, padding="same", name="new"),
+                layers.ZeroPadding2D(name="pad"),
+                layers.Conv2D(1, 1, name="one"),
+                layers.Conv2D(4, 3, name="first"),
+                layers.BatchNormalization(name="norm"),
+                layers.Flatten(name="flat"),
+                layers.Dense(5, name="top_5"),
+            ]
+        )
+        filled(other, 1)
+        before = other.get_layer("new").get_weights(), other.get_layer("top_5").get_weights()
+        other.load_weights(tmp_path / name, by_name=True)
+        same(other.get_layer("first").weights, model.get_layer("first").weights)
+        same(other.get_layer("norm").weights, model.get_layer("norm").weights)
+        after = other.get_layer("new").get_weights(), other.get_layer("top_5").get_weights()
+        same([*after[0], *after[1]], [*before[0], *before[1]])
+    other.get_layer("one").name = "norm"
+    with pytest.raises(cornu.saving.FileFormatError, match="'norm'"):
+        other.load_weights(tmp_path / name, by_name=True)
+
+
+def test_the_optimizer_goes_with_the_weights(tmp_path):
+    def compiled():
+        model = made()
+        model.compile("adam", "mse")
+        return model
+
+    model = compiled()
+    model.fit(X, np.zeros((5, 3)), verbose=0)
+    model.save_weights(tmp_path / "m.weights.h5")
+    other = compiled()
+    other.optimizer.build(other.trainable_variables)
+    other.load_weights(tmp_path / "m.weights.h5")
+    same(other.optimizer.variables, model.optimizer.variables)
+    # Another optimizer, or none: the weights come all the same.
+    for optimizer in ("sgd", None):
+        other = made()
+        if optimizer:
+            other.compile(optimizer, "mse")
+        other.load_weights(tmp_path / "m.weights.h5")
+        same(other.weights, model.weights)
+
+
+def as_keras_2(path, model, config):
+    """An `.h5` file in the layout of Keras 2.15, for a model's weights."""
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = "2.15.0"
+        file.attrs["backend"] = "tensorflow"
+        if config is not None:
+            file.attrs["model_config"] = json.dumps(config)
+        group = file if config is None else file.create_group("model_weights")
+        group.attrs["layer_names"] = [layer.name.encode() for layer in model.layers]
+        for layer in model.layers:
+            own = group.create_group(layer.name)
+            weights = [*layer.trainable_weights, *layer.non_trainable_weights]
+            names = [f"{layer.name}/{w.name}:0" for w in weights]
+            own.attrs["weight_names"] = [name.encode() for name in names]
+            for name, weight in zip(names, weights, strict=True):
+                own[name] = weight.numpy()
+
+
+CONVOLUTION = {
+    "name": "first",
+    "trainable": True,
+    "dtype": "float32",
+    "filters": 4,
+    "kernel_size": [3, 3],
+    "strides": [1, 1],
+    "padding": "valid",
+    "data_format": "channels_last",
+    "dilation_rate": [1, 1],
+    "groups": 1,
+    "activation": "relu",
+    "use_bias": True,
+    "kernel_initializer": {"class_name": "GlorotUniform", "config": {"seed": None}},
+    "bias_initializer": {"class_name": "Zeros", "config": {}},
+    "kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.01}},
+    "bias_regularizer": None,
+    "activity_regularizer": None,
+    "kernel_constraint": None,
+    "bias_constraint": None,
+}
+NORMALIZATION = {
+    "name": "norm",
+    "trainable": True,
+    "dtype": {"class_name": "Policy", "config": {"name": "float32"}},
+    "axis": [3],
+    "momentum": 0.99,
+    "epsilon": 0.001,
+    "center": True,
+    "scale": True,
+}
+DENSE = {"name": "top_3", "trainable": True, "dtype": "float32", "units": 3, "activation": "linear"}
+STACK = [
+    ("Conv2D", CONVOLUTION),
+    ("BatchNormalization", NORMALIZATION),
+    (
+        "Flatten",
+        {"name": "flat", "trainable": True, "dtype": "float32", "data_format": "channels_last"},
+    ),
+    ("Dense", DENSE),
+]
+
+
+def keras_2_sequential():
+    first = {**CONVOLUTION, "batch_input_shape": [None, 8, 8, 1]}
+    stack = [("Conv2D", first), *STACK[1:]]
+    entries = [{"class_name": name, "config": config} for name, config in stack]
+    return {"class_name": "Sequential", "config": {"name": "m", "layers": entries}}
+
+
+def keras_2_graph():
+    start = {
+        "batch_input_shape": [None, 8, 8, 1],
+        "dtype": "float32",
+        "sparse": False,
+        "ragged": False,
+    }
+    entries, before = [], "in"
+    for name, config in [("InputLayer", {**start, "name": "in"}), *STACK]:
+        nodes = [] if name == "InputLayer" else [[[before, 0, 0, {}]]]
+        entries.append(
+            {"class_name": name, "config": config, "name": config["name"], "inbound_nodes": nodes}
+        )
+        before = config["name"]
+    config = {"name": "m", "trainable": True, "layers": entries}
+    ends = {"input_layers": [["in", 0, 0]], "output_layers": [["top_3", 0, 0]]}
+    return {"class_name": "Functional", "config": {**config, **ends}}
+
+
+@pytest.mark.parametrize(
+    "config", [keras_2_sequential(), keras_2_graph()], ids=["sequential", "graph"]
+)
+def test_whole_models_of_keras_2(tmp_path, config):
+    model = filled(made())
+    as_keras_2(tmp_path / "m.h5", model, config)
+    again = cornu.saving.load_model(tmp_path / "m.h5")
+    same(again.weights, model.weights)
+    np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
+    assert again.layers[-4].kernel_regularizer.l2 == pytest.approx(0.01)
+
+
+def test_weights_of_keras_2(tmp_path):
+    model = filled(made())
+    as_keras_2(tmp_path / "w.h5", model, None)
+    other = made()
+    other.load_weights(tmp_path / "w.h5")
+    same(other.weights, model.weights)
+    other = filled(made(5), 1)
+    before = other.layers[-1].get_weights()
+    other.load_weights(tmp_path / "w.h5", by_name=True)
+    same(other.layers[0].weights, model.layers[0].weights)
+    same(other.layers[-1].weights, before)
+    with pytest.raises(cornu.saving.FileFormatError, match=r"top_5.*\(144, 5\).*\(144, 3\)"):
+        other.load_weights(tmp_path / "w.h5")
+    with pytest.raises(cornu.saving.FileFormatError, match="holds weights, but no model"):
+        cornu.saving.load_model(tmp_path / "w.h5")
