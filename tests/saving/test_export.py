@@ -94,7 +94,7 @@ class OwnSizes(layers.Layer):
 
 
 def test_what_cannot_be_exported(tmp_path):
-    with pytest.raises(ValueError, match=r"ends in \.stablehlo"):
+    with pytest.raises(ValueError, match=r"ends in \.stablehlo or \.onnx"):
         images().export(tmp_path / "m.pb")
     with pytest.raises(ValueError, match="not built"):
         cornu.Sequential([layers.Dense(3)]).export(tmp_path / "m.stablehlo")

@@ -193,7 +193,7 @@ def evaluate(
 def export(
     model: Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")],
     output: Annotated[
-        Path, typer.Argument(help="File to write, ending in .stablehlo.", metavar="FILE")
+        Path, typer.Argument(help="File to write, ending in .onnx or .stablehlo.", metavar="FILE")
     ],
     batch_size: Annotated[
         int | None,
@@ -201,11 +201,11 @@ def export(
     ] = None,
     debug: Debug = False,
 ):
-    """Write a model as a program that JAX alone can run, for serving.
+    """Write a model for serving: as ONNX, or as a program that JAX alone can run.
 
     \b
     Examples:
-      cornu export demo digits.stablehlo
+      cornu export demo digits.onnx
       cornu export model.keras model.stablehlo --batch-size 1
     """
     from cornu.cli.run_folder import load

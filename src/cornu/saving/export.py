@@ -1,12 +1,13 @@
-"""A model as a program of its own, for serving: StableHLO, which JAX alone can run."""
+"""A model as a program of its own, for serving: StableHLO, which JAX alone can run, or ONNX."""
 
 from pathlib import Path
 from typing import Any
 
+from cornu.core.symbolic import infer_outputs
 from cornu.saving.atomic import replacing
 
-FORMATS = {".stablehlo": "stablehlo"}
-# What the program can run on; JAX picks the one that it finds.
+FORMATS = {".stablehlo": "stablehlo", ".onnx": "onnx"}
+# What a StableHLO program can run on; JAX picks the one that it finds.
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
@@ -15,11 +16,14 @@ def export(model, filepath, format=None, batch_size=None) -> None:
 
     Args:
         model: a built model.
-        filepath: a name that ends in `.stablehlo`.
-        format: `"stablehlo"`; default: as the ending says.
+        filepath: a name that ends in `.onnx` or `.stablehlo`.
+        format: `"onnx"` or `"stablehlo"`; default: as the ending says.
         batch_size: a number of examples that the program takes; default: any.
 
-    It is loaded and called with JAX alone (and `flatbuffers`); no Cornu is needed:
+    ONNX has the model's input and output names, and runs in ONNX Runtime and whatever else reads it.
+    Writing it needs the package `onnx`.
+
+    StableHLO is loaded and called with JAX alone (and `flatbuffers`); no Cornu is needed:
 
         program = jax.export.deserialize(open("m.stablehlo", "rb").read())
         outputs = program.call(inputs)
@@ -27,11 +31,11 @@ def export(model, filepath, format=None, batch_size=None) -> None:
     `inputs` and `outputs` are arrays, or lists or dicts of them, as for the model. What Cornu's kernels
     compute is in the program as operations of XLA, so that it runs anywhere.
 
-    Raises ValueError for another format, a model that is not built, or one that cannot be compiled for
-    any number of examples; ImportError if `flatbuffers` is not installed; OSError if the file cannot be
-    written.
+    Raises ValueError for another format, a model that is not built, an operation that ONNX cannot say (with
+    the layer's name), or one that cannot be compiled for any number of examples; ImportError if the
+    package is not installed; OSError if the file cannot be written.
 
-    Source: Keras: Model.export; JAX: jax.export.
+    Source: Keras: Model.export; JAX: jax.export; ONNX.
     """
     path = Path(filepath)
     format = format or FORMATS.get(path.suffix)
@@ -40,12 +44,16 @@ def export(model, filepath, format=None, batch_size=None) -> None:
             f"Unknown format {format!r}. Expected a name that ends in {' or '.join(FORMATS)}, or "
             f"format= one of {sorted(set(FORMATS.values()))}. Received: filepath={filepath}"
         )
-    program = exported(model, batch_size)
+    _check(model)
     try:
-        data = program.serialize()
+        if format == "onnx":
+            data = exported_onnx(model, batch_size).SerializeToString()
+        else:
+            data = exported(model, batch_size).serialize()
     except ImportError as error:
+        package = "onnx" if format == "onnx" else "flatbuffers"
         raise ImportError(
-            "Writing StableHLO needs the package `flatbuffers`: pip install flatbuffers"
+            f"Writing {path.name} needs the package `{package}`: pip install {package}"
         ) from error
     with replacing(path) as temporary:
         temporary.write_bytes(data)
@@ -53,10 +61,85 @@ def export(model, filepath, format=None, batch_size=None) -> None:
 
 def exported(model, batch_size=None):
     """The model's prediction as a `jax.export.Exported`."""
-    # A submodule that `import jax` does not load.
     import jax
+
+    # A submodule that `import jax` does not load.
     import jax.export
 
+    batch = batch_size or jax.export.symbolic_shape("batch")[0]
+    specs = jax.tree.map(
+        lambda t: jax.ShapeDtypeStruct((batch, *t.shape[1:]), t.dtype), model._graph.inputs
+    )
+    try:
+        return jax.export.export(jax.jit(_prediction(model)), platforms=PLATFORMS)(specs)
+    except Exception as error:
+        if batch_size is not None:
+            raise
+        raise ValueError(
+            f"Model {model.name} cannot be compiled for any number of examples ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}). Give a number: export(…, batch_size=1)."
+        ) from error
+
+
+def exported_onnx(model, batch_size=None):
+    """The model's prediction as an `onnx.ModelProto`."""
+    import jax
+
+    from cornu.saving.onnx import Unsupported, onnx_model
+
+    tensors, structure = jax.tree.flatten(model._graph.inputs)
+
+    def run(predict, structure, tensors, input_names, output_names):
+        def function(arrays):
+            return jax.tree.leaves(predict(jax.tree.unflatten(structure, arrays)))
+
+        specs = [(t.shape[1:], t.dtype) for t in tensors]
+        return onnx_model(function, specs, input_names, output_names, batch_size)
+
+    # Without fused operations, which ONNX does not know.
+    eager, model.run_eagerly = model.run_eagerly, True
+    try:
+        return run(_prediction(model), structure, tensors, model.input_names, model.output_names)
+    except Unsupported as error:
+        # Which layer is it? The first that cannot be exported by itself.
+        for node in model._graph.steps:
+            try:
+                leaves, own = jax.tree.flatten((node.args, node.kwargs))
+                outputs = len(
+                    jax.tree.leaves(infer_outputs(node.operation, node.args, node.kwargs))
+                )
+                run(
+                    lambda both, node=node: node.operation(*both[0], **both[1]),
+                    own,
+                    leaves,
+                    [f"i{i}" for i in range(len(leaves))],
+                    [f"o{i}" for i in range(outputs)],
+                )
+            except Unsupported:
+                kind = type(node.operation).__name__
+                raise ValueError(
+                    f"The layer {node.operation.name!r} ({kind}) cannot be written as ONNX: {error}."
+                ) from error
+        raise ValueError(f"Model {model.name} cannot be written as ONNX: {error}.") from error
+    finally:
+        model.run_eagerly = eager
+
+
+def _prediction(model):
+    trainable, others = (
+        [v.value for v in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    )
+
+    def predict(inputs) -> Any:
+        outputs, _ = model.stateless_call(trainable, others, inputs, training=False)
+        return outputs
+
+    return predict
+
+
+def _check(model) -> None:
+    """Raise ValueError if it is not known what goes into the model."""
     if not model.built or model._graph is None:
         shape = (
             ""
@@ -67,35 +150,9 @@ def exported(model, batch_size=None):
             f"Model {model.name} has no known inputs, so it cannot be exported.{shape} A subclassed model "
             "can be wrapped: x = Input(shape); Model(x, model(x))."
         )
-    if batch_size is None:
-        (batch,) = jax.export.symbolic_shape("batch")
-    else:
-        batch = batch_size
-
-    def spec(tensor):
+    for tensor in model._graph.flat_inputs:
         if None in tensor.shape[1:]:
             raise ValueError(
                 f"The input {tensor.name!r} has the shape {tensor.shape}: only the number of examples may "
                 "be unknown in a program. Make the model with a fixed `Input` shape."
             )
-        return jax.ShapeDtypeStruct((batch, *tensor.shape[1:]), tensor.dtype)
-
-    trainable, others = (
-        [v.value for v in variables]
-        for variables in (model.trainable_variables, model.non_trainable_variables)
-    )
-
-    def predict(inputs) -> Any:
-        outputs, _ = model.stateless_call(trainable, others, inputs, training=False)
-        return outputs
-
-    specs = jax.tree.map(spec, model._graph.inputs)
-    try:
-        return jax.export.export(jax.jit(predict), platforms=PLATFORMS)(specs)
-    except Exception as error:
-        if batch_size is not None:
-            raise
-        raise ValueError(
-            f"Model {model.name} cannot be compiled for any number of examples ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}). Give a number: export(…, batch_size=1)."
-        ) from error

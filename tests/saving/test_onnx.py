@@ -1,0 +1,149 @@
+"""ONNX files: ONNX Runtime computes what the model does, layer by layer, for any number of examples."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import cornu
+from cornu import layers
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "layers"))
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "examples"))
+from test_contract import CASES, example, own_layers
+from test_exchange import made
+
+
+def runtime(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def results(session, x):
+    arrays = list(x.values()) if isinstance(x, dict) else x if isinstance(x, list) else [x]
+    names = list(x) if isinstance(x, dict) else [i.name for i in session.get_inputs()]
+    return session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) & set(own_layers())))
+def test_every_layer(name, tmp_path):
+    model = made(cornu, name)
+    random = np.random.default_rng(1)
+    model.set_weights([random.uniform(0.02, 0.3, w.shape).astype(w.dtype) for w in model.weights])
+    model.export(tmp_path / "m.onnx")
+    session = runtime(tmp_path / "m.onnx")
+    assert [o.name for o in session.get_outputs()] == model.output_names
+    for batch in (1, 5):
+        x = example(name, batch)
+        [found], expected = results(session, x), model.predict(x, verbose=0)
+        assert found.shape == expected.shape and found.dtype == expected.dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "kind, arguments, size",
+    [
+        ("Conv2D", {"strides": 2, "padding": "same"}, 9),
+        ("Conv2D", {"dilation_rate": 2, "groups": 2}, 9),
+        ("Conv2D", {"data_format": "channels_first"}, 6),
+        ("Conv1D", {"padding": "causal", "dilation_rate": 2}, 9),
+        ("Conv2DTranspose", {"strides": 2, "padding": "same"}, 5),
+        ("Conv2DTranspose", {"strides": 3, "padding": "valid", "output_padding": 1}, 5),
+        ("Conv2DTranspose", {"strides": 4, "padding": "valid", "kernel_size": 2}, 5),
+        ("DepthwiseConv2D", {"strides": 2, "padding": "same", "depth_multiplier": 2}, 8),
+        ("MaxPooling2D", {"pool_size": 3, "strides": 2, "padding": "same"}, 8),
+        ("AveragePooling2D", {"pool_size": 3, "strides": 2, "padding": "same"}, 8),
+    ],
+)
+def test_windows(kind, arguments, size, tmp_path):
+    if "Pooling" not in kind:
+        arguments = {"kernel_size": 3, **arguments}
+        if not kind.startswith("Depthwise"):
+            arguments["filters"] = 4
+    rank = 1 if "1D" in kind else 2
+    model = cornu.Sequential(
+        [cornu.Input((size,) * rank + (6,)), getattr(layers, kind)(**arguments)]
+    )
+    model.export(tmp_path / "m.onnx")
+    x = np.random.default_rng(0).standard_normal((3, *model.input_shape[1:])).astype("float32")
+    [found] = results(runtime(tmp_path / "m.onnx"), x)
+    np.testing.assert_allclose(found, model.predict(x, verbose=0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "module, function",
+    [
+        ("from_dense_to_convolutional", "dense"),
+        ("from_dense_to_convolutional", "batch_normalization"),
+        ("from_dense_to_convolutional", "inception"),
+        ("from_dense_to_convolutional", "residual"),
+        ("mnist_with_sgd", "full_model"),
+        ("mnist_lecture", "make_model"),
+        ("thousand_units", "make_model"),
+        ("convolution_by_hand", "colour_model"),
+    ],
+)
+def test_the_lessons_models(module, function, tmp_path):
+    model = getattr(__import__(module), function)()
+    model.export(tmp_path / "m.onnx")
+    x = np.random.default_rng(0).random((4, *model.input_shape[1:]), "float32")
+    [found] = results(runtime(tmp_path / "m.onnx"), x)
+    np.testing.assert_allclose(found, model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+
+
+def test_several_inputs_and_outputs_and_operations(tmp_path):
+    o = cornu.ops
+    a, b = cornu.Input((6, 2), name="a"), cornu.Input((4,), dtype="int32", name="b")
+    x = layers.Conv1D(3, 3, padding="same", name="conv")(a)
+    y = layers.Embedding(5, 3)(b)
+    z = layers.Concatenate(axis=1)([x, y])
+    w = o.where(z > 0, o.sqrt(o.abs(z)), o.log1p(o.square(z))) * 2.0 - 1.0
+    model = cornu.Model(
+        {"a": a, "b": b},
+        {"mean": o.mean(w, axis=1), "best": o.argmax(x, axis=-1), "all": w[:, ::2]},
+    )
+    model.export(tmp_path / "m.onnx")
+    random = np.random.default_rng(0)
+    data = {
+        "a": random.standard_normal((3, 6, 2)).astype("float32"),
+        "b": random.integers(0, 5, (3, 4)).astype("int32"),
+    }
+    session = runtime(tmp_path / "m.onnx")
+    found = results(session, data)
+    expected = model.predict(data, verbose=0)
+    for value, name in zip(found, sorted(expected), strict=True):
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_number_of_examples(tmp_path):
+    model = cornu.Sequential([cornu.Input((3,)), layers.Dense(2)])
+    for batch, shown in ((None, "batch"), (4, 4)):
+        model.export(tmp_path / "m.onnx", batch_size=batch)
+        graph = onnx.load(tmp_path / "m.onnx").graph
+        for value in (*graph.input, *graph.output):
+            first = value.type.tensor_type.shape.dim[0]
+            assert (first.dim_param or first.dim_value) == shown
+        # A dense layer is a product and a sum, whatever JAX makes of it.
+        kinds = [n.op_type for n in graph.node]
+        assert [k for k in kinds if k not in ("Shape", "Identity")] == ["MatMul", "Add"]
+
+
+class Sorted(layers.Layer):
+    def call(self, x):
+        return cornu.ops.sort(x, axis=-1)
+
+
+def test_what_onnx_cannot_say_names_the_layer(tmp_path):
+    x = cornu.Input((5,))
+    y = Sorted(name="in_order")(layers.Dense(4)(x))
+    with pytest.raises(
+        ValueError, match=r"layer 'in_order' \(Sorted\) cannot be written as ONNX: .*sort"
+    ):
+        cornu.Model(x, y).export(tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+    # Training state and kernels are as they were.
+    model = cornu.Sequential([cornu.Input((3,)), layers.Dense(2)])
+    model.export(tmp_path / "m.onnx")
+    assert not model.run_eagerly
