@@ -1,4 +1,4 @@
-"""`predict` on one picture and on many: Cornu beside Keras on each backend.
+"""`predict` on one picture and on many: Cornu beside Keras on each backend, ONNX Runtime and OpenVINO.
 
     python benchmarks/predict.py [--rounds 3] [--images 10000]
 
@@ -7,6 +7,8 @@ Libraries that are not installed are left out.
 """
 
 import argparse
+import importlib.util
+import tempfile
 from statistics import median
 
 import numpy as np
@@ -21,8 +23,50 @@ MODELS = {
 BATCH = 128
 
 
+# These run the model that Cornu exports; they have nothing like `predict` around a call.
+RUNTIMES = {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
+
+
+def of_runtime(library: str, network):
+    """A function from a batch to the model's outputs."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/m.onnx"
+        network.export(path)
+        if library == "ONNX Runtime":
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            name = session.get_inputs()[0].name
+            return lambda x: session.run(None, {name: x})
+        import openvino
+
+        request = openvino.Core().compile_model(path, "CPU").create_infer_request()
+        return lambda x: request.infer([x])
+
+
+def measure_runtime(library: str, images: int) -> dict:
+    cornu, found = use("Cornu"), {}
+    for name, (module, function, shape) in MODELS.items():
+        cornu.utils.set_random_seed(0)
+        run = of_runtime(library, getattr(__import__(module), function)())
+        x = np.random.default_rng(0).random((images, *shape), "float32")
+        one = x[:1]
+
+        def all_of_them(x=x, run=run):
+            for start in range(0, len(x), BATCH):
+                run(x[start : start + BATCH])
+
+        found[name] = {
+            "predict_on_batch": median([seconds(run, one) for _ in range(100)][10:]),
+            "pictures a second": images / median([seconds(all_of_them) for _ in range(4)][1:]),
+        }
+    return found
+
+
 def measure(library: str, images: str | int) -> dict:
     """Of each model: seconds for one picture, by two functions, and pictures a second."""
+    if library in RUNTIMES:
+        return measure_runtime(library, int(images))
     keras, images = use(library), int(images)
     found = {}
     for name, (module, function, shape) in MODELS.items():
@@ -45,6 +89,11 @@ def measure(library: str, images: str | int) -> dict:
 
 def main(arguments) -> None:
     libraries = installed()
+    for name, package in RUNTIMES.items():
+        if importlib.util.find_spec(package):
+            libraries.append(name)
+        else:
+            print(f"{name} is left out: {package} is not installed in this environment")
     found: dict = {library: [] for library in libraries}
     for turn in range(arguments.rounds):
         for library in in_turns(libraries, turn):
@@ -61,17 +110,22 @@ def main(arguments) -> None:
             ("predict_on_batch", 1000, 2),
             ("pictures a second", 1, 0),
         ):
-            values = [factor * middle(library, model, what) for library in libraries]
-            mine, *others = values
+            values = {
+                library: factor * middle(library, model, what)
+                for library in libraries
+                if what in found[library][0][model]
+            }
+            mine, *others = values.values()
             ratio = mine / max(others) if what == "pictures a second" else min(others) / mine
             unit = "" if what == "pictures a second" else ", ms"
-            cells = [f"{value:,.{digits}f}" for value in values]
+            cells = [f"{values[n]:,.{digits}f}" if n in values else "" for n in libraries]
             rows.append([f"{model}: {what}{unit}", *cells, f"**{ratio:.2f}**"])
     text = f"""
 One picture by `predict`, which makes a progress bar and callbacks, the first time (it compiles)
 and later, and by `predict_on_batch`; and {arguments.images:,} pictures in batches of {BATCH}. Medians of
 {arguments.rounds} rounds in turns, each in a process of its own. The last column says how many times as
-good Cornu is as the best peer. Written by `python benchmarks/predict.py`.
+good Cornu is as the best peer. ONNX Runtime and OpenVINO run what Cornu exports. Written by
+`python benchmarks/predict.py`.
 """
     report("Prediction", text, ["model", *libraries, "Cornu beside the best peer"], rows)
 
