@@ -200,7 +200,7 @@ def plot(ratios: dict) -> None:
     bars = axes.barh(names, [ratios[name] for name in names], color="#2a6f97")
     axes.bar_label(bars, fmt=" %.1f")
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_xlabel("times as fast as the best peer (Keras on JAX, TensorFlow or PyTorch; PyTorch)")
+    axes.set_xlabel("times as fast as the best of Keras on three backends and PyTorch")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(ROOT / "docs" / "benchmarks.svg", metadata={"Date": None})
 

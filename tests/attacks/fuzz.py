@@ -35,7 +35,7 @@ from cornu import layers
 
 # What a file that is no model's, or no picture's, may raise.
 DOCUMENTED = cornu.saving.FileFormatError
-SECONDS, BYTES = 1.0, 1024**3
+BYTES = 1024**3
 
 
 def pictures():
@@ -232,8 +232,8 @@ def main(arguments) -> int:
                 kind, seconds, failure, data = attack(target, number, arguments.seed)
                 counts[kind] += 1
                 longest = max(longest, (seconds, number))
-                if seconds > SECONDS:
-                    failure = failure or f"took more than {SECONDS} s"
+                if seconds > arguments.seconds:
+                    failure = failure or f"took more than {arguments.seconds} s"
                 if failure and (name, failure) not in failures:
                     failures[name, failure] = number
                     print(f"{name} {number}: {failure}", flush=True)
@@ -263,6 +263,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=100_000, help="for each target")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=1.0, help="what is a hang")
     parser.add_argument("--only", type=int, help="one input, by its number")
     parser.add_argument("--targets", nargs="*", default=ALL, choices=ALL)
     parser.add_argument("--keep", help="folder for inputs that fail")
