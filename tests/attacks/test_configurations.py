@@ -12,6 +12,11 @@ from hypothesis import strategies as st
 import cornu
 
 
+def nested(depth):
+    text = '{"class_name": "Sequential", "config": {"layers": ['
+    return text * depth + "]}}" * depth
+
+
 def dense(units, **more):
     return {"module": "keras.layers", "class_name": "Dense", "config": {"units": units, **more}}
 
@@ -47,6 +52,21 @@ def test_sizes(with_layer, refused, name):
     refused(with_layer(SIZES[name]))
 
 
+@pytest.mark.parametrize(
+    "text", ["", "[1]", "{}", '{"class_name": "Dense"}', "[" * 10**5, nested(40)]
+)
+def test_text(text):
+    with pytest.raises(cornu.saving.FileFormatError, match="the JSON text"):
+        cornu.models.model_from_json(text)
+
+
+def test_sizes_in_a_text():
+    config = json.loads(json.dumps(graph()))
+    config["config"]["layers"][1]["config"]["units"] = 10**12
+    with pytest.raises(cornu.saving.FileFormatError, match="larger than allowed"):
+        cornu.models.model_from_json(json.dumps(config))
+
+
 def test_large_pictures_take_no_memory(parts, tmp_path, refused):
     """Shapes are worked out without the arrays; the weights that would fit are not in the file."""
     config = parts.config
@@ -54,11 +74,6 @@ def test_large_pictures_take_no_memory(parts, tmp_path, refused):
     config["config"].pop("build_input_shape", None)
     parts.config = config
     refused(parts.write(tmp_path / "m.keras"))
-
-
-def nested(depth):
-    text = '{"class_name": "Sequential", "config": {"layers": ['
-    return text * depth + "]}}" * depth
 
 
 @pytest.mark.parametrize("text", ["[" * 10**6, '{"a":' * 10**5, nested(40), nested(5000)])

@@ -1,9 +1,7 @@
 """Copies of models, and models from text."""
 
-import json
-
-from cornu.core import registry
 from cornu.core.symbolic import FunctionOperation
+from cornu.core.variable import deferred_values
 from cornu.layers.input import InputLayer
 from cornu.models import graph_config
 
@@ -43,11 +41,23 @@ def clone_model(model, input_tensors=None, clone_function=None):
 def model_from_json(json_string: str, custom_objects=None):
     """The model, without weights, that `model.to_json()` described.
 
-    Raises ValueError if a name in it is not registered.
+    Raises FileFormatError (a ValueError) if it describes no model, names something that is not registered,
+    or asks for more than `cornu.saving.limits` allows.
 
     >>> import cornu
     >>> model = cornu.Sequential([cornu.Input((3,)), cornu.layers.Dense(2)])
     >>> cornu.models.model_from_json(model.to_json()).output_shape
     (None, 2)
     """
-    return registry.deserialize(json.loads(json_string), custom_objects)
+    from cornu.saving import reading
+
+    config = reading.parse(json_string, _TEXT)
+    with (
+        reading.explained(_TEXT, "holds a model that cannot be made"),
+        deferred_values(reading.limits.bytes),
+    ):
+        return reading.model_of(config, custom_objects, _TEXT)
+
+
+# What errors call a configuration that came without a file.
+_TEXT = "the JSON text"
