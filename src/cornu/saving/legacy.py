@@ -59,6 +59,10 @@ def modern(config: Any) -> Any:
     if config["class_name"] == "Sequential" and isinstance(own.get("layers"), list):
         config["config"] = _modern_sequential(own)
         return config
+    for ends in ("input_layers", "output_layers"):
+        if isinstance(own.get(ends), list) and len(own[ends]) == 1:
+            # One tensor alone is no list of tensors today.
+            own[ends] = own[ends][0]
     if config["class_name"] == "InputLayer" and "batch_input_shape" in own:
         own["batch_shape"] = own.pop("batch_input_shape")
     if isinstance(own.get("axis"), list) and len(own["axis"]) == 1:

@@ -1,6 +1,8 @@
 """Weights in files: HDF5, laid out as Keras lays them out (`layers/conv2d/vars/0`), and safetensors."""
 
 import errno
+import io
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,10 +47,14 @@ def save_weights(model, filepath, overwrite=True) -> None:
         if path.suffix == ".h5":
             write_hdf5(model, temporary)
         else:
+            from safetensors import SafetensorError
             from safetensors.numpy import save_file
 
             named = {name: np.asarray(v) for name, v in _named_weights(model)}
-            save_file(named, temporary, {"format": "cornu"})
+            try:
+                save_file(named, temporary, {"format": "cornu"})
+            except SafetensorError as error:
+                raise OSError(errno.EIO, str(error)) from error
 
 
 def load_weights(model, filepath, skip_mismatch=False, by_name=False) -> None:
@@ -131,21 +137,69 @@ class _Store:
 
 def write_hdf5(model, filepath) -> None:
     """Write everything that `model` consists of, and the state of its optimizer, to a new file."""
-    with new_hdf5(filepath) as file:
+    parts = [part for _, part in _walk(model, "", True, set())]
+    variables = [v for part in parts for v in getattr(part, "variables", [])]
+    unique = {id(v): v for v in variables}.values()
+    with new_hdf5(filepath, sum(map(_num_bytes, unique)), len(parts) + len(unique)) as file:
         write_state(model, file, with_optimizer=True)
 
 
+def _num_bytes(variable) -> int:
+    return variable.size * np.asarray(variable.value[:0] if variable.ndim else variable).itemsize
+
+
 @contextmanager
-def new_hdf5(filepath):
-    """An HDF5 file to write into; raises OSError if that fails, on a full disk, say."""
+def new_hdf5(filepath, num_bytes: int, num_objects: int):
+    """An HDF5 file to write into, for which there is room: `num_bytes` of arrays among so many objects.
+
+    The HDF5 library does not survive a disk that is full: it may end the process. So the room is taken
+    before it begins, and an OSError says if there is none.
+    """
     import h5py
 
-    try:
-        with h5py.File(filepath, "w") as file:
+    with open(filepath, "w+b", buffering=0) as stream:
+        if hasattr(os, "posix_fallocate"):
+            room = num_bytes + 8192 * num_objects + 1024**2
+            os.posix_fallocate(stream.fileno(), 0, room)
+        growing = _Growing(stream)
+        with h5py.File(growing, "w") as file:
             yield file
-    except RuntimeError as error:
-        # What h5py makes of some errors of the system.
-        raise OSError(errno.EIO, str(error)) from error
+        # What was not needed is given back.
+        stream.truncate(growing.size)
+
+
+class _Growing(io.RawIOBase):
+    """A file that looks empty at first, though room for it is there already."""
+
+    def __init__(self, stream):
+        super().__init__()
+        self._stream, self.size = stream, 0
+
+    def readable(self) -> bool:
+        return True
+
+    writable = seekable = readable
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(self.size + offset if whence == 2 else offset, whence % 2)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readinto(self, buffer) -> int:
+        return self._stream.readinto(buffer)
+
+    def write(self, data) -> int:
+        done = 0
+        view = memoryview(data).cast("B")
+        while done < len(view):
+            done += self._stream.write(view[done:])
+        self.size = max(self.size, self._stream.tell())
+        return done
+
+    def truncate(self, size: int | None = None) -> int:
+        self.size = self.tell() if size is None else size
+        return self.size
 
 
 def write_state(obj, group, with_optimizer=False) -> None:

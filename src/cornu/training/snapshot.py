@@ -55,15 +55,25 @@ def save(run: Run, path, epoch: int, step: int) -> None:
             for callback in run.callbacks.callbacks
         ],
     }
-    text = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    with replacing(path) as temporary, new_hdf5(temporary) as file:
-        file["state"] = text
-        for group, values in (("variables", run.variables()), ("arrays", arrays)):
-            for i, value in enumerate(values):
-                array = np.asarray(value)
-                if array.dtype.name == "bfloat16":
-                    array = array.view(np.uint16)
-                file[f"{group}/{i}"] = array
+    groups = {
+        "state": [np.frombuffer(json.dumps(state).encode(), np.uint8)],
+        "variables": [_storable(np.asarray(v)) for v in run.variables()],
+        "arrays": arrays,
+    }
+    everything = [array for group in groups.values() for array in group]
+    num_bytes = sum(array.nbytes for array in everything)
+    with (
+        replacing(path) as temporary,
+        new_hdf5(temporary, num_bytes, len(everything) + len(groups)) as file,
+    ):
+        for name, group in groups.items():
+            for i, array in enumerate(group):
+                file[f"{name}/{i}"] = array
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    """HDF5 has no bfloat16."""
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
 
 
 class Snapshot:
@@ -76,7 +86,7 @@ class Snapshot:
         self._run = run
         with open_file(path) as stream, explained(path, "is a damaged backup"):
             file = hdf5.File(stream, str(path))
-            self._state = json.loads(file["state"].read().tobytes())
+            self._state = json.loads(file["state/0"].read().tobytes())
             self.epoch, self.step = int(self._state["epoch"]), int(self._state["step"])
             stored = file.get("variables") or {}
             variables = run.variables()
