@@ -343,7 +343,7 @@ class Layer(Operation, Configurable):
     def save_own_variables(self, store) -> None:
         """Put this layer's own weights (not those of layers in it) into a dict-like store."""
         for i, weight in enumerate(self._own_weights()):
-            store[str(i)] = weight
+            store[str(i)] = weight.numpy()
 
     def load_own_variables(self, store) -> None:
         """Take this layer's own weights from a dict-like store."""

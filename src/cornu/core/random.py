@@ -92,7 +92,7 @@ class SeedGenerator(Configurable):
 
     def save_own_variables(self, store) -> None:
         """Put the state into a dict-like store."""
-        store["0"] = self.state
+        store["0"] = self.state.numpy()
 
     def load_own_variables(self, store) -> None:
         """Take the state from a dict-like store."""

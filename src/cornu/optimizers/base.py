@@ -521,7 +521,7 @@ class Optimizer(Configurable):
     def save_own_variables(self, store) -> None:
         """Put the state into a dict-like store."""
         for i, variable in enumerate(self.variables):
-            store[str(i)] = variable
+            store[str(i)] = variable.numpy()
 
     def load_own_variables(self, store) -> None:
         """Take the state from a dict-like store."""
