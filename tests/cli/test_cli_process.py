@@ -10,7 +10,9 @@ from bars import TINY_MODEL
 
 from cornu.saving import load_model
 
-COMMAND = [sys.executable, "-c", "from cornu.cli import main; main()"]
+# A test run that was started in the background may ignore Ctrl-C, and its children with it.
+HEAR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+COMMAND = [sys.executable, "-c", HEAR + "from cornu.cli import main; main()"]
 
 
 @pytest.fixture

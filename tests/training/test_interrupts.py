@@ -24,6 +24,8 @@ def interrupts():
             if over.wait(1):
                 return
 
+    # A test run that was started in the background may ignore Ctrl-C.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=press)
     thread.start()
     try:
@@ -31,6 +33,7 @@ def interrupts():
     finally:
         over.set()
         thread.join()
+        signal.signal(signal.SIGINT, handler)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
