@@ -12,6 +12,20 @@ import pytest
 import cornu
 
 
+def layer(class_name, **config):
+    return {"module": "keras.layers", "class_name": class_name, "config": config}
+
+
+def function(module, name):
+    """A function, as Keras describes those that are registered or its own."""
+    names = {"config": name, "registered_name": name}
+    return {"module": module, "class_name": "function", **names}
+
+
+def an_object(module, class_name, config):
+    return {"module": module, "class_name": class_name, "config": config}
+
+
 def bytecode(tmp_path):
     code = compile(f"open({str(tmp_path / 'canary')!r}, 'w')", "<attack>", "eval")
     return base64.b64encode(marshal.dumps(code)).decode()
@@ -22,16 +36,16 @@ def bytecode(tmp_path):
 def test_bytecode_of_a_lambda_layer(with_layer, refused, tmp_path, form, safe_mode):
     """CVE-2024-3660."""
     code = bytecode(tmp_path)
-    function = {
+    forms = {
         "keras 3": {
             "class_name": "__lambda__",
             "config": {"code": code, "defaults": None, "closure": None},
         },
         "keras 2": [code, None, None],
         "string": code,
-    }[form]
-    config = {"name": "x", "function": function, "function_type": "lambda", "arguments": {}}
-    path = with_layer({"module": "keras.layers", "class_name": "Lambda", "config": config})
+    }
+    config = {"name": "x", "function": forms[form], "function_type": "lambda", "arguments": {}}
+    path = with_layer(layer("Lambda", **config))
     refused(path, safe_mode=safe_mode)
 
 
@@ -50,67 +64,28 @@ def test_bytecode_of_a_lambda_layer_in_an_old_file(refused, tmp_path):
     refused(path)
 
 
+SYSTEM = an_object("os", "system", "touch canary")
 GADGETS = {
-    "any module": {"module": "os", "class_name": "system", "config": "touch canary"},
-    "any function": {
-        "module": "builtins",
-        "class_name": "function",
-        "config": "os.system",
-        "registered_name": "os.system",
-    },
-    "evaluation": {"module": "builtins", "class_name": "eval", "config": "1"},
-    "a partial": {"module": "functools", "class_name": "partial", "config": {"func": "print"}},
-    "an object of Python": {
-        "module": "subprocess",
-        "class_name": "Popen",
-        "config": {"args": "ls"},
-    },
-    "a download": {
-        "module": "keras.utils",
-        "class_name": "function",
-        "config": "get_file",
-        "registered_name": "get_file",
-    },
-    "the switch of Keras": {
-        "module": "keras.config",
-        "class_name": "function",
-        "config": "enable_unsafe_deserialization",
-        "registered_name": "enable_unsafe_deserialization",
-    },
-    "a loader": {"module": "keras.saving", "class_name": "function", "config": "load_model"},
-    "our own loader": {"module": "cornu.saving", "class_name": "load_model", "config": {}},
-    "a spoofed name": {
-        "module": "keras.layers",
-        "class_name": "Conv2D",
-        "registered_name": "os>system",
-        "config": {"filters": {"module": "os", "class_name": "system", "config": "touch canary"}},
-    },
-    "a callback": {
-        "module": "keras.callbacks",
-        "class_name": "CSVLogger",
-        "config": {"filename": "canary"},
-    },
-    "a saved model": {
-        "module": "keras.layers",
-        "class_name": "TFSMLayer",
-        "config": {"filepath": "/"},
-    },
-    "a torch module": {
-        "module": "keras.layers",
-        "class_name": "TorchModuleWrapper",
-        "config": {"module": base64.b64encode(pickle.dumps(print)).decode()},
-    },
-    "a class of Python": {"module": "builtins", "class_name": "type", "config": "object"},
-    "a vocabulary from a file": {
-        "module": "keras.layers",
-        "class_name": "StringLookup",
-        "config": {"vocabulary": "/etc/passwd"},
-    },
-    "a vocabulary from the network": {
-        "module": "keras.layers",
-        "class_name": "TextVectorization",
-        "config": {"vocabulary": "http://127.0.0.1:9/words"},
-    },
+    "any module": SYSTEM,
+    "any function": function("builtins", "os.system"),
+    "evaluation": an_object("builtins", "eval", "1"),
+    "a partial": an_object("functools", "partial", {"func": "print"}),
+    "an object of Python": an_object("subprocess", "Popen", {"args": "ls"}),
+    "a download": function("keras.utils", "get_file"),
+    "the switch of Keras": function("keras.config", "enable_unsafe_deserialization"),
+    "a loader": an_object("keras.saving", "function", "load_model"),
+    "our own loader": an_object("cornu.saving", "load_model", {}),
+    "a spoofed name": {**layer("Conv2D", filters=SYSTEM), "registered_name": "os>system"},
+    "a callback": an_object("keras.callbacks", "CSVLogger", {"filename": "canary"}),
+    "a saved model": layer("TFSMLayer", filepath="/"),
+    "a torch module": layer(
+        "TorchModuleWrapper", module=base64.b64encode(pickle.dumps(print)).decode()
+    ),
+    "a class of Python": an_object("builtins", "type", "object"),
+    "a vocabulary from a file": layer("StringLookup", vocabulary="/etc/passwd"),
+    "a vocabulary from the network": layer(
+        "TextVectorization", vocabulary="http://127.0.0.1:9/words"
+    ),
 }
 
 
@@ -146,14 +121,7 @@ def test_a_file_cannot_switch_its_checks_off(parts, refused, tmp_path):
 
 def test_own_objects_only_by_the_program(with_activation, refused, tmp_path):
     """A function of the user's is used if the program passes it, and not because the file names it."""
-    path = with_activation(
-        {
-            "module": "builtins",
-            "class_name": "function",
-            "config": "mine",
-            "registered_name": "mine",
-        }
-    )
+    path = with_activation(function("builtins", "mine"))
     refused(path, match="mine")
     model = cornu.saving.load_model(path, custom_objects={"mine": lambda x: x + 1})
     assert model.layers[0].activation(1) == 2

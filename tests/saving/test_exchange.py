@@ -21,6 +21,11 @@ EVERY = sorted(name for name in set(CASES) & set(own_layers()) if hasattr(keras.
 BOTH = pytest.mark.parametrize(
     "writer, reader", [(cornu, keras), (keras, cornu)], ids=["to", "from"]
 )
+EACH = pytest.mark.parametrize(
+    "writer, reader",
+    [(cornu, cornu), (cornu, keras), (keras, cornu)],
+    ids=["own", "to", "from"],
+)
 # Functions of the user's are registered with each library by the user.
 OBJECTS = {"contract>double": lambda x: 2 * x, "double": lambda x: 2 * x}
 
@@ -115,7 +120,7 @@ def losses(model):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:keras")
-@BOTH
+@EACH
 @pytest.mark.parametrize(
     "make, optimizer", [(graph, "adam"), *((sequential, name) for name in OPTIMIZERS)]
 )
@@ -128,10 +133,15 @@ def test_training_goes_on(make, optimizer, writer, reader, tmp_path):
     model.fit(x, y, batch_size=20, verbose=0)
     model.save(tmp_path / "m.keras")
     again = reader.saving.load_model(tmp_path / "m.keras")
+    assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
+    assert int(again.optimizer.iterations) == len(X) // 20
     for mine, other in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
         np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
     expected, found = (np.asarray(jax_leaves(m.predict(x, verbose=0))) for m in (model, again))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert again.evaluate(x, y, verbose=0) == pytest.approx(
+        model.evaluate(x, y, verbose=0), rel=1e-5
+    )
     (_, mine), (_, other) = losses(again), losses(model)
     assert mine == pytest.approx(other, rel=1e-5)
     for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
@@ -142,7 +152,7 @@ def jax_leaves(value):
     return value if isinstance(value, list) else [value]
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("make", [sequential, graph])
 def test_weights_alone(make, writer, reader, tmp_path):
     model, other = make(writer), make(reader)

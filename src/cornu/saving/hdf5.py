@@ -234,13 +234,18 @@ class File(Group):
             elif kind == 0x06:
                 yield self._link(data, path)
             elif kind == 0x02:
-                _, flags = self._unpack("BB", data)
-                (heap,) = self._unpack("Q", data, 2 + (8 if flags & 1 else 0))
-                if heap != _UNDEFINED:
-                    raise self.error(
-                        f"has a group ({path!r}) of a form that is not supported; write it anew with "
-                        "Keras, or with `h5py.File(…, libver='earliest')`"
-                    )
+                self._need_no_heap(data, 8, f"the names in the group {path!r}")
+
+    def _need_no_heap(self, data: bytes, width: int, what: str) -> None:
+        """Raise if links or attributes are kept in a fractal heap, which this reader does not know."""
+        _, flags = self._unpack("BB", data)
+        # Before the heap's address: the largest number given to a link or attribute, if they are numbered.
+        (heap,) = self._unpack("Q", data, 2 + (width if flags & 1 else 0))
+        if heap != _UNDEFINED:
+            raise self.error(
+                f"keeps {what} in a form that is not supported; write it anew with Keras, or with "
+                "`h5py.File(…, libver='earliest')`"
+            )
 
     def _old_links(self, tree: int, heap: bytes, path: str) -> Iterator[tuple[str, int]]:
         nodes: list[int] = [tree]
@@ -376,13 +381,7 @@ class File(Group):
         found = {}
         for kind, data in messages:
             if kind == 0x15:
-                _, flags = self._unpack("BB", data)
-                (heap,) = self._unpack("Q", data, 2 + (2 if flags & 1 else 0))
-                if heap != _UNDEFINED:
-                    raise self.error(
-                        f"has attributes of {path!r} in a form that is not supported; write it anew "
-                        "with Keras"
-                    )
+                self._need_no_heap(data, 2, f"the attributes of {path!r}")
             elif kind == 0x0C:
                 name, value = self._attribute(data, path)
                 found[name] = value

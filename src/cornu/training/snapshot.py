@@ -17,7 +17,7 @@ from cornu.saving import hdf5
 from cornu.saving.atomic import replacing
 from cornu.saving.errors import FileFormatError, mismatch
 from cornu.saving.reading import explained, open_file
-from cornu.saving.weights import new_hdf5
+from cornu.saving.writing import new_hdf5
 
 # A list longer than this is data, and no state of a callback.
 MOST_PLAIN_VALUES = 1_000_000
