@@ -4,7 +4,8 @@
 
 Each library runs in processes of its own, in turns; a number is the median over the rounds of the median
 of several calls, as GFLOP/s of the direct method (so Winograd's can be above what the processor does).
-oneDNN is measured through PyTorch, with channels last. Writes a section of docs/benchmarks.md.
+oneDNN is measured through PyTorch, with channels last. Then both in bfloat16. Writes two sections of
+docs/benchmarks.md.
 """
 
 import argparse
@@ -51,11 +52,13 @@ def of_jax(forms, operands, geometry) -> list:
     return [ready(form, *pair) for form, pair in zip(forms, pairs, strict=True)]
 
 
-def of_torch(operands, geometry) -> list:
+def of_torch(operands, geometry, dtype: str) -> list:
     import torch
 
     image, kernel, gradient = (
-        torch.from_numpy(np.ascontiguousarray(np.moveaxis(a, (-1, -2), order)))
+        torch.from_numpy(np.ascontiguousarray(np.moveaxis(a, (-1, -2), order))).to(
+            getattr(torch, dtype)
+        )
         for a, order in zip(operands, ((1, -1), (0, 1), (1, -1)), strict=True)
     )
     image, gradient = (t.contiguous(memory_format=torch.channels_last) for t in (image, gradient))
@@ -89,11 +92,11 @@ def of_torch(operands, geometry) -> list:
     ]
 
 
-def measure(who: str) -> dict:
-    return {name: speeds(who, layer) for name, layer in LAYERS.items()}
+def measure(who: str, dtype: str) -> dict:
+    return {name: speeds(who, dtype, layer) for name, layer in LAYERS.items()}
 
 
-def speeds(who: str, layer) -> list[float]:
+def speeds(who: str, dtype: str, layer) -> list[float]:
     """GFLOP/s in each direction, with one library, in this process."""
     batch, side, channels_in, channels_out, window, stride, padding, groups = layer
     size, windows, strides = (side,) * 2, (window,) * 2, (stride,) * 2
@@ -112,9 +115,10 @@ def speeds(who: str, layer) -> list[float]:
     native = [p.bind for p in (ours.convolution, ours.input_gradient, ours.kernel_gradient)]
     plain = [ours._convolution, ours._input_gradient, ours._kernel_gradient]
     if who == "oneDNN":
-        runs = of_torch(operands, geometry)
+        runs = of_torch(operands, geometry, dtype)
     else:
-        runs = of_jax(native if who == "Cornu" else plain, operands, geometry)
+        arrays = [jax.numpy.asarray(o, dtype) for o in operands]
+        runs = of_jax(native if who == "Cornu" else plain, arrays, geometry)
     flops = 2 * batch * np.prod(outputs) * window**2 * channels_in / groups * channels_out
     times = [median([seconds(run) for _ in range(12)][2:]) for run in runs]
     return [float(flops) / t / 1e9 for t in times]
@@ -126,16 +130,12 @@ def peak() -> float:
     return 2 * 2048**3 / min(seconds(lambda: a @ a) for _ in range(5)) / 1e9
 
 
-def main(arguments) -> None:
-    libraries = ["Cornu", "XLA"]
-    if importlib.util.find_spec("torch"):
-        libraries.append("oneDNN")
-    else:
-        print("oneDNN is left out: torch is not installed in this environment")
+def rows_of(libraries, dtype: str, rounds: int) -> tuple[list, list]:
+    """The titles and rows of a table."""
     found: dict = {who: [] for who in libraries}
-    for turn in range(arguments.rounds):
+    for turn in range(rounds):
         for who in in_turns(libraries, turn):
-            found[who].append(in_a_process(__file__, who))
+            found[who].append(in_a_process(__file__, who, dtype))
     rows = []
     for name, (batch, side, channels_in, channels_out, window, *_) in LAYERS.items():
         cells = [
@@ -146,12 +146,27 @@ def main(arguments) -> None:
         shape = f"{batch} of {side}x{side}x{channels_in} to {channels_out}, {window}x{window}"
         rows.append([f"{name}: {shape}", *cells])
     titles = [f"{direction}: {who}" for direction in DIRECTIONS for who in libraries]
+    return ["layer", *titles], rows
+
+
+def main(arguments) -> None:
+    libraries = ["Cornu", "XLA", "oneDNN"]
+    if importlib.util.find_spec("torch") is None:
+        print("oneDNN is left out: torch is not installed in this environment")
+        libraries.remove("oneDNN")
     text = f"""
 GFLOP/s of the direct method, medians of {arguments.rounds} rounds in turns: forward, and the gradients by
 the image and by the kernel. A product of 2048x2048 matrices in NumPy reaches {peak():.0f} GFLOP/s. The
 kernels are those for {cornu.config.native().instruction_set}. Written by `python benchmarks/kernels.py`.
 """
-    report("Kernels", text, ["layer", *titles], rows)
+    report("Kernels", text, *rows_of(libraries, "float32", arguments.rounds))
+    how = "multiplied in pairs" if cornu.config.native().multiplies_bfloat16 else "as float32"
+    text = f"""
+The same where all operands and results are bfloat16, as with `mixed_bfloat16`; on this processor they are
+{how}, except by the kernel and where channels are odd. Written by `python benchmarks/kernels.py`.
+"""
+    libraries.remove("XLA")
+    report("Kernels in bfloat16", text, *rows_of(libraries, "bfloat16", arguments.rounds))
 
 
 if __name__ == "__main__" and not is_child(measure):

@@ -139,6 +139,28 @@ def test_half_precision_is_summed_in_single(name, dtype):
     np.testing.assert_allclose(mine.astype("float32"), single, rtol=0.51 * float(ulp), atol=1e-6)
 
 
+@pytest.mark.skipif(
+    not native().multiplies_bfloat16, reason="the processor does not multiply bfloat16"
+)
+@pytest.mark.parametrize("channels", [4, 5])
+def test_bfloat16_is_multiplied_in_pairs(channels):
+    """Where the channels that a sum goes over are an even number."""
+    geometry = Geometry((6, 5), (3, 2), (1, 1), ((1, 0), (0, 1)), (1, 1))
+    shapes = {
+        "convolution": ((2, 6, 5, channels), (3, 2, channels, 3)),
+        "input_gradient": ((2, *geometry.output, channels), (3, 2, 3, channels)),
+    }
+    for name, given in shapes.items():
+        primitive, lax_form = CONVOLUTIONS[name]
+        operands = [noise(*shape).astype("bfloat16") for shape in given]
+        run = jax.jit(functools.partial(primitive.bind, geometry=geometry))
+        assert ("of_pairs" in run.lower(*operands).as_text()) == (channels % 2 == 0)
+        single = lax_form(*(o.astype("float32") for o in operands), geometry=geometry)
+        np.testing.assert_allclose(
+            run(*operands).astype("float32"), single, rtol=0.51 * 2**-7, atol=1e-6
+        )
+
+
 def test_two_models_in_two_threads():
     """Each gets the weights that it gets alone."""
 

@@ -24,6 +24,9 @@ import cornu.kernels
 TARGETS = (
     "convolution",
     "convolution_relu_pool",
+    "convolution_of_pairs",
+    "convolution_relu_pool_of_pairs",
+    "input_gradient_of_pairs",
     "input_gradient",
     "kernel_gradient",
     "picked_input_gradient",
@@ -71,6 +74,8 @@ class Native(NamedTuple):
     instruction_set: str | None
     reason: str
     library: str | None = None
+    # Whether convolutions of bfloat16 are computed from it, and not from float32.
+    multiplies_bfloat16: bool = False
 
 
 @functools.cache
@@ -97,7 +102,8 @@ def native() -> Native:
         reason = f"asked for by CORNU_ISA={wanted}" + (
             "" if name == wanted else ", which this processor or library does not have"
         )
-    return Native(True, name, reason, str(found[0]))
+    library.cornu_multiplies_pairs.restype = ctypes.c_bool
+    return Native(True, name, reason, str(found[0]), library.cornu_multiplies_pairs())
 
 
 class Geometry(NamedTuple):
@@ -133,7 +139,8 @@ class Geometry(NamedTuple):
         return {"window": np.array([n for part in parts for n in part], np.int64)}
 
 
-# Formats that become float32 for a kernel, in which it computes, and again themselves after it.
+# Formats that become float32 for a kernel, in which it computes, and again themselves after it, except
+# where the processor multiplies pairs of bfloat16 and adds the products in float32.
 HALF_PRECISION = (np.dtype(jax.numpy.bfloat16), np.dtype(np.float16))
 
 
@@ -186,7 +193,9 @@ class _Primitive(Primitive):
         return super().bind(*operands, **parameters)
 
 
-def primitive(name, abstract, lax_form, attributes=None, batched=(0,), several=False) -> Primitive:
+def primitive(
+    name, abstract, lax_form, attributes=None, batched=(0,), several=False, summed=None
+) -> Primitive:
     """Make a primitive.
 
     Args:
@@ -199,6 +208,8 @@ def primitive(name, abstract, lax_form, attributes=None, batched=(0,), several=F
         batched: which operands have the batch axis in front. If only these are mapped by `vmap`,
             the mapped axis becomes a part of it.
         several: whether there are several results.
+        summed: `(*avals, **parameters)` to the number of channels that its sums go over; given if there is a
+            kernel for pairs of bfloat16 of its first two operands, too.
     """
     made = _Primitive(f"cornu_{name}")
     made.multiple_results = several
@@ -221,12 +232,25 @@ def primitive(name, abstract, lax_form, attributes=None, batched=(0,), several=F
     def call(*operands, **parameters):
         avals = [jax.typeof(o) for o in operands]
         results = results_as(jax.ShapeDtypeStruct, *avals, **parameters)
-        single = jax.tree.map(
-            lambda r: r.update(dtype=np.float32) if r.dtype in HALF_PRECISION else r, results
+        of_pairs = (
+            summed is not None
+            and native().multiplies_bfloat16
+            and all(a.dtype == jax.numpy.bfloat16 for a in avals[:2])
+            and summed(*avals, **parameters) % 2 == 0
         )
-        call = jax.ffi.ffi_call(f"cornu_{name}", single)
-        operands = [o.astype(np.float32) if o.dtype in HALF_PRECISION else o for o in operands]
-        found = call(*operands, **attributes(*avals, **parameters))
+        # What is pooled is summed in float32 first, and so comes as that.
+        rounds = of_pairs and not several
+        single = jax.tree.map(
+            lambda r: r.update(dtype=np.float32) if r.dtype in HALF_PRECISION and not rounds else r,
+            results,
+        )
+        call = jax.ffi.ffi_call(f"cornu_{name}_of_pairs" if of_pairs else f"cornu_{name}", single)
+        kept = 2 if of_pairs else 0
+        given = [
+            o.astype(np.float32) if o.dtype in HALF_PRECISION and n >= kept else o
+            for n, o in enumerate(operands)
+        ]
+        found = call(*given, **attributes(*avals, **parameters))
         return jax.tree.map(lambda f, r: f.astype(r.dtype), found, results)
 
     def lower(context, *operands, **parameters):

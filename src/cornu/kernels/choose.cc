@@ -34,4 +34,12 @@ const Kernels* kernels() {
   return chosen;
 }
 
+bool multiplies_pairs() {
+#ifdef CORNU_HAS_X86
+  return kernels()->convolution_of_pairs && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 }  // namespace cornu

@@ -3,6 +3,7 @@
 // See docs/kernels.md for pictures of the blocking.
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "depthwise.h"
@@ -45,6 +46,7 @@ struct Segment {
   ix offset, count;
 };
 
+template <class Result>
 struct Panel {
   const float* in;
   ix in_row, in_pixel;
@@ -53,22 +55,23 @@ struct Panel {
   const float* weights;
   const float* bias;
   Activation activation;
-  float* out;
+  Result* out;
   ix out_row, out_pixel, channels;
 };
 
+template <Format FORMAT, class Result>
 struct GatherTile {
-  typedef Panel Arguments;
+  typedef Panel<Result> Arguments;
   static constexpr int ROWS = MOST_ROWS;
   template <int R, int P, int V>
-  static void run(const Panel& panel) {
+  static void run(const Panel<Result>& panel) {
     Tile<R, P, V> tile;
     tile.clear(tile);
     const float* weights = panel.weights;
     for (ix s = 0; s < panel.num_segments; ++s) {
       const Segment segment = panel.segments[s];
-      tile.template multiply<'j'>(tile, panel.in + segment.offset, panel.in_row, panel.in_pixel, 1,
-                                  weights, V * LANES, segment.count);
+      tile.template multiply<'j', FORMAT>(tile, panel.in + segment.offset, panel.in_row,
+                                          panel.in_pixel, 1, weights, V * LANES, segment.count);
       weights += segment.count * V * LANES;
     }
     CORNU_UNROLL for (int r = 0; r < R; ++r)
@@ -160,14 +163,17 @@ std::vector<Segment> segments_of(const Gather& gather, const Phase& phase, const
   return segments;
 }
 
+template <Format FORMAT, class Result>
 void run_gather(const Pool& pool, const Gather& gather, const Source& source, const float* kernel,
-                const Finish& finish, float* result) {
+                const Finish& finish, Result* result) {
+  constexpr bool single = std::is_same_v<Result, float>;
   const bool pools = finish.picks != nullptr;
   const float* bias = pools ? nullptr : finish.bias;
   const Activation activation = finish.activation;
   const ix out = gather.channels_out / gather.groups, in = gather.channels_in / gather.groups;
   std::vector<std::unique_ptr<PackedWeights>> packed;
-  const bool depthwise = is_depthwise(gather.groups, gather.channels_in, gather.channels_out);
+  const bool depthwise = FORMAT == SINGLES && single &&
+                         is_depthwise(gather.groups, gather.channels_in, gather.channels_out);
   for (const Phase& phase : gather.phases)
     if (!depthwise) packed.push_back(std::make_unique<PackedWeights>(pool, gather, phase, kernel));
   // A whole vector may be read from the end of a bias.
@@ -229,7 +235,9 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
     ix dense[3] = {gather.size[0], gather.size[1], gather.size[2]};
     if (pools) dense[axis] = high - low;
     Scratch unpooled(pools ? images * product(dense) * gather.channels_out : 0);
-    float* results = pools ? unpooled.data() : result + first_image * product(dense) * gather.channels_out;
+    Result* results = result + first_image * product(dense) * gather.channels_out;
+    if constexpr (single)
+      if (pools) results = unpooled.data();
     const ix out_row = dense[2] * gather.channels_out, out_plane = dense[1] * out_row;
     for (size_t f = 0; f < gather.phases.size(); ++f) {
       const Phase& phase = gather.phases[f];
@@ -239,7 +247,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
       if (pools) count[axis] = high - low;
       else if (parts > 1) start[axis] = low, count[axis] = high - low;
       if (product(count) <= 0) continue;
-      Panel panel;
+      Panel<Result> panel;
       panel.segments = segments.data();
       panel.num_segments = segments.size();
       panel.activation = activation;
@@ -247,7 +255,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
       panel.in_pixel = gather.in_step[2] * gather.channels_in;
       panel.out_row = phase.step[1] * out_row;
       panel.out_pixel = phase.step[2] * gather.channels_out;
-      if (depthwise) {
+      if constexpr (single) if (depthwise) {
         const ix channels = gather.channels_in, taps = phase.taps.size();
         Scratch weights(taps * channels);
         std::vector<ix> offsets;
@@ -283,7 +291,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                 const ix rows = std::min(rows_together, count[1] - h);
                 const float* in_here = data + i * image_floats + d * gather.in_step[0] * in_plane +
                                        h * panel.in_row + group * in;
-                float* out_here = results + i * dense[0] * out_plane +
+                Result* out_here = results + i * dense[0] * out_plane +
                                   (start[0] + d * phase.step[0]) * out_plane +
                                   (start[1] + h * phase.step[1]) * out_row +
                                   start[2] * gather.channels_out + group * out + block.first;
@@ -291,22 +299,24 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                   const ix pixels = next_piece(count[2] - w, MOST_PLACES);
                   panel.in = in_here + w * panel.in_pixel;
                   panel.out = out_here + w * panel.out_pixel;
-                  Tiles<GatherTile>::of(rows, pixels, block.vectors)(panel);
+                  Tiles<GatherTile<FORMAT, Result>>::of(rows, pixels, block.vectors)(panel);
                   w += pixels;
                 }
                 h += rows;
               }
         }
     }
-    if (!pools) return;
-    ix first_pooled = low / unit;
-    for (int a = axis + 1; a < 3; ++a) first_pooled *= gather.size[a] / finish.pooling[a];
-    ix all_pooled = 1;
-    for (int a = 0; a < 3; ++a) all_pooled *= gather.size[a] / finish.pooling[a];
-    for (ix i = 0; i < images; ++i) {
-      const ix to = ((first_image + i) * all_pooled + first_pooled) * gather.channels_out;
-      relu_and_pool<false>(results + i * dense[0] * out_plane, dense, gather.channels_out, finish,
-                    result + to, finish.picks + to);
+    if constexpr (single) {
+      if (!pools) return;
+      ix first_pooled = low / unit;
+      for (int a = axis + 1; a < 3; ++a) first_pooled *= gather.size[a] / finish.pooling[a];
+      ix all_pooled = 1;
+      for (int a = 0; a < 3; ++a) all_pooled *= gather.size[a] / finish.pooling[a];
+      for (ix i = 0; i < images; ++i) {
+        const ix to = ((first_image + i) * all_pooled + first_pooled) * gather.channels_out;
+        relu_and_pool<false>(results + i * dense[0] * out_plane, dense, gather.channels_out, finish,
+                             result + to, finish.picks + to);
+      }
     }
   });
 }
@@ -325,11 +335,14 @@ Window as_row(Window w) {
   return w;
 }
 
+template <Format FORMAT, class Result>
 void convolve(const Pool& pool, const Window& w, const float* image, const float* kernel,
-              const Finish& finish, float* result) {
+              const Finish& finish, Result* result) {
   const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
-  const auto winograd = winograd_for(w).convolve;
-  if (winograd && winograd(pool, w, source, kernel, finish, result)) return;
+  if constexpr (FORMAT == SINGLES && std::is_same_v<Result, float>) {
+    const auto winograd = winograd_for(w).convolve;
+    if (winograd && winograd(pool, w, source, kernel, finish, result)) return;
+  }
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_in;
@@ -357,7 +370,22 @@ void convolve(const Pool& pool, const Window& w, const float* image, const float
     phase.taps.push_back(tap);
   });
   gather.phases.push_back(std::move(phase));
-  run_gather(pool, gather, source, kernel, finish, result);
+  run_gather<FORMAT>(pool, gather, source, kernel, finish, result);
+}
+
+// A convolution with its finish. Two neighbouring bfloat16 of an image are as one float is; of a kernel,
+// the two that meet them are put beside each other.
+template <class Result>
+void convolve_pairs(const Pool& pool, Window w, const uint16_t* image, const uint16_t* kernel,
+                    const Finish& finish, Result* result) {
+  const ix out = w.channels_out, pairs = product(w.window) * (w.channels_in / w.groups) / 2;
+  Scratch interleaved(pairs * out);
+  uint16_t* to = reinterpret_cast<uint16_t*>(interleaved.data());
+  for (ix pair = 0; pair < pairs; ++pair, kernel += 2 * out)
+    for (ix o = 0; o < out; ++o, to += 2) to[0] = kernel[o], to[1] = kernel[out + o];
+  w.channels_in /= 2;
+  convolve<PAIRS>(pool, w, reinterpret_cast<const float*>(image), interleaved.data(), finish,
+                  result);
 }
 
 }  // namespace
@@ -367,31 +395,46 @@ void convolution(const Pool& pool, const Window& w, const float* image, const fl
   Finish finish;
   finish.bias = bias;
   finish.activation = activation;
-  convolve(pool, is_pointwise(w) ? as_row(w) : w, image, kernel, finish, result);
+  convolve<SINGLES>(pool, is_pointwise(w) ? as_row(w) : w, image, kernel, finish, result);
+}
+
+void convolution_of_pairs(const Pool& pool, const Window& w, const uint16_t* image,
+                          const uint16_t* kernel, uint16_t* result) {
+  convolve_pairs(pool, is_pointwise(w) ? as_row(w) : w, image, kernel, Finish{}, result);
+}
+
+static Finish pooled_finish(const float* bias, const ix (&pooling)[3], uint8_t* picks) {
+  Finish finish;
+  finish.bias = bias;
+  finish.picks = picks;
+  std::copy(pooling, pooling + 3, finish.pooling);
+  return finish;
 }
 
 void convolution_relu_pool(const Pool& pool, const Window& w, const ix (&pooling)[3],
                            const float* image, const float* kernel, const float* bias,
                            float* result, uint8_t* picks) {
-  Finish finish;
-  finish.bias = bias;
-  finish.picks = picks;
-  std::copy(pooling, pooling + 3, finish.pooling);
-  convolve(pool, w, image, kernel, finish, result);
+  convolve<SINGLES>(pool, w, image, kernel, pooled_finish(bias, pooling, picks), result);
+}
+
+void convolution_relu_pool_of_pairs(const Pool& pool, const Window& w, const ix (&pooling)[3],
+                                    const uint16_t* image, const uint16_t* kernel,
+                                    const float* bias, float* result, uint8_t* picks) {
+  convolve_pairs(pool, w, image, kernel, pooled_finish(bias, pooling, picks), result);
 }
 
 // A number of the image was seen by the results whose window covered it. Numbers with the same
 // remainder by the strides were seen through the same places of the kernel.
-void input_gradient(const Pool& pool, const Window& given, const float* gradient,
-                    const Picks& picks, const float* kernel, float* result) {
-  if (is_sparse(given, picks) &&
-      sparse_input_gradient(pool, given, gradient, picks, kernel, result))
-    return;
+template <Format FORMAT, class Result>
+static void gather_input_gradient(const Pool& pool, const Window& given, const float* gradient,
+                                  const Picks& picks, const float* kernel, Result* result) {
   const bool row = is_pointwise(given) && product(picks.pool) == 1;
   const Window w = row ? as_row(given) : given;
   Source source{gradient, {w.output[0], w.output[1], w.output[2]}, w.channels_out, picks};
-  const auto winograd = winograd_for(w).gradient_of_input;
-  if (winograd && winograd(pool, w, source, kernel, result)) return;
+  if constexpr (FORMAT == SINGLES) {
+    const auto winograd = winograd_for(w).gradient_of_input;
+    if (winograd && winograd(pool, w, source, kernel, result)) return;
+  }
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_out;
@@ -438,7 +481,22 @@ void input_gradient(const Pool& pool, const Window& given, const float* gradient
   for (Phase& phase : gather.phases)
     for (Tap& tap : phase.taps)
       for (int a = 0; a < 3; ++a) tap.position[a] += gather.before[a];
-  run_gather(pool, gather, source, kernel, Finish{}, result);
+  run_gather<FORMAT>(pool, gather, source, kernel, Finish{}, result);
+}
+
+void input_gradient(const Pool& pool, const Window& w, const float* gradient, const Picks& picks,
+                    const float* kernel, float* result) {
+  if (is_sparse(w, picks) && sparse_input_gradient(pool, w, gradient, picks, kernel, result)) return;
+  gather_input_gradient<SINGLES>(pool, w, gradient, picks, kernel, result);
+}
+
+// In a kernel, too, what meets two neighbours of a gradient are two neighbours.
+void input_gradient_of_pairs(const Pool& pool, const Window& given, const uint16_t* gradient,
+                             const uint16_t* kernel, uint16_t* result) {
+  Window w = given;
+  w.channels_out /= 2;
+  gather_input_gradient<PAIRS>(pool, w, reinterpret_cast<const float*>(gradient), Picks{},
+                               reinterpret_cast<const float*>(kernel), result);
 }
 
 // ---- the gradient of the kernel

@@ -13,8 +13,10 @@ namespace cornu {
 namespace {
 
 typedef ffi::Buffer<ffi::F32> Floats;
+typedef ffi::Buffer<ffi::BF16> Halves;
 typedef ffi::Buffer<ffi::U8> Bytes;
 typedef ffi::ResultBuffer<ffi::F32> FloatResult;
+typedef ffi::ResultBuffer<ffi::BF16> HalfResult;
 typedef ffi::ResultBuffer<ffi::U8> ByteResult;
 typedef ffi::Span<const int64_t> Numbers;
 
@@ -114,6 +116,62 @@ ffi::Error convolution_relu_pool(ffi::ThreadPool threads, Floats image, Floats k
     kernels()->convolution_relu_pool(pool, w, pooling, image.typed_data(), kernel.typed_data(),
                                      bias.typed_data(), result->typed_data(),
                                      picks->typed_data());
+  });
+}
+
+ffi::Error check_pairs(const char* what, int64_t channels, const Window& w) {
+  if (!multiplies_pairs())
+    return ffi::Error::InvalidArgument("cornu: this processor does not multiply bfloat16");
+  if (channels / w.groups % 2)
+    return ffi::Error::InvalidArgument(std::string("cornu: the ") + what +
+                                       " has an odd number of channels");
+  return ffi::Error::Success();
+}
+uint16_t* data(const Halves& halves) { return static_cast<uint16_t*>(halves.untyped_data()); }
+
+ffi::Error convolution_of_pairs(ffi::ThreadPool threads, Halves image, Halves kernel,
+                                Numbers numbers, HalfResult result) {
+  Window w;
+  CORNU_CHECK(read_window(numbers, &w));
+  CORNU_CHECK(check_pairs("image", w.channels_in, w));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
+                     {"kernel", kernel_floats(w), kernel.element_count()},
+                     {"result", count(w.output, w.batch, w.channels_out), result->element_count()}}));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->convolution_of_pairs(pool, w, data(image), data(kernel), data(*result));
+  });
+}
+
+ffi::Error convolution_relu_pool_of_pairs(ffi::ThreadPool threads, Halves image, Halves kernel,
+                                          Floats bias, Numbers numbers, FloatResult result,
+                                          ByteResult picks) {
+  Window w;
+  Three pooling;
+  CORNU_CHECK(read_window(numbers, &w, &pooling));
+  CORNU_CHECK(check_pairs("image", w.channels_in, w));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
+                     {"kernel", kernel_floats(w), kernel.element_count()},
+                     {"bias", w.channels_out, bias.element_count()},
+                     {"result", pooled_count(w, pooling), result->element_count()},
+                     {"picks", pooled_count(w, pooling), picks->element_count()}}));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->convolution_relu_pool_of_pairs(pool, w, pooling, data(image), data(kernel),
+                                              bias.typed_data(), result->typed_data(),
+                                              picks->typed_data());
+  });
+}
+
+ffi::Error input_gradient_of_pairs(ffi::ThreadPool threads, Halves gradient, Halves kernel,
+                                   Numbers numbers, HalfResult result) {
+  Window w;
+  CORNU_CHECK(read_window(numbers, &w));
+  CORNU_CHECK(check_pairs("gradient", w.channels_out, w));
+  CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), result->element_count()},
+                     {"kernel", kernel_floats(w), kernel.element_count()},
+                     {"gradient", count(w.output, w.batch, w.channels_out), gradient.element_count()}}));
+  return run(threads, [&](const Pool& pool) {
+    kernels()->input_gradient_of_pairs(pool, w, data(gradient), data(kernel),
+                                       data(*result));
   });
 }
 
@@ -312,12 +370,17 @@ ffi::Error bernoulli(ffi::ThreadPool threads, ffi::Buffer<ffi::U32> key, double 
   XLA_FFI_DEFINE_HANDLER_SYMBOL(cornu_##name, cornu::name,                             \
                                 ffi::Ffi::Bind().Ctx<ffi::ThreadPool>() binding)
 #define CORNU_FLOATS .Arg<cornu::Floats>()
+#define CORNU_HALVES .Arg<cornu::Halves>()
 #define CORNU_BYTES .Arg<cornu::Bytes>()
 #define CORNU_WINDOW .Attr<cornu::Numbers>("window")
 
 CORNU_HANDLER(convolution, CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(convolution_relu_pool, CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW
                                          .Ret<cornu::Floats>().Ret<cornu::Bytes>());
+CORNU_HANDLER(convolution_of_pairs, CORNU_HALVES CORNU_HALVES CORNU_WINDOW.Ret<cornu::Halves>());
+CORNU_HANDLER(convolution_relu_pool_of_pairs, CORNU_HALVES CORNU_HALVES CORNU_FLOATS CORNU_WINDOW
+                                                  .Ret<cornu::Floats>().Ret<cornu::Bytes>());
+CORNU_HANDLER(input_gradient_of_pairs, CORNU_HALVES CORNU_HALVES CORNU_WINDOW.Ret<cornu::Halves>());
 CORNU_HANDLER(picked_input_gradient,
               CORNU_FLOATS CORNU_FLOATS CORNU_BYTES CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(picked_kernel_gradient,
@@ -342,4 +405,7 @@ CORNU_HANDLER(bernoulli, .Arg<xla::ffi::Buffer<xla::ffi::U32>>().Attr<double>("p
 // The name of the instruction set in use.
 extern "C" __attribute__((visibility("default"))) const char* cornu_instruction_set() {
   return cornu::kernels()->name;
+}
+extern "C" __attribute__((visibility("default"))) bool cornu_multiplies_pairs() {
+  return cornu::multiplies_pairs();
 }

@@ -41,6 +41,17 @@ struct Kernels {
   void (*convolution_relu_pool)(const Pool&, const Window&, const int64_t (&pooling)[3],
                                 const float* image, const float* kernel, const float* bias,
                                 float* result, uint8_t* picks);
+  // Of bfloat16, of which any two channels of a group that a product sums over are one lane: an even
+  // number of channels_in for the first two, of channels_out for the last. Sums, and what is pooled, are
+  // float32; other results are bfloat16.
+  // Null if the instruction set has no such product.
+  void (*convolution_of_pairs)(const Pool&, const Window&, const uint16_t* image,
+                               const uint16_t* kernel, uint16_t* result);
+  void (*convolution_relu_pool_of_pairs)(const Pool&, const Window&, const int64_t (&pooling)[3],
+                                         const uint16_t* image, const uint16_t* kernel,
+                                         const float* bias, float* result, uint8_t* picks);
+  void (*input_gradient_of_pairs)(const Pool&, const Window&, const uint16_t* gradient,
+                                  const uint16_t* kernel, uint16_t* result);
   // gradient of the result, kernel -> gradient of the image
   void (*input_gradient)(const Pool&, const Window&, const float* gradient, const Picks&,
                          const float* kernel, float* result);
@@ -77,5 +88,8 @@ struct Kernels {
 
 // Those of this processor.
 const Kernels* kernels();
+
+// Whether they include those of pairs of bfloat16, and the processor has what these need.
+bool multiplies_pairs();
 
 }  // namespace cornu

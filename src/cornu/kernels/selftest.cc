@@ -354,6 +354,93 @@ void test_convolution(const std::vector<std::unique_ptr<Threads>>& pools) {
   }
 }
 
+// The upper half of a float: what bfloat16 is. The float becomes what is kept of it.
+std::vector<uint16_t> halves_of(float* array, int64_t count) {
+  std::vector<uint16_t> halves(count);
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    memcpy(&bits, array + i, 4);
+    halves[i] = bits >> 16;
+    bits &= 0xffff0000u;
+    memcpy(array + i, &bits, 4);
+  }
+  return halves;
+}
+
+float single_of(uint16_t half) {
+  const uint32_t bits = uint32_t(half) << 16;
+  float number;
+  memcpy(&number, &bits, 4);
+  return number;
+}
+// What was rounded to bfloat16 is at most half of its last place away.
+void compare_halves(const char* what, const Window& w, const std::vector<uint16_t>& came,
+                    const std::vector<double>& expected, double scale) {
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const float number = single_of(came[i]);
+    const double most = 1e-5 * scale + std::abs(expected[i]) / 256;
+    if (std::abs(number - expected[i]) <= most || number == expected[i]) continue;
+    if (std::isnan(number) && std::isnan(expected[i])) continue;
+    if (failures++ < 10)
+      printf("%s: element %zu is %g, expected %g\n  %s\n", what, i, number, expected[i],
+             describe(w).c_str());
+    return;
+  }
+}
+
+void test_pairs(const std::vector<std::unique_ptr<Threads>>& pools) {
+  if (!multiplies_pairs()) return;
+  Window w = draw_window(false);
+  w.channels_in *= 2;
+  w.channels_out *= 2;
+  const Sizes sizes(w);
+  const double seen = product(w.window) * double(w.channels_in / w.groups);
+  Array image = noise(sizes.image), kernel = noise(sizes.kernel), bias = noise(w.channels_out);
+  spoil(image.get(), sizes.image);
+  const auto half_image = halves_of(image.get(), sizes.image);
+  const auto half_kernel = halves_of(kernel.get(), sizes.kernel);
+  std::vector<double> expected(sizes.result);
+  for_each_product(w, [&](int64_t i, int64_t k, int64_t r) { expected[r] += double(image[i]) * kernel[k]; });
+  std::vector<uint16_t> first;
+  for (const auto& threads : pools) {
+    std::vector<uint16_t> result(sizes.result, 0xffff);
+    kernels()->convolution_of_pairs(threads->pool, w, half_image.data(), half_kernel.data(), result.data());
+    if (first.empty()) compare_halves("convolution_of_pairs", w, first = result, expected, 10 + std::sqrt(seen));
+    else equal("convolution_of_pairs", w, first.data(), result.data(), sizes.result * 2);
+  }
+
+  for (int64_t r = 0; r < sizes.result; ++r) {
+    expected[r] += bias[r % w.channels_out];
+    if (expected[r] < 0) expected[r] = 0;
+  }
+  const int64_t single[3] = {1, 1, 1};
+  for (const auto& threads : pools) {
+    Array result = garbage(sizes.result);
+    std::vector<uint8_t> picks(sizes.result);
+    kernels()->convolution_relu_pool_of_pairs(threads->pool, w, single, half_image.data(),
+                                              half_kernel.data(), bias.get(), result.get(), picks.data());
+    compare("convolution_relu_pool_of_pairs", w, result.get(), expected, 10 + std::sqrt(seen));
+    for (int64_t r = 0; r < sizes.result; ++r)
+      if (picks[r] != (result[r] > 0 ? 0 : DEAD) && failures++ < 10)
+        printf("convolution_relu_pool_of_pairs: %g was picked from %d\n", result[r], picks[r]);
+  }
+
+  Array gradient = noise(sizes.result);
+  spoil(gradient.get(), sizes.result);
+  const auto half_gradient = halves_of(gradient.get(), sizes.result);
+  expected.assign(sizes.image, 0);
+  for_each_product(w, [&](int64_t i, int64_t k, int64_t r) { expected[i] += double(gradient[r]) * kernel[k]; });
+  first.clear();
+  for (const auto& threads : pools) {
+    std::vector<uint16_t> result(sizes.image, 0xffff);
+    kernels()->input_gradient_of_pairs(threads->pool, w, half_gradient.data(), half_kernel.data(), result.data());
+    if (first.empty())
+      compare_halves("input_gradient_of_pairs", w, first = result, expected,
+                     10 + std::sqrt(product(w.window) * double(w.channels_out)));
+    else equal("input_gradient_of_pairs", w, first.data(), result.data(), sizes.image * 2);
+  }
+}
+
 void test_channel_sum(const std::vector<std::unique_ptr<Threads>>& pools) {
   const int64_t places = between(1, 3000), channels = between(1, 70);
   Array gradient = noise(places * channels), first;
@@ -536,6 +623,7 @@ int main(int argc, char** argv) {
   for (const auto& threads : pools) test_failures(threads->pool);
   for (int turn = 0; turn < windows; ++turn) {
     test_convolution(pools);
+    test_pairs(pools);
     test_channel_sum(pools);
     test_pooling(pools[1]->pool);
   }

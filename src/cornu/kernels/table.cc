@@ -12,6 +12,12 @@ void convolution(const Pool&, const Window&, const float*, const float*, const f
                  float*);
 void convolution_relu_pool(const Pool&, const Window&, const int64_t (&)[3], const float*,
                            const float*, const float*, float*, uint8_t*);
+void convolution_of_pairs(const Pool&, const Window&, const uint16_t*, const uint16_t*, uint16_t*);
+void convolution_relu_pool_of_pairs(const Pool&, const Window&, const int64_t (&)[3],
+                                    const uint16_t*, const uint16_t*, const float*, float*,
+                                    uint8_t*);
+void input_gradient_of_pairs(const Pool&, const Window&, const uint16_t*, const uint16_t*,
+                             uint16_t*);
 void input_gradient(const Pool&, const Window&, const float*, const Picks&, const float*, float*);
 void kernel_gradient(const Pool&, const Window&, const float*, const float*, const Picks&, float*);
 void channel_sum(const Pool&, const float*, const uint8_t*, int64_t, int64_t, float*);
@@ -27,12 +33,33 @@ void affine_relu_pool(const Pool&, const Window&, const float*, const float*, co
                       const float*, float*, uint8_t*);
 void bernoulli(const Pool&, const uint32_t*, float, int64_t, uint8_t*);
 
+#if defined(__AVX512F__)
+#define CORNU_OF_PAIRS(function) function
+#else
+#define CORNU_OF_PAIRS(function) nullptr
+#endif
+
 const Kernels* table() {
   static const Kernels kernels = {
-      CORNU_TEXT(CORNU_ISA), LANES,           convolution,       convolution_relu_pool,
-      input_gradient,        kernel_gradient, channel_sum,       max_pool,
-      max_pool_gradient,     sum_pool,        sum_pool_gradient, moments,
-      totals,                picked_totals,   affine_relu_pool,  bernoulli};
+      CORNU_TEXT(CORNU_ISA),
+      LANES,
+      convolution,
+      convolution_relu_pool,
+      CORNU_OF_PAIRS(convolution_of_pairs),
+      CORNU_OF_PAIRS(convolution_relu_pool_of_pairs),
+      CORNU_OF_PAIRS(input_gradient_of_pairs),
+      input_gradient,
+      kernel_gradient,
+      channel_sum,
+      max_pool,
+      max_pool_gradient,
+      sum_pool,
+      sum_pool_gradient,
+      moments,
+      totals,
+      picked_totals,
+      affine_relu_pool,
+      bernoulli};
   return &kernels;
 }
 

@@ -31,7 +31,7 @@ struct Tile {
   }
 
   // UNIT: which step of `a` is one, that of pixels ('p') or that of the sum ('j').
-  template <char UNIT>
+  template <char UNIT, Format FORMAT = SINGLES>
   CORNU_INLINE void multiply(Tile& tile, const float* a, int64_t a_row, int64_t a_pixel,
                              int64_t a_step, const float* b, int64_t b_step, int64_t count) {
     // Three neighbours share a pointer, as the processor adds once or twice the step for nothing.
@@ -50,7 +50,8 @@ struct Tile {
       CORNU_UNROLL for (int r = 0; r < R; ++r)
         CORNU_UNROLL for (int p = 0; p < P; ++p) {
           const Vector factor = broadcast(pointer[r * POINTERS + p / 3][(p % 3) * pixel]);
-          CORNU_UNROLL for (int v = 0; v < V; ++v) tile.sum[r * P + p][v] += factor * row[v];
+          CORNU_UNROLL for (int v = 0; v < V; ++v)
+            tile.sum[r * P + p][v] = multiply_add<FORMAT>(tile.sum[r * P + p][v], factor, row[v]);
         }
       CORNU_UNROLL for (int g = 0; g < R * POINTERS; ++g) pointer[g] += step;
       b += b_step;

@@ -44,6 +44,22 @@ CORNU_INLINE Vector load(const float* p) { return *(const UnalignedVector*)p; }
 CORNU_INLINE void store(float* p, Vector v) { *(UnalignedVector*)p = v; }
 CORNU_INLINE Vector broadcast(float x) { return x - Vector{}; }
 
+// What the lanes of a product hold: float32, or two bfloat16 whose products are both added.
+enum Format { SINGLES, PAIRS };
+
+// sum + factor * row
+template <Format FORMAT>
+CORNU_INLINE Vector multiply_add(Vector sum, Vector factor, Vector row) {
+#if defined(__AVX512F__)
+  if constexpr (FORMAT == PAIRS) {
+    // Written so because the file is compiled for processors without it, too.
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(row), "v"(factor));
+    return sum;
+  }
+#endif
+  return sum + factor * row;
+}
+
 // The first `count` lanes only; the others are zero, and their memory is not touched.
 CORNU_INLINE Vector load_first(const float* p, int64_t count) {
   if (count >= LANES) return load(p);
@@ -66,6 +82,21 @@ CORNU_INLINE void store_first(float* p, Vector v, int64_t count) {
 #else
   for (int64_t lane = 0; lane < count; ++lane) p[lane] = v[lane];
 #endif
+}
+
+// As bfloat16: the nearest, and of two equally near ones the even.
+CORNU_INLINE void store_first(uint16_t* p, Vector v, int64_t count) {
+  typedef uint32_t Bits __attribute__((vector_size(LANES * 4)));
+  typedef uint16_t Halves __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+  const Bits bits = (Bits)v, rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+  // NaN stays one, though what it keeps of its bits may be none.
+  const Halves halves =
+      __builtin_convertvector((v == v ? rounded : bits | 0x400000u) >> 16, Halves);
+  if (count >= LANES) {
+    *(Halves*)p = halves;
+    return;
+  }
+  for (int64_t lane = 0; lane < count; ++lane) p[lane] = halves[lane];
 }
 
 CORNU_INLINE bool is_zero(Vector v) {

@@ -137,6 +137,7 @@ convolution = primitive(
     lambda image, kernel, *, geometry: geometry.attributes(
         image.shape[0], image.shape[-1], kernel.shape[-1]
     ),
+    summed=lambda image, kernel, *, geometry: kernel.shape[-2],
 )
 input_gradient = primitive(
     "input_gradient",
@@ -145,6 +146,7 @@ input_gradient = primitive(
     lambda gradient, kernel, *, geometry: geometry.attributes(
         gradient.shape[0], kernel.shape[-2] * geometry.groups, kernel.shape[-1]
     ),
+    summed=lambda gradient, kernel, *, geometry: kernel.shape[-1] // geometry.groups,
 )
 kernel_gradient = primitive(
     "kernel_gradient",

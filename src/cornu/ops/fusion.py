@@ -56,6 +56,7 @@ convolution_relu_pool = primitive(
         image.shape[0], image.shape[-1], kernel.shape[-1], pool
     ),
     several=True,
+    summed=lambda image, kernel, bias, *, geometry, pool: kernel.shape[-2],
 )
 
 
