@@ -19,7 +19,7 @@ ORDER = [
     {"layers", "saving"},
     {"training"},
     {"models"},
-    {"visualize"},
+    {"visualize", "explain"},
     {"cli"},
     {"__main__"},
 ]

@@ -6,6 +6,8 @@
 (None, 784)
 """
 
+import importlib
+
 from cornu import (
     activations,
     callbacks,
@@ -47,6 +49,16 @@ def version() -> str:
     return __version__
 
 
+# Loaded when they are asked for: training needs none of them.
+_ON_USE = ("explain", "visualize")
+
+
+def __getattr__(name):
+    if name in _ON_USE:
+        return importlib.import_module(f"cornu.{name}")
+    raise AttributeError(f"module 'cornu' has no attribute {name!r}")
+
+
 __all__ = [
     "DTypePolicy",
     "Initializer",
@@ -67,6 +79,7 @@ __all__ = [
     "config",
     "constraints",
     "datasets",
+    "explain",
     "initializers",
     "install_as_keras",
     "layers",
@@ -80,4 +93,5 @@ __all__ = [
     "saving",
     "utils",
     "version",
+    "visualize",
 ]

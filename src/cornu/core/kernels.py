@@ -208,8 +208,8 @@ def primitive(
         batched: which operands have the batch axis in front. If only these are mapped by `vmap`,
             the mapped axis becomes a part of it.
         several: whether there are several results.
-        summed: `(*avals, **parameters)` to the number of channels that its sums go over; given if there is a
-            kernel for pairs of bfloat16 of its first two operands, too.
+        summed: `(*avals, **parameters)` to the number of channels that its sums go over; given if there
+            is a kernel for pairs of bfloat16 of its first two operands, too.
     """
     made = _Primitive(f"cornu_{name}")
     made.multiple_results = several

@@ -19,6 +19,7 @@ from cornu.core.input_spec import check_inputs
 from cornu.core.random import SeedGenerator
 from cornu.core.symbolic import KerasTensor, Node, Operation, any_symbolic, infer_outputs
 from cornu.core.variable import Variable, functional
+from cornu.core.watching import seen
 
 
 class _Call(threading.local):
@@ -387,7 +388,8 @@ class Layer(Operation, Configurable):
         caller = _call.layer
         asked = kwargs.get("training")
         training = self._resolve_training(kwargs)
-        args, kwargs = jax.tree.map(self._to_tensor, (args, kwargs), is_leaf=_is_leaf)
+        given = args, kwargs
+        args, kwargs = jax.tree.map(self._to_tensor, given, is_leaf=_is_leaf)
         arguments = _bind_call(self, args, kwargs)
         symbolic = any_symbolic(arguments)
         check_inputs(self.input_spec, next(iter(arguments.values()), None), self.name)
@@ -424,6 +426,7 @@ class Layer(Operation, Configurable):
             raise
         finally:
             _call.layer, _call.training, _autocast.dtype = previous
+        outputs = seen(self, given, arguments, outputs)
         self._pass_masks_on(arguments, masks, outputs)
         return outputs
 

@@ -15,6 +15,7 @@ from cornu.core import naming, registry
 from cornu.core.configurable import Configurable
 from cornu.core.dtype import standardize_dtype
 from cornu.core.variable import Variable, throwaway_scope
+from cornu.core.watching import seen
 
 
 class History(NamedTuple):
@@ -247,7 +248,8 @@ class FunctionOperation(Operation, Configurable):
             outputs = infer_outputs(self.function, args, kwargs)
             Node(self, args, kwargs, outputs)
             return outputs
-        return self.function(*plain(args), **plain(kwargs))
+        outputs = self.function(*plain(args), **plain(kwargs))
+        return seen(self, (args, kwargs), {}, outputs)
 
     def get_config(self) -> dict:
         return {"function_name": self.function_name, "name": self.name}

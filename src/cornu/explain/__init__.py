@@ -1,0 +1,5 @@
+"""How a model makes its numbers, and what it looks at. Models are read from outside, and not changed."""
+
+from cornu.explain.window import window
+
+__all__ = ["window"]

@@ -1,0 +1,190 @@
+"""A model at work: what each of its layers was given, and what it made of it."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.core.layer import Layer
+from cornu.core.symbolic import KerasTensor
+from cornu.core.watching import watched
+
+
+class Call(NamedTuple):
+    """One call of a layer, or of a function in a graph.
+
+    `sources` are the arrays that it was given and `arguments` the same by name, in the layer's format;
+    `makers` says for each source which call has made it: its number, or None.
+    """
+
+    operation: Any
+    sources: list
+    arguments: dict
+    outputs: Any
+    makers: list
+    is_whole: bool  # it did all by itself: no other layer was called within
+
+    @property
+    def name(self) -> str:
+        """The name of the layer."""
+        return self.operation.name
+
+    @property
+    def inputs(self):
+        """The first argument: an array, or a list of arrays."""
+        return next(iter(self.arguments.values()))
+
+
+def calls(model, inputs, replace=None) -> list[Call]:
+    """Run a model on a batch, as in `predict`, and return the calls of all its layers in order.
+
+    Args:
+        model: a model, or a layer, of any kind.
+        inputs: what the model takes: an array, or a list or dict of them.
+        replace: `(call)` to the outputs that take the place of the call's own.
+
+    >>> import cornu, numpy as np
+    >>> from cornu.explain.observe import calls
+    >>> model = cornu.Sequential([cornu.Input((4,)), cornu.layers.Dense(2, name="out")])
+    >>> [(call.name, call.outputs.shape) for call in calls(model, np.ones((1, 4))) if call.is_whole]
+    [('out', (1, 2))]
+    """
+    found: list[Call] = []
+    makers: dict[int, int] = {}
+
+    def watch(operation, given, arguments, outputs):
+        sources = [leaf for leaf in jax.tree.leaves(given) if isinstance(leaf, jax.Array)]
+        inner = _inner(operation)
+        call = Call(
+            operation,
+            sources,
+            arguments or dict(enumerate(given[0])),
+            outputs,
+            [makers.get(id(source)) for source in sources],
+            not any(id(earlier.operation) in inner for earlier in found) if inner else True,
+        )
+        if replace is not None:
+            call = call._replace(outputs=replace(call))
+        found.append(call)
+        if call.is_whole:
+            # What a model returns, one of its layers has made.
+            makers.update({id(leaf): len(found) - 1 for leaf in jax.tree.leaves(call.outputs)})
+        return call.outputs
+
+    with watched(watch):
+        model(inputs, training=False)
+    return found
+
+
+def _inner(operation) -> set[int]:
+    if not isinstance(operation, Layer):
+        return set()
+    return {id(layer) for layer in operation._flatten_layers()} - {id(operation)}
+
+
+def shapes_of_calls(model, inputs=None) -> list[Call]:
+    """The same calls, with nothing computed: shapes in place of numbers.
+
+    Args:
+        model: a built model.
+        inputs: an example batch; only its shapes matter. Default: one example of the model's input shape.
+
+    Raises ValueError if the model's input shape is not known, or has sizes that are not.
+    """
+    if inputs is None:
+        inputs = example_inputs(model)
+    found: list[Call] = []
+
+    def run(arrays):
+        found.extend(calls(model, arrays))
+        return 0
+
+    jax.eval_shape(run, inputs)
+    return found
+
+
+def example_inputs(model, batch_size=1):
+    """Arrays of zeros of the shape that a model takes."""
+    try:
+        tensors = model._graph.inputs if getattr(model, "_graph", None) else model.input
+    except AttributeError:
+        tensors = None
+    if tensors is None:
+        raise ValueError(
+            f"Model {model.name} does not know the shape of its inputs. Pass an example of them."
+        )
+
+    def zeros(tensor: KerasTensor):
+        if None in tensor.shape[1:]:
+            raise ValueError(
+                f"The input {tensor.name!r} of model {model.name} has the shape {tensor.shape}, with sizes "
+                "that are not known. Pass an example."
+            )
+        return jnp.zeros((batch_size, *tensor.shape[1:]), tensor.dtype)
+
+    return jax.tree.map(zeros, tensors)
+
+
+def call_of(found: list[Call], model, layer, number: int = 0) -> Call:
+    """The call of one layer.
+
+    Args:
+        found: calls of the model.
+        model: the model.
+        layer: the layer, its name, or its place in `model.layers`.
+        number: which of its calls, if it was called several times.
+
+    Raises ValueError if there is none.
+    """
+    if isinstance(layer, int) and not isinstance(layer, bool):
+        if not -len(model.layers) <= layer < len(model.layers):
+            raise ValueError(
+                f"Model {model.name} has {len(model.layers)} layers, and so no layer {layer}."
+            )
+        layer = model.layers[layer]
+    same = [call for call in found if call.operation is layer or call.name == layer]
+    if not same:
+        raise ValueError(
+            f"Model {model.name} has not called a layer {getattr(layer, 'name', layer)!r}, but "
+            f"{_names([call for call in found if call.operation is not model])}."
+        )
+    if not -len(same) <= number < len(same):
+        raise ValueError(
+            f"The layer {same[0].name!r} was called {len(same)} times; there is no call {number}."
+        )
+    return same[number]
+
+
+def _names(found: list[Call]) -> str:
+    names = list(dict.fromkeys(call.name for call in found))
+    return ", ".join(map(repr, names[:30])) + (" …" if len(names) > 30 else "")
+
+
+def as_batch(model, x, example: int | None = None):
+    """Inputs as a batch: an example alone gets a batch axis, where the model's input shape is known.
+
+    Args:
+        model: the model.
+        x: an array, or a list or dict of arrays.
+        example: keep only this one.
+
+    Raises ValueError if there is no such example.
+    """
+    tensors = model._graph.inputs if getattr(model, "_graph", None) else None
+
+    def batch(array, tensor=None):
+        array = np.asarray(array)
+        if tensor is not None and array.ndim == len(tensor.shape) - 1:
+            array = array[None]
+        if example is None:
+            return array
+        if not array.ndim or not -len(array) <= example < len(array):
+            raise ValueError(f"There is no example {example} in inputs of the shape {array.shape}.")
+        return array[example][None]
+
+    if isinstance(tensors, KerasTensor):
+        return batch(x, tensors)
+    if tensors is not None:
+        return jax.tree.map(batch, x, tensors)
+    return jax.tree.map(batch, x)

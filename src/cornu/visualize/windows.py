@@ -1,0 +1,101 @@
+"""A window on numbers, its kernel, and what comes of them: the picture of `cornu.explain.window`."""
+
+import numpy as np
+
+from cornu.visualize.figure import VERMILION, new_figure, save_figure, shortened
+
+# With larger grids, numbers would be too small to read.
+_MOST_SIDE_WITH_NUMBERS = 7
+_MOST_GRIDS = 4
+
+
+def plot_window(window, path=None):
+    """Draw what a layer saw, its kernel and the products, and write below what was done with them.
+
+    Padding is hatched. Purple is negative, orange is positive, white is zero; in grey, numbers say which.
+
+    Args:
+        window: what `cornu.explain.window` returned.
+        path: a PNG, PDF or SVG file to write; None writes none.
+
+    Returns:
+        a matplotlib `Figure`.
+
+    >>> import cornu, numpy as np
+    >>> model = cornu.Sequential([cornu.Input((4, 4, 1)), cornu.layers.MaxPooling2D()])
+    >>> figure = cornu.explain.window(model, np.eye(4)[..., None], 0, (1, 1)).plot()
+    >>> figure.subfigs[0].axes[0].get_title()
+    'patch'
+    """
+    grids = window.grids()
+    shown = grids[:_MOST_GRIDS]
+    titles = ["patch"] if window.kernel is None else ["patch", "× kernel", "= products"]
+    rows, columns = shown[0][1].shape
+    cell = min(0.62, 4.2 / max(rows, columns))
+    width = max(len(titles) * (columns * cell + 0.7), 6.5)
+    lines = _lines(window, len(grids) - len(shown), int(width * 13))
+    height = len(shown) * (rows * cell + 0.45)
+    figure = new_figure(width, height + 0.24 * len(lines) + 0.6)
+    panels, text = figure.subfigures(2, 1, height_ratios=[height, 0.24 * len(lines) + 0.3])
+    axes = panels.subplots(len(shown), len(titles), squeeze=False)
+    largest = max(float(np.abs(window.patch).max(initial=0)), 1e-30)
+    for number, (name, patch, kernel, padding) in enumerate(shown):
+        row = axes[number]
+        drawn = [(patch, padding)]
+        if kernel is not None:
+            drawn += [(kernel, np.zeros_like(padding)), (patch * kernel, padding)]
+        for panel, title, (grid, hatched) in zip(row, titles, drawn, strict=True):
+            scale = largest if title == "patch" else max(float(np.abs(grid).max(initial=0)), 1e-30)
+            _draw_grid(panel, grid, hatched, scale)
+            panel.set_title("" if number else title, fontsize=10)
+        row[0].set_ylabel(name, fontsize=9)
+    for number, line in enumerate(lines):
+        text.text(
+            0.03,
+            1 - (number + 0.7) / (len(lines) + 0.6),
+            line,
+            fontsize=9,
+            family="monospace",
+            va="center",
+            parse_math=False,
+        )
+    place = ", ".join(map(str, window.position))
+    where = f"place ({place}), channel {window.channel}" if place else f"number {window.channel}"
+    figure.suptitle(f"{shortened(window.layer, 30)} ({window.kind}): {where}", fontsize=11)
+    if path is not None:
+        save_figure(figure, path)
+    return figure
+
+
+def _draw_grid(axes, grid: np.ndarray, hatched: np.ndarray, scale: float) -> None:
+    rows, columns = grid.shape
+    axes.imshow(grid / scale, cmap="PuOr_r", vmin=-1.6, vmax=1.6)
+    axes.set_xticks(np.arange(columns + 1) - 0.5, [])
+    axes.set_yticks(np.arange(rows + 1) - 0.5, [])
+    axes.tick_params(length=0)
+    axes.grid(color="0.6", linewidth=0.6)
+    for r, c in zip(*np.nonzero(hatched), strict=True):
+        axes.fill(
+            [c - 0.5, c + 0.5, c + 0.5, c - 0.5],
+            [r - 0.5, r - 0.5, r + 0.5, r + 0.5],
+            fill=False,
+            hatch="////",
+            edgecolor="0.55",
+            linewidth=0,
+        )
+    if max(rows, columns) > _MOST_SIDE_WITH_NUMBERS and rows * columns > 30:
+        return
+    for (r, c), value in np.ndenumerate(grid):
+        color = VERMILION if not np.isfinite(value) else "black"
+        axes.text(c, r, f"{value + 0.0:.3g}", ha="center", va="center", fontsize=8, color=color)
+
+
+def _lines(window, left_out: int, width: int) -> list[str]:
+    """The steps, each broken where the picture ends."""
+    from textwrap import wrap
+
+    lines = [f"… and {left_out} more channels"] if left_out else []
+    for step in window.terms.steps:
+        text = f"{step.name} = {step.formula} = {step.value:.4g}"
+        lines += wrap(text, width, subsequent_indent="    ") or [""]
+    return [*lines, f"the model says {window.expected:.4g}"]
