@@ -1,5 +1,6 @@
 """How a model makes its numbers, and what it looks at. Models are read from outside, and not changed."""
 
+from cornu.explain.receptive_field import receptive_field
 from cornu.explain.window import window
 
-__all__ = ["window"]
+__all__ = ["receptive_field", "window"]

@@ -67,9 +67,10 @@ def calls(model, inputs, replace=None) -> list[Call]:
         if replace is not None:
             call = call._replace(outputs=replace(call))
         found.append(call)
-        if call.is_whole:
+        for leaf in jax.tree.leaves(call.outputs):
             # What a model returns, one of its layers has made.
-            makers.update({id(leaf): len(found) - 1 for leaf in jax.tree.leaves(call.outputs)})
+            if call.is_whole or id(leaf) not in makers:
+                makers[id(leaf)] = len(found) - 1
         return call.outputs
 
     with watched(watch):
