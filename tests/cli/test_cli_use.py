@@ -154,6 +154,8 @@ def test_summary(run, trained):
     saved = run("summary", trained)
     assert saved.exit_code == 0 and "Rescaling" in saved.stdout
     assert run("summary", trained / "model.keras").stdout == saved.stdout
+    explained = run("summary", trained, "--explain").stdout
+    assert explained.startswith(saved.stdout.rstrip()) and "For one example:" in explained
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,10 @@ def summary(
     classes: Annotated[
         int, typer.Option(min=2, metavar="N", help="For a network: number of classes.")
     ] = 10,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Print the formulas that the numbers come from, too."),
+    ] = False,
     debug: Debug = False,
 ):
     """Print the table of a model's layers.
@@ -268,11 +272,11 @@ def summary(
     \b
     Examples:
       cornu summary demo
-      cornu summary lenet --input-shape 32x32x3 --classes 100
+      cornu summary lenet --input-shape 32x32x3 --classes 100 --explain
     """
     from cornu.cli.summary import summary as run
 
-    run(model, input_shape, classes)
+    run(model, input_shape, classes, explain)
 
 
 @app.command(

@@ -254,6 +254,7 @@ class Model(Trainer):
         expand_nested=False,
         show_trainable=False,
         layer_range=None,
+        explain=False,
     ):
         """Print a table of the layers: output shapes and numbers of weights, and their totals.
 
@@ -264,6 +265,8 @@ class Model(Trainer):
             expand_nested: whether to list the layers of models within the model.
             show_trainable: whether to say which layers may change in training.
             layer_range: two names (or regular expressions): list only the layers between them.
+            explain: whether to print also the formulas that the numbers come from, with multiply-adds
+                and memory; see `explain.arithmetic`.
         """
         # Tables are for reading only; who trains without looking does not load them.
         from cornu.visualize.summary import print_summary
@@ -276,6 +279,7 @@ class Model(Trainer):
             expand_nested=expand_nested,
             show_trainable=show_trainable,
             layer_range=layer_range,
+            explain=explain,
         )
 
     # ---- files

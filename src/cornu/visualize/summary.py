@@ -19,6 +19,7 @@ def print_summary(
     expand_nested=False,
     show_trainable=False,
     layer_range=None,
+    explain=False,
 ) -> None:
     """Print a table of a model's layers: output shapes, numbers of weights, and their totals.
 
@@ -30,6 +31,7 @@ def print_summary(
         expand_nested: whether to list the layers of models within the model.
         show_trainable: whether to say which layers may change in training.
         layer_range: two names (or regular expressions): list only the layers between them.
+        explain: whether to print `explain.arithmetic` below.
 
     Raises ValueError if the table does not fit the width, or `layer_range` names no layer.
 
@@ -70,15 +72,15 @@ def print_summary(
     if print_fn is None and not is_interactive_logging_enabled():
         print_fn = lambda text: print_message(text, end="")
     if print_fn is None:
-        _print(Console(highlight=False), model, table)
+        _print(Console(highlight=False), model, table, explain)
         return
     console = Console(highlight=False, force_terminal=False, color_system=None)
     with console.capture() as capture:
-        _print(console, model, table)
+        _print(console, model, table, explain)
     print_fn(capture.get())
 
 
-def _print(console, model, table) -> None:
+def _print(console, model, table, explain: bool) -> None:
     from rich.markup import escape
 
     console.print(_bold(f'Model: "{escape(model.name)}"'))
@@ -87,6 +89,10 @@ def _print(console, model, table) -> None:
         count = sum(weight.size for weight in weights)
         size = _readable(sum(_num_bytes(weight) for weight in weights))
         console.print(f"{_bold(f' {title} params: ')}{_number(f'{count:,}')} ({size})")
+    if explain:
+        from cornu.explain import arithmetic
+
+        console.print(arithmetic(model).table())
 
 
 def _totals(model) -> dict[str, list]:
