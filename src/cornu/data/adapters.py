@@ -483,6 +483,17 @@ def _to_array(value):
     return value
 
 
+def is_batch(value) -> bool:
+    """Whether something is an array of examples as it is, with nothing to convert."""
+    return (
+        type(value) is np.ndarray
+        and value.dtype == np.float32
+        and value.size > 0
+        and value.ndim > 0
+        and floatx() == "float32"
+    )
+
+
 def _from_pandas(value) -> np.ndarray:
     """The numbers of a frame or, as one column, of a series; missing ones are NaN."""
     array = value.to_numpy()

@@ -1,5 +1,6 @@
 """`compile`, `fit`, `evaluate` and `predict`."""
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable
@@ -670,8 +671,10 @@ class Trainer(Layer):
 
     def predict_on_batch(self, x):
         """The model's outputs for one batch, as NumPy arrays."""
-        data = adapters.ArrayData(x, None, None, None, False, steps=1, gather_in_step=False)
-        batch = data.first_batch()
+        batch = x
+        if not adapters.is_batch(x):
+            data = adapters.ArrayData(x, None, None, None, False, steps=1, gather_in_step=False)
+            batch = data.first_batch()
         if not self.built:
             self._build_from(unpack_x_y_sample_weight(batch)[0])
         outputs = self._function("predict")(batch)
@@ -751,7 +754,7 @@ class _Function:
             self._compiled[gathers] = self._make(gathers)
         changed = tuple([v._value for v in group] for group in self._changed)
         kept = [v._value for v in self._kept]
-        # The step takes the old arrays' memory. An interrupt (Ctrl-C) between that and the assignment
+        # The step takes the old arrays' memory, if it is not one of prediction. An interrupt (Ctrl-C) between that and the assignment
         # would leave weights without numbers, so it waits; one that comes as an exception in another
         # way finds what the step returned stored by `extend(map(…))`, and `finally` assigns it.
         done: list = []
@@ -760,7 +763,7 @@ class _Function:
             rows = np.zeros((MOST_AT_ONCE, len(batch[0])), np.int32)
             rows[: len(batch)] = batch
             arguments = changed, kept, source, rows, np.int32(len(batch))
-        with _Uninterrupted():
+        with contextlib.nullcontext() if self._kind == "predict" else _Uninterrupted():
             try:
                 done.extend(map(self._compiled[gathers], *([a] for a in arguments)))
             finally:
