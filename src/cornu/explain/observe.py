@@ -184,8 +184,12 @@ def as_batch(model, x, example: int | None = None):
             raise ValueError(f"There is no example {example} in inputs of the shape {array.shape}.")
         return array[example][None]
 
-    if isinstance(tensors, KerasTensor):
-        return batch(x, tensors)
+    flat = jax.tree.leaves(tensors)
+    if len(flat) == 1:
+        # A list of one array stands for it.
+        leaves = x.values() if isinstance(x, dict) else x if isinstance(x, list | tuple) else []
+        alone = len(leaves) == 1 and hasattr(next(iter(leaves)), "shape")
+        return batch(next(iter(leaves)) if alone else x, flat[0])
     if tensors is not None:
         return jax.tree.map(batch, x, tensors)
     return jax.tree.map(batch, x)

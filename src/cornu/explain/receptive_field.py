@@ -290,9 +290,11 @@ def _by_gradient(call, box: Box, shapes: list) -> list[Box]:
         part = (slice(None), *(slice(max(low, 0), high + 1) for low, high in box))
         return jnp.sum(jnp.sin(outputs[part]))
 
-    for _ in range(_DRAWS):
+    for sign in (1, -1) * _DRAWS:
+        # Of one sign, so that what a relu cuts in one draw it lets through in another.
         arrays = [
-            jnp.asarray(random.standard_normal(leaves[n].shape), leaves[n].dtype) for n in places
+            jnp.asarray(sign * np.abs(random.standard_normal(leaves[n].shape)), leaves[n].dtype)
+            for n in places
         ]
         try:
             gradients = jax.grad(run)(arrays)
@@ -305,7 +307,7 @@ def _by_gradient(call, box: Box, shapes: list) -> list[Box]:
 
 
 # Where a maximum is taken, or a relu cuts, one input does not show everything.
-_DRAWS = 8
+_DRAWS = 4
 
 
 def _bounds(mask: np.ndarray) -> Box:

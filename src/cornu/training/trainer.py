@@ -754,9 +754,10 @@ class _Function:
             self._compiled[gathers] = self._make(gathers)
         changed = tuple([v._value for v in group] for group in self._changed)
         kept = [v._value for v in self._kept]
-        # The step takes the old arrays' memory, if it is not one of prediction. An interrupt (Ctrl-C) between that and the assignment
-        # would leave weights without numbers, so it waits; one that comes as an exception in another
-        # way finds what the step returned stored by `extend(map(…))`, and `finally` assigns it.
+        # The step takes the old arrays' memory, if it is not one of prediction. An interrupt (Ctrl-C)
+        # between that and the assignment would leave weights without numbers, so it waits; one that
+        # comes as an exception in another way finds what the step returned stored by
+        # `extend(map(…))`, and `finally` assigns it.
         done: list = []
         arguments: tuple = changed, kept, batch
         if gathers:

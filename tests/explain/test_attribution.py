@@ -1,0 +1,196 @@
+"""Maps of what an answer depends on: they must depend on the weights, add up, and find what was planted."""
+
+import numpy as np
+import pytest
+
+import cornu
+from cornu import explain
+from cornu import layers as L
+
+random = np.random.default_rng(0)
+MAPS = {
+    "saliency": explain.saliency,
+    "smooth_grad": explain.smooth_grad,
+    "integrated_gradients": lambda *a: np.abs(explain.integrated_gradients(*a)).max(-1),
+    "grad_cam": explain.grad_cam,
+    "grad_cam_plus_plus": explain.grad_cam_plus_plus,
+    "occlusion": explain.occlusion,
+}
+
+
+def planted(count, seed=0):
+    """Noise with a bright cross (class 1) or none (class 0); also where it is."""
+    random = np.random.default_rng(seed)
+    x = random.uniform(0, 0.3, (count, 16, 16, 1)).astype("float32")
+    y = np.arange(count) % 2
+    places = random.integers(1, 12, (count, 2))
+    for image, label, (r, c) in zip(x, y, places, strict=True):
+        if label:
+            image[r + 1, c : c + 3] = image[r : r + 3, c + 1] = 1.0
+    return x, y, places
+
+
+@pytest.fixture(scope="module")
+def model():
+    cornu.utils.set_random_seed(0)
+    model = cornu.Sequential(
+        [
+            cornu.Input((16, 16, 1)),
+            L.Conv2D(8, 3, padding="same", activation="relu", name="first"),
+            L.MaxPooling2D(),
+            L.Conv2D(8, 3, padding="same", activation="relu", name="last"),
+            L.GlobalMaxPooling2D(),
+            L.Dense(2, activation="softmax", name="out"),
+        ]
+    )
+    model.compile(
+        cornu.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    x, y, _ = planted(512)
+    model.fit(x, y, epochs=6, verbose=0)
+    assert model.evaluate(*planted(100, 1)[:2], verbose=0)[1] > 0.95
+    return model
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_planted_patch_is_found(model, name):
+    """Of images with a cross, the map is on the cross, for most of them."""
+    x, y, places = planted(60, 2)
+    x, places = x[y == 1], places[y == 1]
+    maps = MAPS[name](model, x, 1)
+    assert maps.shape == (30, 16, 16)
+    found = 0
+    for image, (r, c) in zip(maps, places, strict=True):
+        around = image[max(r - 1, 0) : r + 4, max(c - 1, 0) : c + 4]
+        found += around.mean() > 3 * image.mean()
+    assert found >= 25, found
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_other_weights_give_another_map(model, name):
+    """The check of Adebayo et al. 2018: what a map shows must be learned."""
+    x = planted(8, 3)[0]
+    before = MAPS[name](model, x, 1)
+    other = cornu.models.clone_model(model)
+    weights = [random.permuted(w.ravel()).reshape(w.shape) for w in model.get_weights()]
+    other.set_weights(weights)
+    after = MAPS[name](other, x, 1)
+    similar = [
+        np.corrcoef(a.ravel(), b.ravel())[0, 1]
+        for a, b in zip(before, after, strict=True)
+        if a.std() > 0 and b.std() > 0
+    ]
+    assert not similar or np.mean(similar) < 0.8
+
+
+def test_integrated_gradients_are_complete(model):
+    """Their sum is the difference of the scores."""
+    x = planted(6, 4)[0]
+    dense = model.get_layer("out")
+    features = cornu.Model(model.inputs, model.layers[-2].output)
+
+    def scores(x):
+        return features.predict(x, verbose=0) @ np.asarray(dense.kernel) + np.asarray(dense.bias)
+
+    for target in (0, 1):
+        for baseline in (0.0, 0.1):
+            parts = explain.integrated_gradients(model, x, target, baseline, steps=256)
+            expected = scores(x)[:, target] - scores(np.full_like(x, baseline))[:, target]
+            np.testing.assert_allclose(parts.sum((1, 2, 3)), expected, rtol=2e-2, atol=2e-2)
+
+
+def test_a_linear_model_is_its_weights():
+    """Where everything is known: the gradient is the kernel, before the softmax."""
+    model = cornu.Sequential(
+        [cornu.Input((3, 3, 1)), L.Flatten(), L.Dense(2, activation="softmax")]
+    )
+    kernel = np.asarray(model.get_weights()[0])
+    x = random.standard_normal((2, 3, 3, 1)).astype("float32")
+    np.testing.assert_allclose(
+        explain.saliency(model, x, [0, 1]),
+        np.abs(kernel.T.reshape(2, 3, 3)),
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        explain.integrated_gradients(model, x, 1, steps=3),
+        x * kernel[:, 1].reshape(3, 3, 1),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    fall = explain.occlusion(model, x, 0, size=1)
+    np.testing.assert_allclose(fall, x[..., 0] * kernel[:, 0].reshape(3, 3), rtol=1e-4, atol=1e-5)
+
+
+def test_grad_cam_is_its_formula(model):
+    """The weights of a head that takes the mean of each map are the head's own."""
+    body = cornu.Sequential([cornu.Input((8, 8, 1)), L.Conv2D(3, 3, padding="same", name="maps")])
+    full = cornu.Sequential([*body.layers, L.GlobalAveragePooling2D(), L.Dense(2)])
+    full.build((None, 8, 8, 1))
+    x = random.standard_normal((2, 8, 8, 1)).astype("float32")
+    head = full.layers[-1].get_weights()[0][:, 1]
+    expected = np.maximum(np.asarray(full.layers[0](x)) @ head, 0)
+    expected /= expected.max((1, 2), keepdims=True)
+    np.testing.assert_allclose(explain.grad_cam(full, x, 1), expected, rtol=1e-4, atol=1e-5)
+    assert np.array_equal(explain.grad_cam(full, x, 1), explain.grad_cam(full, x, 1, "maps"))
+
+
+def test_what_a_channel_answers_to(model):
+    x = explain.activation_maximization(model, "last", 3, steps=40)
+    assert x.shape == (16, 16, 1) and x.min() >= 0 and x.max() <= 1
+    maps = cornu.Model(model.inputs, model.get_layer("last").output)
+
+    def answer(image):
+        return maps.predict(image[None], verbose=0)[..., 3].mean()
+
+    noise = 0.5 + 0.1 * random.standard_normal((16, 16, 1)).astype("float32")
+    assert answer(x) > 2 * max(answer(noise), 0.0)
+    again = explain.activation_maximization(model, "last", 3, steps=40)
+    np.testing.assert_array_equal(x, again)
+    # Of a class, before the softmax.
+    cross = explain.activation_maximization(model, "out", 1, steps=40)
+    assert model.predict(cross[None], verbose=0)[0, 1] > 0.9
+
+
+def test_nothing_is_changed(model):
+    before = model.get_weights()
+    x = planted(2)[0]
+    for function in MAPS.values():
+        function(model, x)
+    assert model.get_layer("out").activation.__name__ == "softmax"
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class Own(cornu.Model):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = L.Conv2D(4, 3), L.Dense(3, activation="softmax")
+
+    def call(self, x):
+        return self.out(self.conv(x).mean((1, 2)))
+
+
+def test_subclassed_models_and_signals():
+    model = Own()
+    model(np.zeros((1, 6, 6, 2)))
+    assert explain.grad_cam(model, np.ones((2, 6, 6, 2))).shape == (2, 6, 6)
+    signal = cornu.Sequential([cornu.Input((20, 2)), L.Conv1D(3, 3), L.Flatten(), L.Dense(4)])
+    x = random.standard_normal((2, 20, 2))
+    for function in MAPS.values():
+        assert function(signal, x).shape == (2, 20)
+
+
+def test_wrong_arguments(model):
+    x = planted(2)[0]
+    with pytest.raises(ValueError, match=r"from 0 to 1, or one for each.*target=2"):
+        explain.saliency(model, x, 2)
+    with pytest.raises(ValueError, match=r"'out' gives \(2,\)"):
+        explain.grad_cam(model, x, 0, "out")
+    with pytest.raises(ValueError, match=r"size of the input, \(16, 16\).*size=17"):
+        explain.occlusion(model, x, size=17)
+    with pytest.raises(ValueError, match=r"has 8 channels\..*channel=8"):
+        explain.activation_maximization(model, "last", 8)
+    with pytest.raises(ValueError, match="no layer with feature maps"):
+        explain.grad_cam(cornu.Sequential([cornu.Input((4,)), L.Dense(2)]), np.ones((1, 4)))
+    with pytest.raises(ValueError, match=r"Scores of classes are needed.*\(1, 16, 16, 8\)"):
+        explain.saliency(cornu.Model(model.inputs, model.layers[0].output), x[:1])
