@@ -10,15 +10,23 @@ from cornu.explain.attribution import (
     saliency,
     smooth_grad,
 )
+from cornu.explain.maps import feature_maps, filters
 from cornu.explain.receptive_field import receptive_field
+from cornu.explain.training import dead_relus, gradients, learning_rate_range, mistakes
 from cornu.explain.window import window
 
 __all__ = [
     "activation_maximization",
     "arithmetic",
+    "dead_relus",
+    "feature_maps",
+    "filters",
     "grad_cam",
     "grad_cam_plus_plus",
+    "gradients",
     "integrated_gradients",
+    "learning_rate_range",
+    "mistakes",
     "occlusion",
     "receptive_field",
     "saliency",

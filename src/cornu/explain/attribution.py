@@ -12,6 +12,7 @@ import numpy as np
 from cornu.activations import linear
 from cornu.core.layer import Layer
 from cornu.explain.observe import Call, as_batch, call_of, calls, shapes_of_calls
+from cornu.layers.convolution import Windowed
 
 # What hides from a gradient how much one class is preferred to all others.
 _SQUASHING = ("softmax", "sigmoid", "log_softmax")
@@ -205,12 +206,17 @@ def _maps_and_slopes(model, x, layer, target):
 
 
 def _last_maps(found, model) -> Call:
-    """The last layer that gives feature maps."""
-    for call in reversed(found):
-        shape = getattr(call.outputs, "shape", ())
-        if call.is_whole and len(shape) > 2 and math.prod(shape[1:-1]) > 1:
-            return call
-    raise ValueError(f"Model {model.name} has no layer with feature maps.")
+    """The last convolution with feature maps, or else the last layer that gives some."""
+    maps = [
+        call
+        for call in found
+        if call.is_whole
+        and len(shape := getattr(call.outputs, "shape", ())) > 2
+        and math.prod(shape[1:-1]) > 1
+    ]
+    if not maps:
+        raise ValueError(f"Model {model.name} has no layer with feature maps.")
+    return next((c for c in reversed(maps) if isinstance(c.operation, Windowed)), maps[-1])
 
 
 def _resized(maps: np.ndarray, x) -> np.ndarray:
@@ -231,8 +237,8 @@ def grad_cam(model, x, target=None, layer=None) -> np.ndarray:
 
     Args:
         model, x, target: see `saliency`.
-        layer: the layer, its name, or its place in `model.layers`; default: the last that gives feature
-            maps.
+        layer: the layer, its name, or its place in `model.layers`; default: the last convolution,
+            or else the last that gives feature maps.
 
     Returns:
         an array `(n, *spatial)` between 0 and 1; all 0 where nothing speaks for the class.

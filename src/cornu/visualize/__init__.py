@@ -2,6 +2,17 @@
 
 from cornu.visualize.confusion import plot_confusion_matrix
 from cornu.visualize.curves import plot_history
+from cornu.visualize.maps import plot_attribution, plot_feature_maps, plot_filters
 from cornu.visualize.predictions import plot_predictions
+from cornu.visualize.training import plot_histograms, plot_learning_rates
 
-__all__ = ["plot_confusion_matrix", "plot_history", "plot_predictions"]
+__all__ = [
+    "plot_attribution",
+    "plot_confusion_matrix",
+    "plot_feature_maps",
+    "plot_filters",
+    "plot_histograms",
+    "plot_history",
+    "plot_learning_rates",
+    "plot_predictions",
+]
