@@ -19,10 +19,11 @@ def test_the_code_runs(monkeypatch, tmp_path, capsys):
     x, y = random.randint(0, 256, (300, 28, 28), "uint8"), random.randint(0, 10, 300)
     monkeypatch.setattr(cornu.datasets.mnist, "load_data", lambda: ((x, y), (x[:50], y[:50])))
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
-    assert (tmp_path / "digits.keras").exists()
-    assert "Total params: 34,826" in capsys.readouterr().out
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(compile("\n".join(blocks), "README.md", "exec"), {})
+    assert (tmp_path / "digits.keras").exists() and (tmp_path / "window.png").exists()
+    printed = capsys.readouterr().out
+    assert "Total params: 34,826" in printed and "sum of products" in printed
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

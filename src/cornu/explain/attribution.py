@@ -18,10 +18,13 @@ from cornu.layers.convolution import Windowed
 _SQUASHING = ("softmax", "sigmoid", "log_softmax")
 
 
-def _bare(layer: Layer) -> Layer | None:
-    """A copy of a layer without its softmax or sigmoid, with the same weights; None if it has none."""
+def _bare(layer: Layer, whatever=False) -> Layer | None:
+    """A copy of a layer without its softmax or sigmoid, with the same weights; None if it has none.
+
+    Without `whatever` activation it has, if so asked.
+    """
     activation = getattr(layer, "activation", None)
-    if getattr(activation, "__name__", "") not in _SQUASHING:
+    if activation is None or not (whatever or getattr(activation, "__name__", "") in _SQUASHING):
         return None
     bare: Any = copy.copy(layer)
     bare.activation = linear
@@ -362,7 +365,8 @@ def activation_maximization(
             )
         shape = (*size, shape[-1])
     chosen = call_of(shapes_of_calls(model, jnp.zeros((1, *shape))), model, layer)
-    bare = _bare(chosen.operation)
+    # Where a relu has cut, there is no gradient to follow.
+    bare = _bare(chosen.operation, whatever=True)
     first = getattr(chosen.operation, "data_format", "") == "channels_first"
     count = chosen.outputs.shape[1 if first else -1]
     if not 0 <= channel < count:

@@ -76,6 +76,7 @@ def plot_histograms(arrays, path=None):
         axes.set_title(title, fontsize=8, parse_math=False)
         axes.axvline(0, color="0.4", linewidth=0.8)
         axes.tick_params(labelsize=7)
+        axes.locator_params(axis="x", nbins=4)
         axes.set_yticks([])
     if path is not None:
         save_figure(figure, path)

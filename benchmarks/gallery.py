@@ -1,0 +1,156 @@
+"""Pictures of what `cornu.explain` says about a network, for docs/explain.md.
+
+    python benchmarks/gallery.py
+
+Trains the lecture's network on MNIST, draws its windows, maps and filters into docs/images/explain, and
+writes the section of docs/explain.md that shows them.
+"""
+
+import sys
+
+import numpy as np
+from common import ROOT, machine, replace_section
+
+import cornu
+from cornu import explain, visualize
+
+sys.path.insert(0, str(ROOT / "examples"))
+import mnist_lecture
+
+IMAGES = ROOT / "docs" / "images" / "explain"
+DOCUMENT = ROOT / "docs" / "explain.md"
+CLASSES = [str(n) for n in range(10)]
+
+
+def trained():
+    """The lecture's network after three epochs, and the test images with their labels."""
+    (x, y), (x_test, y_test) = cornu.datasets.mnist.load_data()
+    x, x_test = (a[..., None].astype("float32") / 255 for a in (x, x_test))
+    cornu.utils.set_random_seed(0)
+    model = mnist_lecture.make_model()
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    rates = explain.learning_rate_range(model, x, y, batch_size=128)
+    history = model.fit(x, y, batch_size=128, epochs=3, validation_split=0.1, verbose=2)
+    return model, history, rates, (x[:2000], y[:2000]), (x_test, y_test)
+
+
+def main() -> None:
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    model, history, rates, train, (x, y) = trained()
+    first, second = [layer.name for layer in model.layers if "conv" in layer.name][:2]
+    names = [layer.name for layer in model.layers]
+    shown = [int(np.flatnonzero(y == digit)[0]) for digit in (7, 2, 1, 0, 4, 9, 5, 3)]
+    seven = x[shown[0]]
+    place = (8, 12)
+    window = explain.window(model, seven, first, place, 0)
+    deep = explain.window(model, seven, second, (4, 5), 3)
+    pooled = explain.window(model, seven, names[names.index(first) + 1], (4, 6), 0)
+    fields = explain.receptive_field(model)
+    window.plot(IMAGES / "window.png")
+    deep.plot(IMAGES / "window-deep.png")
+    fields.plot(seven, second, (4, 5), IMAGES / "receptive-field.png")
+    maps = explain.feature_maps(model, seven, first)[0]
+    visualize.plot_feature_maps(maps, f"{first}: a seven", path=IMAGES / "feature-maps.png")
+    visualize.plot_filters(explain.filters(model, first), first, path=IMAGES / "filters.png")
+    batch = x[shown]
+    for name in ("grad_cam", "integrated_gradients", "occlusion"):
+        found = getattr(explain, name)(model, batch)
+        visualize.plot_attribution(batch, found, y[shown], IMAGES / f"{name.replace('_', '-')}.png")
+    wrong = explain.mistakes(model, x, y)[:12]
+    images, labels = x[[m.index for m in wrong]], [m.true for m in wrong]
+    probabilities = model.predict(images, verbose=0)
+    visualize.plot_predictions(images, labels, probabilities, CLASSES, IMAGES / "mistakes.png")
+    answers = np.stack(
+        [explain.activation_maximization(model, second, n)[..., 0] for n in range(16)], axis=-1
+    )
+    visualize.plot_feature_maps(
+        answers, f"what the channels of {second} answer to", path=IMAGES / "maximization.png"
+    )
+    visualize.plot_history(history, IMAGES / "curves.png")
+    visualize.plot_learning_rates(rates, IMAGES / "learning-rates.png")
+    visualize.plot_histograms(
+        explain.gradients(model, train[0][:128], train[1][:128]), IMAGES / "gradients.png"
+    )
+    dead = explain.dead_relus(model, x[:1000])
+    text = f"""
+A seven of the test images, and the lecture's network after three epochs (validation accuracy
+{history.history["val_accuracy"][-1]:.4f}). Written by `python benchmarks/gallery.py`.
+
+`explain.window(model, seven, "{first}", {place}, 0)`:
+
+```
+{window}
+```
+
+![the patch, the kernel, the products](images/explain/window.png)
+
+`explain.window(model, seven, "{second}", (4, 5), 3)` sees 32 channels, of which the picture shows four:
+
+![four channels of a deeper window](images/explain/window-deep.png)
+
+`explain.window(model, seven, "{pooled.layer}", (4, 6), 0)`:
+
+```
+{pooled}
+```
+
+`print(explain.receptive_field(model))`, and `.plot(seven, "{second}", (4, 5))`:
+
+```
+{fields}
+```
+
+![what a place of the second convolution sees](images/explain/receptive-field.png)
+
+`print(explain.arithmetic(model))`, also as `model.summary(explain=True)` and `cornu summary --explain`:
+
+```
+{explain.arithmetic(model)}
+```
+
+`visualize.plot_feature_maps(explain.feature_maps(model, seven, "{first}")[0])`:
+
+![feature maps](images/explain/feature-maps.png)
+
+`visualize.plot_filters(explain.filters(model, "{first}"))`:
+
+![filters](images/explain/filters.png)
+
+`visualize.plot_attribution(x, explain.grad_cam(model, x), y)`:
+
+![Grad-CAM](images/explain/grad-cam.png)
+
+The same with `explain.integrated_gradients(model, x)`, whose numbers add up to the score, and with
+`explain.occlusion(model, x)`:
+
+![integrated gradients](images/explain/integrated-gradients.png)
+
+![occlusion](images/explain/occlusion.png)
+
+`explain.activation_maximization(model, "{second}", n)` for the first 16 channels:
+
+![inputs that channels answer to](images/explain/maximization.png)
+
+The mistakes of which the network is surest, `explain.mistakes(model, x_test, y_test)`:
+
+![mistakes](images/explain/mistakes.png)
+
+`explain.learning_rate_range(model, x, y)` before training, the curves of training, and the gradients after
+it:
+
+![learning rates](images/explain/learning-rates.png)
+
+![curves](images/explain/curves.png)
+
+![gradients](images/explain/gradients.png)
+
+`explain.dead_relus(model, x_test[:1000])`: {dead}.
+
+{machine()}.
+"""
+    replace_section(DOCUMENT, "Asked of a network that was trained on MNIST", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
