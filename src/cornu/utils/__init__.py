@@ -38,6 +38,48 @@ def clear_session(free_memory=True) -> None:
     reset_uids()
 
 
+def plot_model(
+    model,
+    to_file="model.png",
+    show_shapes=False,
+    show_dtype=False,
+    show_layer_names=True,
+    rankdir="TB",
+    expand_nested=False,
+    dpi=200,
+    show_layer_activations=False,
+    show_trainable=False,
+):
+    """Draw a model into a file: `cornu.visualize.plot_model` under Keras' names.
+
+    Args:
+        model: any built model.
+        to_file: the file to write.
+        show_shapes, show_dtype, show_layer_activations, show_trainable: what boxes say.
+        show_layer_names: kept for Keras scripts; boxes always have names.
+        rankdir: `"TB"` from top to bottom, or `"LR"` from left to right.
+        expand_nested: whether to draw what is in a model within the model.
+        dpi: pixels an inch.
+
+    Source: Keras: plot_model.
+    """
+    # Who does not draw needs none of it.
+    from cornu.visualize import plot_model as draw
+
+    return draw(
+        model,
+        to_file,
+        expand_nested=expand_nested,
+        show_shapes=show_shapes,
+        show_parameters=False,
+        show_dtype=show_dtype,
+        show_activations=show_layer_activations,
+        show_trainable=show_trainable,
+        rankdir=rankdir,
+        dpi=dpi,
+    )
+
+
 __all__ = [
     "CustomObjectScope",
     "Progbar",
@@ -59,6 +101,7 @@ __all__ = [
     "load_img",
     "normalize",
     "pack_x_y_sample_weight",
+    "plot_model",
     "register_keras_serializable",
     "reset_uids",
     "save_img",

@@ -3,6 +3,7 @@
 from cornu.visualize.confusion import plot_confusion_matrix
 from cornu.visualize.curves import plot_history
 from cornu.visualize.maps import plot_attribution, plot_feature_maps, plot_filters
+from cornu.visualize.model_graph import plot_model
 from cornu.visualize.predictions import plot_predictions
 from cornu.visualize.training import plot_histograms, plot_learning_rates
 
@@ -14,5 +15,6 @@ __all__ = [
     "plot_histograms",
     "plot_history",
     "plot_learning_rates",
+    "plot_model",
     "plot_predictions",
 ]
