@@ -72,6 +72,7 @@ SIBLINGS = {
     ("callbacks", "utils"),
     ("callbacks", "optimizers"),
     ("metrics", "losses"),
+    ("visualize", "explain"),
 }
 
 HEAVY = "matplotlib h5py PIL rich pooch typer pandas scipy safetensors optax keras tensorflow torch"
