@@ -5,11 +5,14 @@ from cornu.visualize.curves import plot_history
 from cornu.visualize.maps import plot_attribution, plot_feature_maps, plot_filters
 from cornu.visualize.model_graph import plot_model
 from cornu.visualize.predictions import plot_predictions
+from cornu.visualize.sliding import plot_sliding
 from cornu.visualize.training import plot_histograms, plot_learning_rates
+from cornu.visualize.volumes import plot_connections, plot_volumes
 
 __all__ = [
     "plot_attribution",
     "plot_confusion_matrix",
+    "plot_connections",
     "plot_feature_maps",
     "plot_filters",
     "plot_histograms",
@@ -17,4 +20,6 @@ __all__ = [
     "plot_learning_rates",
     "plot_model",
     "plot_predictions",
+    "plot_sliding",
+    "plot_volumes",
 ]
