@@ -15,6 +15,8 @@ import cornu
 from cornu import explain, visualize
 
 sys.path.insert(0, str(ROOT / "examples"))
+import convolution_by_hand as by_hand
+import from_dense_to_convolutional as from_dense
 import mnist_lecture
 
 IMAGES = ROOT / "docs" / "images" / "explain"
@@ -34,8 +36,77 @@ def trained():
     return model, history, rates, (x[:2000], y[:2000]), (x_test, y_test)
 
 
+# The figures of "Working Principles of Convolutional Neural Networks in Keras" (Akgun 2023), what they
+# show, and the file of ours.
+FIGURES = (
+    ("1", "a typical network as a row of volumes", "volumes.png"),
+    ("4 and 5", "a 3x3 window on 8x8 random numbers, and the numbers that it gives", "sliding.png"),
+    ("6", "the same with zero padding", "padding.png"),
+    ("7", "three kernels on one channel", "one-channel.png"),
+    ("8 and 9", "nine kernels from three channels to three", "three-channels.png"),
+    ("10", "a simple complete network, with all connections", "connections.png"),
+    ("13", "a network for ten classes of 32x32 colour pictures", "volumes-colour.png"),
+    ("15 to 17", "a window on a signal", "signal.png"),
+)
+
+
+def lesson_figures() -> None:
+    """Draw each figure of the lesson anew, from its own models."""
+    L, random = cornu.layers, np.random.default_rng(0)
+    cornu.utils.set_random_seed(1)
+    numbers = random.random((8, 8, 1)).round(1)
+    (digits, _), _ = cornu.datasets.digits.load_data()
+    digit = digits[0].reshape(8, 8, 1) / 16.0
+    colours = np.concatenate([digit, digit.transpose(1, 0, 2), 1 - digit], -1)
+
+    def network(shape, layer):
+        return cornu.Sequential([cornu.Input(shape), layer])
+
+    def slide(model, x, place, name):
+        visualize.plot_sliding(model, x, -1, place, path=IMAGES / name)
+
+    slide(by_hand.single_convolution(), numbers, (2, 3), "sliding.png")
+    slide(by_hand.single_convolution("same"), numbers, (0, 0), "padding.png")
+    slide(network((6, 6, 1), L.Conv2D(1, 3, name="conv2d")), numbers[:6, :6], None, "sliding.gif")
+    slide(by_hand.two_kernels_1d(), np.arange(1.0, 11)[:, None] / 10, 4, "signal.png")
+    three = {"padding": "same", "activation": "relu"}
+    for model, x, name in (
+        (network((8, 8, 1), L.Conv2D(3, 3, **three)), digit, "one-channel.png"),
+        (network((8, 8, 3), L.Conv2D(3, 3, **three)), colours, "three-channels.png"),
+        (by_hand.two_convolutions(), digit, "connections.png"),
+    ):
+        visualize.plot_connections(model, x, IMAGES / name)
+    visualize.plot_volumes(mnist_lecture.make_model(), IMAGES / "volumes.png")
+    visualize.plot_volumes(by_hand.colour_model(), IMAGES / "volumes-colour.png")
+    visualize.plot_model(from_dense.inception(), IMAGES / "inception.png", dpi=70)
+    rows = "\n".join(
+        f"| {number} | {what} | ![{what}](images/explain/{file}) |"
+        for number, what, file in FIGURES
+    )
+    text = f"""
+The figures of the lesson that `examples/convolution_by_hand.py` follows, drawn from models that compute,
+with any numbers or pictures of yours: `visualize.plot_volumes`, `plot_connections`, `plot_sliding`. Written
+by `python benchmarks/gallery.py`.
+
+| figure | what it shows | ours |
+|---|---|---|
+{rows}
+
+`plot_sliding` with a name that ends in `.gif` or `.html` moves the window from place to place:
+
+![a window moves over numbers](images/explain/sliding.gif)
+
+`visualize.plot_model(model)` draws any model as a graph, and needs no Graphviz; this is the lessons'
+inception network:
+
+![a graph of an inception block](images/explain/inception.png)
+"""
+    replace_section(DOCUMENT, "The figures of a lesson", text)
+
+
 def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
+    lesson_figures()
     model, history, rates, train, (x, y) = trained()
     first, second = [layer.name for layer in model.layers if "conv" in layer.name][:2]
     names = [layer.name for layer in model.layers]
