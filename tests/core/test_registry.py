@@ -1,6 +1,8 @@
+import keras
 import numpy as np
 import pytest
 
+import cornu
 from cornu.core import registry
 from cornu.core.configurable import Configurable
 from cornu.core.naming import auto_name
@@ -63,6 +65,18 @@ def test_custom_objects_are_known_only_in_their_scope():
         assert registry.find("gadget", "small") is SmallGadget
     with pytest.raises(ValueError):
         registry.find("gadget", "small")
+
+
+def test_custom_objects_by_name():
+    """A name alone is looked up among the custom objects as well, as in Keras."""
+
+    def mine(y_true, y_pred):
+        return y_true
+
+    for module in (cornu.losses, cornu.activations, keras.losses, keras.activations):
+        assert module.deserialize("mine", custom_objects={"mine": mine}) is mine
+    with pytest.raises(ValueError, match="mine"):
+        cornu.losses.deserialize("mine")
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,8 @@ def deserialize(config, custom_objects: dict | None = None, kind: str | None = N
     if config is None or isinstance(config, (bool, int, float, bytes)):
         return config
     if isinstance(config, str):
-        return get(kind, config) if kind else config
+        with custom_object_scope(custom_objects or {}):
+            return get(kind, config) if kind else config
     if isinstance(config, list):
         return [deserialize(c, custom_objects) for c in config]
     if isinstance(config, tuple):
