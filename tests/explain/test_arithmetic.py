@@ -124,6 +124,13 @@ def test_multiply_adds_are_counted(layer, shape):
     assert said == counted
 
 
+def test_a_layer_that_is_called_on_every_step():
+    inner = L.Conv2D(2, 3)
+    model = cornu.Sequential([cornu.Input((4, 8, 8, 1)), L.TimeDistributed(inner)])
+    (row,) = arithmetic(model).rows
+    assert row.multiply_adds == 4 * 6 * 6 * 2 * 9 and row.num_bytes == 4 * 4 * 6 * 6 * 2
+
+
 def test_what_it_prints(capsys):
     model = image_model()
     model.compile("sgd", "mse")

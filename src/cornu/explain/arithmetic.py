@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from cornu.explain.observe import as_batch, shapes_of_calls
+from cornu.explain.observe import as_batch, example_inputs, shapes_of_calls
 from cornu.layers.batch_normalization import BatchNormalization
 from cornu.layers.convolution import BaseConv
 from cornu.layers.convolution_transpose import BaseConvTranspose
@@ -143,7 +143,9 @@ def arithmetic(model, x=None) -> Arithmetic:
     (['(28 - 5 + 2*0)/1 + 1 = 24'], '(5*5*32 + 1)*64 = 51,264')
     """
     rows, counted = [], set()
-    for call in shapes_of_calls(model, None if x is None else as_batch(model, x)):
+    example = example_inputs(model) if x is None else as_batch(model, x)
+    batch = len(jax.tree.leaves(example)[0])
+    for call in shapes_of_calls(model, example):
         layer = call.operation
         if not call.is_whole or not hasattr(layer, "weights"):
             continue
@@ -153,6 +155,8 @@ def arithmetic(model, x=None) -> Arithmetic:
         inputs = [tuple(s.shape[1:]) for s in call.sources]
         text, multiply_adds = _describe(layer, inputs, tuple(outputs[0].shape[1:]))
         number = sum(math.prod(w.shape) for w in weights)
+        # A layer may be called on more than the batch: on all steps of a `TimeDistributed`, say.
+        times = max(outputs[0].shape[0] // batch, 1)
         rows.append(
             Row(
                 call.name,
@@ -161,8 +165,8 @@ def arithmetic(model, x=None) -> Arithmetic:
                 list(dict.fromkeys(sizes_of(layer, inputs))),
                 f"{text} = {number:,}" if weights and text else f"{number:,}" if weights else "",
                 number,
-                multiply_adds,
-                sum(math.prod(o.shape[1:]) * np.dtype(o.dtype).itemsize for o in outputs),
+                times * multiply_adds,
+                times * sum(math.prod(o.shape[1:]) * np.dtype(o.dtype).itemsize for o in outputs),
             )
         )
     return Arithmetic(rows)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.activations import linear
+from cornu.core.dtype import is_float
 from cornu.core.layer import Layer
 from cornu.explain.observe import Call, as_batch, call_of, calls, shapes_of_calls
 from cornu.layers.convolution import Windowed
@@ -84,6 +85,12 @@ class Scores:
 
 
 def _ready(model, x, target):
+    tensors = jax.tree.leaves(model._graph.inputs) if getattr(model, "_graph", None) else []
+    if any(not is_float(t.dtype) for t in tensors):
+        raise ValueError(
+            f"Model {model.name} takes {tensors[0].dtype}, and no gradient leads to whole numbers. Ask a "
+            "model that begins behind the layer that looks them up."
+        )
     x = jnp.asarray(as_batch(model, x), jnp.float32)
     scores = Scores(model, x)
     return x, scores, scores.targets(x, target)
