@@ -79,7 +79,7 @@ def plot_filters(kernels, title="", columns=None, path=None):
 
     Args:
         kernels: shape `(rows, columns, channels, filters)` or `(steps, channels, filters)`: what
-            `cornu.explain.filters` returns. Filters of three channels are drawn in colour as well.
+            `cornu.explain.filters` returns.
         title: what stands above.
         columns: how many in a row; default 8.
         path: a PNG, PDF or SVG file to write; None writes none.
