@@ -96,6 +96,10 @@ def good(tmp_path_factory):
 class Parts(dict):
     """The members of a good archive, to be changed."""
 
+    def __repr__(self):
+        # A failure should show the failure, and not all bytes of the weights.
+        return f"<Parts { ({name: len(data) for name, data in self.items()}) }>"
+
     @property
     def config(self):
         return json.loads(self["config.json"])

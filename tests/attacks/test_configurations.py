@@ -162,6 +162,8 @@ def made(name):
     return CONFIGS[name]()
 
 
+# A value in a wrong place may be one that layers warn of, such as an `input_shape`; that is no failure.
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CONFIGS)
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32))
