@@ -73,7 +73,19 @@ class Own(cornu.Model):
         return self.block(self.first(x))
 
 
+def functions():
+    """Functions of `ops` that are not element by element, and one that is."""
+    o = cornu.ops
+    x = cornu.Input((16, 16, 1))
+    y = L.Conv2D(2, 3, padding="same", name="conv")(x)
+    y = L.Conv2D(2, 1, name="rolled")(o.roll(y, 3, axis=1))
+    y = L.Conv2D(2, 1, name="flipped")(o.flip(y, axis=2))
+    y = L.UpSampling2D(2, interpolation="bilinear", name="smooth")(o.tanh(y))
+    return cornu.Model(x, y)
+
+
 MODELS = {
+    "functions": (functions, (16, 16, 1), ["conv", "flipped", "smooth"]),
     "chain": (chain, (31, 29, 2), ["a", "b", "bn", "c", "d", "up", "pad", "crop", "e", "dense"]),
     "branches": (branches, (20, 20, 1), ["five", "three", "join", "sum", "half"]),
     "own": (Own, (24, 24, 1), ["first", "block"]),
@@ -94,6 +106,28 @@ def test_it_is_what_has_a_gradient(name):
             if layer == "pad" and not all(slice_.stop > slice_.start for slice_ in expected):
                 continue
             assert fields.window(layer, place) == expected, (layer, place)
+
+
+class Between(cornu.Model):
+    def __init__(self):
+        super().__init__()
+        self.first = L.Conv2D(1, 3, padding="same", name="first")
+        self.second = L.Conv2D(1, 3, padding="same", name="second")
+
+    def call(self, x):
+        return self.second(jax.numpy.tanh(self.first(x)))
+
+
+def test_what_is_computed_between_layers_may_see_everything():
+    fields = receptive_field(Between(), np.zeros((1, 9, 9, 1)))
+    assert fields["first"].size == (3, 3) and fields["second"].whole
+    assert fields.window("second", (4, 4)) == (slice(0, 9), slice(0, 9))
+
+
+def test_half_precision_has_the_same_fields():
+    layer = L.Conv2D(1, 3, dtype="mixed_bfloat16", name="a")
+    model = cornu.Sequential([cornu.Input((9, 9, 1)), layer])
+    assert receptive_field(model)["a"].size == (3, 3)
 
 
 def test_a_table():

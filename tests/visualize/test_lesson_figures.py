@@ -103,6 +103,14 @@ def test_connections_are_those_of_the_layers():
                 assert seen == changed[out], (layer, channel, out)
 
 
+def test_what_branches_is_not_drawn_as_a_chain():
+    x = cornu.Input((6, 6, 1))
+    model = cornu.Model(x, L.Add()([x, L.Conv2D(1, 3, padding="same")(x)]))
+    for draw in (plot_volumes, lambda m: plot_connections(m, IMAGE)):
+        with pytest.raises(ValueError, match=r"no chain of layers.*plot_model"):
+            draw(model)
+
+
 def test_more_channels_than_are_drawn():
     figure = plot_connections(network(), IMAGE, most=2)
     assert "1 more channels" in texts(figure) and "4 more channels" in texts(figure)

@@ -10,12 +10,15 @@ from cornu.core.layer import Layer
 from cornu.core.symbolic import KerasTensor
 from cornu.core.watching import watched
 
+INPUT = -1
+
 
 class Call(NamedTuple):
     """One call of a layer, or of a function in a graph.
 
-    `sources` are the arrays that it was given and `arguments` the same by name, in the layer's format;
-    `makers` says for each source which call has made it: its number, or None.
+    `sources` are the arrays that it was given and `arguments` the same by name, in the layer's format
+    (those of a function by number, if they came so). `makers` says for each source which call has made
+    it: its number, INPUT for what the model was given, or None for what was computed without a layer.
     """
 
     operation: Any
@@ -59,7 +62,7 @@ def calls(model, inputs, replace=None) -> list[Call]:
         call = Call(
             operation,
             sources,
-            arguments or dict(enumerate(given[0])),
+            arguments or {**{str(n): a for n, a in enumerate(given[0])}, **given[1]},
             outputs,
             [makers.get(id(source)) for source in sources],
             not any(id(earlier.operation) in inner for earlier in found) if inner else True,
@@ -73,9 +76,33 @@ def calls(model, inputs, replace=None) -> list[Call]:
                 makers[id(leaf)] = len(found) - 1
         return call.outputs
 
+    inputs = jax.tree.map(jnp.asarray, inputs)
+    makers.update({id(leaf): INPUT for leaf in jax.tree.leaves(inputs)})
     with watched(watch):
         model(inputs, training=False)
+    # The model may compute in another format than it was given.
+    converted = {id(leaf) for leaf in jax.tree.leaves(found[-1].arguments)}
+    for call in found:
+        for n, source in enumerate(call.sources):
+            if call.makers[n] is None and id(source) in converted:
+                call.makers[n] = INPUT
     return found
+
+
+def input_of(found: list[Call]) -> tuple[Any, Any]:
+    """What the model was given first, and the first layer that got it."""
+    for call in found:
+        if INPUT in call.makers:
+            return call.sources[call.makers.index(INPUT)], call.operation
+    return jax.tree.leaves(found[-1].arguments)[0], found[-1].operation
+
+
+def is_chain(found: list[Call]) -> bool:
+    """Whether each layer gets what the one before has made, and nothing else."""
+    whole = [n for n, call in enumerate(found) if call.is_whole]
+    return all(
+        found[here].makers == [before] for before, here in zip([INPUT, *whole], whole, strict=False)
+    )
 
 
 def _inner(operation) -> set[int]:

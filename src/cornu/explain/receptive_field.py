@@ -10,7 +10,7 @@ import numpy as np
 
 from cornu.core.layer import Layer
 from cornu.core.symbolic import FunctionOperation
-from cornu.explain.observe import as_batch, call_of, shapes_of_calls
+from cornu.explain.observe import INPUT, as_batch, call_of, input_of, shapes_of_calls
 from cornu.layers import activation as activation_layers
 from cornu.layers import normalization as normalizations
 from cornu.layers import regularization
@@ -140,7 +140,8 @@ def receptive_field(model, x=None) -> Fields:
     """For each layer, how much of the input one place of its output sees, and where.
 
     Follows the windows of convolutions and pooling, also through branches and nested models. Of a layer of
-    your own, gradients say what it sees. With several inputs, those of the first one's size count.
+    your own, gradients say what it sees; what the `call` of a subclassed model computes between its layers
+    is taken to see everything. With several inputs, those of the first one's size count.
 
     Args:
         model: any built model whose input has spatial axes.
@@ -223,8 +224,8 @@ def _trace(found, number: int, box: Box, clips=False) -> tuple[Box, tuple[int, .
     """
     boxes: dict[int, Box] = {number: box}
     # Nothing, until something is found.
-    start = next(c for c in found if None in c.makers)
-    size = _spatial(start.sources[start.makers.index(None)].shape[1:], start.operation)
+    start, first = input_of(found)
+    size = _spatial(start.shape[1:], first)
     root: Box = ((0, -1),) * len(size)
     for here in range(number, -1, -1):
         if here not in boxes:
@@ -239,7 +240,10 @@ def _trace(found, number: int, box: Box, clips=False) -> tuple[Box, tuple[int, .
                 if any(low > high for low, high in seen):
                     # Padding, and nothing else.
                     continue
-            if maker is not None:
+            if maker is None:
+                # Computed by the model without a layer, from whatever it likes.
+                root = _all(size)
+            elif maker != INPUT:
                 boxes[maker] = _union(boxes[maker], seen) if maker in boxes else seen
             elif _spatial(shape, call.operation) == size:
                 seen = _spatial(seen, call.operation)
@@ -265,11 +269,20 @@ def _all(shape) -> Box:
 
 def _seen(call, box: Box, shapes: list) -> list[Box]:
     """For each source of a call, what a box of its output depends on."""
-    if isinstance(call.operation, FunctionOperation):
+    operation = call.operation
+    if isinstance(operation, FunctionOperation) and operation.function_name in _ELEMENTWISE:
         return [_elementwise(box, shape) for shape in shapes]
-    if back.dispatch(type(call.operation)) is _DEFAULT:
-        return _by_gradient(call, box, shapes)
-    return [back(call.operation, box, shape, n) for n, shape in enumerate(shapes)]
+    found = [back(operation, box, shape, n) for n, shape in enumerate(shapes)]
+    known = [seen for seen in found if seen is not None]
+    return known if len(known) == len(found) else _by_gradient(call, box, shapes)
+
+
+# Functions of `cornu.ops` and operators that do the same to every element.
+_ELEMENTWISE = frozenset(
+    "add subtract multiply divide true_divide negative abs absolute square sqrt exp log log1p "
+    "maximum minimum power clip relu relu6 sigmoid tanh silu swish gelu elu selu leaky_relu "
+    "softplus softsign hard_sigmoid hard_silu cast where".split()
+)
 
 
 def _by_gradient(call, box: Box, shapes: list) -> list[Box]:
@@ -281,12 +294,16 @@ def _by_gradient(call, box: Box, shapes: list) -> list[Box]:
     leaves, structure = jax.tree.flatten(call.arguments)
     places = [n for n, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
     used = [np.zeros(shape, bool) for shape in shapes]
+    is_function = isinstance(call.operation, FunctionOperation)
 
     def run(arrays):
         filled = list(leaves)
         for place, array in zip(places, arrays, strict=True):
             filled[place] = array
-        outputs = call.operation(*jax.tree.unflatten(structure, filled).values())
+        arguments = jax.tree.unflatten(structure, filled)
+        # A layer's arguments come in their order; those of a function, by number or by name.
+        named = {k: v for k, v in arguments.items() if is_function and not k.isdigit()}
+        outputs = call.operation(*(v for k, v in arguments.items() if k not in named), **named)
         part = (slice(None), *(slice(max(low, 0), high + 1) for low, high in box))
         return jnp.sum(jnp.sin(outputs[part]))
 
@@ -324,12 +341,12 @@ def _elementwise(box: Box, shape) -> Box:
 
 
 @functools.singledispatch
-def back(layer, box: Box, shape, number: int) -> Box:
-    """What a box of a layer's output depends on in its input of a shape (both without the batch)."""
-    return _all(shape)
+def back(layer, box: Box, shape, number: int) -> Box | None:
+    """What a box of a layer's output depends on in its input of a shape (both without the batch).
 
-
-_DEFAULT = back.dispatch(object)
+    None if it is not known, and gradients must say.
+    """
+    return None
 
 
 @back.register(Flatten)
@@ -399,7 +416,7 @@ def _shifted(layer, box, shape, amounts, sign: int) -> Box:
 @back.register
 def _(layer: BaseUpSampling, box, shape, number):
     if getattr(layer, "interpolation", "nearest") != "nearest":
-        return _all(shape)
+        return None
     first = _is_channels_first(layer)
     factors = layer.size if isinstance(layer.size, tuple | list) else (layer.size,)
     found = list(_all(shape))

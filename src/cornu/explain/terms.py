@@ -264,17 +264,11 @@ def _(layer: BaseSeparableConv, inputs, index):
     # Together: a number of the image meets its depthwise weights, each times a weight that mixes.
     by_channel = mixing[:, channel].reshape(depthwise.shape[-2:])
     weights = (depthwise * by_channel).sum(-1)
-    steps = [
-        Step(
-            "depthwise sums", ", ".join(map(show, sums[:9])) + (" …" if len(sums) > 9 else ""), 0.0
-        )
-    ]
-    text = _sum_text(sums, mixing[:, channel])
-    steps += _finished(layer, sums @ mixing, channel, text)
+    text = f"of the depthwise sums: {_sum_text(sums, mixing[:, channel])}"
     return Terms(
         seen,
         weights,
-        steps,
+        _finished(layer, sums @ mixing, channel, text),
         (*SPATIAL[layer.rank], "channel"),
         inside,
         origin,

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 from cornu.core.symbolic import node_of
-from cornu.explain.observe import as_batch, shapes_of_calls
+from cornu.explain.observe import INPUT, as_batch, shapes_of_calls
 from cornu.saving.atomic import replacing
 from cornu.visualize.figure import new_figure, save_figure, shortened
 from cornu.visualize.layout import arrange
@@ -161,16 +161,20 @@ def _diagram_of(model, x, expand: bool, lines) -> _Diagram:
 
 def _diagram_of_calls(model, x, lines) -> _Diagram:
     found = shapes_of_calls(model, None if x is None else as_batch(model, x))
-    diagram, number = _Diagram([_Box("input", "Input", [])]), {}
+    diagram, number = _Diagram([_Box("input", "Input", [])]), {INPUT: 0}
     for n, call in enumerate(found):
         if not call.is_whole:
             continue
         shared = sum(c.operation is call.operation for c in found) > 1
         diagram.boxes.append(_box(call.operation, call.outputs, lines, shared))
         number[n] = len(diagram.boxes) - 1
-        # What a function of the user's made in between comes from nowhere that is known.
-        makers = dict.fromkeys(0 if m is None else number.get(m, 0) for m in call.makers)
-        diagram.edges += [(m, number[n]) for m in makers]
+        for maker in dict.fromkeys(call.makers):
+            if maker not in number:
+                # What the model's own code made between its layers: from where, is not known.
+                diagram.boxes.append(_Box("computed", "in call()", []))
+                diagram.edges.append((len(diagram.boxes) - 1, number[n]))
+            else:
+                diagram.edges.append((number[maker], number[n]))
     return diagram
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from cornu.core.layer import Layer
-from cornu.explain.observe import as_batch, calls, shapes_of_calls
+from cornu.explain.observe import as_batch, calls, input_of, is_chain, shapes_of_calls
 from cornu.visualize.figure import new_figure, save_figure, shortened
 
 _FACES = ("#bcd9ee", "#dcebf6", "#8fb9d8")
@@ -16,8 +16,9 @@ _VECTOR_FACES = ("#c3e6d3", "#e0f2e8", "#94c9ad")
 def _volumes(model, x) -> list[tuple[str, str, tuple[int, int, int]]]:
     """Name, class and size (rows, columns, channels) of the input, and of each layer that changes it."""
     found = shapes_of_calls(model, None if x is None else as_batch(model, x))
-    start = next(c for c in found if None in c.makers)
-    volumes = [("input", "", _size(start.sources[start.makers.index(None)].shape, start.operation))]
+    _need_chain(model, found)
+    start, first = input_of(found)
+    volumes = [("input", "", _size(start.shape, first))]
     for call in found:
         if not call.is_whole or not isinstance(call.operation, Layer):
             continue
@@ -25,6 +26,15 @@ def _volumes(model, x) -> list[tuple[str, str, tuple[int, int, int]]]:
         if size != volumes[-1][2]:
             volumes.append((call.name, type(call.operation).__name__, size))
     return volumes
+
+
+def _need_chain(model, found) -> None:
+    """Raise ValueError for a model in which a layer does not get what the one before it has made."""
+    if not is_chain(found):
+        raise ValueError(
+            f"Model {model.name} is no chain of layers: it branches, or computes something between them. "
+            "`plot_model` draws it as it is."
+        )
 
 
 def _size(shape, operation) -> tuple[int, int, int]:
@@ -52,6 +62,8 @@ def plot_volumes(model, path=None, x=None):
 
     Returns:
         a matplotlib `Figure`.
+
+    Raises ValueError if the model is not a chain of layers; `plot_model` draws one that branches.
 
     >>> import cornu
     >>> from cornu.visualize import plot_volumes
@@ -156,6 +168,8 @@ def plot_connections(model, x, path=None, most=6, layers=8):
     Returns:
         a matplotlib `Figure`.
 
+    Raises ValueError if the model is not a chain of layers.
+
     >>> import cornu, numpy as np
     >>> from cornu.visualize import plot_connections
     >>> model = cornu.Sequential([cornu.Input((8, 8, 1)), cornu.layers.Conv2D(3, 3, name="conv")])
@@ -165,9 +179,10 @@ def plot_connections(model, x, path=None, most=6, layers=8):
     """
     from matplotlib.patches import Rectangle
 
-    found = [c for c in calls(model, as_batch(model, x, 0)) if isinstance(c.operation, Layer)]
-    start = next(c for c in found if None in c.makers)
-    columns = [("input", "", _maps(start.sources[start.makers.index(None)], start.operation), None)]
+    found = calls(model, as_batch(model, x, 0))
+    _need_chain(model, found)
+    start, first = input_of(found)
+    columns = [("input", "", _maps(start, first), None)]
     for call in found:
         if call.is_whole and hasattr(call.outputs, "shape"):
             maps = _maps(call.outputs, call.operation)
