@@ -1,6 +1,9 @@
 """What the pictures have in common: colours, and how they get into a file."""
 
+import html
 from pathlib import Path
+
+import numpy as np
 
 from cornu.saving.atomic import replacing
 
@@ -32,3 +35,56 @@ def shortened(name: str, length: int) -> str:
     """
     name = " ".join(name.split())
     return name if len(name) <= length else f"{name[: length - 4]}…{name[-3:]}"
+
+
+def draw_grid(axes, grid, scale: float, hatched=None) -> None:
+    """Draw numbers as coloured cells: purple is negative, orange positive; `hatched` cells are padding."""
+    rows, columns = grid.shape
+    axes.imshow(np.nan_to_num(grid) / max(scale, 1e-30), cmap="PuOr_r", vmin=-1.7, vmax=1.7)
+    axes.set_xticks(np.arange(columns + 1) - 0.5, [])
+    axes.set_yticks(np.arange(rows + 1) - 0.5, [])
+    axes.tick_params(length=0)
+    axes.grid(color="0.6", linewidth=0.5)
+    for r, c in zip(*np.nonzero(np.zeros(grid.shape) if hatched is None else hatched), strict=True):
+        fill_cell(axes, r, c, fill=False, hatch="////", edgecolor="0.6")
+
+
+def fill_cell(axes, row: float, column: float, **style) -> None:
+    """Fill one cell of a grid."""
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, linewidth=0, **style))
+
+
+def write_lines(axes, x: float, y: float, step: float, texts, size: float) -> None:
+    """Write centred lines below each other, the first in black and the others in grey."""
+    for number, text in enumerate(texts):
+        axes.text(
+            x,
+            y - step * number,
+            text,
+            ha="center",
+            va="center",
+            fontsize=size,
+            color="0.3" if number else "black",
+            parse_math=False,
+        )
+
+
+def save_page(path, title: str, style: str, body: str) -> None:
+    """Write a page that needs nothing else."""
+    page = f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)}</title>
+<style>
+body {{ margin: 1rem; background: white; color: black; font-family: system-ui, sans-serif; }}
+{style}
+</style>
+<h1>{html.escape(title)}</h1>
+{body}
+</html>
+"""
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")

@@ -1,6 +1,5 @@
 """A model drawn as a graph of boxes: `plot_model`."""
 
-import html
 import math
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,7 +10,7 @@ import jax
 from cornu.core.symbolic import node_of
 from cornu.explain.observe import INPUT, as_batch, shapes_of_calls
 from cornu.saving.atomic import replacing
-from cornu.visualize.figure import new_figure, save_figure, shortened
+from cornu.visualize.figure import new_figure, save_figure, save_page, shortened
 from cornu.visualize.layout import arrange
 
 _SIZE, _LINE, _MARGIN = 9.0, 13.0, 8.0
@@ -348,18 +347,5 @@ def _save_page(figure, path: Path, title: str) -> None:
     svg = drawing.getvalue()
     svg = svg[svg.index("<svg") :]
     width = math.ceil(figure.get_figwidth() * 96)
-    page = f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title>
-<style>
-body {{ margin: 1rem; background: white; color: black; font-family: system-ui, sans-serif; }}
-svg {{ max-width: 100%; height: auto; width: {width}px; }}
-</style>
-<h1>{html.escape(title)}</h1>
-{svg}
-</html>
-"""
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    style = f"svg {{ max-width: 100%; height: auto; width: {width}px; }}"
+    save_page(path, title, style, svg)

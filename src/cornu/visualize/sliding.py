@@ -1,7 +1,6 @@
 """A window that slides over numbers: the figure of every lesson, from the reader's own model and data."""
 
 import base64
-import html
 import io
 from pathlib import Path
 
@@ -10,7 +9,15 @@ import numpy as np
 from cornu.explain.observe import as_batch, call_of, calls
 from cornu.explain.window import Window, explained
 from cornu.saving.atomic import replacing
-from cornu.visualize.figure import BLUE, new_figure, save_figure, shortened
+from cornu.visualize.figure import (
+    BLUE,
+    draw_grid,
+    fill_cell,
+    new_figure,
+    save_figure,
+    save_page,
+    shortened,
+)
 
 # In larger grids, numbers would be too small to read.
 _MOST_SIDE_WITH_NUMBERS = 14
@@ -163,13 +170,7 @@ class _Picture:
             for c in range(inside.shape[1]):
                 # With gaps between them if the window is dilated.
                 y, x = origin[0] + r * reach[0] - top, origin[1] + c * reach[1] - left
-                axes.fill(
-                    [x - 0.5, x + 0.5, x + 0.5, x - 0.5],
-                    [y - 0.5, y - 0.5, y + 0.5, y + 0.5],
-                    facecolor=BLUE,
-                    alpha=0.25,
-                    linewidth=0,
-                )
+                fill_cell(axes, y, x, facecolor=BLUE, alpha=0.25)
         extent = [(n - 1) * step + 1 for n, step in zip(inside.shape, reach, strict=True)]
         _mark(axes, origin[0] - top, origin[1] - left, *extent)
 
@@ -191,24 +192,10 @@ def _plane(array: np.ndarray) -> np.ndarray:
 
 
 def _draw(axes, grid: np.ndarray, title: str, scale=None, hatched=None) -> None:
-    rows, columns = grid.shape
-    scale = max(float(np.nanmax(np.abs(grid), initial=0)) if scale is None else scale, 1e-30)
-    axes.imshow(np.nan_to_num(grid) / scale, cmap="PuOr_r", vmin=-1.7, vmax=1.7)
-    axes.set_xticks(np.arange(columns + 1) - 0.5, [])
-    axes.set_yticks(np.arange(rows + 1) - 0.5, [])
-    axes.tick_params(length=0)
-    axes.grid(color="0.6", linewidth=0.5)
+    largest = float(np.nanmax(np.abs(grid), initial=0)) if scale is None else scale
+    draw_grid(axes, grid, largest, hatched)
     axes.set_title(title, fontsize=10)
-    if hatched is not None:
-        for r, c in zip(*np.nonzero(hatched), strict=True):
-            axes.fill(
-                [c - 0.5, c + 0.5, c + 0.5, c - 0.5],
-                [r - 0.5, r - 0.5, r + 0.5, r + 0.5],
-                fill=False,
-                hatch="////",
-                edgecolor="0.7",
-                linewidth=0,
-            )
+    rows, columns = grid.shape
     if max(rows, columns) > _MOST_SIDE_WITH_NUMBERS:
         return
     for (r, c), value in np.ndenumerate(grid):
@@ -280,19 +267,7 @@ def _save_page(frames: list, path, frames_per_second: float, title: str) -> None
         frame.quantize(64).save(data, format="PNG")
         coded.append(base64.b64encode(data.getvalue()).decode())
     pictures = ",\n".join(f'"{data}"' for data in coded)
-    page = f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title>
-<style>
-body {{ margin: 1rem; background: white; color: black; font-family: system-ui, sans-serif; }}
-img {{ max-width: 100%; }}
-input {{ width: min(30rem, 60%); vertical-align: middle; }}
-button {{ min-width: 5rem; padding: .4rem; }}
-</style>
-<h1>{html.escape(title)}</h1>
-<p><button id="play">Stop</button>
+    body = f"""<p><button id="play">Stop</button>
 <input id="place" type="range" min="0" max="{len(coded) - 1}" value="0" aria-label="place"></p>
 <p><img id="frame" alt="the window on the input, the kernel and the output"></p>
 <script>
@@ -313,8 +288,8 @@ play.onclick = toggle;
 place.oninput = () => {{ if (timer) toggle(); show(); }};
 show();
 if (still) play.textContent = "Play"; else toggle();
-</script>
-</html>
-"""
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+</script>"""
+    style = """img { max-width: 100%; }
+input { width: min(30rem, 60%); vertical-align: middle; }
+button { min-width: 5rem; padding: .4rem; }"""
+    save_page(path, title, style, body)

@@ -7,7 +7,7 @@ import numpy as np
 
 from cornu.core.layer import Layer
 from cornu.explain.observe import as_batch, calls, input_of, is_chain, shapes_of_calls
-from cornu.visualize.figure import new_figure, save_figure, shortened
+from cornu.visualize.figure import new_figure, save_figure, shortened, write_lines
 
 _FACES = ("#bcd9ee", "#dcebf6", "#8fb9d8")
 _VECTOR_FACES = ("#c3e6d3", "#e0f2e8", "#94c9ad")
@@ -124,17 +124,7 @@ def plot_volumes(model, path=None, x=None):
                 arrowprops={"arrowstyle": "-|>", "color": "0.55", "linewidth": 0.9},
             )
         before = left + width + depth
-        for line, text in enumerate((shortened(name, 24), _label(size))):
-            axes.text(
-                center,
-                -0.38 - 0.26 * line,
-                text,
-                ha="center",
-                va="center",
-                fontsize=9,
-                color="black" if line == 0 else "0.3",
-                parse_math=False,
-            )
+        write_lines(axes, center, -0.38, 0.26, (shortened(name, 24), _label(size)), 9)
     if path is not None:
         save_figure(figure, path)
     return figure
@@ -221,17 +211,7 @@ def plot_connections(model, x, path=None, most=6, layers=8):
         centers.append(own)
         more = len(maps) - count
         words = (shortened(name, 20), kind, f"{more} more channels" if more else "")
-        for line, text in enumerate(words):
-            axes.text(
-                step * (n + 0.5),
-                height - 0.16 - 0.17 * line,
-                text,
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="black" if line == 0 else "0.35",
-                parse_math=False,
-            )
+        write_lines(axes, step * (n + 0.5), height - 0.16, 0.17, words, 8)
     for n, (first, second) in enumerate(pairwise(centers)):
         layer, before, after = columns[n + 1][3], columns[n][2], columns[n + 1][2]
         right, left = step * (n + 0.5) + side / 2, step * (n + 1.5) - side / 2

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cornu.visualize.figure import VERMILION, new_figure, save_figure, shortened
+from cornu.visualize.figure import VERMILION, draw_grid, new_figure, save_figure, shortened
 
 # With larger grids, numbers would be too small to read.
 _MOST_SIDE_WITH_NUMBERS = 7
@@ -68,21 +68,8 @@ def plot_window(window, path=None):
 
 
 def _draw_grid(axes, grid: np.ndarray, hatched: np.ndarray, scale: float) -> None:
+    draw_grid(axes, grid, scale, hatched)
     rows, columns = grid.shape
-    axes.imshow(grid / scale, cmap="PuOr_r", vmin=-1.6, vmax=1.6)
-    axes.set_xticks(np.arange(columns + 1) - 0.5, [])
-    axes.set_yticks(np.arange(rows + 1) - 0.5, [])
-    axes.tick_params(length=0)
-    axes.grid(color="0.6", linewidth=0.6)
-    for r, c in zip(*np.nonzero(hatched), strict=True):
-        axes.fill(
-            [c - 0.5, c + 0.5, c + 0.5, c - 0.5],
-            [r - 0.5, r - 0.5, r + 0.5, r + 0.5],
-            fill=False,
-            hatch="////",
-            edgecolor="0.55",
-            linewidth=0,
-        )
     if max(rows, columns) > _MOST_SIDE_WITH_NUMBERS and rows * columns > 30:
         return
     for (r, c), value in np.ndenumerate(grid):
