@@ -49,6 +49,8 @@ def dead_relus(model, x) -> dict[str, float]:
 def gradients(model, x, y, sample_weight=None) -> dict[str, np.ndarray]:
     """The gradient of the loss by each trainable weight, for one batch; nothing is changed.
 
+    It is that of evaluation: nothing is dropped, and batch normalization takes its moving statistics.
+
     Args:
         model: a compiled model.
         x, y, sample_weight: a batch, as for `fit`.
