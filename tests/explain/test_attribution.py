@@ -75,12 +75,14 @@ def test_other_weights_give_another_map(model, name):
     weights = [random.permuted(w.ravel()).reshape(w.shape) for w in model.get_weights()]
     other.set_weights(weights)
     after = MAPS[name](other, x, 1)
+    # Grad-CAM is empty where nothing speaks for the class, as in the half that are of another.
+    assert np.mean([a.std() > 0 for a in before]) >= 0.5
     similar = [
-        np.corrcoef(a.ravel(), b.ravel())[0, 1]
+        np.corrcoef(a.ravel(), b.ravel())[0, 1] if b.std() > 0 else 0.0
         for a, b in zip(before, after, strict=True)
-        if a.std() > 0 and b.std() > 0
+        if a.std() > 0
     ]
-    assert not similar or np.mean(similar) < 0.8
+    assert np.mean(similar) < 0.8
 
 
 def test_integrated_gradients_are_complete(model):

@@ -88,6 +88,16 @@ def test_gradients_are_those_of_the_loss():
     assert found[path][5, 1] == pytest.approx(slope, rel=2e-2, abs=1e-4)
 
 
+def test_gradients_of_several_outputs():
+    x = cornu.Input((3,))
+    model = cornu.Model(x, {"a": L.Dense(1, name="a")(x), "b": L.Dense(2, name="b")(x)})
+    model.compile("sgd", "mse")
+    found = explain.gradients(
+        model, np.ones((4, 3)), {"a": np.zeros((4, 1)), "b": np.zeros((4, 2))}
+    )
+    assert all(np.any(gradient) for gradient in found.values()) and len(found) == 4
+
+
 def test_mistakes():
     model = make()
     found = explain.mistakes(model, X, Y)
@@ -117,6 +127,10 @@ def test_a_learning_rate_is_found_and_nothing_changed():
     assert len(found.losses) < 80 and 1e-4 < found.suggestion < 0.5
     model.optimizer.learning_rate = found.suggestion
     assert model.fit(x, y, epochs=3, verbose=0).history["loss"][-1] < 0.2 * found.losses[0]
+    model.compile(
+        cornu.optimizers.SGD(cornu.optimizers.schedules.ExponentialDecay(0.1, 9, 0.5)), "mse"
+    )
+    assert len(explain.learning_rate_range(model, x, y, 1e-5, 1.0, steps=20).rates) == 20
     with pytest.raises(ValueError, match="0 < lowest < highest"):
         explain.learning_rate_range(model, x, y, 1.0, 0.1)
     visualize.plot_learning_rates(found)

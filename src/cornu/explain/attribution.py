@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -96,17 +97,22 @@ def _ready(model, x, target):
     return x, scores, scores.targets(x, target)
 
 
-def _gradient(scores: Scores, targets):
-    @jax.jit
-    def gradient(x):
-        return jax.grad(lambda x: jnp.sum(scores.of(scores(x), targets)))(x)
-
-    return gradient
+def _gradient(scores: Scores, x, targets):
+    return jax.grad(lambda x: jnp.sum(scores.of(scores(x), targets)))(x)
 
 
-def _over_channels(gradient) -> np.ndarray:
+def _compiled_gradient(scores: Scores, targets):
+    return jax.jit(lambda x: _gradient(scores, x, targets))
+
+
+def _over_channels(gradient):
     """The largest absolute value of the channels."""
-    return np.asarray(jnp.max(jnp.abs(gradient), axis=-1))
+    return jnp.max(jnp.abs(gradient), axis=-1)
+
+
+def saliency_of(scores: Scores, x, targets):
+    """`saliency` of classes that are known, for compiled functions."""
+    return _over_channels(_gradient(scores, x, targets))
 
 
 def saliency(model, x, target=None) -> np.ndarray:
@@ -127,8 +133,11 @@ def saliency(model, x, target=None) -> np.ndarray:
     >>> cornu.explain.saliency(model, np.ones((4, 4, 1))).shape
     (1, 4, 4)
     """
-    x, scores, targets = _ready(model, x, target)
-    return _over_channels(_gradient(scores, targets)(x))
+    return _compiled(saliency_of, *_ready(model, x, target))
+
+
+def _compiled(function: Callable, x, scores: Scores, targets) -> np.ndarray:
+    return np.asarray(jax.jit(lambda x: function(scores, x, targets))(x))
 
 
 def smooth_grad(model, x, target=None, samples=25, noise=0.15, seed=0) -> np.ndarray:
@@ -146,13 +155,13 @@ def smooth_grad(model, x, target=None, samples=25, noise=0.15, seed=0) -> np.nda
     Source: Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise".
     """
     x, scores, targets = _ready(model, x, target)
-    gradient, key = _gradient(scores, targets), jax.random.key(seed)
+    gradient, key = _compiled_gradient(scores, targets), jax.random.key(seed)
     axes = tuple(range(1, x.ndim))
     width = noise * (x.max(axes, keepdims=True) - x.min(axes, keepdims=True))
     total = jnp.zeros_like(x)
     for n in range(samples):
         total += gradient(x + width * jax.random.normal(jax.random.fold_in(key, n), x.shape))
-    return _over_channels(total / samples)
+    return np.asarray(_over_channels(total / samples))
 
 
 def integrated_gradients(model, x, target=None, baseline=0.0, steps=64) -> np.ndarray:
@@ -172,7 +181,7 @@ def integrated_gradients(model, x, target=None, baseline=0.0, steps=64) -> np.nd
     Source: Sundararajan, Taly and Yan 2017, "Axiomatic attribution for deep networks".
     """
     x, scores, targets = _ready(model, x, target)
-    gradient = _gradient(scores, targets)
+    gradient = _compiled_gradient(scores, targets)
     start = jnp.broadcast_to(jnp.asarray(baseline, jnp.float32), x.shape)
     total = jnp.zeros_like(x)
     for n in range(steps):
@@ -180,11 +189,13 @@ def integrated_gradients(model, x, target=None, baseline=0.0, steps=64) -> np.nd
     return np.asarray((x - start) * total / steps)
 
 
-def _maps_and_slopes(model, x, layer, target):
+def _maps_and_slopes(scores: Scores, x, targets, layer):
     """The feature maps of a layer, and the gradient of the score by them, with channels last."""
-    x, scores, targets = _ready(model, x, target)
-    found = shapes_of_calls(model, x)
-    chosen = _last_maps(found, model) if layer is None else call_of(found, model, layer)
+    found = shapes_of_calls(scores.model, x)
+    if layer is None:
+        chosen = _last_maps(found, scores.model)
+    else:
+        chosen = call_of(found, scores.model, layer)
     if chosen.outputs.ndim < 3:
         raise ValueError(
             f"Grad-CAM needs feature maps, and layer '{chosen.name}' gives {chosen.outputs.shape[1:]}. "
@@ -192,27 +203,22 @@ def _maps_and_slopes(model, x, layer, target):
         )
     operation = chosen.operation
 
-    @jax.jit
-    def run(x):
-        def total(added):
-            maps = []
+    def total(added):
+        maps = []
 
-            def replace(call):
-                if call.operation is not operation or maps:
-                    return call.outputs
-                maps.append(call.outputs)
-                return call.outputs + added.astype(call.outputs.dtype)
+        def replace(call):
+            if call.operation is not operation or maps:
+                return call.outputs
+            maps.append(call.outputs)
+            return call.outputs + added.astype(call.outputs.dtype)
 
-            return jnp.sum(scores.of(scores(x, replace), targets)), maps[0]
+        return jnp.sum(scores.of(scores(x, replace), targets)), maps[0]
 
-        zero = jnp.zeros(chosen.outputs.shape, jnp.float32)
-        slopes, maps = jax.grad(total, has_aux=True)(zero)
-        return maps, slopes
-
-    maps, slopes = (np.asarray(a, np.float32) for a in run(x))
+    zero = jnp.zeros(chosen.outputs.shape, jnp.float32)
+    slopes, maps = jax.grad(total, has_aux=True)(zero)
     if getattr(operation, "data_format", "channels_last") == "channels_first":
-        maps, slopes = (np.moveaxis(a, 1, -1) for a in (maps, slopes))
-    return x, maps, slopes
+        maps, slopes = (jnp.moveaxis(a, 1, -1) for a in (maps, slopes))
+    return maps.astype(jnp.float32), slopes
 
 
 def _last_maps(found, model) -> Call:
@@ -229,15 +235,31 @@ def _last_maps(found, model) -> Call:
     return next((c for c in reversed(maps) if isinstance(c.operation, Windowed)), maps[-1])
 
 
-def _resized(maps: np.ndarray, x) -> np.ndarray:
+def _resized(maps, x):
     """Maps as large as the image, between 0 and 1 for each example."""
     sizes = x.shape[1:-1]
     if maps.ndim != len(sizes) + 1:
         sizes = maps.shape[1:]
-    large = np.asarray(jax.image.resize(jnp.asarray(maps), (len(maps), *sizes), "linear"))
-    axes = tuple(range(1, large.ndim))
-    highest = large.max(axes, keepdims=True)
-    return np.where(highest > 0, large / np.where(highest > 0, highest, 1), 0.0)
+    large = jax.image.resize(maps, (len(maps), *sizes), "linear")
+    highest = large.max(tuple(range(1, large.ndim)), keepdims=True)
+    return jnp.where(highest > 0, large / jnp.where(highest > 0, highest, 1), 0.0)
+
+
+def grad_cam_of(scores: Scores, x, targets, layer=None):
+    """`grad_cam` of classes that are known, for compiled functions."""
+    maps, slopes = _maps_and_slopes(scores, x, targets, layer)
+    weights = slopes.mean(axis=tuple(range(1, maps.ndim - 1)), keepdims=True)
+    return _resized(jnp.maximum((weights * maps).sum(-1), 0), x)
+
+
+def grad_cam_plus_plus_of(scores: Scores, x, targets, layer=None):
+    """`grad_cam_plus_plus` of classes that are known, for compiled functions."""
+    maps, slopes = _maps_and_slopes(scores, x, targets, layer)
+    axes = tuple(range(1, maps.ndim - 1))
+    below = 2 * slopes**2 + maps.sum(axes, keepdims=True) * slopes**3
+    alpha = jnp.where(slopes != 0, slopes**2 / jnp.where(below != 0, below, 1), 0.0)
+    weights = (alpha * jnp.maximum(slopes, 0)).sum(axes, keepdims=True)
+    return _resized(jnp.maximum((weights * maps).sum(-1), 0), x)
 
 
 def grad_cam(model, x, target=None, layer=None) -> np.ndarray:
@@ -257,9 +279,7 @@ def grad_cam(model, x, target=None, layer=None) -> np.ndarray:
 
     Source: Selvaraju et al. 2017, "Grad-CAM".
     """
-    x, maps, slopes = _maps_and_slopes(model, x, layer, target)
-    weights = slopes.mean(axis=tuple(range(1, maps.ndim - 1)), keepdims=True)
-    return _resized(np.maximum((weights * maps).sum(-1), 0), x)
+    return _compiled(partial(grad_cam_of, layer=layer), *_ready(model, x, target))
 
 
 def grad_cam_plus_plus(model, x, target=None, layer=None) -> np.ndarray:
@@ -276,12 +296,7 @@ def grad_cam_plus_plus(model, x, target=None, layer=None) -> np.ndarray:
 
     Source: Chattopadhay et al. 2018, "Grad-CAM++".
     """
-    x, maps, slopes = _maps_and_slopes(model, x, layer, target)
-    axes = tuple(range(1, maps.ndim - 1))
-    below = 2 * slopes**2 + maps.sum(axes, keepdims=True) * slopes**3
-    alpha = np.where(slopes != 0, slopes**2 / np.where(below != 0, below, 1), 0.0)
-    weights = (alpha * np.maximum(slopes, 0)).sum(axes, keepdims=True)
-    return _resized(np.maximum((weights * maps).sum(-1), 0), x)
+    return _compiled(partial(grad_cam_plus_plus_of, layer=layer), *_ready(model, x, target))
 
 
 def occlusion(model, x, target=None, size=4, stride=1, value=0.0, batch_size=256) -> np.ndarray:

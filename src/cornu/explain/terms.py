@@ -56,6 +56,7 @@ class Terms:
         axes: names of the axes of `values`.
         origin: the place in the input of the first value along each spatial axis; negative in the padding.
         reach: distance in the input of neighbouring values along each spatial axis.
+        first_channel: which channel of the input the first channel of `values` is.
     """
 
     values: np.ndarray
@@ -65,6 +66,7 @@ class Terms:
     inside: np.ndarray = field(default_factory=lambda: np.ones((), bool))
     origin: tuple[int, ...] = ()
     reach: tuple[int, ...] = ()
+    first_channel: int = 0
 
     def __post_init__(self):
         self.inside = np.broadcast_to(self.inside, self.values.shape)
@@ -225,6 +227,7 @@ def _(layer: BaseConv, inputs, index):
         inside[..., part],
         origin,
         layer.dilation_rate,
+        part.start,
     )
 
 
@@ -245,6 +248,7 @@ def _(layer: BaseDepthwiseConv, inputs, index):
         inside[..., own : own + 1],
         origin,
         layer.dilation_rate,
+        own,
     )
 
 
@@ -348,7 +352,8 @@ def _(layer: BasePooling, inputs, index):
     seen, inside, origin = _look(x, layer.pool_size, layer.strides, before, ones, position)
     # Padding is never chosen, and does not count.
     step = _reduced(layer.operation, seen[inside])
-    return Terms(seen, None, [step], (*SPATIAL[layer.rank], "channel"), inside, origin, ones)
+    axes = (*SPATIAL[layer.rank], "channel")
+    return Terms(seen, None, [step], axes, inside, origin, ones, channel)
 
 
 @terms_of.register
@@ -358,7 +363,8 @@ def _(layer: BaseGlobalPooling, inputs, index):
     ones, zeros = (1,) * layer.rank, (0,) * layer.rank
     step = _reduced(kind, x.ravel())
     inside = np.ones(x.shape, bool)
-    return Terms(x, None, [step], (*SPATIAL[layer.rank], "channel"), inside, zeros, ones)
+    axes = (*SPATIAL[layer.rank], "channel")
+    return Terms(x, None, [step], axes, inside, zeros, ones, index[-1])
 
 
 # ---- normalization

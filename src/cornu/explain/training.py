@@ -67,7 +67,7 @@ def gradients(model, x, y, sample_weight=None) -> dict[str, np.ndarray]:
     trainable, others = model._state_variables()
     metrics = [v.value for v in model.metrics_variables]
 
-    data = jax.tree.map(jnp.asarray, x), jnp.asarray(y), sample_weight
+    data = *(jax.tree.map(jnp.asarray, part) for part in (x, y)), sample_weight
 
     def loss(values):
         fixed = [v.value for v in others]
@@ -191,7 +191,10 @@ def learning_rate_range(
     kept = [(v, np.asarray(v)) for v in model.variables]
     optimizer = model.optimizer
     # What momentum has gathered at another rate would go on moving the weights.
-    model.optimizer = type(optimizer).from_config(optimizer.get_config())
+    # A schedule would not let the rate be set.
+    model.optimizer = type(optimizer).from_config(
+        {**optimizer.get_config(), "learning_rate": lowest}
+    )
     rising = _Rising(np.geomspace(lowest, highest, steps))
     data = {"x": x, "y": y, "batch_size": batch_size, "callbacks": [rising], "verbose": 0}
     try:

@@ -105,7 +105,7 @@ class _Picture:
             )
         # A grouped or depthwise layer sees some of the channels only.
         inside = first.terms.inside[..., seen_channel]
-        self.image = _plane(image[..., _channel_seen(call.operation, channel, seen_channel, first)])
+        self.image = _plane(image[..., first.terms.first_channel + seen_channel])
         last = explained(call, tuple(n - 1 for n in self.places), channel)
         rank = len(self.places)
         ends = [
@@ -173,18 +173,6 @@ class _Picture:
                 fill_cell(axes, y, x, facecolor=BLUE, alpha=0.25)
         extent = [(n - 1) * step + 1 for n, step in zip(inside.shape, reach, strict=True)]
         _mark(axes, origin[0] - top, origin[1] - left, *extent)
-
-
-def _channel_seen(layer, channel: int, seen: int, window: Window) -> int:
-    """Which channel of the input a channel of the patch is."""
-    if hasattr(layer, "depth_multiplier") and not hasattr(layer, "pointwise_kernel"):
-        return channel // layer.depth_multiplier
-    if window.kernel is None:
-        return channel
-    groups = getattr(layer, "groups", 1)
-    if groups == 1:
-        return seen
-    return channel * groups // layer.filters * window.patch.shape[-1] + seen
 
 
 def _plane(array: np.ndarray) -> np.ndarray:
