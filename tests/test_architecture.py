@@ -20,6 +20,7 @@ ORDER = [
     {"training"},
     {"models"},
     {"visualize", "explain"},
+    {"explorer"},
     {"cli"},
     {"__main__"},
 ]
@@ -75,7 +76,10 @@ SIBLINGS = {
     ("visualize", "explain"),
 }
 
-HEAVY = "matplotlib h5py PIL rich pooch typer pandas scipy safetensors optax keras tensorflow torch"
+HEAVY = (
+    "matplotlib h5py PIL rich pooch typer pandas scipy safetensors starlette uvicorn optax keras "
+    "tensorflow torch"
+)
 
 
 def test_import_is_light():

@@ -50,7 +50,7 @@ def version() -> str:
 
 
 # Loaded when they are asked for: training needs none of them.
-_ON_USE = ("explain", "visualize")
+_ON_USE = ("explain", "explorer", "visualize")
 
 
 def __getattr__(name):

@@ -128,6 +128,16 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder for the results. Default: runs/<data>-<time>."),
     ] = None,
+    explore: Annotated[
+        bool,
+        typer.Option(
+            "--explore", help="Show the training in the browser; stays until Ctrl-C afterwards."
+        ),
+    ] = False,
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, metavar="N", help="For --explore. Default: a free one."),
+    ] = 0,
     debug: Debug = False,
 ):
     """Train a network on DATA.
@@ -146,6 +156,7 @@ def train(
       cornu train mnist --model lecture --epochs 15 --batch-size 128 --seed 0
       cornu train photos/ --image-size 96 --augment --output runs/photos
       cornu train data.npz --model mine.py:make_model
+      cornu train mnist --explore
     """
     from cornu.cli.train import train as run
 
@@ -153,6 +164,7 @@ def train(
         data,
         output,
         shows_bars=sys.stdout.isatty(),
+        explore_port=port if explore else None,
         model=model,
         epochs=epochs,
         batch_size=batch_size,
@@ -212,6 +224,55 @@ def export(
 
     load(model)[0].export(output, batch_size=batch_size)
     typer.echo(f"{output}: {output.stat().st_size:,} bytes")
+
+
+@app.command()
+@command
+def explore(
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help=f"Examples to choose from: {_DATA_HELP} Of signals: an .npz file."
+        ),
+    ] = None,
+    input_shape: Annotated[
+        tuple | None,
+        typer.Option(
+            parser=_shape,
+            metavar="SHAPE",
+            help="For a model of any size: rows x columns x channels.",
+        ),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where to listen; 0.0.0.0 lets others in your network look, too.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Default: a free one.")
+    ] = 0,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser.")
+    ] = False,
+    debug: Debug = False,
+):
+    """Show a model in the browser: draw an input, watch it go through, ask how a number was made.
+
+    The page is served from this machine, to this machine alone unless --host says otherwise, and loads
+    nothing from elsewhere. Ctrl-C closes it.
+
+    \b
+    Examples:
+      cornu explore demo --data digits
+      cornu explore runs/photos --data photos/ --open
+      cornu explore demo --host 0.0.0.0 --port 8000
+    """
+    from cornu.cli.explore import explore as run
+
+    run(model, data, input_shape, host, port, open_browser)
 
 
 @app.command()

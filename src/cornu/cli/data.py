@@ -31,6 +31,13 @@ class Part:
     def __len__(self) -> int:
         return len(self.source[0]) if self.is_in_memory else len(self.source.file_paths)
 
+    def some(self, rows):
+        """Images and classes of a few rows; of a folder's data set, those files alone are read."""
+        if self.is_in_memory:
+            x, y = self.source
+            return x[rows], y[rows]
+        return self.source.some(rows)
+
     def batches(self, batch_size: int):
         """All images and classes in their order; a folder's batches have the size it was given."""
         if not self.is_in_memory:
@@ -131,7 +138,7 @@ def load_to_judge(data: str, class_names: list[str], image_size, batch_size: int
         # By name, as the model may know other classes.
         labels = np.array(CLASS_NAMES[data])[y.reshape(-1)]
         return Part((_with_channels(x, data), _encode(labels, data, len(x), class_names)))
-    arrays = _read_npz(data)
+    arrays = read_npz(data)
     key = "_test" if "x_test" in arrays else ""
     x = _with_channels(arrays[f"x{key}"], f"x{key}")
     return Part((x, _encode(arrays[f"y{key}"], f"y{key}", len(x), class_names)))
@@ -194,7 +201,7 @@ def _arrays_to_learn(data: str, validation_split: float, seed: int) -> Data:
         arrays = {"x_train": x, "y_train": y, "x_test": x_test, "y_test": y_test}
         class_names = CLASS_NAMES[data]
     else:
-        arrays = _read_npz(data)
+        arrays = read_npz(data)
         class_names = None
     key = "_train" if "x_train" in arrays else ""
     x = _with_channels(arrays[f"x{key}"], f"x{key}")
@@ -232,7 +239,7 @@ def _arrays_to_learn(data: str, validation_split: float, seed: int) -> Data:
     )
 
 
-def _read_npz(path: str) -> dict[str, np.ndarray]:
+def read_npz(path: str) -> dict[str, np.ndarray]:
     """The arrays of an `.npz` file, of numbers or text; nothing is ever unpickled."""
     try:
         with open(path, "rb") as file:

@@ -6,9 +6,7 @@ from cornu.cli.command import CommandError, say
 from cornu.cli.data import load_to_judge
 from cornu.cli.judge import judge
 from cornu.cli.run_folder import SETTINGS, TrainedModel, load_trained
-from cornu.utils.image_folder import ImageReader
-
-_COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}
+from cornu.utils.image_folder import reader_for
 
 
 def evaluate(model: str, data: str, batch_size: int) -> None:
@@ -49,20 +47,13 @@ def predict(model: str, images: list[str], top: int, invert: bool) -> None:
 
 def _reader(trained: TrainedModel, invert: bool):
     """A function from an image's path to its pixels as the model wants them."""
-    rows, columns, channels = trained.shape
-    white = trained.white
-    if white is None or channels not in _COLOR_MODES:
+    white, reader = trained.white, reader_for(trained.shape, trained.white)
+    if white is None or reader is None:
         raise CommandError(
             f"{trained.path} was not trained on the pixels of images (gray, colours, colours with "
             f"transparency), but on arrays of shape {trained.shape}, so it cannot take image files."
         )
-    reader = ImageReader(_COLOR_MODES[channels], (rows, columns), "bilinear", None, "channels_last")
-
-    def read(path: str):
-        pixels = reader(path).astype("float32")
-        return (255 - pixels if invert else pixels) * (white / 255)
-
-    return read
+    return (lambda path: white - reader(path)) if invert else reader
 
 
 def _reason(path: str, error: OSError) -> str:

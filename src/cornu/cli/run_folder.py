@@ -68,18 +68,23 @@ def load_trained(path_text: str) -> TrainedModel:
             f"{[t.shape for t in model.inputs]} to {[t.shape for t in model.outputs]}. Expected one "
             "input (None, rows, columns, channels) and one output (None, classes)."
         )
+    class_names, white = settings_of(path, output[1])
+    return TrainedModel(model, path, class_names, shape, white)
+
+
+def settings_of(path: Path, num_classes: int) -> tuple[list[str], float | None]:
+    """The names of a model's classes, and what stands for white, from the settings beside its file."""
     file = path.parent / SETTINGS
     if not file.is_file():
-        names = [str(number) for number in range(output[1])]
-        return TrainedModel(model, path, names, shape, 255.0)
+        return [str(number) for number in range(num_classes)], 255.0
     try:
         settings = json.loads(file.read_text("utf-8"))
         class_names, white = settings["classes"], settings["image"]["white"]
     except (ValueError, KeyError, TypeError) as error:
         raise CommandError(f"{file} is damaged, or not written by cornu train: {error}") from error
-    if not isinstance(class_names, list) or len(class_names) != output[1]:
+    if not isinstance(class_names, list) or len(class_names) != num_classes:
         raise CommandError(
-            f"{file} does not belong to {path}: it must name {output[1]} classes. Found: "
+            f"{file} does not belong to {path}: it must name {num_classes} classes. Found: "
             f"{class_names}."
         )
-    return TrainedModel(model, path, [str(name) for name in class_names], shape, white)
+    return [str(name) for name in class_names], white

@@ -1,5 +1,6 @@
 """`cornu train`."""
 
+import contextlib
 import datetime
 import time
 from pathlib import Path
@@ -16,8 +17,13 @@ from cornu.core.random import set_random_seed
 from cornu.visualize import plot_confusion_matrix, plot_history, plot_predictions
 
 
-def train(data: str, output: Path | None, shows_bars: bool, **settings) -> None:
-    """Train a network on DATA and leave everything in a folder."""
+def train(
+    data: str, output: Path | None, shows_bars: bool, explore_port: int | None = None, **settings
+) -> None:
+    """Train a network on DATA and leave everything in a folder.
+
+    With a port, the training is shown on a page, which stays until Ctrl-C.
+    """
     seed = settings["seed"]
     if seed is None:
         seed = settings["seed"] = int(np.random.default_rng().integers(2**31))
@@ -55,17 +61,28 @@ def train(data: str, output: Path | None, shows_bars: bool, **settings) -> None:
     best = callbacks.ModelCheckpoint(
         folder / run_folder.MODEL, monitor="val_accuracy", mode="max", save_best_only=True
     )
-    try:
-        _fit(model, loaded, settings, [best, recorder], shows_bars)
-        _finish(model, loaded, folder, recorder)
-    except KeyboardInterrupt as error:
-        if best.best is None:
-            raise Interrupted("Stopped by Ctrl-C before the end of the first epoch.") from error
-        raise Interrupted(
-            f"Stopped by Ctrl-C after {len(recorder.rows)} epochs. The best model so far, of epoch "
-            f"{recorder.best_epoch} with validation accuracy {best.best:.4f}, is kept: "
-            f"{folder / run_folder.MODEL}"
-        ) from error
+    with _page(model, loaded, explore_port) as watching:
+        try:
+            _fit(model, loaded, settings, [best, recorder, *watching], shows_bars)
+            _finish(model, loaded, folder, recorder)
+        except KeyboardInterrupt as error:
+            if best.best is None:
+                raise Interrupted("Stopped by Ctrl-C before the end of the first epoch.") from error
+            raise Interrupted(
+                f"Stopped by Ctrl-C after {len(recorder.rows)} epochs. The best model so far, of epoch "
+                f"{recorder.best_epoch} with validation accuracy {best.best:.4f}, is kept: "
+                f"{folder / run_folder.MODEL}"
+            ) from error
+
+
+def _page(model, data: Data, port: int | None):
+    """The callbacks that show a training on a page while it lasts; none without a port."""
+    if port is None:
+        return contextlib.nullcontext([])
+    # Only here, as a server takes a while to load.
+    from cornu.cli.explore import training_page
+
+    return training_page(model, data, port)
 
 
 class Recorder(callbacks.Callback):

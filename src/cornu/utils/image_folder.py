@@ -11,7 +11,7 @@ from cornu.utils.images import INTERPOLATIONS, open_image, resize
 from cornu.utils.py_dataset import PyDataset, iterate
 
 # Pillow knows more formats, some of which it hands to other programs to read.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 _CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 
 
@@ -50,14 +50,17 @@ class ImageFolderDataset(PyDataset):
             raise IndexError(f"batch {index} of {len(self)}")
         size = self.batch_size or 1
         start = index % len(self) * size
-        chosen = self._order[start : start + size]
-        x = np.empty((len(chosen), *self._reader.shape), "float32")
-        for row, i in enumerate(chosen):
-            x[row] = self._reader(self.file_paths[i])
-        y = None if self._labels is None else self._encode(self._labels[chosen])
+        x, y = self.some(self._order[start : start + size])
         if self.batch_size is None:
             return x[0] if y is None else (x[0], y[0])
         return x if y is None else (x, y)
+
+    def some(self, chosen):
+        """The pictures of some of `file_paths`, by number, and their labels, or None."""
+        x = np.empty((len(chosen), *self._reader.shape), "float32")
+        for row, i in enumerate(chosen):
+            x[row] = self._reader(self.file_paths[i])
+        return x, None if self._labels is None else self._encode(self._labels[chosen])
 
     def __iter__(self):
         self.on_epoch_begin()
@@ -119,7 +122,7 @@ class ImageReader:
 
     def __call__(self, path: str) -> np.ndarray:
         try:
-            image = open_image(path, self.color_mode, _FORMATS)
+            image = open_image(path, self.color_mode, FORMATS)
         except OSError as error:
             raise OSError(
                 f'{error} Delete it, or pass `on_error="skip"` to leave out unreadable images.'
@@ -131,12 +134,29 @@ class ImageReader:
         return x.transpose(2, 0, 1) if self.data_format == "channels_first" else x
 
 
+def reader_for(shape, white):
+    """A function from an image (a path, or an `io.BytesIO`) to the pixels that a model takes.
+
+    Args:
+        shape: the model's input, `(rows, columns, channels)`.
+        white: the number that stands for white there; None if the numbers are no pixels.
+
+    Returns:
+        the function, to float32; None if these are no pixels of gray or coloured images.
+    """
+    mode = next((m for m, n in _CHANNELS.items() if len(shape) == 3 and n == shape[2]), None)
+    if white is None or mode is None:
+        return None
+    reader = ImageReader(mode, tuple(shape[:2]), "bilinear", None, "channels_last")
+    return lambda image: reader(image).astype("float32") * np.float32(white / 255)
+
+
 def are_readable(reader: ImageReader, paths: list[str]) -> np.ndarray:
     """Whether each picture can be decoded; those that cannot are named in one warning."""
 
     def problem(path):
         try:
-            open_image(path, reader.color_mode, _FORMATS)
+            open_image(path, reader.color_mode, FORMATS)
         except OSError as error:
             return str(error)
 

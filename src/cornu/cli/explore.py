@@ -1,0 +1,109 @@
+"""`cornu explore`, and the page of `cornu train --explore`."""
+
+import webbrowser
+from contextlib import contextmanager
+
+import numpy as np
+
+from cornu.cli.command import CommandError, say
+from cornu.cli.data import Data, Part, is_folder, load_to_judge, read_npz
+from cornu.cli.run_folder import load, settings_of
+from cornu.explorer import Examples, Network, Server, Watch
+from cornu.explorer.watch import FOLLOWED
+
+# Of the examples that can be chosen on the page.
+_MOST_EXAMPLES, _MOST_BYTES = 1000, 64 * 2**20
+
+
+def explore(
+    model: str, data: str | None, shape: tuple | None, host: str, port: int, opens: bool
+) -> None:
+    """Serve the page of a trained model until Ctrl-C."""
+    loaded, path = load(model)
+    network = Network(loaded, shape)
+    if network.num_classes is not None:
+        network.class_names, network.white = settings_of(path, network.num_classes)
+    examples = None if data is None else load_examples(data, network)
+    with Server(network, examples, host=host, port=port) as server:
+        _announce(server)
+        if opens:
+            webbrowser.open(server.link)
+        _stay(server)
+
+
+@contextmanager
+def training_page(model, data: Data, port: int):
+    """Serve the page of a training, whose callbacks this gives; afterwards it stays until Ctrl-C."""
+    network = Network(model, class_names=data.class_names, white=data.white)
+    part = data.validation if data.test is None else data.test
+    examples = spread(part, _most(network.shape), network.shape)
+    rows = np.linspace(0, len(examples) - 1, min(FOLLOWED, len(examples))).astype(int)
+    watch = Watch(network, examples.x[rows], examples.y[rows])
+    with Server(network, examples, watch, port=port) as server:
+        _announce(server)
+        yield [watch]
+        network.refresh()
+        print("\nThe page shows the best model. Ctrl-C closes it.", flush=True)
+        _stay(server)
+
+
+def _announce(server: Server) -> None:
+    print(f"The page: {server.link}")
+    print(f"For others, to look and ask: {server.viewer_link}", flush=True)
+    if server.is_shared:
+        say("everybody in the network who has a link can use it. It is not encrypted.")
+
+
+def _stay(server: Server) -> None:
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        print()
+        say("the page is closed.")
+
+
+def _most(shape) -> int:
+    return max(1, min(_MOST_EXAMPLES, _MOST_BYTES // (4 * int(np.prod(shape)))))
+
+
+def load_examples(data: str, network: Network) -> Examples:
+    """The examples of DATA: of its test part, or all if it has no parts; of many the first."""
+    shape, names = network.shape, network.class_names or []
+    most = _most(shape)
+    if is_folder(data) or not data.endswith(".npz"):
+        if len(shape) != 3:
+            raise CommandError(
+                f"{data} holds images, and the model takes arrays of shape {shape}. Expected an .npz file."
+            )
+        part = load_to_judge(data, names, shape[:2], 1)
+        return spread(part, most, shape)
+    arrays = read_npz(data)
+    key = "_test" if "x_test" in arrays else "_train" if "x_train" in arrays else ""
+    x, y = arrays[f"x{key}"], arrays[f"y{key}"]
+    if x.dtype.kind not in "buif" or x[:1].size != np.prod(shape) or not len(x):
+        raise CommandError(
+            f"{data}: x{key} must hold numbers of shape (n, {', '.join(map(str, shape))}). Received: dtype "
+            f"{x.dtype}, shape {x.shape}."
+        )
+    labels = _labels(y, names) if len(y) == len(x) else None
+    x = x[:most].astype(np.float32).reshape(-1, *shape)
+    return Examples(x, None if labels is None else labels[:most])
+
+
+def _labels(y, names: list[str]) -> np.ndarray | None:
+    if y.ndim == 2 and y.shape[1] == len(names) > 1:
+        return y.argmax(1)
+    index = {name: number for number, name in enumerate(names)}
+    found = [index.get(str(label), -1) for label in y.reshape(-1)] if y.size == len(y) else [-1]
+    return None if -1 in found else np.array(found)
+
+
+def spread(part: Part, most: int, shape) -> Examples:
+    """Some examples of a part: the first of arrays, of a folder's files every so many."""
+    if part.is_in_memory:
+        x, y = part.source
+        if x.shape[1:] != tuple(shape):
+            raise CommandError(f"The images have shape {x.shape[1:]}; the model takes {shape}.")
+        return Examples(x[:most], y[:most])
+    chosen = np.unique(np.linspace(0, len(part) - 1, min(most, len(part), 200)).astype(int))
+    return Examples(*part.some(chosen))

@@ -1,0 +1,351 @@
+"""A model as the page sees it: what can be asked about it, as plain data."""
+
+import threading
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.core.dtype import is_float
+from cornu.core.layer import Layer
+from cornu.core.variable import functional
+from cornu.explain.arithmetic import arithmetic
+from cornu.explain.attribution import (
+    Scores,
+    grad_cam_of,
+    grad_cam_plus_plus_of,
+    saliency_of,
+)
+from cornu.explain.observe import INPUT, Call, calls, input_of
+from cornu.explain.receptive_field import receptive_field
+from cornu.explain.terms import channels_last
+from cornu.explain.window import Window, explained
+
+# What a page shows at once: channels of a layer, places along an axis, units of a vector or steps of a
+# signal, and numbers of a window.
+MOST_CHANNELS, MOST_PIXELS, MOST_UNITS = 64, 64, 1024
+MOST_NUMBERS, MOST_PRODUCTS = 2048, 8
+
+METHODS = {
+    "saliency": saliency_of,
+    "grad_cam": grad_cam_of,
+    "grad_cam_plus_plus": grad_cam_plus_plus_of,
+}
+
+
+class Network:
+    """Answers questions about a model, from any number of threads.
+
+    Args:
+        model: a built model with one input of numbers.
+        shape: shape of one example; needed where the model takes any size.
+        class_names: names of the classes, if its output is one number for each.
+        white: the number that stands for white, if the input is an image; None if it is no image.
+
+    Raises ValueError for a model with several inputs, or of a size that is not known.
+
+    >>> import cornu, numpy as np
+    >>> from cornu.explorer.network import Network
+    >>> model = cornu.Sequential([cornu.Input((4, 4, 1)), cornu.layers.Conv2D(2, 3, name="conv")])
+    >>> network = Network(model)
+    >>> [(layer["name"], layer["shape"]) for layer in network.describe()["layers"]]
+    [('conv', [2, 2, 2])]
+    >>> network.window(np.ones((4, 4, 1)), 0, (1, 1), 0)["field"]
+    [[1, 4], [1, 4]]
+    """
+
+    def __init__(self, model, shape=None, class_names=None, white=1.0):
+        shape = _shape_of(model) if shape is None else tuple(shape)
+        if None in shape:
+            raise ValueError(
+                f"Model {model.name} takes inputs of any size, {shape}. Give the shape of one example."
+            )
+        example = jnp.zeros((1, *shape), _dtype_of(model))
+        self.model, self.white = model, white
+        self._variables = list(model.variables)
+        self._lock = threading.Lock()
+        self.refresh()
+        self._fields = receptive_field(model, example)
+        found = self._fields._calls
+        self._first = getattr(input_of(found)[1], "data_format", "") == "channels_first"
+        self._first = self._first and len(shape) > 1
+        self._model_shape, self._dtype = shape, example.dtype
+        self.shape = (*shape[1:], shape[0]) if self._first else shape
+        # Of the calls, those of single layers that give one array.
+        self._shown = [
+            n for n, call in enumerate(found) if call.is_whole and hasattr(call.outputs, "shape")
+        ]
+        self._rows = _rows_by_call(model, example, found)
+        output = getattr(found[-1].outputs, "shape", ())
+        self.num_classes = output[1] if len(output) == 2 else None
+        self.class_names = class_names
+        if class_names is None and self.num_classes is not None:
+            self.class_names = [str(n) for n in range(self.num_classes)]
+        self._observe = _Observer(model, self._variables)
+        self._maps: dict[str, Any] = {}
+
+    def refresh(self) -> None:
+        """Take the weights as they are now; until the next time, answers are about these.
+
+        To be called in the thread that trains, between two steps.
+        """
+        # Copies, as training gives the arrays themselves away.
+        values = [jnp.array(v._stored(), copy=True) for v in self._variables]
+        with self._lock:
+            self._values = values
+
+    @property
+    def values(self) -> list[jax.Array]:
+        """The weights that answers are about."""
+        with self._lock:
+            return self._values
+
+    @property
+    def methods(self) -> list[str]:
+        """The maps of a class that can be made."""
+        can = self.num_classes is not None and is_float(self._dtype) and not self._first
+        maps = any(len(self._output_shape(n)) > 1 for n in self._shown)
+        return [m for m in METHODS if can and (maps or m == "saliency") and len(self.shape) > 1]
+
+    def describe(self) -> dict[str, Any]:
+        """What there is to see."""
+        found = self._fields._calls
+        place = {n: shown for shown, n in enumerate(self._shown)}
+        return {
+            "name": self.model.name,
+            "parameters": sum(row.num_parameters for row in self._rows.values()),
+            "shape": list(self.shape),
+            "white": self.white,
+            "is_float": is_float(self._dtype),
+            "classes": self.class_names,
+            "methods": self.methods,
+            "layers": [
+                {
+                    "name": found[n].name,
+                    "kind": type(found[n].operation).__name__,
+                    "shape": list(self._output_shape(n)),
+                    "sources": [
+                        "input" if maker == INPUT else place.get(maker) for maker in found[n].makers
+                    ],
+                    "sizes": self._rows[n].sizes if n in self._rows else [],
+                    "parameters": self._rows[n].parameters if n in self._rows else "",
+                }
+                for n in self._shown
+            ],
+        }
+
+    def _output_shape(self, number: int) -> tuple[int, ...]:
+        call = self._fields._calls[number]
+        shape = tuple(call.outputs.shape[1:])
+        return (*shape[1:], shape[0]) if _is_first(call) else shape
+
+    def observe(self, x) -> list[Call]:
+        """The calls of all layers for one example, with channels last."""
+        x = np.asarray(x).reshape(self.shape)
+        x = np.moveaxis(x, -1, 0) if self._first else x
+        return self._observe(self.values, jnp.asarray(x[None], self._dtype))
+
+    def run(self, x) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """What all layers make of an example: a description, and a picture of each layer's output.
+
+        Pictures are int8 of shape `(channels, rows, columns)`: 127 is the layer's largest absolute value,
+        -128 what is not a finite number. Large maps are thinned out, and of many channels the first given.
+        """
+        found = self.observe(x)
+        described, pictures = [], []
+        for n in self._shown:
+            maps = _as_maps(channels_last(found[n].operation, found[n].outputs)[0])
+            step = -(-max(maps.shape[:-1]) // (MOST_PIXELS if len(maps) > 1 else MOST_UNITS))
+            coded, scale = _coded(np.moveaxis(maps[::step, ::step, :MOST_CHANNELS], -1, 0))
+            pictures.append(coded)
+            described.append({"shape": list(coded.shape), "step": step, "scale": scale})
+        outputs = None
+        if self.num_classes is not None:
+            outputs = np.asarray(found[-1].outputs, np.float32)[0].tolist()
+        return {"layers": described, "outputs": outputs}, pictures
+
+    def layer_map(self, x, layer: int, channel: int) -> np.ndarray:
+        """One channel of a layer's output in full: float32 `(rows, columns)`, or more axes."""
+        call = self.observe(x)[self._number(layer)]
+        maps = channels_last(call.operation, call.outputs)[0]
+        if not 0 <= channel < maps.shape[-1]:
+            raise ValueError(f"The layer '{call.name}' has {maps.shape[-1]} channels.")
+        return maps[..., channel].astype(np.float32)
+
+    def window(self, x, layer: int, position, channel: int) -> dict[str, Any]:
+        """How one number was made, and the part of the input that it depends on."""
+        number = self._number(layer)
+        call = self.observe(x)[number]
+        try:
+            found = self._with_values(lambda: explained(call, position, channel))
+        except NotImplementedError as error:
+            return {"refused": str(error), "field": self._field(number, position)}
+        return {**_numbers_of(found), "field": self._field(number, position)}
+
+    def _field(self, number: int, position) -> list[list[int]] | None:
+        found = self._fields._calls
+        call = found[number]
+        again = sum(1 for earlier in found[:number] if earlier.operation is call.operation)
+        try:
+            seen = self._fields.window(call.operation, position, again)
+        except ValueError:
+            return None
+        return [[part.start, part.stop] for part in seen] or None
+
+    def class_map(self, x, method: str, target: int | None) -> tuple[int, np.ndarray]:
+        """Where in the input is what speaks for a class: the class, and a map of the input's places."""
+        if method not in self.methods:
+            raise ValueError(
+                f"There is no map {method!r} of this model. There are: {', '.join(self.methods) or 'none'}."
+            )
+        if target is not None and not 0 <= target < (self.num_classes or 0):
+            raise ValueError(f"There is no class {target}; there are {self.num_classes}.")
+        x = jnp.asarray(np.asarray(x).reshape(1, *self.shape), self._dtype)
+        made, chosen = self._compiled_map(method)(self.values, x, -1 if target is None else target)
+        return int(chosen), np.asarray(made)
+
+    def _compiled_map(self, method: str):
+        if method not in self._maps:
+
+            def run(x, target):
+                scores = Scores(self.model, x)
+                chosen = jnp.where(target < 0, jnp.argmax(scores(x)[0]), target)
+                return METHODS[method](scores, x, chosen[None])[0], chosen
+
+            pure = functional(run, self._variables)
+            self._maps[method] = jax.jit(lambda values, *rest: pure(values, *rest)[0])
+        return self._maps[method]
+
+    def _with_values(self, function):
+        return functional(function, self._variables)(self.values)[0]
+
+    def _number(self, layer: int) -> int:
+        if not 0 <= layer < len(self._shown):
+            raise ValueError(f"There is no layer {layer}; there are {len(self._shown)}.")
+        return self._shown[layer]
+
+
+class _Observer:
+    """`calls` of one model, compiled, as a function of its variables' values."""
+
+    def __init__(self, model, variables):
+        self._rest: tuple | None = None
+
+        def run(values, x):
+            found, _ = functional(lambda: calls(model, x), variables)(values)
+            leaves, structure = jax.tree.flatten(found)
+            arrays = [isinstance(leaf, jax.Array) for leaf in leaves]
+            others = [None if a else leaf for a, leaf in zip(arrays, leaves, strict=True)]
+            self._rest = structure, arrays, others
+            return [leaf for a, leaf in zip(arrays, leaves, strict=True) if a]
+
+        self._run = jax.jit(run)
+
+    def __call__(self, values, x) -> list[Call]:
+        computed = iter(self._run(values, x))
+        assert self._rest is not None
+        structure, arrays, others = self._rest
+        leaves = [next(computed) if a else leaf for a, leaf in zip(arrays, others, strict=True)]
+        return jax.tree.unflatten(structure, leaves)
+
+
+def _shape_of(model) -> tuple:
+    inputs = jax.tree.leaves(getattr(model, "inputs", None) or [])
+    if len(inputs) > 1:
+        raise ValueError(
+            f"Model {model.name} has {len(inputs)} inputs; a model with one input can be explored."
+        )
+    if not inputs:
+        raise ValueError(
+            f"Model {model.name} does not know the shape of its input. Give the shape of one example."
+        )
+    return tuple(inputs[0].shape[1:])
+
+
+def _dtype_of(model) -> str:
+    inputs = jax.tree.leaves(getattr(model, "inputs", None) or [])
+    return inputs[0].dtype if inputs else "float32"
+
+
+def _is_first(call) -> bool:
+    layer = call.operation
+    return (
+        getattr(layer, "data_format", "") == "channels_first"
+        and hasattr(layer, "rank")
+        and len(call.outputs.shape) > 2
+    )
+
+
+def _rows_by_call(model, example, found) -> dict[int, Any]:
+    rows = iter(arithmetic(model, example).rows)
+    return {
+        n: next(rows)
+        for n, call in enumerate(found)
+        if call.is_whole and isinstance(call.operation, Layer)
+    }
+
+
+def _as_maps(output: np.ndarray) -> np.ndarray:
+    """An output as `(rows, columns, channels)`: numbers alone are one row, volumes their middle slice."""
+    if output.ndim <= 1:
+        # The first ones, as units that are left out between them would not be missed.
+        return output.reshape(1, -1, 1)[:, :MOST_UNITS]
+    while output.ndim > 3:
+        output = output[len(output) // 2]
+    return output[None] if output.ndim == 2 else output
+
+
+def _coded(maps: np.ndarray) -> tuple[np.ndarray, float]:
+    finite = np.isfinite(maps)
+    scale = float(np.abs(maps[finite]).max()) if finite.any() else 0.0
+    levels = np.round(np.where(finite, maps, 0) * (127 / scale if scale else 0)).astype(np.int8)
+    return np.where(finite, levels, np.int8(-128)), scale
+
+
+def _numbers_of(found: Window) -> dict[str, Any]:
+    """What a window consists of, as JSON takes it; of many numbers the first."""
+    grids: list[dict] = []
+    shown, every = 0, found.grids()
+    for name, patch, kernel, padding in every:
+        if shown + patch.size > MOST_NUMBERS and grids:
+            break
+        rows = max(1, MOST_NUMBERS // patch.shape[1])
+        patch, padding = patch[:rows], padding[:rows]
+        kernel = None if kernel is None else kernel[:rows]
+        shown += patch.size
+        grids.append(
+            {
+                "name": name,
+                "patch": patch.tolist(),
+                "kernel": None if kernel is None else kernel.tolist(),
+                "padding": padding.tolist(),
+                "sum": float((patch if kernel is None else patch * kernel).sum()),
+            }
+        )
+    terms = found.terms
+    products = terms.products.ravel()
+    largest = np.argsort(-np.abs(products), kind="stable")[:MOST_PRODUCTS]
+    weights = None if terms.weights is None else terms.weights.ravel()
+    return {
+        "layer": found.layer,
+        "kind": found.kind,
+        "position": list(found.position),
+        "channel": found.channel,
+        "grids": grids,
+        "left_out": len(every) - len(grids),
+        "count": len(products),
+        "largest": [
+            [int(i), float(terms.values.flat[i]), float(weights[i]), float(products[i])]
+            for i in largest
+            if weights is not None
+        ],
+        "origin": list(terms.origin),
+        "reach": list(terms.reach),
+        "size": list(terms.values.shape[: len(terms.origin)]),
+        "first_channel": terms.first_channel,
+        "channels": terms.values.shape[-1] if terms.origin else 0,
+        "steps": [step._asdict() for step in terms.steps],
+        "result": found.result,
+        "expected": found.expected,
+    }

@@ -1,0 +1,485 @@
+"""The page's server: on this machine alone unless it is told otherwise, for whoever has the link."""
+
+import asyncio
+import hmac
+import importlib.resources
+import io
+import ipaddress
+import json
+import math
+import re
+import secrets
+import socket
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cornu.explorer.examples import Examples
+from cornu.explorer.network import Network
+from cornu.explorer.watch import Watch
+
+# Of an image file; of its pixels, which may be many in a small file.
+MOST_BYTES, MOST_PIXELS = 16 * 2**20, 25_000_000
+SECONDS_FOR_A_BODY = 30
+# Questions that wait for one of the two threads that answer; a class of fifty has few of them at once.
+MOST_WAITING = 200
+
+_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
+_HEADERS = {
+    # Nothing is loaded from elsewhere, nothing is run that is not in a file, nobody frames the page.
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class Refused(Exception):
+    """A request that is not answered: the status and the reason."""
+
+    def __init__(self, status: int, reason: str):
+        super().__init__(reason)
+        self.status = status
+
+
+class Server:
+    """Serves the page of a network in a thread of its own.
+
+    Args:
+        network: what is shown.
+        examples: inputs to choose from; None for none.
+        watch: the training to show and control; None for none.
+        host: the address to listen on. The default is heard on this machine alone; `"0.0.0.0"` is heard
+            on all of its networks.
+        port: 0 takes a free one.
+
+    Attributes:
+        link: the page, for whoever may pause and stop training.
+        viewer_link: the page for others: they look, draw and ask.
+        is_shared: whether other machines can reach it.
+
+    Raises OSError if the address cannot be had.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        examples: Examples | None = None,
+        watch: Watch | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ):
+        self.network, self.examples, self.watch = network, examples or Examples.none(), watch
+        self._tokens = {"owner": secrets.token_urlsafe(24), "viewer": secrets.token_urlsafe(24)}
+        self._socket = _listen(host, port)
+        self.port = self._socket.getsockname()[1]
+        self.is_shared = not _is_loopback(host)
+        self._names = {"localhost", host.lower(), socket.gethostname().lower()}
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="cornu-explore")
+        self._waiting = 0
+        self._files = _files()
+        config = uvicorn.Config(
+            self._application(),
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            http="h11",
+            loop="asyncio",
+            ws="none",
+            limit_concurrency=500,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=2,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), name="cornu-explore", daemon=True
+        )
+        shown = _own_address() if host in ("0.0.0.0", "::") else host
+        self._address = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}/"
+
+    @property
+    def link(self) -> str:
+        # A fragment never leaves the browser: it is in no log and no header.
+        return f"{self._address}#{self._tokens['owner']}"
+
+    @property
+    def viewer_link(self) -> str:
+        return f"{self._address}#{self._tokens['viewer']}"
+
+    def start(self) -> "Server":
+        """Begin to listen; returns at once."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        return self
+
+    def wait(self) -> None:
+        """Return when the server has stopped, or on Ctrl-C."""
+        while self._thread.is_alive():
+            self._thread.join(0.5)
+
+    def stop(self) -> None:
+        """Stop, and wait until all is closed."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(10)
+        self._socket.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> "Server":
+        return self.start()
+
+    def __exit__(self, *error) -> None:
+        self.stop()
+
+    # ---- who may ask
+
+    def _application(self) -> Starlette:
+        routes = [
+            Route(path, self._guarded(self._file, token=None), methods=["GET"])
+            for path in self._files
+        ]
+        for path, method, answer, token in [
+            ("/api/model", "GET", self._model, "viewer"),
+            ("/api/run", "POST", self._run, "viewer"),
+            ("/api/map", "POST", self._layer_map, "viewer"),
+            ("/api/window", "POST", self._window, "viewer"),
+            ("/api/class", "POST", self._class_map, "viewer"),
+            ("/api/image", "POST", self._image, "viewer"),
+            ("/api/examples", "GET", self._thumbnails, "viewer"),
+            ("/api/example", "GET", self._example, "viewer"),
+            ("/api/training", "GET", self._training, "viewer"),
+            ("/api/filters", "GET", self._filters, "viewer"),
+            ("/api/followed", "GET", self._followed, "viewer"),
+            ("/api/training", "POST", self._control, "owner"),
+        ]:
+            routes.append(Route(path, self._guarded(answer, token), methods=[method]))
+
+        async def not_found(request, error):
+            return _refusal(error.status_code, f"{error.detail}: {request.method}.")
+
+        return Starlette(routes=routes, exception_handlers={404: not_found, 405: not_found})
+
+    def _guarded(self, answer, token: str | None):
+        async def guarded(request: Request) -> Response:
+            try:
+                self._check_where_from(request)
+                if token is not None:
+                    self._check_token(request, token)
+                response = await answer(request)
+            except Refused as error:
+                response = _refusal(error.status, str(error))
+            except ValueError as error:
+                response = _refusal(400, str(error))
+            except ClientDisconnect:
+                response = Response(status_code=400)
+            except Exception as error:
+                traceback.print_exc()
+                response = _refusal(500, f"A defect of Cornu: {type(error).__name__}: {error}")
+            response.headers.update(_HEADERS)
+            return response
+
+        return guarded
+
+    def _check_where_from(self, request: Request) -> None:
+        """A page from elsewhere, or a name of somebody's that leads here, is not answered."""
+        host = request.headers.get("host", "")
+        if not self._is_own(host):
+            raise Refused(
+                421, f"This server is not called {host[:100]!r}. Use the link it printed."
+            )
+        origin = request.headers.get("origin")
+        if origin is not None and origin != f"http://{host}":
+            raise Refused(403, "Requests from other pages are refused.")
+
+    def _is_own(self, host: str) -> bool:
+        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})", host)
+        if not found or int(found[2]) != self.port:
+            return False
+        name = found[1].strip("[]").lower()
+        try:
+            # A name can be made to lead here by its owner; a number cannot.
+            address = ipaddress.ip_address(name)
+            return self.is_shared or address.is_loopback
+        except ValueError:
+            return name in self._names
+
+    def _check_token(self, request: Request, wanted: str) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        roles = [r for r, t in self._tokens.items() if hmac.compare_digest(given, t.encode())]
+        if not roles:
+            raise Refused(
+                401, "The link lacks its token, or it is old. Open the link that was printed."
+            )
+        if wanted == "owner" and "owner" not in roles:
+            raise Refused(403, "This link is for looking; it does not control the training.")
+        request.state.role = roles[0]
+
+    async def _compute(self, function, *arguments):
+        if self._waiting >= MOST_WAITING:
+            raise Refused(503, "Too many questions at once. Try again in a moment.")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, function, *arguments
+            )
+        finally:
+            self._waiting -= 1
+
+    async def _body(self, request: Request, most: int) -> bytes:
+        def too_large() -> Refused:
+            return Refused(413, f"At most {most:,} bytes are taken.")
+
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > most:
+            raise too_large()
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(SECONDS_FOR_A_BODY):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > most:
+                        raise too_large()
+                    parts.append(part)
+        except TimeoutError:
+            raise Refused(
+                408, f"It took more than {SECONDS_FOR_A_BODY} seconds to arrive."
+            ) from None
+        return b"".join(parts)
+
+    async def _input(self, request: Request) -> np.ndarray:
+        shape = self.network.shape
+        expected = 4 * math.prod(shape)
+        body = await self._body(request, expected)
+        if len(body) != expected:
+            raise ValueError(
+                f"Expected an example of shape {shape} as {expected:,} bytes of float32. Received: "
+                f"{len(body):,} bytes."
+            )
+        x = np.frombuffer(body, "<f4").reshape(shape)
+        if not np.isfinite(x).all():
+            raise ValueError("The example holds numbers that are not finite.")
+        return x
+
+    # ---- answers
+
+    async def _file(self, request: Request) -> Response:
+        content, kind = self._files[request.url.path]
+        return Response(content, media_type=kind)
+
+    async def _model(self, request: Request) -> Response:
+        return _json(
+            {
+                **self.network.describe(),
+                "examples": len(self.examples),
+                "range": self.examples.range,
+                "is_training": self.watch is not None,
+                "may_control": request.state.role == "owner",
+            }
+        )
+
+    async def _run(self, request: Request) -> Response:
+        x = await self._input(request)
+        return await self._compute(lambda: _packed(*self.network.run(x)))
+
+    async def _layer_map(self, request: Request) -> Response:
+        x, layer, channel = (
+            await self._input(request),
+            _number(request, "layer"),
+            _number(request, "channel"),
+        )
+
+        def answer():
+            found = self.network.layer_map(x, layer, channel)
+            return _packed({"shape": list(found.shape)}, [found])
+
+        return await self._compute(answer)
+
+    async def _window(self, request: Request) -> Response:
+        x, layer, channel = (
+            await self._input(request),
+            _number(request, "layer"),
+            _number(request, "channel"),
+        )
+        position = _numbers(request, "position")
+        return _json(await self._compute(self.network.window, x, layer, position, channel))
+
+    async def _class_map(self, request: Request) -> Response:
+        x = await self._input(request)
+        target = _number(request, "target") if "target" in request.query_params else None
+        method = request.query_params.get("method", "")
+
+        def answer():
+            chosen, found = self.network.class_map(x, method, target)
+            return _packed({"target": chosen, "shape": list(found.shape)}, [found])
+
+        return await self._compute(answer)
+
+    async def _image(self, request: Request) -> Response:
+        body = await self._body(request, MOST_BYTES)
+        x = await self._compute(_decoded, body, self.network)
+        return _packed({"shape": list(x.shape)}, [x])
+
+    async def _thumbnails(self, request: Request) -> Response:
+        shown = self.examples.thumbnails(_number(request, "start"))
+        return _packed(*shown)
+
+    async def _example(self, request: Request) -> Response:
+        x, label = self.examples.one(_number(request, "number"))
+        return _packed({"label": label}, [x])
+
+    async def _training(self, request: Request) -> Response:
+        return _json(self._watched().state())
+
+    async def _filters(self, request: Request) -> Response:
+        return _packed(*self._watched().filters())
+
+    async def _followed(self, request: Request) -> Response:
+        return _packed(*self._watched().followed())
+
+    async def _control(self, request: Request) -> Response:
+        self._watched().control(request.query_params.get("action", ""))
+        return _json(self._watched().state())
+
+    def _watched(self) -> Watch:
+        if self.watch is None:
+            raise Refused(404, "No training is shown here.")
+        return self.watch
+
+
+def _refusal(status: int, reason: str) -> JSONResponse:
+    return JSONResponse({"error": reason}, status, _HEADERS)
+
+
+def _json(data: dict[str, Any]) -> JSONResponse:
+    return JSONResponse(_plain(data))
+
+
+def _plain(data):
+    """With numbers that are not finite as text, for which JSON has no other form."""
+    if isinstance(data, dict):
+        return {name: _plain(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return str(data)
+    return data
+
+
+def _packed(header: dict[str, Any], arrays: list[np.ndarray]) -> Response:
+    """A header and arrays in one piece: the header's length (uint32), the header, the arrays.
+
+    All numbers are little-endian, and each part begins at a multiple of four bytes.
+    """
+    text = json.dumps(_plain(header), allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    parts = [len(text).to_bytes(4, "little"), text]
+    for array in arrays:
+        data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        parts += [data, b"\0" * (-len(data) % 4)]
+    return Response(b"".join(parts), media_type="application/octet-stream")
+
+
+def _number(request: Request, name: str) -> int:
+    numbers = _numbers(request, name)
+    if len(numbers) != 1:
+        raise ValueError(f"Expected a number as {name}.")
+    return numbers[0]
+
+
+def _numbers(request: Request, name: str) -> tuple[int, ...]:
+    text = request.query_params.get(name, "")
+    if not re.fullmatch(r"(\d{1,9}(,\d{1,9}){0,7})?", text, re.ASCII):
+        raise ValueError(f"Expected numbers as {name}. Received: {text[:50]!r}")
+    return tuple(map(int, text.split(","))) if text else ()
+
+
+def _decoded(body: bytes, network: Network) -> np.ndarray:
+    """An image file as the network takes images, as `cornu predict` reads it."""
+    from PIL import Image
+
+    from cornu.utils.image_folder import FORMATS, reader_for
+
+    read = reader_for(network.shape, network.white)
+    if read is None:
+        raise ValueError(
+            f"The network takes arrays of shape {network.shape}, which are not the pixels of images."
+        )
+    damaged = "This is not an image, or damaged. Expected PNG, JPEG, WebP, GIF or BMP."
+    try:
+        with Image.open(io.BytesIO(body), formats=FORMATS) as image:
+            width, height = image.size
+    except (OSError, Image.DecompressionBombError, ValueError, SyntaxError):
+        raise ValueError(damaged) from None
+    if width * height > MOST_PIXELS:
+        raise Refused(
+            413, f"The image has {width:,} x {height:,} pixels. At most {MOST_PIXELS:,} are taken."
+        )
+    try:
+        return read(io.BytesIO(body))
+    except OSError:
+        raise ValueError(damaged) from None
+
+
+def _files() -> dict[str, tuple[bytes, str]]:
+    """What the page consists of, by path; no other path leads to a file."""
+    folder = importlib.resources.files("cornu.explorer") / "pages"
+    found = {}
+    for entry in folder.iterdir():
+        kind = _TYPES.get(f".{entry.name.rpartition('.')[2]}")
+        if kind is not None:
+            found["/" if entry.name == "index.html" else f"/{entry.name}"] = (
+                entry.read_bytes(),
+                kind,
+            )
+    return found
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise OSError(
+            error.errno,
+            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another --port or --host.",
+        ) from error
+    listening.listen(128)
+    return listening
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _own_address() -> str:
+    """This machine's address in its network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Nothing is sent; it only says which way things would go.
+            probe.connect(("192.0.2.1", 9))
+            return probe.getsockname()[0]
+        except OSError:
+            return socket.gethostname()

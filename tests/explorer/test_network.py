@@ -1,0 +1,160 @@
+"""What the page is told is what the library says."""
+
+import numpy as np
+import pytest
+
+import cornu
+from cornu import explain
+from cornu import layers as L
+from cornu.explorer import Network
+
+random = np.random.default_rng(0)
+
+
+def test_a_run_shows_what_the_layers_make(digits):
+    model, x, _ = digits
+    network = Network(model)
+    described, pictures = network.run(x[0])
+    np.testing.assert_allclose(described["outputs"], model.predict(x[:1], verbose=0)[0], atol=1e-6)
+    names = [layer["name"] for layer in network.describe()["layers"]]
+    assert names == ["first", "pool", "second", "flat", "out"]
+    maps = explain.feature_maps(model, x[0])
+    for name, picture, told in zip(names, pictures, described["layers"], strict=True):
+        whole = maps[name][0].reshape(-1, maps[name].shape[-1] if maps[name].ndim == 4 else 1)
+        shown = picture.reshape(len(picture), -1).T * (told["scale"] / 127)
+        np.testing.assert_allclose(shown, whole, atol=told["scale"] / 127 * 0.51)
+    assert told["scale"] == pytest.approx(maps["out"].max())
+
+
+def test_the_description_follows_the_graph():
+    x = cornu.Input((8, 8, 2))
+    a = L.Conv2D(3, 3, padding="same", name="a")(x)
+    b = L.Conv2D(3, 1, name="b")(x)
+    y = L.Add(name="sum")([a, b])
+    told = Network(cornu.Model(x, y)).describe()
+    sources = {layer["name"]: layer["sources"] for layer in told["layers"]}
+    order = [layer["name"] for layer in told["layers"]]
+    assert sources["a"] == sources["b"] == ["input"]
+    assert [order[n] for n in sources["sum"]] == ["a", "b"]
+    first = told["layers"][order.index("a")]
+    assert first["parameters"] == "(3*3*2 + 1)*3 = 57" and first["shape"] == [8, 8, 3]
+    assert told["classes"] is None and told["methods"] == []
+
+
+def test_windows_and_fields(digits):
+    model, x, _ = digits
+    network = Network(model)
+    found = network.window(x[3], 2, (1, 2), 5)
+    expected = explain.window(model, x[3], "second", (1, 2), 5)
+    assert found["result"] == pytest.approx(expected.result)
+    assert found["grids"][1]["patch"] == expected.patch[..., 1].tolist()
+    seen = explain.receptive_field(model).window("second", (1, 2))
+    assert found["field"] == [[part.start, part.stop] for part in seen]
+    dense = network.window(x[3], 4, (), 1)
+    largest = [abs(product) for *_, product in dense["largest"]]
+    assert largest == sorted(largest, reverse=True)
+    assert largest[0] == pytest.approx(
+        np.abs(explain.window(model, x[3], "out", (), 1).products).max(), rel=1e-5
+    )
+    for wrong in ((9, (0, 0), 0), (2, (99, 0), 0), (2, (0, 0), 99), (2, (), 0)):
+        with pytest.raises(ValueError):
+            network.window(x[0], *wrong)
+
+
+def test_what_cannot_be_explained_is_said():
+    model = cornu.Sequential([cornu.Input((5,)), L.Lambda(lambda x: x**2, name="square")])
+    assert "'square'" in Network(model).window(np.ones(5), 0, (), 1)["refused"]
+
+
+@pytest.mark.parametrize("method", ["saliency", "grad_cam", "grad_cam_plus_plus"])
+def test_maps_of_classes(digits, method):
+    model, x, _ = digits
+    network = Network(model)
+    target, found = network.class_map(x[1], method, None)
+    assert target == model.predict(x[1:2], verbose=0).argmax()
+    np.testing.assert_allclose(found, getattr(explain, method)(model, x[1])[0], atol=1e-5)
+    target, found = network.class_map(x[1], method, 2)
+    assert target == 2
+    np.testing.assert_allclose(found, getattr(explain, method)(model, x[1], 2)[0], atol=1e-5)
+    with pytest.raises(ValueError, match="no class 3"):
+        network.class_map(x[1], method, 3)
+    with pytest.raises(ValueError, match="no map 'mystery'"):
+        network.class_map(x[1], "mystery", None)
+
+
+def test_answers_are_about_the_weights_that_were_taken(digits):
+    model = cornu.models.clone_model(digits[0])
+    x = digits[1][0]
+    network = Network(model)
+    before, window = network.run(x)[0], network.window(x, 2, (0, 0), 0)
+    model.set_weights([2 * w for w in model.get_weights()])
+    assert network.run(x)[0] == before and network.window(x, 2, (0, 0), 0) == window
+    network.refresh()
+    np.testing.assert_allclose(
+        network.run(x)[0]["outputs"], model.predict(x[None], verbose=0)[0], atol=1e-6
+    )
+    assert network.window(x, 2, (0, 0), 0) != window
+
+
+def test_channels_first():
+    model = cornu.Sequential(
+        [
+            cornu.Input((2, 6, 6)),
+            L.Conv2D(3, 3, data_format="channels_first", name="conv"),
+            L.Flatten(data_format="channels_first"),
+            L.Dense(2),
+        ]
+    )
+    network, x = Network(model), random.standard_normal((6, 6, 2)).astype("float32")
+    assert network.shape == (6, 6, 2)
+    assert network.describe()["layers"][0]["shape"] == [4, 4, 3]
+    maps = model.layers[0](x.transpose(2, 0, 1)[None])[0]
+    np.testing.assert_allclose(network.layer_map(x, 0, 1), maps[1], atol=1e-6)
+    assert network.window(x, 0, (1, 2), 1)["result"] == pytest.approx(
+        float(maps[1, 1, 2]), abs=1e-6
+    )
+
+
+def test_signals_volumes_and_tokens():
+    signal = cornu.Sequential([cornu.Input((30, 2)), L.Conv1D(3, 5), L.GlobalMaxPooling1D()])
+    found = Network(signal).window(np.ones((30, 2)), 0, (4,), 1)
+    assert (found["origin"], found["channels"], found["field"]) == ([4], 2, [[4, 9]])
+    volume = cornu.Sequential([cornu.Input((6, 7, 8, 1)), L.Conv3D(2, 3)])
+    network = Network(volume)
+    _, pictures = network.run(np.ones((6, 7, 8, 1)))
+    assert pictures[0].shape == (2, 5, 6)
+    assert network.layer_map(np.ones((6, 7, 8, 1)), 0, 1).shape == (4, 5, 6)
+    tokens = cornu.Sequential([cornu.Input((4,), dtype="int32"), L.Embedding(9, 3, name="table")])
+    found = Network(tokens).window([1, 2, 3, 4], 0, (2,), 1)
+    row = float(tokens.get_layer("table").embeddings.numpy()[3, 1])
+    assert found["result"] == row and found["field"] is None
+
+
+def test_large_maps_are_thinned_and_many_channels_cut():
+    model = cornu.Sequential(
+        [cornu.Input((150, 100, 1)), L.Conv2D(70, 1, use_bias=False), L.Flatten()]
+    )
+    x = random.standard_normal((150, 100, 1)).astype("float32")
+    described, (picture, flat) = Network(model).run(x)
+    assert described["layers"][0]["step"] == 3 and picture.shape == (64, 50, 34)
+    weight = model.layers[0].kernel.numpy()[0, 0, 0, 5]
+    np.testing.assert_allclose(
+        picture[5] * described["layers"][0]["scale"] / 127, weight * x[::3, ::3, 0], atol=0.02
+    )
+    assert flat.shape == (1, 1, 1024)
+
+
+def test_what_is_no_number_is_seen():
+    model = cornu.Sequential([cornu.Input((3, 3, 1)), L.Rescaling(np.inf), L.Flatten()])
+    described, (picture, _) = Network(model).run(np.eye(3)[..., None])
+    assert (picture[0] == -128).all() and described["layers"][0]["scale"] == 0
+
+
+def test_models_that_cannot_be_shown():
+    a, b = cornu.Input((3,)), cornu.Input((3,))
+    with pytest.raises(ValueError, match="2 inputs"):
+        Network(cornu.Model([a, b], L.Add()([a, b])))
+    any_size = cornu.Sequential([cornu.Input((None, None, 1)), L.Conv2D(2, 3)])
+    with pytest.raises(ValueError, match="Give the shape"):
+        Network(any_size)
+    assert Network(any_size, (9, 8, 1)).describe()["layers"][0]["shape"] == [7, 6, 2]

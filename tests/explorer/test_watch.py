@@ -1,0 +1,160 @@
+"""A training that is watched: what is seen, what it can be told, and that it changes nothing."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from asking import Visitor
+
+import cornu
+from cornu import explain
+from cornu.callbacks import Callback
+from cornu.explorer import Examples, Network, Server, Watch
+
+
+def model_like(digits):
+    cornu.utils.set_random_seed(1)
+    model = cornu.models.clone_model(digits[0])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+
+
+def test_what_is_seen(digits):
+    model, (_, x, y) = model_like(digits), digits
+    watch = Watch(Network(model), x[:10], y[:10])
+    assert watch.state()["status"] == "waiting"
+    kept = model.fit(x, y, epochs=6, validation_split=0.2, callbacks=[watch], verbose=0)
+    state = watch.state()
+    assert state["status"] == "finished" and state["epochs"] == 6
+    for name, values in kept.history.items():
+        assert [row[name] for row in state["rows"]] == pytest.approx(values)
+    assert state["labels"] == y[:10].tolist() and len(state["predicted"]) == 4
+    answers = model.predict(x[:10], verbose=0)
+    assert state["predicted"][-1] == answers.argmax(-1).tolist()
+    np.testing.assert_allclose(state["probability"], answers.max(-1), atol=1e-6)
+    told, (kernels,) = watch.filters()
+    assert told["layer"] == "first"
+    np.testing.assert_array_equal(
+        kernels, explain.filters(model, "first")[:, :, 0].transpose(2, 0, 1)
+    )
+
+
+def test_the_same_bits_with_and_without(digits):
+    weights = []
+    for watched in (False, True):
+        model = model_like(digits)
+        found = [Watch(Network(model), digits[1][:5], digits[2][:5])] if watched else []
+        if found:
+            found[0].state()
+        model.fit(*digits[1:], epochs=2, batch_size=16, callbacks=found, verbose=0)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class InThread(threading.Thread):
+    """A training in a thread of its own, as the browser is another program."""
+
+    def __init__(self, model, data, callbacks, **options):
+        super().__init__(daemon=True)
+        self.work = lambda: model.fit(*data, callbacks=callbacks, verbose=0, **options)
+
+    def run(self):
+        self.work()
+
+
+def test_pause_and_stop(digits):
+    model, (_, x, y) = model_like(digits), digits
+    network = Network(model)
+    watch = Watch(network, x[:4], y[:4])
+    with Server(network, Examples(x, y), watch) as server:
+        owner, viewer = Visitor(server.link), Visitor(server.viewer_link)
+        assert owner.json("GET", "/api/model")["is_training"]
+        training = InThread(model, (x, y), [watch], epochs=100_000)
+        training.start()
+        wait_for(lambda: len(viewer.json("GET", "/api/training")["rows"]) > 2)
+        assert viewer.refusal("POST", "/api/training?action=pause")[0] == 403
+        assert owner.json("POST", "/api/training?action=pause")["wants_pause"]
+        wait_for(lambda: viewer.json("GET", "/api/training")["status"] == "paused")
+        rows = len(viewer.json("GET", "/api/training")["rows"])
+        weights = [w.copy() for w in model.get_weights()]
+        time.sleep(0.3)
+        assert len(viewer.json("GET", "/api/training")["rows"]) == rows
+        for a, b in zip(weights, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        # While it stands still, the page shows the weights as they are.
+        told, _ = viewer.arrays("POST", "/api/run", x[0].astype("<f4").tobytes())
+        np.testing.assert_allclose(told["outputs"], model.predict(x[:1], verbose=0)[0], atol=1e-6)
+        assert viewer.arrays("GET", "/api/filters")[0]["shape"] == [4, 3, 3]
+        assert viewer.arrays("GET", "/api/followed")[0]["shape"] == [4, 12, 12, 1]
+        owner.json("POST", "/api/training?action=resume")
+        wait_for(lambda: len(viewer.json("GET", "/api/training")["rows"]) > rows)
+        assert owner.refusal("POST", "/api/training?action=explode")[0] == 400
+        owner.json("POST", "/api/training?action=stop")
+        training.join(60)
+        assert not training.is_alive()
+        assert viewer.json("GET", "/api/training")["status"] == "stopped"
+
+
+def test_stop_ends_a_pause(digits):
+    model, (_, x, y) = model_like(digits), digits
+    watch = Watch(Network(model))
+    watch.control("pause")
+    training = InThread(model, (x, y), [watch], epochs=100_000)
+    training.start()
+    wait_for(lambda: watch.state()["status"] == "paused")
+    watch.control("stop")
+    training.join(60)
+    assert not training.is_alive() and watch.state()["wants_end"]
+
+
+def test_asking_while_it_trains(digits):
+    """The arrays that a step gives away are never read."""
+    model, (_, x, y) = model_like(digits), digits
+    network = Network(model)
+    watch = Watch(network, x[:4], y[:4])
+    problems = []
+
+    class Asker(Callback):
+        def on_train_begin(self, logs=None):
+            self.thread = threading.Thread(target=self.ask)
+            self.goes_on = True
+            self.thread.start()
+
+        def on_train_end(self, logs=None):
+            self.goes_on = False
+            self.thread.join()
+
+        def ask(self):
+            n = 0
+            while self.goes_on:
+                n += 1
+                try:
+                    watch.state()
+                    network.run(x[n % 50])
+                    network.window(x[n % 50], 2, (1, 1), 0)
+                    network.class_map(x[n % 50], "saliency", None)
+                except Exception as error:
+                    problems.append(error)
+                    return
+
+    model.fit(x, y, epochs=150, batch_size=4, callbacks=[watch, Asker()], verbose=0)
+    assert not problems
+
+
+def test_a_loss_that_is_no_number(digits):
+    model, (_, x, y) = model_like(digits), digits
+    model.compile(cornu.optimizers.SGD(1e30), "sparse_categorical_crossentropy")
+    watch = Watch(Network(model), x[:4], y[:4])
+    with Server(watch.network, watch=watch) as server:
+        model.fit(x, y, epochs=3, callbacks=[watch], verbose=0)
+        state = Visitor(server.link).json("GET", "/api/training")
+    assert state["rows"][-1]["loss"] == "nan"
