@@ -234,7 +234,7 @@ def _arrays_to_learn(data: str, validation_split: float, seed: int) -> Data:
         validation=Part((x[chosen], y[chosen])),
         test=test,
         shape=x.shape[1:],
-        white=_white(x),
+        white=white_of(x),
         can_be_mirrored=data.startswith(("fashion", "cifar")),
     )
 
@@ -333,7 +333,7 @@ def _flat(y, key: str):
     return y.astype(int) if is_whole else y
 
 
-def _white(x) -> float | None:
+def white_of(x) -> float | None:
     """The number that stands for a white pixel."""
     if x.dtype.kind == "f" and x.min() < 0:
         return None

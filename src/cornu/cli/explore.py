@@ -5,9 +5,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from cornu import layers
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Data, Part, is_folder, load_to_judge, read_npz
-from cornu.cli.run_folder import load, settings_of
+from cornu.cli.data import white_of as white_in
+from cornu.cli.run_folder import SETTINGS, load, settings_of
 from cornu.explorer import Examples, Network, Server, Watch
 from cornu.explorer.watch import FOLLOWED
 
@@ -24,6 +26,16 @@ def explore(
     if network.num_classes is not None:
         network.class_names, network.white = settings_of(path, network.num_classes)
     examples = None if data is None else load_examples(data, network)
+    if not (path.parent / SETTINGS).is_file() and len(network.shape) == 3:
+        network.white = white_of(network, examples)
+        say(
+            f"there is no {SETTINGS} beside {path}: "
+            + (
+                f"white is taken to be {network.white:g}."
+                if network.white
+                else "these are no pixels."
+            )
+        )
     with Server(network, examples, host=host, port=port) as server:
         _announce(server)
         if opens:
@@ -45,6 +57,14 @@ def training_page(model, data: Data, port: int):
         network.refresh()
         print("\nThe page shows the best model. Ctrl-C closes it.", flush=True)
         _stay(server)
+
+
+def white_of(network: Network, examples: Examples | None) -> float | None:
+    """What stands for white, where nothing says so: as in the examples, or as the layers let expect."""
+    if examples is not None:
+        return white_in(examples.x)
+    scales = any(isinstance(layer, layers.Rescaling) for layer in network.model._flatten_layers())
+    return 255.0 if scales else 1.0
 
 
 def _announce(server: Server) -> None:
