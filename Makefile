@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check wheel lessons benchmark gallery files fuzz clean
+.PHONY: help demo test test-slow check wheel lessons benchmark gallery explorer files fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -54,6 +54,9 @@ benchmark: .venv-peers/installed  ## Cornu beside Keras, PyTorch, XLA and oneDNN
 
 gallery: $(VENV)/installed  ## what cornu.explain says about a network trained on MNIST; writes docs/explain.md
 	$(BIN)/python benchmarks/gallery.py
+
+explorer: $(VENV)/installed-test  ## how soon the page follows a hand that draws; writes docs/explore.md
+	$(BIN)/python benchmarks/explorer.py --pictures
 
 files: $(VENV)/installed-test  ## exchange with Keras and the cost of saving; writes docs/files.md
 	$(BIN)/python benchmarks/files.py

@@ -195,6 +195,11 @@ def test_all_by_keys(open_page, server):
     page.keyboard.type("3")
     page.keyboard.press("Enter")
     page.wait_for_selector(".inspector h4:has-text('channel 3')")
+    # Many units are one picture.
+    page.focus("article:has(h3:has-text('flat')) .units")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".inspector h4:has-text('unit 1')")
 
 
 def test_where_the_answer_comes_from(open_page, server):

@@ -3,7 +3,8 @@
 import { getArrays, getJson, latest } from "./api.js";
 import { coded, colour, element, frame, largest, paint, roving, show } from "./picture.js";
 
-const FEW = 8, SMALL = 49;
+// Maps of an input, numbers in a table that is open at once, and units that are buttons of their own.
+const FEW = 8, SMALL = 49, MOST_BUTTONS = 64;
 
 export class Layers {
   constructor(model, input, failed) {
@@ -49,9 +50,11 @@ export class Layers {
 
   drawRow(row, n) {
     const isVector = row.layer.shape.length <= 1, count = isVector ? row.columns : row.pictures.length;
-    if (row.buttons.length !== count) {
+    if (isVector && count > MOST_BUTTONS) {
+      row.strip ??= new Strip(row, count, (unit) => this.choose(n, unit));
+      row.strip.draw(row.pictures[0]);
+    } else if (row.buttons.length !== count) {
       row.tiles.classList.toggle("vector", isVector);
-      row.tiles.classList.toggle("tiny", isVector && count > 64);
       row.buttons = Array.from({ length: count }, (_, c) => {
         const canvas = isVector ? "" : element("canvas", { class: "pixels" });
         if (canvas && row.rows === 1) canvas.className = "pixels strip";
@@ -60,10 +63,13 @@ export class Layers {
           onclick: () => this.choose(n, c) }, canvas);
       });
       row.tiles.replaceChildren(...row.buttons);
-      const all = row.layer.shape[row.layer.shape.length - 1] ?? 1;
-      if (count < all) row.tiles.append(element("p", { class: "help" },
-        `${count} of ${all.toLocaleString("en")} are shown; the others can be asked for by number.`));
     }
+    const all = row.layer.shape[row.layer.shape.length - 1] ?? 1;
+    if (count < all && !row.more) {
+      row.more = element("p", { class: "help" }, `${count} of ${all.toLocaleString("en")} are shown; the others can be asked for by number.`);
+      row.tiles.after(row.more);
+    }
+    if (row.strip) return;
     if (isVector) {
       row.buttons.forEach((button, c) => { button.style.backgroundColor = colour(row.pictures[0][c]); });
     } else {
@@ -82,7 +88,9 @@ export class Layers {
 
   mark(value) {
     if (!this.chosen) return;
-    this.rows[this.chosen.n].buttons[this.chosen.channel]?.setAttribute("aria-expanded", value);
+    const row = this.rows[this.chosen.n];
+    row.buttons[this.chosen.channel]?.setAttribute("aria-expanded", value);
+    row.strip?.mark(value === "true" ? this.chosen.channel : null);
   }
 
   close() {
@@ -90,7 +98,51 @@ export class Layers {
     this.mark("false");
     this.chosen = null;
     this.inspector.close();
-    this.rows[n]?.buttons[channel]?.focus();
+    (this.rows[n]?.strip?.holder ?? this.rows[n]?.buttons[channel])?.focus();
+  }
+}
+
+// Many units as cells of one picture: a thousand buttons would be slow to colour.
+class Strip {
+  constructor(row, count, choose) {
+    this.count = count;
+    this.columns = innerWidth < 600 ? 32 : 64;
+    this.rows = Math.ceil(count / this.columns);
+    this.at = 0;
+    this.canvas = element("canvas", { class: "pixels" });
+    this.holder = element("div", { class: "holder units", tabindex: "0", role: "application",
+      "aria-roledescription": "row of units", "aria-label": `${count} units of ${row.layer.name}: arrow keys move, Enter explains` }, this.canvas);
+    this.holder.style.width = `${this.columns * 11}px`;
+    this.holder.style.aspectRatio = `${this.columns} / ${this.rows}`;
+    row.tiles.replaceChildren(this.holder);
+    const unit = (event) => {
+      const box = this.holder.getBoundingClientRect();
+      const r = Math.floor(((event.clientY - box.top) / box.height) * this.rows), c = Math.floor(((event.clientX - box.left) / box.width) * this.columns);
+      return Math.max(0, Math.min(count - 1, r * this.columns + c));
+    };
+    this.holder.addEventListener("pointermove", (event) => { this.holder.title = `unit ${unit(event)}`; });
+    this.holder.addEventListener("click", (event) => { this.at = unit(event); choose(this.at); });
+    this.holder.addEventListener("keydown", (event) => {
+      const move = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.columns, ArrowUp: -this.columns }[event.key];
+      if (move !== undefined) this.at = Math.max(0, Math.min(count - 1, this.at + move));
+      else if (event.key === "Enter" || event.key === " ") choose(this.at);
+      else return;
+      event.preventDefault();
+      this.place("cursor", this.at);
+    });
+    this.holder.addEventListener("blur", () => this.place("cursor", null));
+  }
+
+  place(name, unit) {
+    frame(this.holder, name, unit === null ? null : [Math.floor(unit / this.columns), unit % this.columns, 1, 1], this.rows, this.columns);
+  }
+
+  mark(unit) { this.place("field", unit); }
+
+  draw(codes) {
+    const whole = new Int8Array(this.rows * this.columns);
+    whole.set(codes);
+    paint(this.canvas, whole, this.rows, this.columns);
   }
 }
 

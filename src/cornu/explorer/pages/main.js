@@ -24,7 +24,7 @@ class Page {
     at("explore").hidden = false;
     this.run = latest(() => this.runOnce(), failed);
     this.map = latest(() => this.mapOnce(), failed);
-    this.input = new Input(model, () => this.run(), failed);
+    this.input = new Input(model, () => { this.since ??= performance.now(); this.run(); }, failed);
     this.layers = new Layers(model, this.input, failed);
     this.mapTools();
     if (model.examples) this.examples();
@@ -34,12 +34,16 @@ class Page {
   }
 
   async runOnce() {
+    const since = this.since;
+    this.since = undefined;
     const answer = await getArrays("/api/run", {}, "POST", this.input.values);
     failed(null);
     this.answer(answer.header.outputs);
     this.layers.update(answer);
     if (this.method?.value) this.map();
     document.body.dataset.runs = Number(document.body.dataset.runs || 0) + 1;
+    // From the first change that is not shown yet until all is shown, for the browser's own tools.
+    if (since !== undefined) performance.measure("shown", { start: since });
   }
 
   // ---- what the network says
