@@ -84,9 +84,9 @@ def measure(browser) -> None:
     table(
         DOCUMENT,
         "How soon it follows",
-        "`python benchmarks/explorer.py` draws a circle into each of the lessons' networks, in Chromium, and measures "
-        "the time from a change of the drawing until the probabilities and the maps of all layers are on the "
-        "page: server, transfer and painting, all on one machine.",
+        "`python benchmarks/explorer.py` draws a circle into each of the lessons' networks, in "
+        "Chromium, and measures the time from a change of the drawing until the probabilities and "
+        "the maps of all layers are on the page: server, transfer and painting, on one machine.",
         ["network", "parameters", "drawings", "median, ms", "95 of 100 within, ms"],
         rows,
     )

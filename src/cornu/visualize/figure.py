@@ -49,6 +49,26 @@ def draw_grid(axes, grid, scale: float, hatched=None) -> None:
         fill_cell(axes, r, c, fill=False, hatch="////", edgecolor="0.6")
 
 
+def hatch_negative(axes, grid, scale: float) -> None:
+    """Hatch the cells of negative numbers, light on dark and dark on light, for prints in grey."""
+    from matplotlib.collections import PolyCollection
+
+    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+    for low, high, colour in ((0.08, 0.5, "0.35"), (0.5, np.inf, "0.9")):
+        rows, columns = np.nonzero((-grid > low * scale) & (-grid <= high * scale))
+        places = np.stack([columns, rows], -1)[:, None]
+        axes.add_collection(
+            PolyCollection(
+                list(places + corners),
+                facecolor="none",
+                edgecolor=colour,
+                hatch="//////",
+                linewidth=0,
+            ),
+            autolim=False,
+        )
+
+
 def fill_cell(axes, row: float, column: float, **style) -> None:
     """Fill one cell of a grid."""
     from matplotlib.patches import Rectangle

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cornu.visualize.figure import new_figure, save_figure, shortened
+from cornu.visualize.figure import hatch_negative, new_figure, save_figure, shortened
 
 _MOST_PANELS = 64
 
@@ -75,7 +75,7 @@ def plot_feature_maps(maps, title="", columns=None, path=None):
 def plot_filters(kernels, title="", columns=None, path=None):
     """Draw filters, one row for each channel that they see (the first four) or, of one channel, as a grid.
 
-    Purple is negative, orange positive, white zero; all have one scale.
+    Purple and hatched is negative, orange positive, white zero; all have one scale.
 
     Args:
         kernels: shape `(rows, columns, channels, filters)` or `(steps, channels, filters)`: what
@@ -112,11 +112,12 @@ def plot_filters(kernels, title="", columns=None, path=None):
     for number, axes in enumerate(panels):
         channel, one = divmod(number, count)
         drawn = axes.imshow(kernels[:, :, channel, one], cmap="PuOr_r", vmin=-scale, vmax=scale)
+        hatch_negative(axes, kernels[:, :, channel, one], scale)
         if channel == 0:
             axes.set_title(str(one), fontsize=8)
         if one == 0 and channels > 1:
             axes.set_ylabel(f"channel {channel}", fontsize=8)
-    figure.colorbar(drawn, ax=list(panels), shrink=0.7)
+    figure.colorbar(drawn, ax=list(panels), shrink=0.7, label="hatched: negative")
     left_out = kernels.shape[3] - count
     figure.suptitle(title + (f"  (and {left_out} more)" if left_out else ""), fontsize=11)
     if path is not None:
@@ -130,7 +131,7 @@ def plot_attribution(images, maps, titles=None, path=None):
     Args:
         images: shape `(n, rows, columns, channels)`.
         maps: shape `(n, rows, columns)`, or with channels, which are added up: what `saliency`, `grad_cam`,
-            `occlusion` and the like return. Negative numbers are purple, positive ones orange.
+            `occlusion` and the like return. Negative numbers are purple, and hatched; positive ones orange.
         titles: what stands above each image.
         path: a PNG, PDF or SVG file to write; None writes none.
 
@@ -164,6 +165,7 @@ def plot_attribution(images, maps, titles=None, path=None):
         scale = max(float(np.abs(maps[n]).max()), 1e-30)
         panels[0, n].imshow(shown, cmap="gray", vmin=0, vmax=1)
         panels[1, n].imshow(maps[n], cmap="PuOr_r", vmin=-scale, vmax=scale)
+        hatch_negative(panels[1, n], maps[n], scale)
         panels[2, n].imshow(grey, cmap="gray", vmin=0, vmax=1)
         strength = np.abs(maps[n]) / scale
         panels[2, n].imshow(
