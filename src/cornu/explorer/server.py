@@ -453,7 +453,9 @@ def _files() -> dict[str, tuple[bytes, str]]:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends what is small at once (TCP_NODELAY) only on sockets whose protocol is named; else an
+    # answer waits 40 ms for the acknowledgement of its header.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))

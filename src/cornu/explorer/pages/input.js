@@ -90,13 +90,12 @@ export class Input {
   }
 
   dropping() {
-    const drop = document.getElementById("drop");
-    if (!this.isImage && !this.isSignal) { drop.hidden = true; return; }
+    if (!this.isImage && !this.isSignal) return;
     const kind = this.isImage ? "image/png,image/jpeg,image/webp,image/gif,image/bmp" : ".csv,.txt,text/plain,text/csv";
     const file = element("input", { type: "file", id: "file", accept: kind, class: "unseen" });
     file.addEventListener("change", () => { if (file.files[0]) this.take(file.files[0]); file.value = ""; });
-    drop.append(file, element("label", { for: "file", class: "button" },
-      this.isImage ? "Open an image" : "Open numbers (CSV)"));
+    document.getElementById("tools").append(file, element("label", { for: "file", class: "button" },
+      this.isImage ? "Open image" : "Open CSV"));
     addEventListener("dragover", (event) => event.preventDefault());
     addEventListener("drop", (event) => {
       event.preventDefault();
