@@ -113,7 +113,7 @@ def pictures(browser) -> None:
         page.wait_for_selector(".inspector .frame.cursor")
         time.sleep(0.5)
         page.locator(".inspector").scroll_into_view_if_needed()
-        page.evaluate("document.querySelector('.inspector').scrollIntoView({ block: 'center' })")
+        page.evaluate("document.querySelector('.inspector').closest('article').scrollIntoView()")
         time.sleep(0.3)
         page.screenshot(path=IMAGES / "inspect.png")
         page = new_page(server.link, scheme="dark")

@@ -15,8 +15,8 @@ from bars import TINY_MODEL, make_images
 
 import cornu
 from cornu import layers as L
-from cornu.cli.explore import load_examples, white_of
-from cornu.explorer import Examples, Network
+from cornu.cli.explore import load_examples
+from cornu.explorer import Examples, Network, guess_white
 
 HEAR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 COMMAND = [sys.executable, "-c", HEAR + "from cornu.cli import main; main()"]
@@ -143,11 +143,11 @@ def test_what_is_white():
     shape = cornu.Input((4, 4, 1))
     bare = Network(cornu.Sequential([shape, L.Flatten()]))
     scaling = Network(cornu.Sequential([shape, L.Rescaling(1 / 255), L.Flatten()]))
-    assert (white_of(bare, None), white_of(scaling, None)) == (1, 255)
+    assert (guess_white(bare, None), guess_white(scaling, None)) == (1, 255)
     pixels = np.full((2, 4, 4, 1), 200)
-    assert white_of(bare, Examples(pixels)) == white_of(scaling, Examples(pixels)) == 255
-    assert white_of(scaling, Examples(pixels / 255)) == 1
-    assert white_of(bare, Examples(pixels / -255)) is None
+    assert guess_white(bare, Examples(pixels)) == guess_white(scaling, Examples(pixels)) == 255
+    assert guess_white(scaling, Examples(pixels / 255)) == 1
+    assert guess_white(bare, Examples(pixels / -255)) is None
 
 
 def test_examples_of_all_kinds(photos, npz, tmp_path):

@@ -129,6 +129,9 @@ def test_an_example_and_how_its_numbers_are_made(open_page, server, digits):
     cells = page.locator(".numbers details >> nth=0").locator("table >> nth=1").locator("td")
     kernel = [float(text) for text in cells.all_inner_texts()]
     np.testing.assert_allclose(kernel, window.kernel[..., 0].ravel(), rtol=6e-3)
+    # The others are there, too.
+    page.click("text=the other 3")
+    assert page.locator(".numbers details.grid").count() == 4
     # By keys to its neighbour.
     page.focus(".inspector .result .holder")
     key, to = ("ArrowLeft", column - 1) if column else ("ArrowRight", column + 1)

@@ -351,6 +351,15 @@ def test_a_port_that_is_taken(server, digits):
         explorer.explore(digits[0], port=server.port)
 
 
+def test_examples_must_fit(digits):
+    model, x, _ = digits
+    with explorer.explore(model, x[:3, :, :, 0] * 200) as server:
+        assert Visitor(server.link).json("GET", "/api/model")["white"] == 255
+        assert server.link in repr(server)
+    with pytest.raises(ValueError, match=r"\(n, 12, 12, 1\).*\(3, 7, 12\)"):
+        explorer.explore(model, np.ones((3, 7, 12)))
+
+
 def test_after_the_end_nobody_answers(digits):
     server = explorer.explore(digits[0])
     visitor = Visitor(server.link)

@@ -13,6 +13,7 @@ import numpy as np
 from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError
 from cornu.utils.image_dataset import image_dataset_from_directory
+from cornu.utils.image_folder import white_of
 
 DEFAULT_IMAGE_SIZE = (128, 128)
 _EXPECTED_KEYS = "Expected x_train, y_train, x_test, y_test; or x, y."
@@ -331,12 +332,3 @@ def _flat(y, key: str):
             f"rows. Received: dtype {y.dtype}, shape {y.shape}."
         )
     return y.astype(int) if is_whole else y
-
-
-def white_of(x) -> float | None:
-    """The number that stands for a white pixel."""
-    if x.dtype.kind == "f" and x.min() < 0:
-        return None
-    largest = float(x.max())
-    # A few images may happen to have no white pixel.
-    return 255.0 if 128 <= largest <= 255 else max(largest, 1.0)

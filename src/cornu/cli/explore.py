@@ -5,12 +5,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from cornu import layers
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Data, Part, is_folder, load_to_judge, read_npz
-from cornu.cli.data import white_of as white_in
 from cornu.cli.run_folder import SETTINGS, load, settings_of
-from cornu.explorer import Examples, Network, Server, Watch
+from cornu.explorer import Examples, Network, Server, Watch, guess_white
 from cornu.explorer.watch import FOLLOWED
 
 # Of the examples that can be chosen on the page.
@@ -27,7 +25,7 @@ def explore(
         network.class_names, network.white = settings_of(path, network.num_classes)
     examples = None if data is None else load_examples(data, network)
     if not (path.parent / SETTINGS).is_file() and len(network.shape) == 3:
-        network.white = white_of(network, examples)
+        network.white = guess_white(network, examples)
         say(
             f"there is no {SETTINGS} beside {path}: "
             + (
@@ -57,14 +55,6 @@ def training_page(model, data: Data, port: int):
         network.refresh()
         print("\nThe page shows the best model. Ctrl-C closes it.", flush=True)
         _stay(server)
-
-
-def white_of(network: Network, examples: Examples | None) -> float | None:
-    """What stands for white, where nothing says so: as in the examples, or as the layers let expect."""
-    if examples is not None:
-        return white_in(examples.x)
-    scales = any(isinstance(layer, layers.Rescaling) for layer in network.model._flatten_layers())
-    return 255.0 if scales else 1.0
 
 
 def _announce(server: Server) -> None:

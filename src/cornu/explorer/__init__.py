@@ -1,14 +1,22 @@
 """A model in the browser: draw or drop an input, watch it go through, ask how a number was made."""
 
+import math
+
+import numpy as np
+
 from cornu.explorer.examples import Examples
 from cornu.explorer.network import Network
 from cornu.explorer.server import Server
 from cornu.explorer.watch import Watch
+from cornu.layers.preprocessing import Rescaling
+from cornu.utils.image_folder import white_of
 
-__all__ = ["Examples", "Network", "Server", "Watch", "explore"]
+__all__ = ["Examples", "Network", "Server", "Watch", "explore", "guess_white"]
 
 
-def explore(model, x=None, y=None, class_names=None, white=1.0, host="127.0.0.1", port=0) -> Server:
+def explore(
+    model, x=None, y=None, class_names=None, white="auto", host="127.0.0.1", port=0
+) -> Server:
     """Show a model on a page that this process serves, in a thread of its own.
 
     Args:
@@ -16,13 +24,15 @@ def explore(model, x=None, y=None, class_names=None, white=1.0, host="127.0.0.1"
         x, y: examples to choose from, with channels last, and their classes; may be left out.
         class_names: names of the classes; default: their numbers.
         white: the number that stands for white in the model's images; None if its inputs are no images.
+            Default: as in the examples; without these 255 if the model has a `Rescaling`, else 1.
         host: the address to listen on. The default is heard on this machine alone.
         port: 0 takes a free one.
 
     Returns:
         the `Server`: `print(server.link)`, and `server.stop()` in the end.
 
-    Raises ValueError for a model with several inputs, OSError if the address cannot be had.
+    Raises ValueError for a model with several inputs, or examples that do not fit it, and OSError if the
+    address cannot be had.
 
     >>> import cornu
     >>> model = cornu.Sequential([cornu.Input((8, 8, 1)), cornu.layers.Conv2D(2, 3)])
@@ -30,6 +40,27 @@ def explore(model, x=None, y=None, class_names=None, white=1.0, host="127.0.0.1"
     ...     server.link.startswith("http://127.0.0.1:")
     True
     """
-    shape = None if x is None else x.shape[1:]
-    network = Network(model, shape, class_names, white)
-    return Server(network, None if x is None else Examples(x, y), host=host, port=port).start()
+    shape, examples = None, None
+    if x is not None:
+        x = np.asarray(x)
+        is_open = None in (getattr(model, "input_shape", None) or (None, None))[1:]
+        shape = x.shape[1:] if is_open else None
+    network = Network(model, shape, class_names)
+    if x is not None:
+        # A single channel may be left out.
+        if not len(x) or x[0].size != math.prod(network.shape):
+            raise ValueError(
+                f"Examples of the shape (n, {', '.join(map(str, network.shape))}) are expected. Received: "
+                f"shape {x.shape}"
+            )
+        examples = Examples(x.reshape(-1, *network.shape), y)
+    network.white = guess_white(network, examples) if white == "auto" else white
+    return Server(network, examples, host=host, port=port).start()
+
+
+def guess_white(network: Network, examples: Examples | None) -> float | None:
+    """What stands for white, where nothing says so: as in the examples, or as the layers let expect."""
+    if examples is not None:
+        return white_of(examples.x)
+    scales = any(isinstance(layer, Rescaling) for layer in network.model._flatten_layers())
+    return 255.0 if scales else 1.0

@@ -108,9 +108,10 @@ class Server:
             timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._socket],), name="cornu-explore", daemon=True
-        )
+        self._thread = threading.Thread(target=self._serve, name="cornu-explore", daemon=True)
+        # A thread's own `join` forgets, on Ctrl-C, that the thread still runs.
+        self._ended = threading.Event()
+        self._ended.set()
         shown = _own_address() if host in ("0.0.0.0", "::") else host
         self._address = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}/"
 
@@ -125,22 +126,31 @@ class Server:
 
     def start(self) -> "Server":
         """Begin to listen; returns at once."""
-        if not self._thread.is_alive():
+        if self._ended.is_set():
+            self._ended.clear()
             self._thread.start()
         return self
 
+    def _serve(self) -> None:
+        try:
+            self._server.run([self._socket])
+        finally:
+            self._ended.set()
+
     def wait(self) -> None:
         """Return when the server has stopped, or on Ctrl-C."""
-        while self._thread.is_alive():
-            self._thread.join(0.5)
+        while not self._ended.wait(0.5):
+            pass
 
     def stop(self) -> None:
         """Stop, and wait until all is closed."""
         self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(10)
+        self._ended.wait(10)
         self._socket.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def __repr__(self) -> str:
+        return f"<Server {self.link}>"
 
     def __enter__(self) -> "Server":
         return self.start()

@@ -134,6 +134,15 @@ class ImageReader:
         return x.transpose(2, 0, 1) if self.data_format == "channels_first" else x
 
 
+def white_of(x) -> float | None:
+    """The number that stands for a white pixel in arrays of images; None if they are no pixels."""
+    if x.dtype.kind == "f" and x.min() < 0:
+        return None
+    largest = float(x.max())
+    # A few images may happen to have no white pixel.
+    return 255.0 if 128 <= largest <= 255 else max(largest, 1.0)
+
+
 def reader_for(shape, white):
     """A function from an image (a path, or an `io.BytesIO`) to the pixels that a model takes.
 

@@ -385,17 +385,22 @@ class Inspector {
       }
       parts.push(element("div", { class: "scroll", tabindex: "0" }, table));
     } else {
-      const opened = [...this.numbers.querySelectorAll("details")].map((each) => each.open);
+      const opened = [...this.numbers.querySelectorAll("details.grid")].map((each) => each.open);
+      const restOpened = this.numbers.querySelector("details.rest")?.open ?? false;
       found.grids.forEach((grid, k) => {
         const size = `${grid.patch.length} × ${grid.patch[0].length}`;
         const name = grid.name || "the window";
         const summary = found.grids.length === 1 && !grid.kernel ? `${name}, ${size}` : `${name}, ${size}: ${grid.kernel ? "sum of products" : "sum"} ${show(grid.sum)}`;
-        const details = element("details", { open: opened[k] ?? (k === 0 && grid.patch.flat().length <= SMALL) }, element("summary", {}, summary));
+        const details = element("details", { class: "grid", open: opened[k] ?? (k === 0 && grid.patch.flat().length <= SMALL) }, element("summary", {}, summary));
         const fill = () => { if (details.open && details.children.length === 1) details.append(tables(grid)); };
         details.addEventListener("toggle", fill);
         fill();
         parts.push(details);
       });
+      if (parts.length > 3) {
+        const rest = parts.splice(1);
+        parts.push(element("details", { class: "rest", open: restOpened }, element("summary", {}, `the other ${rest.length}`), ...rest));
+      }
       if (found.left_out) parts.push(element("p", { class: "help" }, `${found.left_out} more are not listed; the sum has all.`));
     }
     // While a key moves the window, what has the focus stays.
