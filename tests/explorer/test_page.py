@@ -322,6 +322,9 @@ def test_a_training_is_watched(open_page, digits, width, scheme):
         assert not training.is_alive()
         page.wait_for_selector("#status:has-text('Stopped')")
         assert page.is_disabled("#stop")
+        # Before the server goes, whom they would ask again.
+        page.close()
+        other.close()
 
 
 def test_zoomed_text_still_fits(open_page, server):
