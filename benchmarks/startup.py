@@ -1,4 +1,4 @@
-"""What importing costs: Cornu beside JAX alone and Keras on JAX, in turns.
+"""What starting costs: imports beside JAX alone and Keras on JAX, and training from the command line.
 
     python benchmarks/startup.py [--rounds 15]
 
@@ -7,8 +7,11 @@ Writes the section "Starting" of docs/benchmarks.md.
 
 import argparse
 import os
+import pty
 import subprocess
 import sys
+import tempfile
+import time
 from statistics import median
 
 from common import report, seconds
@@ -22,11 +25,40 @@ COMMANDS = {
 }
 
 
+# What the lecture's network prints on a terminal when training begins, and when its first steps are done.
+MOMENTS = {"to `Epoch 1`": b"Epoch 1/", "to the first loss": b"loss"}
+
+
+def training(environment) -> dict[str, float]:
+    """Seconds from starting `cornu train` to each of the moments; it is ended then."""
+    ours, theirs = pty.openpty()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "cornu", "train", "mnist", "--model", "lecture"]
+        command += ["--batch-size", "128", "--output", folder]
+        start = time.perf_counter()
+        process = subprocess.Popen(command, env=environment, stdout=theirs, stderr=theirs)
+        printed, found = b"", {}
+        while len(found) < len(MOMENTS):
+            printed += os.read(ours, 65536)
+            for name, text in MOMENTS.items():
+                if name not in found and text in printed:
+                    found[name] = time.perf_counter() - start
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+    return found
+
+
 def main(rounds: int) -> None:
     times: dict = {name: [] for name in COMMANDS}
     # Compiled files are what an installed package has.
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONDONTWRITEBYTECODE": ""}
+    # The first run compiles; what it has compiled is kept.
+    training(environment)
     for _ in range(rounds):
+        for name, seen in training(environment).items():
+            times.setdefault(f"`cornu train mnist`, {name}", []).append(seen)
         for name, arguments in COMMANDS.items():
             command, how = [sys.executable, *arguments], {"check": True, "capture_output": True}
             times[name].append(seconds(subprocess.run, command, env=environment, **how))
@@ -34,7 +66,8 @@ def main(rounds: int) -> None:
     added = median(times["`import cornu`"]) - median(times["`import jax`"])
     text = f"""
 Wall time of a whole process, {rounds} of each in turns, in seconds. `import cornu` adds
-**{added:.3f} s** to `import jax` (medians). Written by `python benchmarks/startup.py`.
+**{added:.3f} s** to `import jax` (medians). Training is that of the lecture's network, run before, from the
+start of the process to what it prints on a terminal. Written by `python benchmarks/startup.py`.
 """
     report("Starting", text, ["process", "median", "fastest"], rows)
 

@@ -104,6 +104,23 @@ def test_pause_and_stop(digits):
         assert viewer.json("GET", "/api/training")["status"] == "stopped"
 
 
+def test_within_an_epoch(digits):
+    """Who looks sees where a long epoch stands; a page draws it, too."""
+    model, (_, x, y) = model_like(digits), digits
+    watch = Watch(Network(model))
+    times = 20_000
+    long = np.tile(x[:8], (times, 1, 1, 1)), np.tile(y[:8], times)
+    training = InThread(model, long, [watch], epochs=2, batch_size=8)
+    training.start()
+    wait_for(lambda: watch.state()["now"].get("logs"))
+    state = watch.state()
+    assert 0 < state["now"]["step"] <= state["steps"] == times and not state["rows"]
+    assert set(state["now"]["logs"]) == {"loss", "accuracy"}
+    watch.control("stop")
+    training.join(60)
+    assert not training.is_alive()
+
+
 def test_stop_ends_a_pause(digits):
     model, (_, x, y) = model_like(digits), digits
     watch = Watch(Network(model))

@@ -31,6 +31,8 @@ MOST_BYTES, MOST_PIXELS = 16 * 2**20, 25_000_000
 SECONDS_FOR_A_BODY = 30
 # Questions that wait for one of the two threads that answer; a class of fifty has few of them at once.
 MOST_WAITING = 200
+# Bytes of all bodies that are held at once.
+MOST_HELD = 16 * MOST_BYTES
 
 _TYPES = {
     ".html": "text/html",
@@ -92,7 +94,7 @@ class Server:
         self.is_shared = not _is_loopback(host)
         self._names = {"localhost", host.lower(), socket.gethostname().lower()}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="cornu-explore")
-        self._waiting = 0
+        self._waiting = self._held = 0
         self._files = _files()
         config = uvicorn.Config(
             self._application(),
@@ -188,6 +190,7 @@ class Server:
 
     def _guarded(self, answer, token: str | None):
         async def guarded(request: Request) -> Response:
+            request.state.held = 0
             try:
                 self._check_where_from(request)
                 if token is not None:
@@ -202,6 +205,8 @@ class Server:
             except Exception as error:
                 traceback.print_exc()
                 response = _refusal(500, f"A defect of Cornu: {type(error).__name__}: {error}")
+            finally:
+                self._held -= request.state.held
             response.headers.update(_HEADERS)
             return response
 
@@ -219,8 +224,8 @@ class Server:
             raise Refused(403, "Requests from other pages are refused.")
 
     def _is_own(self, host: str) -> bool:
-        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})", host)
-        if not found or int(found[2]) != self.port:
+        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?", host)
+        if not found or int(found[2] or 80) != self.port:
             return False
         name = found[1].strip("[]").lower()
         try:
@@ -267,6 +272,10 @@ class Server:
                     if size > most:
                         raise too_large()
                     parts.append(part)
+                    self._held += len(part)
+                    request.state.held += len(part)
+                    if self._held > MOST_HELD:
+                        raise Refused(503, "Too much is sent at once. Try again in a moment.")
         except TimeoutError:
             raise Refused(
                 408, f"It took more than {SECONDS_FOR_A_BODY} seconds to arrive."

@@ -12,6 +12,8 @@ export class Training {
     this.failed = failed;
     this.seen = "";
     this.images = [];
+    // The means of an epoch that goes on.
+    this.live = [];
     this.pause = document.getElementById("pause");
     this.stop = document.getElementById("stop");
     document.getElementById("control").hidden = !model.may_control;
@@ -60,6 +62,9 @@ export class Training {
     this.pause.textContent = state.wants_pause ? "Resume" : "Pause";
     this.pause.disabled = this.stop.disabled = ["finished", "stopped"].includes(status);
     if (this.seen === before) return;
+    this.live = this.live.filter(({ at }) => at > rows.length);
+    const at = now.epoch - 1 + part;
+    if (now.logs && part && at > (this.live[this.live.length - 1]?.at ?? rows.length)) this.live.push({ at, logs: now.logs });
     this.curves(rows);
     this.follow(state);
     this.filters();
@@ -67,12 +72,15 @@ export class Training {
   }
 
   curves(rows) {
-    const names = Object.keys(rows[0] ?? {}).filter((name) => !["epoch", "seconds", "learning_rate"].includes(name) && !name.startsWith("val_"));
+    const known = Object.keys(rows[0] ?? this.live[0]?.logs ?? {});
+    const names = known.filter((name) => !["epoch", "seconds", "learning_rate"].includes(name) && !name.startsWith("val_"));
     document.getElementById("curves").replaceChildren(...names.map((name) => {
       const lines = [["train", name], ["validation", `val_${name}`]]
         .map(([what, key]) => ({ what, values: rows.map((row) => Number(row[key])) }))
         .filter(({ values }) => values.some(Number.isFinite));
-      return element("section", { class: "curve" }, element("h2", {}, name), chart(name, rows.map((row) => row.epoch), lines));
+      const live = this.live.map(({ at, logs }) => [at, Number(logs[name])]).filter(([, value]) => Number.isFinite(value));
+      if (!lines.length && !live.length) return "";
+      return element("section", { class: "curve" }, element("h2", {}, name), chart(name, rows.map((row) => row.epoch), lines, live));
     }));
   }
 
@@ -131,39 +139,43 @@ function svg(name, attributes, ...children) {
   return made;
 }
 
-// Lines over epochs: training solid, validation dashed, the best epoch marked.
-function chart(name, epochs, lines) {
+// Lines over epochs: training solid, validation dashed, the best epoch marked; dots are of the epoch that goes on.
+function chart(name, epochs, lines, live) {
   const [width, height, left, bottom] = [420, 200, 52, 24];
-  const every = lines.flatMap(({ values }) => values).filter(Number.isFinite);
+  const every = [...lines.flatMap(({ values }) => values).filter(Number.isFinite), ...live.map(([, value]) => value)];
   let [low, high] = [Math.min(...every), Math.max(...every)];
   if (low === high) { low -= 0.5; high += 0.5; }
-  const last = Math.max(epochs.length - 1, 1);
-  const x = (n) => left + (n / last) * (width - left - 12), y = (v) => 10 + ((high - v) / (high - low)) * (height - bottom - 16);
-  const judged = (lines.find((line) => line.what === "validation") ?? lines[0]).values;
+  const places = [...epochs, ...live.map(([at]) => at)], first = places[0], last = Math.max(places[places.length - 1], first + 0.1);
+  const x = (at) => left + ((at - first) / (last - first)) * (width - left - 12), y = (v) => 10 + ((high - v) / (high - low)) * (height - bottom - 16);
+  const judged = (lines.find((line) => line.what === "validation") ?? lines[0])?.values ?? [];
   const better = name.includes("loss") || name.includes("error") ? Math.min : Math.max;
   const best = judged.indexOf(better(...judged.filter(Number.isFinite)));
-  const words = lines.map(({ what, values }) => `${what} ${show(values[values.length - 1])}`).join(", ");
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
-    "aria-label": `${name} after ${epochs.length} epochs: ${words}; best epoch ${epochs[best]}` });
+  const newest = ({ what, values }) => `${what} ${show(values[values.length - 1])}`;
+  const told = lines.length ? `${lines.map(newest).join(", ")}; best epoch ${epochs[best]}` : `now ${show(live[live.length - 1][1])}`;
+  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${name} after ${epochs.length} epochs: ${told}` });
   for (const value of [low, (low + high) / 2, high]) {
     const label = svg("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" });
     label.textContent = String(Number(value.toPrecision(3)));
     picture.append(svg("line", { x1: left, x2: width - 12, y1: y(value), y2: y(value), class: "grid" }), label);
   }
-  for (const n of new Set([0, epochs.length - 1])) {
-    const label = svg("text", { x: x(n), y: height - 6, "text-anchor": n ? "end" : "start" });
+  for (const n of new Set([0, epochs.length - 1].filter((n) => epochs[n] !== undefined))) {
+    const label = svg("text", { x: x(epochs[n]), y: height - 6, "text-anchor": n ? "end" : "start" });
     label.textContent = n ? `epoch ${epochs[n]}` : `${epochs[n]}`;
     picture.append(label);
   }
   for (const { what, values } of lines) {
-    const points = values.map((value, n) => (Number.isFinite(value) ? `${x(n)},${y(value)}` : null)).filter(Boolean);
+    const points = values.map((value, n) => (Number.isFinite(value) ? `${x(epochs[n])},${y(value)}` : null)).filter(Boolean);
     picture.append(svg("polyline", { points: points.join(" "), fill: "none", stroke: COLOURS[what], "stroke-width": 2.5,
       "stroke-dasharray": what === "validation" ? "6 4" : "none" }));
-    const [at, from] = points[points.length - 1].split(",");
-    picture.append(svg("circle", { cx: at, cy: from, r: 3.5, fill: COLOURS[what] }));
+    const [cx, cy] = points[points.length - 1].split(",");
+    picture.append(svg("circle", { cx, cy, r: 3.5, fill: COLOURS[what] }));
   }
-  picture.append(svg("circle", { cx: x(best), cy: y(judged[best]), r: 7, fill: "none", class: "best" }));
-  const legend = element("p", { class: "help" }, ...lines.flatMap(({ what, values }) =>
-    [element("span", { class: `key ${what}` }), `${what} ${show(values[values.length - 1])} `]), `○ best: epoch ${epochs[best]}`);
+  for (const [at, value] of live) picture.append(svg("circle", { cx: x(at), cy: y(value), r: 2, fill: COLOURS.train }));
+  const legend = element("p", { class: "help" }, ...lines.flatMap((line) => [element("span", { class: `key ${line.what}` }), `${newest(line)} `]));
+  if (best >= 0) {
+    picture.append(svg("circle", { cx: x(epochs[best]), cy: y(judged[best]), r: 7, fill: "none", class: "best" }));
+    legend.append(`○ best: epoch ${epochs[best]} `);
+  }
+  if (live.length) legend.append(`• this epoch ${show(live[live.length - 1][1])}`);
   return element("div", {}, picture, legend);
 }
