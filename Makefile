@@ -71,6 +71,7 @@ wheel: $(VENV)/installed-test  ## build the wheel and try it in an empty environ
 	$(PYTHON) -m venv build/wheel-env
 	build/wheel-env/bin/python -m pip install --quiet dist/*.whl
 	cd build && wheel-env/bin/cornu train digits --epochs 1 --seed 0 --output wheel-demo
+	cd build && wheel-env/bin/python -c "import cornu, cornu.explorer as e; m = cornu.saving.load_model('wheel-demo/model.keras'); e.explore(m).stop()"
 	rm -rf build dist
 
 clean:  ## remove everything that the other targets made

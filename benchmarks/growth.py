@@ -50,9 +50,7 @@ def measure(library: str, *sizes: str) -> float:
     random = np.random.default_rng(0)
     x = random.random((steps * batch, side, side, 3), "float32")
     y = random.integers(0, 10, len(x))
-    times = [
-        1000 / steps * seconds(model.fit, x, y, batch_size=batch, verbose=0) for _ in range(7)
-    ]
+    times = [1000 / steps * seconds(model.fit, x, y, batch_size=batch, verbose=0) for _ in range(7)]
     # In the first ones, programs are compiled and memory is fetched from the system.
     return median(times[3:])
 

@@ -86,3 +86,16 @@ def test_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
         model_of(60).save(path)
     assert path.read_bytes() == good
     assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+def test_what_killed_processes_have_left_goes_after_a_day(tmp_path):
+    old, young, other = (
+        tmp_path / f".{name}.part" for name in ("[m].keras.aa", "[m].keras.bb", "n.keras.aa")
+    )
+    for path in (old, young, other):
+        path.write_bytes(b"half")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    model_of().save(tmp_path / "[m].keras")
+    assert not old.exists() and young.exists() and other.exists()
+    assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith(".")) == ["[m].keras"]

@@ -1,17 +1,20 @@
 """Files that are either there and whole, or as they were."""
 
+import contextlib
 import errno
+import glob
 import os
 import tempfile
-from contextlib import contextmanager
+import time
 from pathlib import Path
 
 
-@contextmanager
+@contextlib.contextmanager
 def replacing(path):
     """A temporary file beside `path`; at the end of the block it is synced and takes its place.
 
-    If the block fails, `path` is as it was, and the temporary file is gone. An OSError says so.
+    If the block fails, `path` is as it was, and the temporary file is gone. An OSError says so. What
+    a process that was killed has left beside it goes after a day, when `path` is written again.
 
     >>> from cornu.saving.atomic import replacing
     >>> import tempfile, pathlib
@@ -28,6 +31,7 @@ def replacing(path):
             raise FileNotFoundError(
                 errno.ENOENT, f"the folder {path.parent} does not exist. Create it first"
             )
+        _forget_old(path)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -54,7 +58,7 @@ def _words(path: Path, error: OSError) -> str:
     return f"Cannot write {path}: {error.strerror or error}.{kept}"
 
 
-@contextmanager
+@contextlib.contextmanager
 def scratch(path):
     """The name of a temporary file beside `path`, which is gone at the end of the block."""
     handle, name = tempfile.mkstemp(
@@ -65,6 +69,14 @@ def scratch(path):
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _forget_old(path: Path) -> None:
+    """Delete what killed processes have left; what is younger than a day may still be written."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            if part.stat().st_mtime < time.time() - 86_400:
+                part.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
