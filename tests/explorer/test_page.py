@@ -311,7 +311,13 @@ def test_a_training_is_watched(open_page, digits, width, scheme):
         page.wait_for_selector("#verdict:has-text('The example is')")
         check_fits(page)
         check_accessible(page)
+        # A message stays, though the training goes on telling.
+        page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"none"})
+        page.wait_for_selector("#problem:has-text('not an image')")
         page.click("#to-training")
+        page.wait_for_timeout(2500)
+        assert "not an image" in page.inner_text("#problem")
+        open_page.problems.clear()
         # Another viewer looks, but does not control.
         other = open_page(server.viewer_link, width, scheme, waits="#curves svg")
         assert not other.is_visible("#pause") and not other.is_visible("#stop")

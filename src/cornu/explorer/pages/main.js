@@ -22,9 +22,9 @@ class Page {
     at("title").textContent = model.name;
     at("subtitle").textContent = `${model.parameters.toLocaleString("en")} parameters, ${model.layers.length} layers, input ${model.shape.join(" × ")}`;
     at("explore").hidden = false;
-    this.run = latest(() => this.runOnce(), failed);
+    this.run = latest(() => this.runOnce(), (error) => { this.isLost = true; failed(error); });
     this.map = latest(() => this.mapOnce(), failed);
-    this.input = new Input(model, () => { this.since ??= performance.now(); this.run(); }, failed);
+    this.input = new Input(model, () => { failed(null); this.since ??= performance.now(); this.run(); }, failed);
     this.layers = new Layers(model, this.input, failed);
     this.mapTools();
     if (model.examples) this.examples();
@@ -37,7 +37,9 @@ class Page {
     const since = this.since;
     this.since = undefined;
     const answer = await getArrays("/api/run", {}, "POST", this.input.values);
-    failed(null);
+    // Other messages stay until something else is done.
+    if (this.isLost) failed(null);
+    this.isLost = false;
     this.answer(answer.header.outputs);
     this.layers.update(answer);
     if (this.method?.value) this.map();

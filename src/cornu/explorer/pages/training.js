@@ -33,9 +33,11 @@ export class Training {
     if (document.visibilityState === "visible") {
       try {
         this.show(await getJson("/api/training"));
-        this.failed(null);
+        if (this.isLost) this.failed(null);
+        this.isLost = false;
         if (["finished", "stopped"].includes(this.state.status)) wait = 5000;
       } catch (error) {
+        this.isLost = true;
         this.failed(error);
         wait = 5000;
       }
