@@ -35,7 +35,7 @@ def memory_of(process) -> int:
 @pytest.mark.skipif(
     not os.path.exists("/proc/self/statm"), reason="no /proc to read the memory from"
 )
-@pytest.mark.parametrize("seconds", [5, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [3, pytest.param(600, marks=pytest.mark.slow)])
 def test_fifty_viewers(digits, tmp_path, seconds):
     model, x, _ = digits
     model.save(tmp_path / "m.keras")
@@ -68,7 +68,7 @@ def test_fifty_viewers(digits, tmp_path, seconds):
         for thread in threads:
             thread.start()
         # Until all is compiled, and the allocator has what it wants.
-        time.sleep(max(5, seconds / 10))
+        time.sleep(max(3, seconds / 10))
         before, ends = memory_of(process), time.monotonic() + seconds
         for thread in threads:
             thread.join()

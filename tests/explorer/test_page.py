@@ -315,7 +315,7 @@ def test_a_training_is_watched(open_page, digits, width, scheme):
         page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"none"})
         page.wait_for_selector("#problem:has-text('not an image')")
         page.click("#to-training")
-        page.wait_for_timeout(2500)
+        page.wait_for_timeout(2500 if width == 1280 else 0)
         assert "not an image" in page.inner_text("#problem")
         open_page.problems.clear()
         # Another viewer looks, but does not control.
