@@ -100,7 +100,7 @@ def test_it_is_what_has_a_gradient(name):
     model.set_weights([random.uniform(0.5, 1, w.shape) for w in model.weights])
     fields = receptive_field(model, np.zeros((1, *shape)))
     for layer in names:
-        sizes = next(c for c in fields._calls if c.name == layer).outputs.shape[1:-1]
+        sizes = next(c for c in fields.calls if c.name == layer).outputs.shape[1:-1]
         for place in [(0, 0), tuple(n // 2 for n in sizes), tuple(n - 1 for n in sizes)]:
             expected = support(model, layer, place, shape)
             if layer == "pad" and not all(slice_.stop > slice_.start for slice_ in expected):

@@ -38,7 +38,7 @@ def test_the_description_follows_the_graph():
     assert [order[n] for n in sources["sum"]] == ["a", "b"]
     first = told["layers"][order.index("a")]
     assert first["parameters"] == "(3*3*2 + 1)*3 = 57" and first["shape"] == [8, 8, 3]
-    assert told["classes"] is None and told["methods"] == []
+    assert told["classes"] == [] and told["methods"] == []
 
 
 def test_windows_and_fields(digits):
@@ -148,6 +148,19 @@ def test_what_is_no_number_is_seen():
     model = cornu.Sequential([cornu.Input((3, 3, 1)), L.Rescaling(np.inf), L.Flatten()])
     described, (picture, _) = Network(model).run(np.eye(3)[..., None])
     assert (picture[0] == -128).all() and described["layers"][0]["scale"] == 0
+
+
+def test_a_single_output_is_no_class():
+    model = cornu.Sequential([cornu.Input((4,)), L.Dense(1, activation="sigmoid")])
+    network = Network(model)
+    told, _ = network.run(np.ones(4))
+    assert told["outputs"] == pytest.approx(model.predict(np.ones((1, 4)), verbose=0)[0])
+    assert network.describe()["classes"] == network.describe()["methods"] == []
+
+
+def test_names_must_fit(digits):
+    with pytest.raises(ValueError, match="3 classes, and 2 names"):
+        Network(digits[0], class_names=["a", "b"])
 
 
 def test_models_that_cannot_be_shown():

@@ -135,9 +135,9 @@ def train(
         ),
     ] = False,
     port: Annotated[
-        int,
-        typer.Option(min=0, max=65535, metavar="N", help="For --explore. Default: a free one."),
-    ] = 0,
+        int | None,
+        typer.Option(min=1, max=65535, metavar="N", help="For --explore. Default: a free one."),
+    ] = None,
     debug: Debug = False,
 ):
     """Train a network on DATA.
@@ -158,13 +158,15 @@ def train(
       cornu train data.npz --model mine.py:make_model
       cornu train mnist --explore
     """
+    if port is not None and not explore:
+        raise typer.BadParameter("It is for the page that --explore shows.", param_hint="--port")
     from cornu.cli.train import train as run
 
     run(
         data,
         output,
         shows_bars=sys.stdout.isatty(),
-        explore_port=port if explore else None,
+        explore_port=port or 0 if explore else None,
         model=model,
         epochs=epochs,
         batch_size=batch_size,
@@ -252,8 +254,8 @@ def explore(
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Default: a free one.")
-    ] = 0,
+        int | None, typer.Option(min=1, max=65535, metavar="N", help="Default: a free one.")
+    ] = None,
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in the browser.")
     ] = False,
@@ -261,8 +263,8 @@ def explore(
 ):
     """Show a model in the browser: draw an input, watch it go through, ask how a number was made.
 
-    The page is served from this machine, to this machine alone unless --host says otherwise, and loads
-    nothing from elsewhere. Ctrl-C closes it.
+    The page is served to this machine alone, unless --host says otherwise.
+    It loads nothing from elsewhere. Ctrl-C closes it.
 
     \b
     Examples:
@@ -272,7 +274,7 @@ def explore(
     """
     from cornu.cli.explore import explore as run
 
-    run(model, data, input_shape, host, port, open_browser)
+    run(model, data, input_shape, host, port or 0, open_browser)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Data, Part, is_folder, load_to_judge, read_npz
 from cornu.cli.run_folder import SETTINGS, load, settings_of
@@ -22,7 +23,8 @@ def explore(
     loaded, path = load(model)
     network = Network(loaded, shape)
     if network.num_classes is not None:
-        network.class_names, network.white = settings_of(path, network.num_classes)
+        names, network.white = settings_of(path, network.num_classes)
+        network.name_classes(names)
     examples = None if data is None else load_examples(data, network)
     if not (path.parent / SETTINGS).is_file() and len(network.shape) == 3:
         network.white = guess_white(network, examples)
@@ -78,9 +80,9 @@ def _most(shape) -> int:
 
 def load_examples(data: str, network: Network) -> Examples:
     """The examples of DATA: of its test part, or all if it has no parts; of many the first."""
-    shape, names = network.shape, network.class_names or []
+    shape, names = network.shape, network.class_names
     most = _most(shape)
-    if is_folder(data) or not data.endswith(".npz"):
+    if data in CLASS_NAMES or is_folder(data):
         if len(shape) != 3:
             raise CommandError(
                 f"{data} holds images, and the model takes arrays of shape {shape}. Expected an .npz file."

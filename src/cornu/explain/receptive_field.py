@@ -55,11 +55,13 @@ class Fields:
 
     Attributes:
         fields: one `Field` for each layer that has spatial axes, in the order of the calls.
+        calls: the calls of all layers, with shapes in place of numbers; see `observe.shapes_of_calls`.
+        model: the model.
     """
 
     fields: list[Field]
-    _calls: list
-    _model: Any
+    calls: list
+    model: Any
 
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = [("layer", "size", "stride", "offset")]
@@ -98,7 +100,7 @@ class Fields:
 
         Raises ValueError if there is no such layer or place.
         """
-        found = call_of(self._calls, self._model, layer, call)
+        found = call_of(self.calls, self.model, layer, call)
         spatial = _spatial_axes(found)
         position = (position,) if isinstance(position, int) else tuple(position)
         shape = found.outputs.shape[1:]
@@ -113,8 +115,8 @@ class Fields:
         box = [(0, n - 1) for n in shape]
         for axis, place in zip(spatial, position, strict=True):
             box[axis] = (place, place)
-        number = next(n for n, call in enumerate(self._calls) if call is found)
-        seen, _ = _trace(self._calls, number, tuple(box), clips=True)
+        number = next(n for n, call in enumerate(self.calls) if call is found)
+        seen, _ = _trace(self.calls, number, tuple(box), clips=True)
         return tuple(slice(low, high + 1) for low, high in seen)
 
     def plot(self, x, layer, position=(), path=None, example=0):
@@ -131,8 +133,8 @@ class Fields:
         """
         from cornu.visualize.fields import plot_field
 
-        name = call_of(self._calls, self._model, layer).name
-        image = jax.tree.leaves(as_batch(self._model, x, example))[0][0]
+        name = call_of(self.calls, self.model, layer).name
+        image = jax.tree.leaves(as_batch(self.model, x, example))[0][0]
         return plot_field(image, self.window(layer, position), f"{name} {position or ''}", path)
 
 

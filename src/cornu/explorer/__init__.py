@@ -54,6 +54,12 @@ def explore(
                 f"shape {x.shape}"
             )
         examples = Examples(x.reshape(-1, *network.shape), y)
+        if network.num_classes and examples.y is not None and len(examples.y):
+            low, high = int(examples.y.min()), int(examples.y.max())
+            if low < 0 or high >= network.num_classes:
+                raise ValueError(
+                    f"Classes from 0 to {network.num_classes - 1} are expected. Received: {low} to {high}."
+                )
     network.white = guess_white(network, examples) if white == "auto" else white
     return Server(network, examples, host=host, port=port).start()
 

@@ -67,7 +67,7 @@ class Network:
         self._lock = threading.Lock()
         self.refresh()
         self._fields = receptive_field(model, example)
-        found = self._fields._calls
+        found = self._fields.calls
         self._first = getattr(input_of(found)[1], "data_format", "") == "channels_first"
         self._first = self._first and len(shape) > 1
         self._model_shape, self._dtype = shape, example.dtype
@@ -78,12 +78,20 @@ class Network:
         ]
         self._rows = _rows_by_call(model, example, found)
         output = getattr(found[-1].outputs, "shape", ())
-        self.num_classes = output[1] if len(output) == 2 else None
-        self.class_names = class_names
-        if class_names is None and self.num_classes is not None:
-            self.class_names = [str(n) for n in range(self.num_classes)]
+        # A single number is no choice between classes.
+        self.num_classes = output[1] if len(output) == 2 and output[1] > 1 else None
+        self.name_classes(class_names)
         self._observe = _Observer(model, self._variables)
         self._maps: dict[str, Any] = {}
+
+    def name_classes(self, names: list[str] | None) -> None:
+        """Give the classes names; None: their numbers. Raises ValueError if there are more or fewer."""
+        count = self.num_classes or 0
+        if names is not None and len(names) != count:
+            raise ValueError(
+                f"Model {self.model.name} gives {count or 'no'} classes, and {len(names)} names were given."
+            )
+        self.class_names = [str(n) for n in range(count)] if names is None else list(names)
 
     def refresh(self) -> None:
         """Take the weights as they are now; until the next time, answers are about these.
@@ -110,7 +118,7 @@ class Network:
 
     def describe(self) -> dict[str, Any]:
         """What there is to see."""
-        found = self._fields._calls
+        found = self._fields.calls
         place = {n: shown for shown, n in enumerate(self._shown)}
         return {
             "name": self.model.name,
@@ -136,7 +144,7 @@ class Network:
         }
 
     def _output_shape(self, number: int) -> tuple[int, ...]:
-        call = self._fields._calls[number]
+        call = self._fields.calls[number]
         shape = tuple(call.outputs.shape[1:])
         return (*shape[1:], shape[0]) if _is_first(call) else shape
 
@@ -161,7 +169,7 @@ class Network:
             pictures.append(coded)
             described.append({"shape": list(coded.shape), "step": step, "scale": scale})
         outputs = None
-        if self.num_classes is not None:
+        if np.ndim(found[-1].outputs) == 2:
             outputs = np.asarray(found[-1].outputs, np.float32)[0].tolist()
         return {"layers": described, "outputs": outputs}, pictures
 
@@ -184,7 +192,7 @@ class Network:
         return {**_numbers_of(found), "field": self._field(number, position)}
 
     def _field(self, number: int, position) -> list[list[int]] | None:
-        found = self._fields._calls
+        found = self._fields.calls
         call = found[number]
         again = sum(1 for earlier in found[:number] if earlier.operation is call.operation)
         try:

@@ -186,7 +186,10 @@ class Server:
         async def not_found(request, error):
             return _refusal(error.status_code, f"{error.detail}: {request.method}.")
 
-        return Starlette(routes=routes, exception_handlers={404: not_found, 405: not_found})
+        application = Starlette(routes=routes, exception_handlers={404: not_found, 405: not_found})
+        # It would lead to whatever name the request gives this server.
+        application.router.redirect_slashes = False
+        return application
 
     def _guarded(self, answer, token: str | None):
         async def guarded(request: Request) -> Response:
@@ -480,10 +483,12 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise OSError(
-            error.errno,
-            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another --port or --host.",
-        ) from error
+        where = f"{host}, port {port}" if port else host
+        refused = OSError(
+            f"Cannot listen on {where}: {error.strerror}. Choose another host or port."
+        )
+        refused.errno = error.errno
+        raise refused from error
     listening.listen(128)
     return listening
 

@@ -92,7 +92,7 @@ class Watch(Callback):
     def _renew(self) -> None:
         started = time.monotonic()
         self.network.refresh()
-        shown = next((la for la in self.model.layers if isinstance(la, BaseConv)), None)
+        shown = next((la for la in self.model._flatten_layers() if isinstance(la, BaseConv)), None)
         if shown is not None:
             kernel = filters(self.model, shown)
             with self._lock:

@@ -50,7 +50,10 @@ def draw_grid(axes, grid, scale: float, hatched=None) -> None:
 
 
 def hatch_negative(axes, grid, scale: float) -> None:
-    """Hatch the cells of negative numbers, light on dark and dark on light, for prints in grey."""
+    """Hatch the cells of negative numbers, light on dark and dark on light, for prints in grey.
+
+    The other way than padding is hatched.
+    """
     from matplotlib.collections import PolyCollection
 
     corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
@@ -62,7 +65,7 @@ def hatch_negative(axes, grid, scale: float) -> None:
                 list(places + corners),
                 facecolor="none",
                 edgecolor=colour,
-                hatch="//////",
+                hatch="\\" * 6,
                 linewidth=0,
             ),
             autolim=False,

@@ -13,6 +13,7 @@ from cornu.visualize.figure import (
     BLUE,
     draw_grid,
     fill_cell,
+    hatch_negative,
     new_figure,
     save_figure,
     save_page,
@@ -185,6 +186,8 @@ def _draw(axes, grid: np.ndarray, title: str, scale=None, hatched=None) -> None:
     axes.set_title(title, fontsize=10)
     rows, columns = grid.shape
     if max(rows, columns) > _MOST_SIDE_WITH_NUMBERS:
+        # No number says its sign.
+        hatch_negative(axes, np.nan_to_num(grid), largest)
         return
     for (r, c), value in np.ndenumerate(grid):
         if not np.isnan(value):

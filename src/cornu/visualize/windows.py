@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from cornu.visualize.figure import VERMILION, draw_grid, new_figure, save_figure, shortened
+from cornu.visualize.figure import (
+    VERMILION,
+    draw_grid,
+    hatch_negative,
+    new_figure,
+    save_figure,
+    shortened,
+)
 
 # With larger grids, numbers would be too small to read.
 _MOST_SIDE_WITH_NUMBERS = 7
@@ -71,6 +78,8 @@ def _draw_grid(axes, grid: np.ndarray, hatched: np.ndarray, scale: float) -> Non
     draw_grid(axes, grid, scale, hatched)
     rows, columns = grid.shape
     if max(rows, columns) > _MOST_SIDE_WITH_NUMBERS and rows * columns > 30:
+        # No number says its sign.
+        hatch_negative(axes, grid, scale)
         return
     for (r, c), value in np.ndenumerate(grid):
         color = VERMILION if not np.isfinite(value) else "black"

@@ -58,7 +58,7 @@ class Page {
       return;
     }
     const numbers = outputs.map(Number), total = numbers.reduce((a, b) => a + b, 0);
-    const isProbability = numbers.every((v) => v >= 0) && Math.abs(total - 1) < 1e-3;
+    const isProbability = numbers.length > 1 && numbers.every((v) => v >= 0) && Math.abs(total - 1) < 1e-3;
     const most = isProbability ? 1 : Math.max(...numbers.map(Math.abs)) || 1;
     const written = (v) => (isProbability ? `${(100 * v).toFixed(1)} %` : show(v));
     let order = numbers.map((_, n) => n);
@@ -74,16 +74,16 @@ class Page {
     }
     order.forEach((n, row) => {
       const { item, name, bar, value } = this.bars[row];
-      name.textContent = names[n];
+      name.textContent = names[n] ?? "output";
       bar.style.width = `${(100 * Math.abs(numbers[n])) / most}%`;
       value.textContent = written(numbers[n]);
       item.classList.toggle("best", n === best);
     });
     this.best = best;
-    const label = this.input.label;
+    const label = names.length ? this.input.label : null;
     at("verdict").textContent = label === null ? "" : `The example is ${names[label]}: ${label === best ? "✓ right" : "✗ wrong"}.`;
     clearTimeout(this.speaking);
-    this.speaking = setTimeout(() => { at("spoken").textContent = `${names[best]}, ${written(numbers[best])}`; }, 700);
+    this.speaking = setTimeout(() => { at("spoken").textContent = `${names[best] ?? "output"}, ${written(numbers[best])}`; }, 700);
   }
 
   mapTools() {
@@ -132,7 +132,7 @@ class Page {
         const plane = Float32Array.from({ length: rows * columns }, (_, i) => values[i * channels]);
         paint(canvas, coded(plane), rows, columns);
       }
-      const name = labels ? `, ${this.model.classes[labels[k]]}` : "";
+      const name = labels ? `, ${this.model.classes[labels[k]] ?? labels[k]}` : "";
       return element("button", { type: "button", class: "tile", tabindex: k ? "-1" : "0", title: `${n}${name}`, "aria-label": `example ${n}${name}`,
         onclick: () => this.choose(n) }, canvas);
     }));

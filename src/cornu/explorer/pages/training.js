@@ -87,7 +87,7 @@ export class Training {
   }
 
   async follow(state) {
-    if (!state.labels) return;
+    if (!state.labels || !this.model.classes.length) return;
     try {
       if (!this.images.length) await this.loadImages(state.labels.length);
     } catch (error) { this.failed(error); return; }
