@@ -521,6 +521,66 @@ struct Sum {
   bool add;
 };
 
+template <int R, int P, int V>
+CORNU_INLINE void store_sums(const Tile<R, P, V>& tile, const Sum& s) {
+  CORNU_UNROLL for (int r = 0; r < R; ++r)
+    CORNU_UNROLL for (int p = 0; p < P; ++p)
+      CORNU_UNROLL for (int v = 0; v < V; ++v) {
+        const ix count = s.channels - v * LANES;
+        if (count <= 0) continue;
+        float* to = s.result + r * s.result_run + p * s.result_step + v * LANES;
+        Vector sum = tile.sum[r * P + p][v];
+        if (s.add) sum += load_first(to, count);
+        store_first(to, sum, count);
+      }
+}
+
+// The same of a gradient that relu and pooling have picked: `gradient` and the steps are of pooled
+// windows, `places` says where in the image the places of one begin.
+struct PickedSum : Sum {
+  const uint8_t* picks;
+  const ix* places;
+  ix num_places;
+};
+
+struct PickedSumTile {
+  typedef PickedSum Arguments;
+  static constexpr int ROWS = MOST_ROWS;
+  template <int R, int P, int V>
+  static void run(const PickedSum& s) {
+    Tile<R, P, V> tile;
+    tile.clear(tile);
+    for (ix i = 0; i < s.images; ++i)
+      for (ix d = 0; d < s.planes; ++d)
+        for (ix h = 0; h < s.rows; ++h) {
+          const float* image = s.image + i * s.image_step + d * s.plane_step + h * s.row_step;
+          const ix from = i * s.gradient_image + d * s.gradient_plane + h * s.gradient_row;
+          for (ix w = 0; w < s.pixels; ++w, image += s.pixel_step) {
+            Vector gradient[V];
+            Integers picked[V];
+            CORNU_UNROLL for (int v = 0; v < V; ++v) {
+              const ix at = from + w * s.gradient_step + v * LANES, count = s.channels - v * LANES;
+              gradient[v] = load_first(s.gradient + at, count);
+              picked[v] = load_bytes(s.picks + at, count);
+            }
+            for (ix k = 0; k < s.num_places; ++k) {
+              const float* window = image + s.places[k];
+              Vector here[V];
+              CORNU_UNROLL for (int v = 0; v < V; ++v)
+                here[v] = picked[v] == Integers{} + int32_t(k) ? gradient[v] : Vector{};
+              CORNU_UNROLL for (int r = 0; r < R; ++r)
+                CORNU_UNROLL for (int p = 0; p < P; ++p) {
+                  const Vector factor = broadcast(window[r * s.run_step + p]);
+                  CORNU_UNROLL for (int v = 0; v < V; ++v)
+                    tile.sum[r * P + p][v] += factor * here[v];
+                }
+            }
+          }
+        }
+    store_sums(tile, s);
+  }
+};
+
 struct SumTile {
   typedef Sum Arguments;
   static constexpr int ROWS = MOST_ROWS;
@@ -536,16 +596,7 @@ struct SumTile {
               s.pixel_step,
               s.gradient + i * s.gradient_image + d * s.gradient_plane + h * s.gradient_row,
               s.gradient_step, s.pixels);
-    CORNU_UNROLL for (int r = 0; r < R; ++r)
-      CORNU_UNROLL for (int p = 0; p < P; ++p)
-        CORNU_UNROLL for (int v = 0; v < V; ++v) {
-          const ix count = s.channels - v * LANES;
-          if (count <= 0) continue;
-          float* to = s.result + r * s.result_run + p * s.result_step + v * LANES;
-          Vector sum = tile.sum[r * P + p][v];
-          if (s.add) sum += load_first(to, count);
-          store_first(to, sum, count);
-        }
+    store_sums(tile, s);
   }
 };
 
@@ -554,6 +605,7 @@ struct SumTile {
 constexpr ix MOST_PARTS = 16;
 constexpr ix MOST_PART_FLOATS = ix{2} << 20;   // all partial sums together
 constexpr ix COPIED_AT_ONCE = ix{1} << 19;     // floats of copies, for large kernels
+constexpr ix MOST_PICKED = 36;                 // places of a kernel times channels seen
 
 }  // namespace
 
@@ -592,14 +644,22 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
     all.to[a] = w.output[a];
     copies = copies || region.from[a] < 0 || region.to[a] > w.size[a];
   }
+  // With few places of the kernel, what was not picked is left out as it is read. Else the gradient
+  // is put back to where it was picked, once for all places.
+  bool picks_here = !gradients.plain() && w.groups == 1 && product(w.window) * in <= MOST_PICKED;
+  // Beyond the last window of the pool is a zero for each number, unless that is not finite.
+  for (int a = 0; a < 3 && picks_here; ++a)
+    if (w.output[a] % picks.pool[a] != 0)
+      picks_here = all_finite(image, w.batch * product(w.size) * w.channels_in);
   // Whole vectors are read from the gradient, also of the last channels.
-  const bool widens = out % LANES != 0;
-  const bool rewrites = widens || !gradients.plain();
+  const bool widens = !picks_here && out % LANES != 0;
+  const bool rewrites = !picks_here && (widens || !gradients.plain());
   const ix wide_out = (out + LANES - 1) / LANES * LANES;
   // A block of WIDE vectors may read beyond the last.
   const ix slack = WIDE * LANES;
   const ix image_floats = region.places() * w.channels_in;
-  const ix gradient_floats = all.places() * (widens ? wide_out * w.groups : w.channels_out);
+  const ix gradient_floats = picks_here ? gradients.floats()
+                             : all.places() * (widens ? wide_out * w.groups : w.channels_out);
 
   std::vector<Run> runs;
   ix weight = 0;
@@ -639,9 +699,14 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
       first += vectors * LANES;
     }
 
-  auto sum_job = [&](const Job& job, const float* image_data, ix image_step, const float* gradient_data, ix gradient_step, ix count, float* to, bool add) {
-    Sum s;
-    s.images = count;
+  std::vector<ix> places;
+  for_each_place(pool_size, [&](const ix (&place)[3]) {
+    places.push_back(((place[0] * w.strides[0] * region.length(1) + place[1] * w.strides[1]) * region.row() + place[2] * w.strides[2]) * w.channels_in);
+  });
+
+  auto sum_job = [&](const Job& job, const float* image_data, ix image_step, const float* gradient_data, ix gradient_step, ix images, float* to, bool add) {
+    PickedSum s;
+    s.images = images;
     s.planes = w.output[0];
     s.rows = w.output[1];
     s.pixels = w.output[2];
@@ -658,15 +723,29 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
     s.result_run = job.runs > 1 ? (runs[job.run + 1].weight - runs[job.run].weight) * w.channels_out : 0;
     s.channels = out - job.first;
     s.add = add;
+    if (picks_here) {
+      s.picks = picks.bytes + (gradient_data - gradient) + job.first;
+      s.places = places.data();
+      s.num_places = places.size();
+      s.planes = gradients.pooled(0);
+      s.rows = gradients.pooled(1);
+      s.pixels = gradients.pooled(2);
+      s.plane_step *= pool_size[0];
+      s.row_step *= pool_size[1];
+      s.pixel_step *= pool_size[2];
+      s.gradient_row = s.pixels * s.gradient_step;
+      s.gradient_plane = s.rows * s.gradient_row;
+    }
     const Run& run = runs[job.run];
     const float* g = gradient_data + (widens ? job.group * wide_out : job.group * out) + job.first;
     s.gradient = g;
     for (ix start = 0; start < run.count;) {
-      const ix places = next_piece(run.count - start, MOST_PLACES);
+      const ix count = next_piece(run.count - start, MOST_PLACES);
       s.image = image_data + run.offset + job.group * in + start;
       s.result = to + (run.weight + start) * w.channels_out + job.group * out + job.first;
-      Tiles<SumTile>::of(job.runs, places, job.vectors)(s);
-      start += places;
+      if (picks_here) Tiles<PickedSumTile>::of(job.runs, count, job.vectors)(s);
+      else Tiles<SumTile>::of(job.runs, count, job.vectors)(s);
+      start += count;
     }
   };
   auto prepare = [&](ix n, float* image_copy, float* gradient_copy) {
@@ -708,10 +787,12 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
     if (parts == 1) return;
     const ix piece = 4096, pieces = (kernel_floats + piece - 1) / piece;
     parallel_for(kernel_floats < (1 << 15) ? Pool{1, {}} : pool, pieces, [&](ix p) {
-      for (ix k = p * piece; k < std::min(kernel_floats, (p + 1) * piece); ++k) {
-        float sum = partial.data()[k];
-        for (ix part = 1; part < parts; ++part) sum += partial.data()[part * kernel_floats + k];
-        result[k] = sum;
+      for (ix k = p * piece; k < std::min(kernel_floats, (p + 1) * piece); k += LANES) {
+        const ix count = kernel_floats - k;
+        const float* from = partial.data() + k;
+        Vector sum = load_first(from, count);
+        for (ix part = 1; part < parts; ++part) sum += load_first(from + part * kernel_floats, count);
+        store_first(result + k, sum, count);
       }
     });
     return;
