@@ -57,7 +57,20 @@ struct Panel {
   Activation activation;
   Result* out;
   ix out_row, out_pixel, channels;
+  uint8_t* picks;
 };
+
+template <Format FORMAT, class Result, int R, int P, int V>
+CORNU_INLINE void gather(Tile<R, P, V>& tile, const Panel<Result>& panel) {
+  tile.clear(tile);
+  const float* weights = panel.weights;
+  for (ix s = 0; s < panel.num_segments; ++s) {
+    const Segment segment = panel.segments[s];
+    tile.template multiply<'j', FORMAT>(tile, panel.in + segment.offset, panel.in_row,
+                                        panel.in_pixel, 1, weights, V * LANES, segment.count);
+    weights += segment.count * V * LANES;
+  }
+}
 
 template <Format FORMAT, class Result>
 struct GatherTile {
@@ -66,14 +79,7 @@ struct GatherTile {
   template <int R, int P, int V>
   static void run(const Panel<Result>& panel) {
     Tile<R, P, V> tile;
-    tile.clear(tile);
-    const float* weights = panel.weights;
-    for (ix s = 0; s < panel.num_segments; ++s) {
-      const Segment segment = panel.segments[s];
-      tile.template multiply<'j', FORMAT>(tile, panel.in + segment.offset, panel.in_row,
-                                          panel.in_pixel, 1, weights, V * LANES, segment.count);
-      weights += segment.count * V * LANES;
-    }
+    gather<FORMAT>(tile, panel);
     CORNU_UNROLL for (int r = 0; r < R; ++r)
       CORNU_UNROLL for (int p = 0; p < P; ++p)
         CORNU_UNROLL for (int v = 0; v < V; ++v) {
@@ -85,6 +91,31 @@ struct GatherTile {
           if (count > 0)
             store_first(panel.out + r * panel.out_row + p * panel.out_pixel + v * LANES, sum, count);
         }
+  }
+};
+
+// With relu and max-pooling of pairs of pixels, of all rows at once.
+template <Format FORMAT>
+struct PooledTile {
+  typedef Panel<float> Arguments;
+  static constexpr int ROWS = 2;
+  template <int R, int P, int V>
+  static void run(const Panel<float>& panel) {
+    Tile<R, P, V> tile;
+    gather<FORMAT>(tile, panel);
+    CORNU_UNROLL for (int v = 0; v < V; ++v) {
+      const ix count = panel.channels - v * LANES;
+      if (count <= 0) break;
+      const Vector bias = load(panel.bias + v * LANES);
+      CORNU_UNROLL for (int p = 0; p + 1 < P; p += 2) {
+        Vector best = tile.sum[p][v] + bias;
+        Integers winner = {};
+        CORNU_UNROLL for (int k = 1; k < 2 * R; ++k)
+          compare(tile.sum[k / 2 * P + p + k % 2][v] + bias, k, best, winner);
+        const ix to = p / 2 * panel.out_pixel + v * LANES;
+        store_picked(best, winner, panel.out + to, panel.picks + to, count);
+      }
+    }
   }
 };
 
@@ -167,13 +198,17 @@ template <Format FORMAT, class Result>
 void run_gather(const Pool& pool, const Gather& gather, const Source& source, const float* kernel,
                 const Finish& finish, Result* result) {
   constexpr bool single = std::is_same_v<Result, float>;
-  const bool pools = finish.picks != nullptr;
+  const bool depthwise = FORMAT == SINGLES && single &&
+                         is_depthwise(gather.groups, gather.channels_in, gather.channels_out);
+  // Small windows are pooled in registers, others from scratch memory.
+  const bool pools_at_once = finish.picks && finish.pooling[0] == 1 && finish.pooling[1] <= 2 &&
+                             finish.pooling[2] == 2 && !depthwise;
+  const bool pools = finish.picks && !pools_at_once;
+  const ix pooling[3] = {1, pools_at_once ? finish.pooling[1] : 1, pools_at_once ? 2 : 1};
   const float* bias = pools ? nullptr : finish.bias;
   const Activation activation = finish.activation;
   const ix out = gather.channels_out / gather.groups, in = gather.channels_in / gather.groups;
   std::vector<std::unique_ptr<PackedWeights>> packed;
-  const bool depthwise = FORMAT == SINGLES && single &&
-                         is_depthwise(gather.groups, gather.channels_in, gather.channels_out);
   for (const Phase& phase : gather.phases)
     if (!depthwise) packed.push_back(std::make_unique<PackedWeights>(pool, gather, phase, kernel));
   // A whole vector may be read from the end of a bias.
@@ -235,7 +270,9 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
     ix dense[3] = {gather.size[0], gather.size[1], gather.size[2]};
     if (pools) dense[axis] = high - low;
     Scratch unpooled(pools ? images * product(dense) * gather.channels_out : 0);
-    Result* results = result + first_image * product(dense) * gather.channels_out;
+    for (int a = 0; a < 3; ++a) dense[a] /= pooling[a];
+    const ix first_result = first_image * product(dense) * gather.channels_out;
+    Result* results = result + first_result;
     if constexpr (single)
       if (pools) results = unpooled.data();
     const ix out_row = dense[2] * gather.channels_out, out_plane = dense[1] * out_row;
@@ -278,7 +315,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
         continue;
       }
       const PackedWeights& weights = *packed[f];
-      const ix rows_together = rows_at_once(count[2]);
+      const ix rows_together = pools_at_once ? pooling[1] : rows_at_once(count[2]);
       for (ix group = 0; group < gather.groups; ++group)
         for (const PackedWeights::Block& block : weights.blocks) {
           panel.weights = weights.memory.data() + group * weights.per_group +
@@ -292,13 +329,23 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                 const float* in_here = data + i * image_floats + d * gather.in_step[0] * in_plane +
                                        h * panel.in_row + group * in;
                 Result* out_here = results + i * dense[0] * out_plane +
-                                  (start[0] + d * phase.step[0]) * out_plane +
-                                  (start[1] + h * phase.step[1]) * out_row +
-                                  start[2] * gather.channels_out + group * out + block.first;
+                                   (start[0] + d * phase.step[0]) * out_plane +
+                                   (start[1] + h * phase.step[1]) / pooling[1] * out_row +
+                                   start[2] / pooling[2] * gather.channels_out + group * out +
+                                   block.first;
                 for (ix w = 0; w < count[2];) {
-                  const ix pixels = next_piece(count[2] - w, MOST_PLACES);
+                  const ix pixels = pools_at_once
+                                        ? 2 * next_piece((count[2] - w) / 2, MOST_PLACES / (2 * rows))
+                                        : next_piece(count[2] - w, MOST_PLACES);
                   panel.in = in_here + w * panel.in_pixel;
-                  panel.out = out_here + w * panel.out_pixel;
+                  panel.out = out_here + w / pooling[2] * panel.out_pixel;
+                  if constexpr (single)
+                    if (pools_at_once) {
+                      panel.picks = finish.picks + (panel.out - result);
+                      Tiles<PooledTile<FORMAT>>::of(rows, pixels, block.vectors)(panel);
+                      w += pixels;
+                      continue;
+                    }
                   Tiles<GatherTile<FORMAT, Result>>::of(rows, pixels, block.vectors)(panel);
                   w += pixels;
                 }

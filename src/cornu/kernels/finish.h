@@ -14,6 +14,20 @@ struct Finish {
   uint8_t* picks = nullptr;  // max-pooling if not null
 };
 
+// The larger of two results, and which it is.
+CORNU_INLINE void compare(Vector here, int32_t number, Vector& best, Integers& winner) {
+  // NaN comes, and then stays, because nothing compares with it.
+  const Integers better = ~(best >= here) & (best == best);
+  best = better ? here : best;
+  winner = better ? Integers{} + number : winner;
+}
+CORNU_INLINE void store_picked(Vector best, Integers winner, float* out, uint8_t* picks, ix count) {
+  // At zero and at NaN the slope of relu is zero.
+  winner = best > Vector{} ? winner : Integers{} + int32_t(DEAD);
+  store_first(out, best < Vector{} ? Vector{} : best, count);
+  store_bytes(picks, winner, count);
+}
+
 // Relu and max-pooling of `count` results, which lie densely, of one image: of the result plus
 // bias, or if it SCALES, of (result - center) * factor + bias.
 template <bool SCALES>
@@ -40,18 +54,9 @@ inline void relu_and_pool(const float* results, const ix (&count)[3], ix channel
           int32_t number = 0;
           for (ix i = 0; i < pooling[0]; ++i)
             for (ix j = 0; j < pooling[1]; ++j)
-              for (ix k = 0; k < pooling[2]; ++k, ++number) {
-                if (number == 0) continue;
-                const Vector here = at(i * plane + j * row + k * channels);
-                // NaN comes, and then stays, because nothing compares with it.
-                const Integers better = ~(best >= here) & (best == best);
-                best = better ? here : best;
-                winner = better ? Integers{} + number : winner;
-              }
-          // At zero and at NaN the slope of relu is zero.
-          winner = best > Vector{} ? winner : Integers{} + int32_t(DEAD);
-          store_first(out + c, best < Vector{} ? Vector{} : best, left);
-          store_bytes(picks + c, winner, left);
+              for (ix k = 0; k < pooling[2]; ++k, ++number)
+                if (number != 0) compare(at(i * plane + j * row + k * channels), number, best, winner);
+          store_picked(best, winner, out + c, picks + c, left);
         }
       }
 }
