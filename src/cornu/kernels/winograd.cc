@@ -246,8 +246,10 @@ bool run(const Pool& pool, const Window& w, const Source& source,
          const TurnedKernel<M + R - 1, R>& turned, const Finish& finish, float* result) {
   constexpr int N = M + R - 1, POINTS = N * N;
   const ix in = w.channels_in, out = w.channels_out, wide_in = whole(in), wide_out = whole(out);
-  const bool pools = finish.picks != nullptr;
   const ix* pooling = finish.pooling;
+  // Small windows are pooled in registers, others from scratch memory.
+  const bool pools_at_once = finish.picks && pooling[0] == 1 && pooling[1] == 2 && pooling[2] == 2;
+  const bool pools = finish.picks && !pools_at_once;
   const ix height = w.output[1] / pooling[1] * pooling[1], width = w.output[2];
   const ix columns = (width + M - 1) / M, all_rows = (height + M - 1) / M;
   const Bands bands(all_rows, columns, POINTS * (wide_in + wide_out), std::max<ix>(1, w.batch / (4 * pool.threads)));
@@ -301,6 +303,7 @@ bool run(const Pool& pool, const Window& w, const Source& source,
       for (ix tile = 0; tile < tiles; ++tile) {
         const ix i = tile / (rows * columns), r = tile / columns % rows, t = tile % columns;
         float* corner = results + i * image_step + (top - low + M * r) * result_row + M * t * out;
+        const ix pooled = (((first + i) * height + top + M * r) / 2 * (width / 2) + M * t / 2) * out;
         const ix rows_here = std::min<ix>(M, high - top - M * r);
         const ix columns_here = std::min<ix>(M, width - M * t);
         for (ix c = 0; c < out; c += LANES) {
@@ -310,6 +313,23 @@ bool run(const Pool& pool, const Window& w, const Source& source,
           turn_both(to_result, m, y);
           const Vector bias =
               finish.bias && !pools ? load_first(finish.bias + c, out - c) : Vector{};
+          if (pools_at_once) {
+            CORNU_UNROLL for (int a = 0; a < M; a += 2)
+              CORNU_UNROLL for (int b = 0; b < M; b += 2) {
+                if (a + 2 > rows_here || b + 2 > columns_here) continue;
+                Vector best = y[a][b] + bias;
+                Integers winner = {};
+                odd += best - best;
+                CORNU_UNROLL for (int k = 1; k < 4; ++k) {
+                  const Vector here = y[a + k / 2][b + k % 2] + bias;
+                  odd += here - here;
+                  compare(here, k, best, winner);
+                }
+                const ix to = pooled + (a / 2 * (width / 2) + b / 2) * out + c;
+                store_picked(best, winner, result + to, finish.picks + to, out - c);
+              }
+            continue;
+          }
           for (ix a = 0; a < rows_here; ++a)
             for (ix b = 0; b < columns_here; ++b) {
               Vector sum = y[a][b] + bias;
