@@ -24,11 +24,6 @@
 CORNU_BEGIN
 namespace {
 
-struct Entry {
-  int32_t offset;
-  float gradient;
-};
-
 // A rectangle of vectors: rows of the window by vectors of a row.
 struct Piece {
   ix rows, vectors;
@@ -75,7 +70,8 @@ struct Sum {
   ix to_row;
   const float* from;
   ix from_row;
-  const Entry* entries;
+  const int32_t* offsets;
+  const float* gradients;
   ix count;
 };
 
@@ -85,8 +81,8 @@ void add_entries(const Sum& s) {
   CORNU_UNROLL for (int r = 0; r < R; ++r)
     CORNU_UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(s.to + r * s.to_row + v * LANES);
   for (ix e = 0; e < s.count; ++e) {
-    const float* from = s.from + s.entries[e].offset;
-    const Vector gradient = broadcast(s.entries[e].gradient);
+    const float* from = s.from + s.offsets[e];
+    const Vector gradient = broadcast(s.gradients[e]);
     CORNU_UNROLL for (int r = 0; r < R; ++r)
       CORNU_UNROLL for (int v = 0; v < V; ++v)
         sum[r][v] += gradient * load(from + r * s.from_row + v * LANES);
@@ -109,16 +105,19 @@ AddEntries adder_for(ix rows, ix vectors) {
   return table[rows - 1][vectors - 1];
 }
 
-// Where the window of each place of a pool begins, beyond that of the first.
-std::vector<int32_t> place_offsets(const Window& w, const Picks& picks, const Region& region) {
-  std::vector<int32_t> offsets;
-  for_each_place(picks.pool, [&](const ix (&place)[3]) {
-    const ix at = (place[0] * w.strides[0] * region.length(1) + place[1] * w.strides[1]) *
-                      region.row() + place[2] * w.strides[2];
-    offsets.push_back(at * w.channels_in);
-  });
-  return offsets;
-}
+// For each byte of the picks, where the window of its place begins, beyond that of the first; that of
+// DEAD is nowhere, and so is that of all others that name no place.
+struct PlaceOffsets {
+  int32_t of[256] = {};
+  PlaceOffsets(const Window& w, const Picks& picks, const Region& region) {
+    int32_t* next = of;
+    for_each_place(picks.pool, [&](const ix (&place)[3]) {
+      const ix at = (place[0] * w.strides[0] * region.length(1) + place[1] * w.strides[1]) *
+                        region.row() + place[2] * w.strides[2];
+      *next++ = at * w.channels_in;
+    });
+  }
+};
 
 struct Pooled {
   ix size[3];
@@ -151,7 +150,7 @@ bool sparse_kernel_gradient(const Pool& pool, const Window& w, const float* imag
   const Layout layout(w);
   const Pooled pooled(w, picks);
   const ix out = w.channels_out, places = pooled.places();
-  const std::vector<int32_t> place = place_offsets(w, picks, layout.region);
+  const PlaceOffsets offsets(w, picks, layout.region);
   std::vector<int32_t> base(places);
   for (ix p = 0; p < places; ++p) base[p] = pooled.offset(p, w, picks, layout.region);
   const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
@@ -164,8 +163,8 @@ bool sparse_kernel_gradient(const Pool& pool, const Window& w, const float* imag
     float* sums = partial.data() + part * kernel_floats;
     memset(sums, 0, kernel_floats * sizeof(float));
     Scratch padded(layout.image_floats(w));
-    Scratch list_memory(out * places * 2 + 2);
-    Entry* lists = reinterpret_cast<Entry*>(list_memory.data());
+    Scratch gradients(out * places + 1), offsets_memory(out * places + 1);
+    int32_t* at = reinterpret_cast<int32_t*>(offsets_memory.data());
     std::vector<ix> counts(out);
     memset(padded.data(), 0, layout.image_floats(w) * sizeof(float));
     for (ix n = w.batch * part / parts; n < w.batch * (part + 1) / parts; ++n) {
@@ -177,17 +176,17 @@ bool sparse_kernel_gradient(const Pool& pool, const Window& w, const float* imag
       for (ix p = 0; p < places; ++p)
         for (ix o = 0; o < out; ++o, ++g, ++byte) {
           // Always written, and kept if it is not zero: a branch would be guessed wrong too often.
-          const bool alive = *byte != DEAD;
-          Entry& entry = lists[o * places + counts[o]];
-          entry.offset = base[p] + place[alive ? *byte : 0];
-          entry.gradient = *g;
-          counts[o] += alive;
+          const ix entry = o * places + counts[o];
+          at[entry] = base[p] + offsets.of[*byte];
+          gradients.data()[entry] = *g;
+          counts[o] += *byte != DEAD;
         }
       for (ix o = 0; o < out; ++o)
         for (const Piece& piece : layout.pieces)
           adder_for(piece.rows, piece.vectors)({sums + o * layout.out_floats + piece.kernel,
                                                 layout.row_floats, padded.data() + piece.image,
-                                                layout.image_row, lists + o * places, counts[o]});
+                                                layout.image_row, at + o * places,
+                                                gradients.data() + o * places, counts[o]});
     }
   });
 
@@ -196,14 +195,13 @@ bool sparse_kernel_gradient(const Pool& pool, const Window& w, const float* imag
   // Parts are added in their order, and turned to the order of the kernel.
   const ix row = w.window[2] * w.channels_in;
   parallel_for(pool, layout.rows, [&](ix r) {
-    for (ix start = 0; start < row; start += 16)
-      for (ix o = 0; o < out; ++o)
-        for (ix k = start; k < std::min(row, start + 16); ++k) {
-          const float* from = partial.data() + o * layout.out_floats + r * layout.row_floats + k;
-          float sum = 0;
-          for (ix part = 0; part < parts; ++part) sum += from[part * kernel_floats];
-          result[(r * row + k) * out + o] = sum;
-        }
+    for (ix k = 0; k < row; k += LANES)
+      for (ix o = 0; o < out; ++o) {
+        const float* from = partial.data() + o * layout.out_floats + r * layout.row_floats + k;
+        Vector sum{};
+        for (ix part = 0; part < parts; ++part) sum += load(from + part * kernel_floats);
+        for (ix i = 0; i < std::min<ix>(LANES, row - k); ++i) result[(r * row + k + i) * out + o] = sum[i];
+      }
   });
   return true;
 }
@@ -213,7 +211,7 @@ bool sparse_input_gradient(const Pool& pool, const Window& w, const float* gradi
   const Layout layout(w);
   const Pooled pooled(w, picks);
   const ix out = w.channels_out, places = pooled.places(), row = w.window[2] * w.channels_in;
-  const std::vector<int32_t> place = place_offsets(w, picks, layout.region);
+  const PlaceOffsets offsets(w, picks, layout.region);
   if (!all_finite(kernel, product(w.window) * w.channels_in * out)) return false;
   Scratch turned(out * layout.out_floats);
   parallel_for(pool, layout.rows, [&](ix r) {
@@ -224,6 +222,9 @@ bool sparse_input_gradient(const Pool& pool, const Window& w, const float* gradi
               k < row ? kernel[(r * row + k) * out + o] : 0;
   });
 
+  const ix num_places = product(picks.pool);
+  Integers first;
+  for (int lane = 0; lane < LANES; ++lane) first[lane] = lane;
   std::atomic<bool> finite{true};
   parallel_for(pool, w.batch, [&](ix n) {
     const float* g = gradient + n * places * out;
@@ -233,24 +234,25 @@ bool sparse_input_gradient(const Pool& pool, const Window& w, const float* gradi
     if (!finite) return;
     Scratch padded(layout.image_floats(w));
     memset(padded.data(), 0, layout.image_floats(w) * sizeof(float));
-    // One list for each place of the pool, and one for what is dead.
-    const ix num_lists = place.size() + 1;
-    Scratch list_memory(num_lists * out * 2);
-    Entry* lists = reinterpret_cast<Entry*>(list_memory.data());
-    std::vector<ix> counts(num_lists);
-    for (ix p = 0; p < places; ++p) {
-      std::fill(counts.begin(), counts.end(), 0);
-      for (ix o = 0; o < out; ++o, ++g, ++byte) {
-        const ix list = std::min<ix>(*byte, num_lists - 1);
-        lists[list * out + counts[list]++] = {int32_t(o * layout.out_floats), *g};
-      }
+    Scratch gradients(out + LANES), offsets_memory(out + LANES);
+    int32_t* channels = reinterpret_cast<int32_t*>(offsets_memory.data());
+    for (ix p = 0; p < places; ++p, g += out, byte += out) {
       float* to = padded.data() + pooled.offset(p, w, picks, layout.region);
-      for (ix list = 0; list < num_lists - 1; ++list)
-        if (counts[list])
-          for (const Piece& piece : layout.pieces)
-            adder_for(piece.rows, piece.vectors)({to + place[list] + piece.image, layout.image_row,
-                                                  turned.data() + piece.kernel, layout.row_floats,
-                                                  lists + list * out, counts[list]});
+      for (ix k = 0; k < num_places; ++k) {
+        ix count = 0;
+        for (ix o = 0; o < out; o += LANES) {
+          const Integers channel = first + int32_t(o);
+          const Integers here = (load_bytes(byte + o, out - o) == Integers{} + int32_t(k)) &
+                                (channel < Integers{} + int32_t(out));
+          count += store_where(here, load_first(g + o, out - o), gradients.data() + count,
+                               channel * int32_t(layout.out_floats), channels + count);
+        }
+        if (count == 0) continue;
+        for (const Piece& piece : layout.pieces)
+          adder_for(piece.rows, piece.vectors)({to + offsets.of[k] + piece.image, layout.image_row,
+                                                turned.data() + piece.kernel, layout.row_floats,
+                                                channels, gradients.data(), count});
+      }
     }
     // Without the padding.
     const Region& region = layout.region;

@@ -99,6 +99,26 @@ CORNU_INLINE void store_first(uint16_t* p, Vector v, int64_t count) {
   for (int64_t lane = 0; lane < count; ++lane) p[lane] = halves[lane];
 }
 
+// The lanes of two vectors where `wanted` has all bits, side by side, and how many they are. Whole vectors
+// are written.
+CORNU_INLINE int64_t store_where(Integers wanted, Vector v, float* p, Integers n, int32_t* q) {
+#if defined(__AVX512F__)
+  const __mmask16 mask = _mm512_movepi32_mask((__m512i)wanted);
+  _mm512_storeu_ps(p, _mm512_maskz_compress_ps(mask, (__m512)v));
+  _mm512_storeu_si512(q, _mm512_maskz_compress_epi32(mask, (__m512i)n));
+  return __builtin_popcount(mask);
+#else
+  int64_t count = 0;
+  for (int lane = 0; lane < LANES; ++lane) {
+    // Always written, and kept if it is wanted: a branch would be guessed wrong too often.
+    p[count] = v[lane];
+    q[count] = n[lane];
+    count -= wanted[lane];
+  }
+  return count;
+#endif
+}
+
 CORNU_INLINE bool is_zero(Vector v) {
   bool yes = true;
   for (int lane = 0; lane < LANES; ++lane) yes = yes && v[lane] == 0;
