@@ -533,7 +533,9 @@ static void gather_input_gradient(const Pool& pool, const Window& given, const f
 
 void input_gradient(const Pool& pool, const Window& w, const float* gradient, const Picks& picks,
                     const float* kernel, float* result) {
-  if (is_sparse(w, picks) && sparse_input_gradient(pool, w, gradient, picks, kernel, result)) return;
+  if ((is_sparse(w, picks) || (has_narrow_image(w, picks) && !winograd_for(w).gradient_of_input)) &&
+      sparse_input_gradient(pool, w, gradient, picks, kernel, result))
+    return;
   gather_input_gradient<SINGLES>(pool, w, gradient, picks, kernel, result);
 }
 
