@@ -27,6 +27,10 @@ namespace {
 
 // Floats that a band of tiles may take, so that they stay in the cache.
 constexpr ix BAND = ix{1} << 17;
+// The same where all threads share it.
+constexpr ix SHARED_BAND = ix{1} << 21;
+// So few tiles that it is shared.
+constexpr ix FEW_TILES = 16;
 
 // ---- one axis: N numbers of the image, R of the window or M of the result to N points, and back
 
@@ -384,58 +388,99 @@ bool gradient_of_input(const Pool& pool, const Window& w, const Source& gradient
   return run<M, R>(pool, back, gradient, turned, Finish{}, result);
 }
 
+// A band of tiles of the image and of the gradient in their points, as `gradient_of_kernel` needs them.
+template <int M, int R>
+class TurnedBand {
+ public:
+  static constexpr int N = M + R - 1, POINTS = N * N;
+
+  TurnedBand(const Window& w, ix most_tiles)
+      : in_(w.channels_in), out_(w.channels_out), columns_((w.output[2] + M - 1) / M),
+        image_(POINTS * step_between_points(most_tiles * whole(in_))),
+        gradient_(POINTS * step_between_points(most_tiles * whole(out_))) {}
+
+  // The band now has so many tiles.
+  void resize(ix tiles) { tiles_ = tiles; }
+
+  // Fill the tiles from `tile` on with `rows` rows of tiles of an image, beginning with row `top`.
+  void turn(const Window& w, const Source& image, const Source& gradient, ix n, ix top, ix rows,
+            ix tile) {
+    const ix image_row = (M * columns_ + R - 1) * in_, gradient_row = M * columns_ * out_;
+    Scratch padded_image((M * rows + R - 1) * image_row + LANES);
+    Scratch padded_gradient(M * rows * gradient_row + LANES);
+    copy_region(image, n,
+                {{0, M * top - w.before[1], -w.before[2]},
+                 {1, M * (top + rows) + R - 1 - w.before[1], M * columns_ + R - 1 - w.before[2]}},
+                padded_image.data());
+    copy_region(gradient, n, {{0, M * top, 0}, {1, M * (top + rows), M * columns_}},
+                padded_gradient.data());
+    turn_tiles<N, N>(of_image, padded_image.data(), M, image_row, in_, rows, columns_,
+                     image_.data() + tile * whole(in_), step_between_points(tiles_ * whole(in_)));
+    turn_tiles<M, N>(of_gradient, padded_gradient.data(), M, gradient_row, out_, rows, columns_,
+                     gradient_.data() + tile * whole(out_), step_between_points(tiles_ * whole(out_)));
+  }
+
+  // The product of a point for the block of channels out that begins with `first`.
+  void multiply_point(ix point, ix first, float* sums, bool add) const {
+    const ix vectors = std::min<ix>(WIDE, (whole(out_) - first) / LANES);
+    Product m{image_.data() + point * step_between_points(tiles_ * whole(in_)), 1, whole(in_),
+              gradient_.data() + point * step_between_points(tiles_ * whole(out_)) + first,
+              whole(out_), tiles_, sums + point * in_ * whole(out_) + first, whole(out_), add};
+    multiply<'p'>(m, in_, vectors);
+  }
+
+ private:
+  ix in_, out_, columns_, tiles_ = 0;
+  Scratch image_, gradient_;
+};
+
 template <int M, int R>
 bool gradient_of_kernel(const Pool& pool, const Window& w, const Source& image,
                         const Source& gradient, float* result) {
   constexpr int N = M + R - 1, POINTS = N * N;
   const ix in = w.channels_in, out = w.channels_out, wide_in = whole(in), wide_out = whole(out);
   const ix rows = (w.output[1] + M - 1) / M, columns = (w.output[2] + M - 1) / M;
-  const ix image_row = (M * columns + R - 1) * in, gradient_row = M * columns * out;
   const ix sums = POINTS * in * wide_out;
   // Fixed parts, as for the direct kernels, so that sums have the same order with any threads.
-  const ix parts = std::clamp<ix>(std::min<ix>(16, (ix{4} << 20) / sums), 1, w.batch);
-  const Bands bands(rows, columns, POINTS * (wide_in + wide_out), (w.batch + parts - 1) / parts);
+  ix parts = std::clamp<ix>(std::min<ix>(16, (ix{4} << 20) / sums), 1, w.batch);
+  const ix tiles_of_image = rows * columns;
+  // Where a part would have few tiles, its sums would be read and written for little: then points are
+  // shared out instead, each of many images.
+  const bool by_points = (w.batch + parts - 1) / parts * tiles_of_image < FEW_TILES;
+  if (by_points) parts = 1;
   Scratch partial(parts * sums);
-  parallel_for(pool, parts, [&](ix part) {
-    float* to = partial.data() + part * sums;
-    const ix begin = w.batch * part / parts, end = w.batch * (part + 1) / parts;
-    const ix most_tiles = bands.images * bands.rows * columns;
-    Scratch padded_image((M * bands.rows + R - 1) * image_row + LANES);
-    Scratch padded_gradient(M * bands.rows * gradient_row + LANES);
-    Scratch image_points(POINTS * step_between_points(most_tiles * wide_in));
-    Scratch gradient_points(POINTS * step_between_points(most_tiles * wide_out));
-    bool first_band = true;
-    for (ix n = begin; n < end; n += bands.images)
-      for (ix top = 0; top < rows; top += bands.rows) {
-        const ix here = std::min(bands.rows, rows - top), images = std::min(bands.images, end - n);
-        const ix tiles = images * here * columns;
-        const ix in_step = step_between_points(tiles * wide_in);
-        const ix out_step = step_between_points(tiles * wide_out);
-        for (ix i = 0; i < images; ++i) {
-          copy_region(image, n + i,
-                      {{0, M * top - w.before[1], -w.before[2]},
-                       {1, M * (top + here) + R - 1 - w.before[1], M * columns + R - 1 - w.before[2]}},
-                      padded_image.data());
-          copy_region(gradient, n + i, {{0, M * top, 0}, {1, M * (top + here), M * columns}},
-                      padded_gradient.data());
-          const ix tile = i * here * columns;
-          turn_tiles<N, N>(of_image, padded_image.data(), M, image_row, in, here, columns,
-                           image_points.data() + tile * wide_in, in_step);
-          turn_tiles<M, N>(of_gradient, padded_gradient.data(), M, gradient_row, out, here, columns,
-                           gradient_points.data() + tile * wide_out, out_step);
+  if (by_points) {
+    const ix at_once = std::clamp<ix>(SHARED_BAND / (POINTS * (wide_in + wide_out) * tiles_of_image), 1, w.batch);
+    const ix blocks = (wide_out + WIDE * LANES - 1) / (WIDE * LANES);
+    TurnedBand<M, R> band(w, at_once * tiles_of_image);
+    for (ix first = 0; first < w.batch; first += at_once) {
+      const ix images = std::min(at_once, w.batch - first);
+      band.resize(images * tiles_of_image);
+      parallel_for(pool, images, [&](ix i) {
+        band.turn(w, image, gradient, first + i, 0, rows, i * tiles_of_image);
+      });
+      parallel_for(pool, POINTS * blocks, [&](ix job) {
+        band.multiply_point(job / blocks, job % blocks * WIDE * LANES, partial.data(), first > 0);
+      });
+    }
+  } else {
+    const Bands bands(rows, columns, POINTS * (wide_in + wide_out), (w.batch + parts - 1) / parts);
+    parallel_for(pool, parts, [&](ix part) {
+      float* to = partial.data() + part * sums;
+      const ix begin = w.batch * part / parts, end = w.batch * (part + 1) / parts;
+      TurnedBand<M, R> band(w, bands.images * bands.rows * columns);
+      for (ix n = begin; n < end; n += bands.images)
+        for (ix top = 0; top < rows; top += bands.rows) {
+          const ix here = std::min(bands.rows, rows - top), images = std::min(bands.images, end - n);
+          band.resize(images * here * columns);
+          for (ix i = 0; i < images; ++i)
+            band.turn(w, image, gradient, n + i, top, here, i * here * columns);
+          for (ix p = 0; p < POINTS; ++p)
+            for (ix o = 0; o < wide_out; o += WIDE * LANES)
+              band.multiply_point(p, o, to, n > begin || top > 0);
         }
-        for (ix p = 0; p < POINTS; ++p)
-          for (ix o = 0; o < wide_out;) {
-            const ix vectors = std::min<ix>(WIDE, (wide_out - o) / LANES);
-            Product m{image_points.data() + p * in_step, 1, wide_in,
-                      gradient_points.data() + p * out_step + o, wide_out, tiles,
-                      to + p * in * wide_out + o, wide_out, !first_band};
-            multiply<'p'>(m, in, vectors);
-            o += vectors * LANES;
-          }
-        first_band = false;
-      }
-  });
+    });
+  }
   std::atomic<bool> finite{true};
   parallel_for(sums < (1 << 15) ? Pool{1, {}} : pool, in, [&](ix i) {
     Vector odd{};
