@@ -35,6 +35,8 @@ struct Piece {
 constexpr int MOST_VECTORS = REGISTERS == 32 ? 24 : 12;
 // How many times fewer multiplications make adding rows to an image the faster way.
 constexpr ix NARROW = 2;
+// Floats of the kernel that stay in the nearest cache.
+constexpr ix CACHE = 6144;
 
 struct Layout {
   Region region;        // of the padded image
@@ -44,14 +46,17 @@ struct Layout {
   ix out_floats;        // of one channel of the kernel
   std::vector<Piece> pieces;
 
-  explicit Layout(const Window& w) : region(seen_by(w)) {
+  // With `most` floats, a piece of all channels out has no more, if that is possible.
+  explicit Layout(const Window& w, ix most = ix{1} << 30) : region(seen_by(w)) {
     const ix row = w.window[2] * w.channels_in;
     const ix vectors = (row + LANES - 1) / LANES;
     row_floats = vectors * LANES;
     rows = w.window[0] * w.window[1];
     out_floats = rows * row_floats;
     image_row = w.dilation[1] * region.row() * w.channels_in;
-    const ix together = std::clamp<ix>(MOST_VECTORS / vectors, 1, MOST_ROWS);
+    ix together = std::clamp<ix>(MOST_VECTORS / vectors, 1, MOST_ROWS);
+    const ix fitting = most / (w.channels_out * row_floats);
+    if (fitting > 0) together = std::min(together, fitting);
     for (ix d = 0; d < w.window[0]; ++d)
       for (ix h = 0; h < w.window[1]; h += together)
         for (ix v = 0; v < vectors;) {
@@ -224,13 +229,11 @@ bool sparse_kernel_gradient(const Pool& pool, const Window& w, const float* imag
 
 bool sparse_input_gradient(const Pool& pool, const Window& w, const float* gradient,
                            const Picks& picks, const float* kernel, float* result) {
-  const Layout layout(w);
+  const Layout layout(w, CACHE);
   const Pooled pooled(w, picks);
   const ix out = w.channels_out, places = pooled.places(), row = w.window[2] * w.channels_in;
   const PlaceOffsets offsets(w, picks, layout.region);
   if (!all_finite(kernel, product(w.window) * w.channels_in * out)) return false;
-  std::vector<int32_t> channel_offsets(out);
-  for (ix o = 0; o < out; ++o) channel_offsets[o] = o * layout.out_floats;
   Scratch turned(out * layout.out_floats);
   parallel_for(pool, layout.rows, [&](ix r) {
     for (ix start = 0; start < layout.row_floats; start += 16)
@@ -240,7 +243,12 @@ bool sparse_input_gradient(const Pool& pool, const Window& w, const float* gradi
               k < row ? kernel[(r * row + k) * out + o] : 0;
   });
 
+  struct List {
+    ix to, begin, count;  // where the window begins in the padded image; which entries
+  };
   const ix num_places = product(picks.pool);
+  std::vector<int32_t> all_channels(out);
+  for (ix o = 0; o < out; ++o) all_channels[o] = o * layout.out_floats;
   Integers first;
   for (int lane = 0; lane < LANES; ++lane) first[lane] = lane;
   std::atomic<bool> finite{true};
@@ -251,32 +259,39 @@ bool sparse_input_gradient(const Pool& pool, const Window& w, const float* gradi
     if (!finite) return;
     Scratch padded(layout.image_floats(w));
     memset(padded.data(), 0, layout.image_floats(w) * sizeof(float));
-    Scratch gradients(out + LANES), offsets_memory(out + LANES);
+    // For each window, a list for each place of the pool; all of one without a pool.
+    Scratch gradients(places * out + LANES), offsets_memory(places * out + LANES);
     int32_t* channels = reinterpret_cast<int32_t*>(offsets_memory.data());
-    for (ix p = 0; p < places; ++p, g += out) {
-      float* to = padded.data() + pooled.offset(p, w, picks, layout.region);
-      const auto add = [&](float* to, const int32_t* offsets, const float* gradients, ix count) {
-        for (const Piece& piece : layout.pieces)
-          adder_for(piece.rows, piece.vectors)({to + piece.image, layout.image_row,
-                                                turned.data() + piece.kernel, layout.row_floats,
-                                                offsets, gradients, count});
-      };
+    std::vector<List> lists;
+    lists.reserve(places * num_places);
+    ix end = 0;
+    for (ix p = 0; p < places; ++p) {
+      const ix to = pooled.offset(p, w, picks, layout.region);
       if (!picks.bytes) {
-        add(to, channel_offsets.data(), g, out);
+        lists.push_back({to, p * out, out});
         continue;
       }
       const uint8_t* byte = picks.bytes + (n * places + p) * out;
       for (ix k = 0; k < num_places; ++k) {
-        ix count = 0;
+        const ix begin = end;
         for (ix o = 0; o < out; o += LANES) {
           const Integers channel = first + int32_t(o);
           const Integers here = (load_bytes(byte + o, out - o) == Integers{} + int32_t(k)) &
                                 (channel < Integers{} + int32_t(out));
-          count += store_where(here, load_first(g + o, out - o), gradients.data() + count,
-                               channel * int32_t(layout.out_floats), channels + count);
+          end += store_where(here, load_first(g + p * out + o, out - o), gradients.data() + end,
+                             channel * int32_t(layout.out_floats), channels + end);
         }
-        if (count > 0) add(to + offsets.of[k], channels, gradients.data(), count);
+        if (end > begin) lists.push_back({to + offsets.of[k], begin, end - begin});
       }
+    }
+    // Piece by piece, so that one of the kernel stays in the nearest cache.
+    const float* numbers = picks.bytes ? gradients.data() : g;
+    for (const Piece& piece : layout.pieces) {
+      const AddEntries add = adder_for(piece.rows, piece.vectors);
+      for (const List& list : lists)
+        add({padded.data() + list.to + piece.image, layout.image_row, turned.data() + piece.kernel,
+             layout.row_floats, picks.bytes ? channels + list.begin : all_channels.data(),
+             numbers + list.begin, list.count});
     }
     // Without the padding.
     const Region& region = layout.region;
