@@ -24,10 +24,10 @@ demo: $(VENV)/installed  ## train a CNN on the embedded digits and show the resu
 	$(BIN)/cornu train digits --output demo --epochs 20 --seed 0
 
 test: $(VENV)/installed-test  ## run the test suite
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/installed-test  ## also run the tests that take minutes
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'slow or not slow'
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'slow or not slow'
 
 check: $(VENV)/installed-test  ## lint, formatting and types
 	$(BIN)/ruff check

@@ -36,11 +36,11 @@ def explore(
                 else "these are no pixels."
             )
         )
-    with Server(network, examples, host=host, port=port) as server:
+    with Server(network, examples, host=host, port=port) as server, _until_ctrl_c():
         _announce(server)
         if opens:
             webbrowser.open(server.link)
-        _stay(server)
+        server.wait()
 
 
 @contextmanager
@@ -55,8 +55,9 @@ def training_page(model, data: Data, port: int):
         _announce(server)
         yield [watch]
         network.refresh()
-        print("\nThe page shows the best model. Ctrl-C closes it.", flush=True)
-        _stay(server)
+        with _until_ctrl_c():
+            print("\nThe page shows the best model. Ctrl-C closes it.", flush=True)
+            server.wait()
 
 
 def _announce(server: Server) -> None:
@@ -66,9 +67,10 @@ def _announce(server: Server) -> None:
         say("everybody in the network who has a link can use it. It is not encrypted.")
 
 
-def _stay(server: Server) -> None:
+@contextmanager
+def _until_ctrl_c():
     try:
-        server.wait()
+        yield
     except KeyboardInterrupt:
         print()
         say("the page is closed.")
