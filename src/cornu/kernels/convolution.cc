@@ -271,8 +271,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
     if (pools) dense[axis] = high - low;
     Scratch unpooled(pools ? images * product(dense) * gather.channels_out : 0);
     for (int a = 0; a < 3; ++a) dense[a] /= pooling[a];
-    const ix first_result = first_image * product(dense) * gather.channels_out;
-    Result* results = result + first_result;
+    Result* results = result + first_image * product(dense) * gather.channels_out;
     if constexpr (single)
       if (pools) results = unpooled.data();
     const ix out_row = dense[2] * gather.channels_out, out_plane = dense[1] * out_row;
@@ -570,6 +569,17 @@ struct Sum {
   bool add;
 };
 
+// Call function(image, gradient) for each row of results, with what its first pixel sees and where its
+// gradients begin.
+template <class Function>
+CORNU_INLINE void for_each_row(const Sum& s, const Function& function) {
+  for (ix i = 0; i < s.images; ++i)
+    for (ix d = 0; d < s.planes; ++d)
+      for (ix h = 0; h < s.rows; ++h)
+        function(s.image + i * s.image_step + d * s.plane_step + h * s.row_step,
+                 i * s.gradient_image + d * s.gradient_plane + h * s.gradient_row);
+}
+
 template <int R, int P, int V>
 CORNU_INLINE void store_sums(const Tile<R, P, V>& tile, const Sum& s) {
   CORNU_UNROLL for (int r = 0; r < R; ++r)
@@ -599,33 +609,29 @@ struct PickedSumTile {
   static void run(const PickedSum& s) {
     Tile<R, P, V> tile;
     tile.clear(tile);
-    for (ix i = 0; i < s.images; ++i)
-      for (ix d = 0; d < s.planes; ++d)
-        for (ix h = 0; h < s.rows; ++h) {
-          const float* image = s.image + i * s.image_step + d * s.plane_step + h * s.row_step;
-          const ix from = i * s.gradient_image + d * s.gradient_plane + h * s.gradient_row;
-          for (ix w = 0; w < s.pixels; ++w, image += s.pixel_step) {
-            Vector gradient[V];
-            Integers picked[V];
-            CORNU_UNROLL for (int v = 0; v < V; ++v) {
-              const ix at = from + w * s.gradient_step + v * LANES, count = s.channels - v * LANES;
-              gradient[v] = load_first(s.gradient + at, count);
-              picked[v] = load_bytes(s.picks + at, count);
-            }
-            for (ix k = 0; k < s.num_places; ++k) {
-              const float* window = image + s.places[k];
-              Vector here[V];
-              CORNU_UNROLL for (int v = 0; v < V; ++v)
-                here[v] = picked[v] == Integers{} + int32_t(k) ? gradient[v] : Vector{};
-              CORNU_UNROLL for (int r = 0; r < R; ++r)
-                CORNU_UNROLL for (int p = 0; p < P; ++p) {
-                  const Vector factor = broadcast(window[r * s.run_step + p]);
-                  CORNU_UNROLL for (int v = 0; v < V; ++v)
-                    tile.sum[r * P + p][v] += factor * here[v];
-                }
-            }
-          }
+    for_each_row(s, [&](const float* image, ix from) {
+      for (ix w = 0; w < s.pixels; ++w, image += s.pixel_step, from += s.gradient_step) {
+        Vector gradient[V];
+        Integers picked[V];
+        CORNU_UNROLL for (int v = 0; v < V; ++v) {
+          const ix at = from + v * LANES, count = s.channels - v * LANES;
+          gradient[v] = load_first(s.gradient + at, count);
+          picked[v] = load_bytes(s.picks + at, count);
         }
+        for (ix k = 0; k < s.num_places; ++k) {
+          const float* window = image + s.places[k];
+          Vector here[V];
+          CORNU_UNROLL for (int v = 0; v < V; ++v)
+            here[v] = picked[v] == Integers{} + int32_t(k) ? gradient[v] : Vector{};
+          CORNU_UNROLL for (int r = 0; r < R; ++r)
+            CORNU_UNROLL for (int p = 0; p < P; ++p) {
+              const Vector factor = broadcast(window[r * s.run_step + p]);
+              CORNU_UNROLL for (int v = 0; v < V; ++v)
+                tile.sum[r * P + p][v] += factor * here[v];
+            }
+        }
+      }
+    });
     store_sums(tile, s);
   }
 };
@@ -637,14 +643,10 @@ struct SumTile {
   static void run(const Sum& s) {
     Tile<R, P, V> tile;
     tile.clear(tile);
-    for (ix i = 0; i < s.images; ++i)
-      for (ix d = 0; d < s.planes; ++d)
-        for (ix h = 0; h < s.rows; ++h)
-          tile.template multiply<'p'>(
-              tile, s.image + i * s.image_step + d * s.plane_step + h * s.row_step, s.run_step, 1,
-              s.pixel_step,
-              s.gradient + i * s.gradient_image + d * s.gradient_plane + h * s.gradient_row,
-              s.gradient_step, s.pixels);
+    for_each_row(s, [&](const float* image, ix from) {
+      tile.template multiply<'p'>(tile, image, s.run_step, 1, s.pixel_step, s.gradient + from,
+                                  s.gradient_step, s.pixels);
+    });
     store_sums(tile, s);
   }
 };
