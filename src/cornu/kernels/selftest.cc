@@ -133,13 +133,27 @@ Window draw_window(bool pooling) {
       w.channels_in = whole ? 16 * between(1, 4) : between(8, 50);
       w.channels_out = whole ? 16 * between(1, 4) : between(8, 50);
       const int64_t side = between(0, 2) ? 3 : 5;
+      const bool small = between(0, 4) == 0;  // these are cut in other tiles
       for (int a = 1; a < 3; ++a) {
-        w.size[a] = between(5, 17);
+        w.size[a] = small ? between(5, 6) : between(5, 17);
         w.window[a] = side;
         w.strides[a] = w.dilation[a] = 1;
-        w.before[a] = between(0, side - 1);
-        w.output[a] = w.size[a] + w.before[a] + between(0, side - 1) - (side - 1);
+        w.before[a] = small ? 1 : between(0, side - 1);
+        w.output[a] = w.size[a] + w.before[a] + (small ? side - 2 : between(0, side - 1)) - (side - 1);
       }
+    }
+    // And a kernel that is too large for a sum of each part of the images.
+    if (rank == 2 && !pooling && between(0, 15) == 0) {
+      w.groups = 1;
+      w.batch = between(8, 10);
+      for (int a = 1; a < 3; ++a) {
+        w.size[a] = w.window[a] = 3;
+        w.strides[a] = w.dilation[a] = 1;
+        w.before[a] = between(0, 1);
+        w.output[a] = 1 + w.before[a];
+      }
+      w.channels_in = between(180, 190);
+      w.channels_out = between(180, 190);
     }
     if (product(w.window) * w.channels_in * w.channels_out * product(w.output) * w.batch > 40000000)
       continue;
