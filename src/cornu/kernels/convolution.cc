@@ -58,6 +58,7 @@ struct Panel {
   Result* out;
   ix out_row, out_pixel, channels;
   uint8_t* picks;
+  bool streams;
 };
 
 template <Format FORMAT, class Result, int R, int P, int V>
@@ -85,11 +86,20 @@ struct GatherTile {
         CORNU_UNROLL for (int v = 0; v < V; ++v) {
           Vector sum = tile.sum[r * P + p][v];
           if (panel.bias) sum += load(panel.bias + v * LANES);
+          const ix count = panel.channels - v * LANES;
+          const ix to = r * panel.out_row + p * panel.out_pixel + v * LANES;
+          if (count <= 0) continue;
+          if constexpr (std::is_same_v<Result, float>)
+            if (panel.picks) {
+              store_picked(sum, Integers{}, panel.out + to, panel.picks + to, count, panel.streams);
+              continue;
+            }
           // NaN is not below zero, and so stays.
           if (panel.activation == RELU) sum = sum < Vector{} ? Vector{} : sum;
-          const ix count = panel.channels - v * LANES;
-          if (count > 0)
-            store_first(panel.out + r * panel.out_row + p * panel.out_pixel + v * LANES, sum, count);
+          if constexpr (std::is_same_v<Result, float>)
+            store_first(panel.out + to, sum, count, panel.streams);
+          else
+            store_first(panel.out + to, sum, count);
         }
   }
 };
@@ -113,7 +123,7 @@ struct PooledTile {
         CORNU_UNROLL for (int k = 1; k < 2 * R; ++k)
           compare(tile.sum[k / 2 * P + p + k % 2][v] + bias, k, best, winner);
         const ix to = p / 2 * panel.out_pixel + v * LANES;
-        store_picked(best, winner, panel.out + to, panel.picks + to, count);
+        store_picked(best, winner, panel.out + to, panel.picks + to, count, panel.streams);
       }
     }
   }
@@ -194,6 +204,8 @@ std::vector<Segment> segments_of(const Gather& gather, const Phase& phase, const
   return segments;
 }
 
+constexpr ix FEW_WEIGHTS = 4096;  // that stay in the nearest cache
+
 template <Format FORMAT, class Result>
 void run_gather(const Pool& pool, const Gather& gather, const Source& source, const float* kernel,
                 const Finish& finish, Result* result) {
@@ -201,10 +213,14 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
   const bool depthwise = FORMAT == SINGLES && single &&
                          is_depthwise(gather.groups, gather.channels_in, gather.channels_out);
   // Small windows are pooled in registers, others from scratch memory.
+  const bool rectifies = finish.picks && product(finish.pooling) == 1 && !depthwise;
   const bool pools_at_once = finish.picks && finish.pooling[0] == 1 && finish.pooling[1] <= 2 &&
                              finish.pooling[2] == 2 && !depthwise;
-  const bool pools = finish.picks && !pools_at_once;
+  const bool pools = finish.picks && !rectifies && !pools_at_once;
   const ix pooling[3] = {1, pools_at_once ? finish.pooling[1] : 1, pools_at_once ? 2 : 1};
+  bool streams_out = false;
+  if constexpr (single)
+    streams_out = streams(result, gather.batch * product(gather.size) * gather.channels_out / product(finish.pooling), gather.channels_out / gather.groups);
   const float* bias = pools ? nullptr : finish.bias;
   const Activation activation = finish.activation;
   const ix out = gather.channels_out / gather.groups, in = gather.channels_in / gather.groups;
@@ -287,6 +303,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
       panel.segments = segments.data();
       panel.num_segments = segments.size();
       panel.activation = activation;
+      panel.streams = streams_out && !pools;
       panel.in_row = gather.in_step[1] * in_row;
       panel.in_pixel = gather.in_step[2] * gather.channels_in;
       panel.out_row = phase.step[1] * out_row;
@@ -315,12 +332,12 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
       }
       const PackedWeights& weights = *packed[f];
       const ix rows_together = pools_at_once ? pooling[1] : rows_at_once(count[2]);
+      // If the weights stay in the cache, the results are written in their order: all blocks of a
+      // few pixels. Else a block is done with before the next is read.
+      const ix blocks = weights.blocks.size();
+      const ix blocks_together = weights.per_group <= FEW_WEIGHTS ? blocks : 1;
       for (ix group = 0; group < gather.groups; ++group)
-        for (const PackedWeights::Block& block : weights.blocks) {
-          panel.weights = weights.memory.data() + group * weights.per_group +
-                          block.offset * ix(phase.taps.size());
-          panel.bias = bias ? padded_bias.data() + group * out + block.first : nullptr;
-          panel.channels = out - block.first;
+        for (ix first = 0; first < blocks; first += blocks_together)
           for (ix i = 0; i < images; ++i)
             for (ix d = 0; d < count[0]; ++d)
               for (ix h = 0; h < count[1];) {
@@ -330,27 +347,31 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                 Result* out_here = results + i * dense[0] * out_plane +
                                    (start[0] + d * phase.step[0]) * out_plane +
                                    (start[1] + h * phase.step[1]) / pooling[1] * out_row +
-                                   start[2] / pooling[2] * gather.channels_out + group * out +
-                                   block.first;
+                                   start[2] / pooling[2] * gather.channels_out + group * out;
                 for (ix w = 0; w < count[2];) {
                   const ix pixels = pools_at_once
                                         ? 2 * next_piece((count[2] - w) / 2, MOST_PLACES / (2 * rows))
                                         : next_piece(count[2] - w, MOST_PLACES);
                   panel.in = in_here + w * panel.in_pixel;
-                  panel.out = out_here + w / pooling[2] * panel.out_pixel;
-                  if constexpr (single)
-                    if (pools_at_once) {
-                      panel.picks = finish.picks + (panel.out - result);
-                      Tiles<PooledTile<FORMAT>>::of(rows, pixels, block.vectors)(panel);
-                      w += pixels;
-                      continue;
-                    }
-                  Tiles<GatherTile<FORMAT, Result>>::of(rows, pixels, block.vectors)(panel);
+                  for (ix b = first; b < first + blocks_together; ++b) {
+                    const PackedWeights::Block& block = weights.blocks[b];
+                    panel.weights = weights.memory.data() + group * weights.per_group +
+                                    block.offset * ix(phase.taps.size());
+                    panel.bias = bias ? padded_bias.data() + group * out + block.first : nullptr;
+                    panel.channels = out - block.first;
+                    panel.out = out_here + w / pooling[2] * panel.out_pixel + block.first;
+                    panel.picks = rectifies || pools_at_once ? finish.picks + (panel.out - result) : nullptr;
+                    if constexpr (single)
+                      if (pools_at_once) {
+                        Tiles<PooledTile<FORMAT>>::of(rows, pixels, block.vectors)(panel);
+                        continue;
+                      }
+                    Tiles<GatherTile<FORMAT, Result>>::of(rows, pixels, block.vectors)(panel);
+                  }
                   w += pixels;
                 }
                 h += rows;
               }
-        }
     }
     if constexpr (single) {
       if (!pools) return;
@@ -361,7 +382,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
       for (ix i = 0; i < images; ++i) {
         const ix to = ((first_image + i) * all_pooled + first_pooled) * gather.channels_out;
         relu_and_pool<false>(results + i * dense[0] * out_plane, dense, gather.channels_out, finish,
-                             result + to, finish.picks + to);
+                             result + to, finish.picks + to, streams_out);
       }
     }
   });
@@ -382,8 +403,9 @@ Window as_row(Window w) {
 }
 
 template <Format FORMAT, class Result>
-void convolve(const Pool& pool, const Window& w, const float* image, const float* kernel,
+void convolve(const Pool& pool, const Window& given, const float* image, const float* kernel,
               const Finish& finish, Result* result) {
+  const Window w = is_pointwise(given) && product(finish.pooling) == 1 ? as_row(given) : given;
   const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
   if constexpr (FORMAT == SINGLES && std::is_same_v<Result, float>) {
     const auto winograd = winograd_for(w).convolve;
@@ -441,12 +463,12 @@ void convolution(const Pool& pool, const Window& w, const float* image, const fl
   Finish finish;
   finish.bias = bias;
   finish.activation = activation;
-  convolve<SINGLES>(pool, is_pointwise(w) ? as_row(w) : w, image, kernel, finish, result);
+  convolve<SINGLES>(pool, w, image, kernel, finish, result);
 }
 
 void convolution_of_pairs(const Pool& pool, const Window& w, const uint16_t* image,
                           const uint16_t* kernel, uint16_t* result) {
-  convolve_pairs(pool, is_pointwise(w) ? as_row(w) : w, image, kernel, Finish{}, result);
+  convolve_pairs(pool, w, image, kernel, Finish{}, result);
 }
 
 static Finish pooled_finish(const float* bias, const ix (&pooling)[3], uint8_t* picks) {

@@ -21,10 +21,11 @@ CORNU_INLINE void compare(Vector here, int32_t number, Vector& best, Integers& w
   best = better ? here : best;
   winner = better ? Integers{} + number : winner;
 }
-CORNU_INLINE void store_picked(Vector best, Integers winner, float* out, uint8_t* picks, ix count) {
+CORNU_INLINE void store_picked(Vector best, Integers winner, float* out, uint8_t* picks, ix count,
+                               bool streams) {
   // At zero and at NaN the slope of relu is zero.
   winner = best > Vector{} ? winner : Integers{} + int32_t(DEAD);
-  store_first(out, best < Vector{} ? Vector{} : best, count);
+  store_first(out, best < Vector{} ? Vector{} : best, count, streams);
   store_bytes(picks, winner, count);
 }
 
@@ -32,7 +33,7 @@ CORNU_INLINE void store_picked(Vector best, Integers winner, float* out, uint8_t
 // bias, or if it SCALES, of (result - center) * factor + bias.
 template <bool SCALES>
 inline void relu_and_pool(const float* results, const ix (&count)[3], ix channels,
-                          const Finish& finish, float* out, uint8_t* picks) {
+                          const Finish& finish, float* out, uint8_t* picks, bool streams) {
   const ix* pooling = finish.pooling;
   const ix row = count[2] * channels, plane = count[1] * row;
   for (ix d = 0; d < count[0] / pooling[0]; ++d)
@@ -56,7 +57,7 @@ inline void relu_and_pool(const float* results, const ix (&count)[3], ix channel
             for (ix j = 0; j < pooling[1]; ++j)
               for (ix k = 0; k < pooling[2]; ++k, ++number)
                 if (number != 0) compare(at(i * plane + j * row + k * channels), number, best, winner);
-          store_picked(best, winner, out + c, picks + c, left);
+          store_picked(best, winner, out + c, picks + c, left, streams);
         }
       }
 }

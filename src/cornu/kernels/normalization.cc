@@ -160,9 +160,10 @@ void affine_relu_pool(const Pool& pool, const Window& w, const float* x, const f
   finish.bias = offset;
   std::copy(w.window, w.window + 3, finish.pooling);
   const ix in = product(w.size) * w.channels_in, out = product(w.output) * w.channels_in;
+  const bool streams_out = streams(result, w.batch * out, w.channels_in);
   parallel_for(pool, w.batch, [&](ix n) {
     relu_and_pool<true>(x + n * in, w.size, w.channels_in, finish, result + n * out,
-                        picks + n * out);
+                        picks + n * out, streams_out);
   });
 }
 

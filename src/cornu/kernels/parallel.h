@@ -18,6 +18,13 @@ struct Pool {
   std::function<void(std::function<void()>)> schedule;
 };
 
+// Numbers that went past the cache are there for other threads.
+inline void finish_stores() {
+#if defined(__x86_64__)
+  __builtin_ia32_sfence();
+#endif
+}
+
 // Call `work(item)` for each of `items`, in no order, in several threads.
 //
 // The calling thread works too, and waits only for items that another thread has begun; helpers
@@ -28,6 +35,7 @@ void parallel_for(const Pool& pool, int64_t items, const Work& work) {
   const int64_t helpers = std::min<int64_t>(pool.threads, items) - 1;
   if (helpers <= 0) {
     for (int64_t item = 0; item < items; ++item) work(item);
+    finish_stores();
     return;
   }
   struct Shared {
@@ -46,6 +54,7 @@ void parallel_for(const Pool& pool, int64_t items, const Work& work) {
       } catch (...) {
         if (!shared->failed.exchange(true)) shared->failure = std::current_exception();
       }
+      finish_stores();
       shared->done.fetch_add(1, std::memory_order_release);
     }
   };

@@ -69,20 +69,26 @@ class Threads {
   bool ends_ = false;
 };
 
-typedef std::unique_ptr<float[]> Array;
+// Aligned as XLA's buffers are.
+constexpr std::align_val_t ALIGNED{64};
+struct Free {
+  void operator()(float* array) const { operator delete[](array, ALIGNED); }
+};
+typedef std::unique_ptr<float[], Free> Array;
+Array array_of(int64_t count) { return Array(new (ALIGNED) float[count]); }
 std::mt19937 random_numbers(0);
 
 int64_t between(int64_t low, int64_t high) {
   return std::uniform_int_distribution<int64_t>(low, high)(random_numbers);
 }
 Array noise(int64_t count) {
-  Array array(new float[count]);
+  Array array = array_of(count);
   std::normal_distribution<float> normal;
   for (int64_t i = 0; i < count; ++i) array[i] = normal(random_numbers);
   return array;
 }
 Array garbage(int64_t count) {
-  Array array(new float[count]);
+  Array array = array_of(count);
   std::fill_n(array.get(), count, NAN);
   return array;
 }
@@ -231,7 +237,8 @@ void equal(const char* what, const Window& w, const void* a, const void* b, int6
 // Puts a gradient back to where it was picked from.
 Array put_back(const Window& w, const float* gradient, const Picks& picks) {
   const Sizes sizes(w);
-  Array full(new float[sizes.result]());
+  Array full = array_of(sizes.result);
+  std::fill_n(full.get(), sizes.result, 0.0f);
   int64_t pooled[3], o[3];
   for (int a = 0; a < 3; ++a) pooled[a] = w.output[a] / picks.pool[a];
   int64_t at = 0;

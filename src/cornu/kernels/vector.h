@@ -84,6 +84,22 @@ CORNU_INLINE void store_first(float* p, Vector v, int64_t count) {
 #endif
 }
 
+// Whether numbers go straight to memory, past the cache: a result that is too large for it would push out
+// what is still needed, and each of its lines would be read before it is written.
+#ifndef CORNU_STREAMED
+#define CORNU_STREAMED (1 << 21)  // floats
+#endif
+CORNU_INLINE bool streams(const float* result, int64_t floats, int64_t channels) {
+  return LANES == 16 &&  // a vector is a line of the cache
+         floats >= CORNU_STREAMED && channels % LANES == 0 && (uintptr_t)result % sizeof(Vector) == 0;
+}
+CORNU_INLINE void store_first(float* p, Vector v, int64_t count, [[maybe_unused]] bool streams) {
+#if defined(__AVX512F__)
+  if (streams) return _mm512_stream_ps(p, (__m512)v);
+#endif
+  store_first(p, v, count);
+}
+
 // As bfloat16: the nearest, and of two equally near ones the even.
 CORNU_INLINE void store_first(uint16_t* p, Vector v, int64_t count) {
   typedef uint32_t Bits __attribute__((vector_size(LANES * 4)));

@@ -252,9 +252,11 @@ bool run(const Pool& pool, const Window& w, const Source& source,
   const ix in = w.channels_in, out = w.channels_out, wide_in = whole(in), wide_out = whole(out);
   const ix* pooling = finish.pooling;
   // Small windows are pooled in registers, others from scratch memory.
+  const bool rectifies = finish.picks && product(finish.pooling) == 1;
   const bool pools_at_once = finish.picks && pooling[0] == 1 && pooling[1] == 2 && pooling[2] == 2;
-  const bool pools = finish.picks && !pools_at_once;
+  const bool pools = finish.picks && !rectifies && !pools_at_once;
   const ix height = w.output[1] / pooling[1] * pooling[1], width = w.output[2];
+  const bool streams_out = streams(result, w.batch * height * width * out / product(finish.pooling), out);
   const ix columns = (width + M - 1) / M, all_rows = (height + M - 1) / M;
   const Bands bands(all_rows, columns, POINTS * (wide_in + wide_out), std::max<ix>(1, w.batch / (4 * pool.threads)));
   // Items are some images, or with few of those, parts of them, which begin where tiles and windows
@@ -330,7 +332,7 @@ bool run(const Pool& pool, const Window& w, const Source& source,
                   compare(here, k, best, winner);
                 }
                 const ix to = pooled + (a / 2 * (width / 2) + b / 2) * out + c;
-                store_picked(best, winner, result + to, finish.picks + to, out - c);
+                store_picked(best, winner, result + to, finish.picks + to, out - c, streams_out);
               }
             continue;
           }
@@ -338,8 +340,13 @@ bool run(const Pool& pool, const Window& w, const Source& source,
             for (ix b = 0; b < columns_here; ++b) {
               Vector sum = y[a][b] + bias;
               odd += sum - sum;
+              float* to = corner + a * result_row + b * out + c;
+              if (rectifies) {
+                store_picked(sum, Integers{}, to, finish.picks + (to - result), out - c, streams_out);
+                continue;
+              }
               if (finish.activation == RELU) sum = sum < Vector{} ? Vector{} : sum;
-              store_first(corner + a * result_row + b * out + c, sum, out - c);
+              store_first(to, sum, out - c, !pools && streams_out);
             }
         }
       }
@@ -351,7 +358,7 @@ bool run(const Pool& pool, const Window& w, const Source& source,
       const ix to = ((first + i) * (w.output[1] / pooling[1]) + low / pooling[1]) *
                     (width / pooling[2]) * out;
       relu_and_pool<false>(results + i * image_step, count, out, finish, result + to,
-                           finish.picks + to);
+                           finish.picks + to, streams_out);
     }
   });
   return finite;
