@@ -1,3 +1,5 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import compare_with_keras
@@ -17,9 +19,10 @@ IMAGES = RANDOM.randn(2, 3, 4, 6).astype("float32")
         ({"units": 3}, STEPS),
         ({"units": 3, "use_bias": False}, IMAGES),
         ({"units": 1, "activation": "tanh"}, ROWS),
+        ({"units": 3}, RANDOM.randn(5, 40).astype("float32")),
         ({"units": 4, "kernel_regularizer": "l2", "activity_regularizer": "l2"}, ROWS),
     ],
-    ids=["rows", "steps", "images", "activation", "regularized"],
+    ids=["rows", "steps", "images", "activation", "many", "regularized"],
 )
 def test_dense(arguments, inputs):
     compare_with_keras("Dense", arguments, inputs)
@@ -119,3 +122,42 @@ def test_integers():
     layer = layers.Dense(2, kernel_initializer="ones")
     assert layer(np.array([[1, 2]])).tolist() == [[3.0, 3.0]]
     assert layers.Dense(2)(layers.Input((3,), dtype="int32")).dtype == "float32"
+
+
+def test_derivatives_with_few_units_of_many_inputs():
+    """They are computed another way, in both modes and twice."""
+    layer = layers.Dense(10, use_bias=False)
+    inputs, change, gradient = (
+        jax.random.normal(jax.random.key(n), shape)
+        for n, shape in enumerate(((6, 70), (70, 10), (6, 10)))
+    )
+    layer.build(inputs.shape)
+    kernel = layer.kernel.value
+
+    def ours(x, k):
+        return layer.stateless_call([k], [], x)[0]
+
+    def plain(x, k):
+        return x @ k
+
+    def derivatives(product):
+        _, forward = jax.jvp(product, (inputs, kernel), (2 * inputs, change))
+        _, of_kernel = jax.jvp(lambda k: product(inputs, k), (kernel,), (change,))
+
+        def loss(x, k):
+            return jnp.sum(jnp.sin(product(x, k)) * gradient)
+
+        first = jax.grad(loss, (0, 1))(inputs, kernel)
+        alone = jax.grad(loss, 1)(inputs, kernel)
+
+        def slope(x, k):
+            return jnp.vdot(jax.grad(loss, 1)(x, k), change)
+
+        mapped = jax.vmap(jax.grad(loss, 1), (None, 0))(inputs, jnp.stack([kernel, change]))
+        return forward, of_kernel, first, alone, jax.grad(slope, (0, 1))(inputs, kernel), mapped
+
+    assert "optimization_barrier" in str(jax.make_jaxpr(lambda: derivatives(ours))())
+    for came, expected in zip(
+        jax.tree.leaves(derivatives(ours)), jax.tree.leaves(derivatives(plain)), strict=True
+    ):
+        np.testing.assert_allclose(came, expected, rtol=1e-4, atol=1e-4)
