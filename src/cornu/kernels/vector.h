@@ -148,13 +148,20 @@ CORNU_INLINE void store_bytes(uint8_t* p, Integers v, int64_t count) {
     *(Bytes*)p = bytes;
     return;
   }
+#if defined(__AVX512F__)
+  _mm_mask_storeu_epi8(p, __mmask16((1u << count) - 1), (__m128i)bytes);
+#else
   for (int64_t lane = 0; lane < count; ++lane) p[lane] = bytes[lane];
+#endif
 }
 CORNU_INLINE Integers load_bytes(const uint8_t* p, int64_t count) {
   Bytes bytes = {};
   if (count >= LANES) bytes = *(const Bytes*)p;
-  else
-    for (int64_t lane = 0; lane < count; ++lane) bytes[lane] = p[lane];
+#if defined(__AVX512F__)
+  else bytes = (Bytes)_mm_maskz_loadu_epi8(__mmask16((1u << count) - 1), p);
+#else
+  else for (int64_t lane = 0; lane < count; ++lane) bytes[lane] = p[lane];
+#endif
   return __builtin_convertvector(bytes, Integers);
 }
 
