@@ -78,6 +78,30 @@ CORNU_INLINE void add_first(float* to, Vector v, ix count) {
   store_first(to, load_first(to, count) + v, count);
 }
 
+// Add what places of one vector of channels have: `at(place, gradient)` gives the gradient and its
+// product. Several sums at once, as each addition waits for the one before.
+template <class At>
+CORNU_INLINE void add_places(ix places, float* dots, float* sums, ix left, const At& at) {
+  constexpr int AT_ONCE = 4;
+  Vector dot[AT_ONCE] = {}, sum[AT_ONCE] = {};
+  ix p = 0;
+  for (; p + AT_ONCE <= places; p += AT_ONCE)
+    CORNU_UNROLL for (int k = 0; k < AT_ONCE; ++k) {
+      Vector gradient;
+      dot[k] += at(p + k, gradient);
+      sum[k] += gradient;
+    }
+  for (; p < places; ++p) {
+    Vector gradient;
+    dot[0] += at(p, gradient);
+    sum[0] += gradient;
+  }
+  add_first(dots, (dot[0] + dot[1]) + (dot[2] + dot[3]), left);
+  add_first(sums, (sum[0] + sum[1]) + (sum[2] + sum[3]), left);
+}
+
+constexpr ix TOGETHER = 8;  // places, before the next vector of channels: memory is read in its order
+
 }  // namespace
 
 void moments(const Pool& pool, const float* x, ix places, ix channels, float* mean,
@@ -108,13 +132,15 @@ void moments(const Pool& pool, const float* x, ix places, ix channels, float* me
 void totals(const Pool& pool, const float* gradient, const float* x, const float* center, ix places,
             ix channels, float* dot, float* sum) {
   sum_channels(pool, places, channels, [&](ix begin, ix end, float* dots, float* sums) {
-    for (ix p = begin; p < end; ++p)
+    for (ix first = begin; first < end; first += TOGETHER)
       for (ix c = 0; c < channels; c += LANES) {
         const ix left = channels - c;
-        const Vector g = load_first(gradient + p * channels + c, left);
-        const Vector here = load_first(x + p * channels + c, left);
-        add_first(dots + c, g * (here - load_first(center + c, left)), left);
-        add_first(sums + c, g, left);
+        const Vector middle = load_first(center + c, left);
+        add_places(std::min(TOGETHER, end - first), dots + c, sums + c, left, [&](ix p, Vector& g) {
+          const ix at = (first + p) * channels + c;
+          g = load_first(gradient + at, left);
+          return g * (load_first(x + at, left) - middle);
+        });
       }
   }, dot, sum);
 }
@@ -127,24 +153,26 @@ void picked_totals(const Pool& pool, const Window& w, const float* gradient, con
     offsets.push_back(at[0] * plane + at[1] * row + at[2] * channels);
   });
   const int32_t most = offsets.size();
-  // Places are rows of the result here.
-  const ix length = w.output[2] * channels, rows = w.batch * w.output[0] * w.output[1];
+  const ix rows = w.batch * w.output[0] * w.output[1], step = w.window[2] * channels;
   const auto add_row = [&](ix r, float* dots, float* sums) {
     const ix n = r / (w.output[0] * w.output[1]), d = r / w.output[1] % w.output[0];
     const float* from = x + (n * w.size[0] + d * w.window[0]) * plane +
                         r % w.output[1] * w.window[1] * row;
-    for (ix at = r * length; at < (r + 1) * length; at += channels, from += w.window[2] * channels)
+    for (ix first = 0; first < w.output[2]; first += TOGETHER)
       for (ix c = 0; c < channels; c += LANES) {
-        const ix left = channels - c;
-        const Integers pick = load_bytes(picks + at + c, left);
-        const Integers alive = pick < Integers{} + most;
-        Vector here{};
-        for (int32_t k = 0; k < most; ++k)
-          here = pick == Integers{} + k ? load_first(from + offsets[k] + c, left) : here;
-        const Vector g = alive ? load_first(gradient + at + c, left) : Vector{};
-        const Vector product = g * (here - load_first(center + c, left));
-        add_first(dots + c, alive ? product : Vector{}, left);
-        add_first(sums + c, g, left);
+        const ix left = channels - c, count = std::min(TOGETHER, w.output[2] - first);
+        const Vector middle = load_first(center + c, left);
+        add_places(count, dots + c, sums + c, left, [&](ix p, Vector& g) {
+          const ix at = (r * w.output[2] + first + p) * channels + c;
+          const float* window = from + (first + p) * step + c;
+          const Integers pick = load_bytes(picks + at, left);
+          const Integers alive = pick < Integers{} + most;
+          Vector here = load_first(window, left);
+          for (int32_t k = 1; k < most; ++k)
+            here = pick == Integers{} + k ? load_first(window + offsets[k], left) : here;
+          g = alive ? load_first(gradient + at, left) : Vector{};
+          return alive ? g * (here - middle) : Vector{};
+        });
       }
   };
   sum_channels(pool, rows, channels, [&](ix begin, ix end, float* dots, float* sums) {

@@ -9,6 +9,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 #ifndef CORNU_ISA
@@ -141,28 +143,44 @@ CORNU_INLINE bool is_zero(Vector v) {
   return yes;
 }
 
-// Small non-negative integers as bytes.
+// Small non-negative integers as bytes. (GCC 12 would convert vectors number by number.)
 CORNU_INLINE void store_bytes(uint8_t* p, Integers v, int64_t count) {
+#if defined(__AVX512F__)
+  const Bytes bytes = (Bytes)_mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)v);
+  if (count < LANES) return _mm_mask_storeu_epi8(p, __mmask16((1u << count) - 1), (__m128i)bytes);
+#elif defined(__AVX2__)
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)v),
+                                        _mm256_extracti128_si256((__m256i)v, 1));
+  const Bytes bytes = (Bytes)_mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+#elif defined(__SSE2__)
+  const __m128i words = _mm_packs_epi32((__m128i)v, (__m128i)v);
+  const Bytes bytes = (Bytes)_mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+#else
   const Bytes bytes = __builtin_convertvector(v, Bytes);
+#endif
   if (count >= LANES) {
     *(Bytes*)p = bytes;
     return;
   }
-#if defined(__AVX512F__)
-  _mm_mask_storeu_epi8(p, __mmask16((1u << count) - 1), (__m128i)bytes);
-#else
   for (int64_t lane = 0; lane < count; ++lane) p[lane] = bytes[lane];
-#endif
 }
 CORNU_INLINE Integers load_bytes(const uint8_t* p, int64_t count) {
   Bytes bytes = {};
   if (count >= LANES) bytes = *(const Bytes*)p;
 #if defined(__AVX512F__)
   else bytes = (Bytes)_mm_maskz_loadu_epi8(__mmask16((1u << count) - 1), p);
+  return (Integers)_mm512_maskz_cvtepu8_epi32(0xffff, (__m128i)bytes);
 #else
   else for (int64_t lane = 0; lane < count; ++lane) bytes[lane] = p[lane];
-#endif
+#if defined(__AVX2__)
+  return (Integers)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes));
+#elif defined(__SSE2__)
+  const __m128i zero = _mm_setzero_si128(), words = _mm_unpacklo_epi8(_mm_cvtsi32_si128((int32_t)bytes), zero);
+  return (Integers)_mm_unpacklo_epi16(words, zero);
+#else
   return __builtin_convertvector(bytes, Integers);
+#endif
+#endif
 }
 
 CORNU_END
