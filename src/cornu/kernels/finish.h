@@ -29,6 +29,8 @@ CORNU_INLINE void store_picked(Vector best, Integers winner, float* out, uint8_t
   store_bytes(picks, winner, count);
 }
 
+constexpr ix AHEAD = 512;  // floats that are read ahead
+
 // Relu and max-pooling of `count` results, which lie densely, of one image: of the result plus
 // bias, or if it SCALES, of (result - center) * factor + bias.
 template <bool SCALES>
@@ -48,6 +50,7 @@ inline void relu_and_pool(const float* results, const ix (&count)[3], ix channel
           const Vector factor = SCALES ? load_first(finish.factor + c, left) : Vector{};
           const auto at = [&](ix offset) {
             const Vector here = load_first(first + offset + c, left);
+            prefetch(first + offset + c + AHEAD);
             return SCALES ? (here - center) * factor + bias : here + bias;
           };
           Vector best = at(0);

@@ -41,8 +41,10 @@ Statistics statistics(const float* x, ix places, ix channels, ix left) {
   constexpr int AT_ONCE = 4;
   Vector sums[AT_ONCE] = {};
   for (ix p = 0; p < places; p += AT_ONCE)
-    for (int k = 0; k < AT_ONCE && p + k < places; ++k)
+    for (int k = 0; k < AT_ONCE && p + k < places; ++k) {
       sums[k] += load_first(x + (p + k) * channels, left);
+      prefetch(x + (p + k + places) * channels);
+    }
   const Vector mean = ((sums[0] + sums[1]) + (sums[2] + sums[3])) / float(places);
   Vector squares[AT_ONCE] = {};
   for (ix p = 0; p < places; p += AT_ONCE)
@@ -138,6 +140,8 @@ void totals(const Pool& pool, const float* gradient, const float* x, const float
         const Vector middle = load_first(center + c, left);
         add_places(std::min(TOGETHER, end - first), dots + c, sums + c, left, [&](ix p, Vector& g) {
           const ix at = (first + p) * channels + c;
+          prefetch(gradient + at + TOGETHER * channels);
+          prefetch(x + at + TOGETHER * channels);
           g = load_first(gradient + at, left);
           return g * (load_first(x + at, left) - middle);
         });
@@ -165,6 +169,8 @@ void picked_totals(const Pool& pool, const Window& w, const float* gradient, con
         add_places(count, dots + c, sums + c, left, [&](ix p, Vector& g) {
           const ix at = (r * w.output[2] + first + p) * channels + c;
           const float* window = from + (first + p) * step + c;
+          for (int32_t k = 0; k < most; ++k) prefetch(window + offsets[k] + TOGETHER * step);
+          prefetch(gradient + at + TOGETHER * channels);
           const Integers pick = load_bytes(picks + at, left);
           const Integers alive = pick < Integers{} + most;
           Vector here = load_first(window, left);
