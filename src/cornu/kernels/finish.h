@@ -29,8 +29,6 @@ CORNU_INLINE void store_picked(Vector best, Integers winner, float* out, uint8_t
   store_bytes(picks, winner, count);
 }
 
-constexpr ix AHEAD = 512;  // floats that are read ahead
-
 // Relu and max-pooling of `count` results, which lie densely, of one image: of the result plus
 // bias, or if it SCALES, of (result - center) * factor + bias.
 template <bool SCALES>

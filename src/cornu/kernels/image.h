@@ -12,6 +12,8 @@ typedef int64_t ix;
 
 inline ix product(const ix (&n)[3]) { return n[0] * n[1] * n[2]; }
 
+constexpr ix AHEAD = 512;  // floats that are read ahead
+
 // ---- images with zeros around them
 
 // Where numbers come from: an image, or a gradient that is first put back to where relu and
@@ -38,6 +40,7 @@ struct Source {
       const ix start = (image * size[0] * size[1] + depth * size[1] + height) * size[2] + from;
       for (ix i = start * channels; i < (start + to - from) * channels; i += LANES, out += LANES) {
         const ix count = (start + to - from) * channels - i;
+        prefetch(data + i + AHEAD);
         const Vector g = load_first(data + i, count);
         store_first(out, load_bytes(picks.bytes + i, count) == Integers{} ? g : Vector{}, count);
       }

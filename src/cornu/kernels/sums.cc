@@ -22,6 +22,7 @@ void channel_sum(const Pool& pool, const float* gradient, const uint8_t* picks, 
       for (int64_t p = begin; p < end; p += AT_ONCE)
         for (int k = 0; k < AT_ONCE && p + k < end; ++k) {
           const int64_t at = (p + k) * channels + c;
+          prefetch(gradient + at + 8 * channels);
           const Vector g = load_first(gradient + at, count);
           const Integers place = load_bytes(picks + at, count);
           sums[k] += place == Integers{} + int32_t(DEAD) ? Vector{} : g;
