@@ -1,7 +1,8 @@
 // Pooling with any window: a few instructions for each number read, so all vectors run along the
-// channels, and several pixels of one channel at a time would gain nothing.
+// channels.
 
 #include <algorithm>
+#include <cmath>
 
 #include "image.h"
 
@@ -25,28 +26,59 @@ Inside inside(const Window& w, ix d, ix h, ix x) {
   return r;
 }
 
-// Call begin(result index), place(offset in the image, number of the place) for all places inside,
-// and end(), for each window and each vector of its channels.
-template <class Begin, class Place, class End>
-CORNU_INLINE void for_each_window(const Window& w, const Begin& begin, const Place& place,
-                                  const End& end) {
+// Neighbouring windows of one vector of channels, that go through their places together: what one of
+// them does is so little that the loop would cost more.
+template <int P>
+struct Neighbours {
+  static constexpr int WINDOWS = P;
+  ix result, out_step;  // index of the first one's result, and from one to the next
+  ix in_step;           // from one's place in the image to that of the next
+  ix first, count;      // number of the first place inside the image; channels that are left
+
+  // Call place(window, offset in the image, number of the place) for all places inside.
+  template <class Place>
+  __attribute__((always_inline)) void for_each_place(const Window& w, const Inside& r, ix c,
+                                                     const Place& place) const {
+    for (ix i = r.first[0]; i < r.last[0]; ++i)
+      for (ix j = r.first[1]; j < r.last[1]; ++j) {
+        const ix row = ((r.at[0] + i) * w.size[1] + r.at[1] + j) * w.size[2] + r.at[2];
+        for (ix k = r.first[2]; k < r.last[2]; ++k) {
+          const Integers number = Integers{} + int32_t((i * w.window[1] + j) * w.window[2] + k);
+          const ix offset = (row + k) * w.channels_in + c;
+          CORNU_UNROLL for (int p = 0; p < P; ++p) place(p, offset + p * in_step, number);
+        }
+      }
+  }
+};
+
+constexpr int TOGETHER = 4;
+
+// Call windows(neighbours, for each place) for all windows of an image.
+template <class Windows>
+CORNU_INLINE void for_each_window(const Window& w, const Windows& windows) {
+  const ix channels = w.channels_in;
+  const auto some = [&](auto n, const Inside& r, ix result) {
+    n.first = (r.first[0] * w.window[1] + r.first[1]) * w.window[2] + r.first[2];
+    n.out_step = channels;
+    n.in_step = w.strides[2] * channels;
+    for (ix c = 0; c < channels; c += LANES) {
+      n.result = result + c;
+      n.count = channels - c;
+      windows(n, [&](const auto& place) { n.for_each_place(w, r, c, place); });
+    }
+  };
   ix result = 0;
   for (ix d = 0; d < w.output[0]; ++d)
     for (ix h = 0; h < w.output[1]; ++h)
-      for (ix x = 0; x < w.output[2]; ++x, result += w.channels_in) {
+      for (ix x = 0; x < w.output[2];) {
         const Inside r = inside(w, d, h, x);
-        for (ix c = 0; c < w.channels_in; c += LANES) {
-          const ix count = w.channels_in - c;
-          begin(result + c, count);
-          for (ix i = r.first[0]; i < r.last[0]; ++i)
-            for (ix j = r.first[1]; j < r.last[1]; ++j) {
-              const ix row = ((r.at[0] + i) * w.size[1] + r.at[1] + j) * w.size[2] + r.at[2];
-              for (ix k = r.first[2]; k < r.last[2]; ++k)
-                place((row + k) * w.channels_in + c, (i * w.window[1] + j) * w.window[2] + k,
-                      count);
-            }
-          end(result + c, count);
-        }
+        // All of them must be inside the row.
+        const ix last = r.at[2] + (TOGETHER - 1) * w.strides[2] + w.window[2];
+        const bool together = x + TOGETHER <= w.output[2] && r.at[2] >= 0 && last <= w.size[2];
+        if (together) some(Neighbours<TOGETHER>{}, r, result);
+        else some(Neighbours<1>{}, r, result);
+        x += together ? TOGETHER : 1;
+        result += (together ? TOGETHER : 1) * channels;
       }
 }
 
@@ -57,29 +89,27 @@ ix floats(const ix (&size)[3], ix channels) { return size[0] * size[1] * size[2]
 void max_pool(const Pool& pool, const Window& w, const float* image, float* result,
               uint8_t* places) {
   const ix in = floats(w.size, w.channels_in), out = floats(w.output, w.channels_in);
-  parallel_for(pool, w.batch, [&](ix n) {
-    Vector best = {};
-    Integers winner = {};
-    bool first = true;
-    for_each_window(
-        w, [&](ix, ix) { first = true; },
-        [&](ix offset, ix place, ix count) {
-          const Vector here = load_first(image + n * in + offset, count);
-          if (first) {
-            best = here;
-            winner = Integers{} + int32_t(place);
-            first = false;
-            return;
-          }
-          // NaN comes, and then stays, because nothing compares with it.
-          const Integers better = ~(best >= here) & (best == best);
-          best = better ? here : best;
-          winner = better ? Integers{} + int32_t(place) : winner;
-        },
-        [&](ix at, ix count) {
-          store_first(result + n * out + at, best, count);
-          store_bytes(places + n * out + at, winner, count);
-        });
+  parallel_for(pool, w.batch, [&](ix i) {
+    for_each_window(w, [&](auto n, const auto& for_each) {
+      Vector best[n.WINDOWS];
+      Integers winner[n.WINDOWS];
+      CORNU_UNROLL for (int p = 0; p < n.WINDOWS; ++p) {
+        best[p] = broadcast(-INFINITY);
+        winner[p] = Integers{} + int32_t(n.first);
+      }
+      for_each([&](int p, ix offset, Integers number) {
+        const Vector here = load_first(image + i * in + offset, n.count);
+        // NaN comes, and then stays, because nothing compares with it.
+        const Integers better = ~(best[p] >= here) & (best[p] == best[p]);
+        best[p] = better ? here : best[p];
+        winner[p] = better ? number : winner[p];
+      });
+      CORNU_UNROLL for (int p = 0; p < n.WINDOWS; ++p) {
+        const ix at = i * out + n.result + p * n.out_step;
+        store_first(result + at, best[p], n.count);
+        store_bytes(places + at, winner[p], n.count);
+      }
+    });
   });
 }
 
@@ -90,55 +120,59 @@ void max_pool_gradient(const Pool& pool, const Window& w, const float* gradient,
   for (int a = 0; a < 3; ++a)
     side_by_side = side_by_side && w.strides[a] == w.window[a] && w.before[a] == 0 &&
                    w.output[a] == w.size[a] / w.window[a];
-  parallel_for(pool, w.batch, [&](ix n) {
-    float* to = result + n * in;
+  parallel_for(pool, w.batch, [&](ix i) {
+    float* to = result + i * in;
     if (side_by_side) {
       // Each number is written once.
       const Source source{gradient, {w.size[0], w.size[1], w.size[2]}, w.channels_in,
                           {places, {w.window[0], w.window[1], w.window[2]}}};
-      copy_region(source, n, {{0, 0, 0}, {w.size[0], w.size[1], w.size[2]}}, to);
+      copy_region(source, i, {{0, 0, 0}, {w.size[0], w.size[1], w.size[2]}}, to);
       return;
     }
     memset(to, 0, in * sizeof(float));
-    Vector g = {};
-    Integers winner = {};
-    for_each_window(
-        w,
-        [&](ix at, ix count) {
-          g = load_first(gradient + n * out + at, count);
-          winner = load_bytes(places + n * out + at, count);
-        },
-        [&](ix offset, ix place, ix count) {
-          const Vector share = winner == Integers{} + int32_t(place) ? g : Vector{};
-          store_first(to + offset, load_first(to + offset, count) + share, count);
-        },
-        [](ix, ix) {});
+    for_each_window(w, [&](auto n, const auto& for_each) {
+      Vector g[n.WINDOWS];
+      Integers winner[n.WINDOWS];
+      CORNU_UNROLL for (int p = 0; p < n.WINDOWS; ++p) {
+        const ix at = i * out + n.result + p * n.out_step;
+        g[p] = load_first(gradient + at, n.count);
+        winner[p] = load_bytes(places + at, n.count);
+      }
+      for_each([&](int p, ix offset, Integers number) {
+        const Vector share = winner[p] == number ? g[p] : Vector{};
+        store_first(to + offset, load_first(to + offset, n.count) + share, n.count);
+      });
+    });
   });
 }
 
 void sum_pool(const Pool& pool, const Window& w, const float* image, float* result) {
   const ix in = floats(w.size, w.channels_in), out = floats(w.output, w.channels_in);
-  parallel_for(pool, w.batch, [&](ix n) {
-    Vector sum = {};
-    for_each_window(
-        w, [&](ix, ix) { sum = Vector{}; },
-        [&](ix offset, ix, ix count) { sum += load_first(image + n * in + offset, count); },
-        [&](ix at, ix count) { store_first(result + n * out + at, sum, count); });
+  parallel_for(pool, w.batch, [&](ix i) {
+    for_each_window(w, [&](auto n, const auto& for_each) {
+      Vector sum[n.WINDOWS] = {};
+      for_each([&](int p, ix offset, Integers) {
+        sum[p] += load_first(image + i * in + offset, n.count);
+      });
+      CORNU_UNROLL for (int p = 0; p < n.WINDOWS; ++p)
+        store_first(result + i * out + n.result + p * n.out_step, sum[p], n.count);
+    });
   });
 }
 
 void sum_pool_gradient(const Pool& pool, const Window& w, const float* gradient, float* result) {
   const ix in = floats(w.size, w.channels_in), out = floats(w.output, w.channels_in);
-  parallel_for(pool, w.batch, [&](ix n) {
-    float* to = result + n * in;
+  parallel_for(pool, w.batch, [&](ix i) {
+    float* to = result + i * in;
     memset(to, 0, in * sizeof(float));
-    Vector g = {};
-    for_each_window(
-        w, [&](ix at, ix count) { g = load_first(gradient + n * out + at, count); },
-        [&](ix offset, ix, ix count) {
-          store_first(to + offset, load_first(to + offset, count) + g, count);
-        },
-        [](ix, ix) {});
+    for_each_window(w, [&](auto n, const auto& for_each) {
+      Vector g[n.WINDOWS];
+      CORNU_UNROLL for (int p = 0; p < n.WINDOWS; ++p)
+        g[p] = load_first(gradient + i * out + n.result + p * n.out_step, n.count);
+      for_each([&](int p, ix offset, Integers) {
+        store_first(to + offset, load_first(to + offset, n.count) + g[p], n.count);
+      });
+    });
   });
 }
 
