@@ -121,9 +121,11 @@ def peak_memory() -> int:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":")[1].strip()
+        # Virtual machines call very different processors the same.
+        lines = (line.partition(":") for line in info.read_text().split("\n\n")[0].splitlines())
+        found = {key.strip(): value.strip() for key, _, value in lines}
+        if found.keys() >= {"model name", "cpu family", "model"}:
+            return "{model name} (family {cpu family}, model {model})".format(**found)
     return platform.processor() or platform.machine()
 
 
