@@ -3,6 +3,7 @@
 // See docs/kernels.md for pictures of the blocking.
 
 #include <algorithm>
+#include <atomic>
 #include <type_traits>
 #include <vector>
 
@@ -204,6 +205,65 @@ std::vector<Segment> segments_of(const Gather& gather, const Phase& phase, const
   return segments;
 }
 
+// A gather of few channels, of which several neighbouring pixels fill a vector, as one of pixels with
+// all their channels. Their windows are put beside each other, with zeros where one does not look:
+//
+//   pixel w       k0 k1 k2  0
+//   pixel w + 1    0 k0 k1 k2
+struct Beside {
+  ix pixels = 1;
+  Gather gather;
+  std::vector<float> kernel, bias;
+
+  Beside(const Gather& given, const float* weights, const Finish& finish) : gather(given) {
+    const ix in = given.channels_in, out = given.channels_out;
+    if (given.groups != 1 || given.phases.size() != 1 || product(finish.pooling) != 1) return;
+    ix most = LANES / out;
+    while (most > 1 && given.size[2] % most != 0) --most;
+    if (most < 2 || in * out == 1) return;
+    const std::vector<Tap>& taps = given.phases[0].taps;
+    std::vector<Tap> all;
+    for (ix pixel = 0; pixel < most; ++pixel)
+      for (Tap tap : taps) {
+        tap.position[2] += pixel * given.in_step[2];
+        all.push_back(tap);
+      }
+    const auto before = [](const Tap& a, const Tap& b) {
+      return std::lexicographical_compare(a.position, a.position + 3, b.position, b.position + 3);
+    };
+    const auto same = [](const Tap& a, const Tap& b) {
+      return std::equal(a.position, a.position + 3, b.position);
+    };
+    std::sort(all.begin(), all.end(), before);
+    all.erase(std::unique(all.begin(), all.end(), same), all.end());
+    // With narrow windows, the zeros cost what the full vectors gain.
+    if (4 * ix(all.size()) > 3 * most * ix(taps.size())) return;
+    pixels = most;
+    const ix wide = most * out;
+    kernel.resize(all.size() * in * wide);
+    for (ix pixel = 0; pixel < most; ++pixel)
+      for (Tap tap : taps) {
+        tap.position[2] += pixel * given.in_step[2];
+        const ix place = std::lower_bound(all.begin(), all.end(), tap, before) - all.begin();
+        const float* from = weights + tap.weight * given.weight_tap;
+        for (ix i = 0; i < in; ++i)
+          for (ix o = 0; o < out; ++o)
+            kernel[(place * in + i) * wide + pixel * out + o] =
+                from[i * given.weight_in + o * given.weight_out];
+      }
+    for (size_t t = 0; t < all.size(); ++t) all[t].weight = t;
+    for (ix pixel = 0; finish.bias && pixel < most; ++pixel)
+      bias.insert(bias.end(), finish.bias, finish.bias + out);
+    gather.phases[0].taps = std::move(all);
+    gather.phases[0].count[2] /= most;
+    gather.size[2] /= most;
+    gather.in_step[2] *= most;
+    gather.channels_out = gather.weight_in = wide;
+    gather.weight_tap = in * wide;
+    gather.weight_out = 1;
+  }
+};
+
 constexpr ix FEW_WEIGHTS = 4096;  // that stay in the nearest cache
 
 template <Format FORMAT, class Result>
@@ -388,6 +448,22 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
   });
 }
 
+// Zero times what is not finite is no zero, so false is returned and nothing done then, too.
+bool run_beside(const Pool& pool, const Gather& gather, const Source& source, const float* kernel,
+                Finish finish, float* result) {
+  if (gather.channels_out * 2 > LANES) return false;
+  const Beside beside(gather, kernel, finish);
+  if (beside.pixels == 1) return false;
+  std::atomic<bool> finite{true};
+  parallel_for(pool, gather.batch, [&](ix n) {
+    if (!all_finite(source.data + n * source.floats(), source.floats())) finite = false;
+  });
+  if (!finite) return false;
+  if (finish.bias) finish.bias = beside.bias.data();
+  run_gather<SINGLES>(pool, beside.gather, source, beside.kernel.data(), finish, result);
+  return true;
+}
+
 // A 1x1 convolution does the same to every pixel: all of them are one long row.
 bool is_pointwise(const Window& w) {
   bool yes = true;
@@ -438,6 +514,8 @@ void convolve(const Pool& pool, const Window& given, const float* image, const f
     phase.taps.push_back(tap);
   });
   gather.phases.push_back(std::move(phase));
+  if constexpr (FORMAT == SINGLES && std::is_same_v<Result, float>)
+    if (run_beside(pool, gather, source, kernel, finish, result)) return;
   run_gather<FORMAT>(pool, gather, source, kernel, finish, result);
 }
 
@@ -499,10 +577,6 @@ static void gather_input_gradient(const Pool& pool, const Window& given, const f
   const bool row = is_pointwise(given) && product(picks.pool) == 1;
   const Window w = row ? as_row(given) : given;
   Source source{gradient, {w.output[0], w.output[1], w.output[2]}, w.channels_out, picks};
-  if constexpr (FORMAT == SINGLES) {
-    const auto winograd = winograd_for(w).gradient_of_input;
-    if (winograd && winograd(pool, w, source, kernel, result)) return;
-  }
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_out;
@@ -549,6 +623,11 @@ static void gather_input_gradient(const Pool& pool, const Window& given, const f
   for (Phase& phase : gather.phases)
     for (Tap& tap : phase.taps)
       for (int a = 0; a < 3; ++a) tap.position[a] += gather.before[a];
+  if constexpr (FORMAT == SINGLES) {
+    if (run_beside(pool, gather, source, kernel, Finish{}, result)) return;
+    const auto winograd = winograd_for(w).gradient_of_input;
+    if (winograd && winograd(pool, w, source, kernel, result)) return;
+  }
   run_gather<FORMAT>(pool, gather, source, kernel, Finish{}, result);
 }
 
