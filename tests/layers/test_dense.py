@@ -156,7 +156,8 @@ def test_derivatives_with_few_units_of_many_inputs():
         mapped = jax.vmap(jax.grad(loss, 1), (None, 0))(inputs, jnp.stack([kernel, change]))
         return forward, of_kernel, first, alone, jax.grad(slope, (0, 1))(inputs, kernel), mapped
 
-    assert "optimization_barrier" in str(jax.make_jaxpr(lambda: derivatives(ours))())
+    turned = "optimization_barrier" in str(jax.make_jaxpr(lambda: derivatives(ours))())
+    assert turned == (jax.default_backend() == "cpu")
     for came, expected in zip(
         jax.tree.leaves(derivatives(ours)), jax.tree.leaves(derivatives(plain)), strict=True
     ):

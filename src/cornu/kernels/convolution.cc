@@ -122,7 +122,7 @@ struct PooledTile {
         Vector best = tile.sum[p][v] + bias;
         Integers winner = {};
         CORNU_UNROLL for (int k = 1; k < 2 * R; ++k)
-          compare(tile.sum[k / 2 * P + p + k % 2][v] + bias, k, best, winner);
+          compare(tile.sum[k / 2 * P + p + k % 2][v] + bias, Integers{} + k, best, winner);
         const ix to = p / 2 * panel.out_pixel + v * LANES;
         store_picked(best, winner, panel.out + to, panel.picks + to, count, panel.streams);
       }
@@ -220,7 +220,7 @@ struct Beside {
     if (given.groups != 1 || given.phases.size() != 1 || product(finish.pooling) != 1) return;
     ix most = LANES / out;
     while (most > 1 && given.size[2] % most != 0) --most;
-    if (most < 2 || in * out == 1) return;
+    if (most < 2 || is_depthwise(given.groups, in, out)) return;
     const std::vector<Tap>& taps = given.phases[0].taps;
     std::vector<Tap> all;
     for (ix pixel = 0; pixel < most; ++pixel)
@@ -273,7 +273,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
   const bool depthwise = FORMAT == SINGLES && single &&
                          is_depthwise(gather.groups, gather.channels_in, gather.channels_out);
   // Small windows are pooled in registers, others from scratch memory.
-  const bool rectifies = finish.picks && product(finish.pooling) == 1 && !depthwise;
+  const bool rectifies = finish.rectifies() && !depthwise;
   const bool pools_at_once = finish.picks && finish.pooling[0] == 1 && finish.pooling[1] <= 2 &&
                              finish.pooling[2] == 2 && !depthwise;
   const bool pools = finish.picks && !rectifies && !pools_at_once;
@@ -451,7 +451,6 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
 // Zero times what is not finite is no zero, so false is returned and nothing done then, too.
 bool run_beside(const Pool& pool, const Gather& gather, const Source& source, const float* kernel,
                 Finish finish, float* result) {
-  if (gather.channels_out * 2 > LANES) return false;
   const Beside beside(gather, kernel, finish);
   if (beside.pixels == 1) return false;
   std::atomic<bool> finite{true};

@@ -12,14 +12,17 @@ struct Finish {
   Activation activation = LINEAR;
   int64_t pooling[3] = {1, 1, 1};
   uint8_t* picks = nullptr;  // max-pooling if not null
+
+  // Relu that says where it has cut, without pooling.
+  bool rectifies() const { return picks && product(pooling) == 1; }
 };
 
 // The larger of two results, and which it is.
-CORNU_INLINE void compare(Vector here, int32_t number, Vector& best, Integers& winner) {
+CORNU_INLINE void compare(Vector here, Integers number, Vector& best, Integers& winner) {
   // NaN comes, and then stays, because nothing compares with it.
   const Integers better = ~(best >= here) & (best == best);
   best = better ? here : best;
-  winner = better ? Integers{} + number : winner;
+  winner = better ? number : winner;
 }
 CORNU_INLINE void store_picked(Vector best, Integers winner, float* out, uint8_t* picks, ix count,
                                bool streams) {
@@ -57,7 +60,8 @@ inline void relu_and_pool(const float* results, const ix (&count)[3], ix channel
           for (ix i = 0; i < pooling[0]; ++i)
             for (ix j = 0; j < pooling[1]; ++j)
               for (ix k = 0; k < pooling[2]; ++k, ++number)
-                if (number != 0) compare(at(i * plane + j * row + k * channels), number, best, winner);
+                if (number != 0)
+                  compare(at(i * plane + j * row + k * channels), Integers{} + number, best, winner);
           store_picked(best, winner, out + c, picks + c, left, streams);
         }
       }

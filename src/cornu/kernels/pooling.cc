@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "image.h"
+#include "finish.h"
 
 CORNU_BEGIN
 namespace {
@@ -98,11 +98,7 @@ void max_pool(const Pool& pool, const Window& w, const float* image, float* resu
         winner[p] = Integers{} + int32_t(n.first);
       }
       for_each([&](int p, ix offset, Integers number) {
-        const Vector here = load_first(image + i * in + offset, n.count);
-        // NaN comes, and then stays, because nothing compares with it.
-        const Integers better = ~(best[p] >= here) & (best[p] == best[p]);
-        best[p] = better ? here : best[p];
-        winner[p] = better ? number : winner[p];
+        compare(load_first(image + i * in + offset, n.count), number, best[p], winner[p]);
       });
       CORNU_UNROLL for (int p = 0; p < n.WINDOWS; ++p) {
         const ix at = i * out + n.result + p * n.out_step;

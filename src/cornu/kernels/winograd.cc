@@ -252,7 +252,7 @@ bool run(const Pool& pool, const Window& w, const Source& source,
   const ix in = w.channels_in, out = w.channels_out, wide_in = whole(in), wide_out = whole(out);
   const ix* pooling = finish.pooling;
   // Small windows are pooled in registers, others from scratch memory.
-  const bool rectifies = finish.picks && product(finish.pooling) == 1;
+  const bool rectifies = finish.rectifies();
   const bool pools_at_once = finish.picks && pooling[0] == 1 && pooling[1] == 2 && pooling[2] == 2;
   const bool pools = finish.picks && !rectifies && !pools_at_once;
   const ix height = w.output[1] / pooling[1] * pooling[1], width = w.output[2];
@@ -329,7 +329,7 @@ bool run(const Pool& pool, const Window& w, const Source& source,
                 CORNU_UNROLL for (int k = 1; k < 4; ++k) {
                   const Vector here = y[a + k / 2][b + k % 2] + bias;
                   odd += here - here;
-                  compare(here, k, best, winner);
+                  compare(here, Integers{} + k, best, winner);
                 }
                 const ix to = pooled + (a / 2 * (width / 2) + b / 2) * out + c;
                 store_picked(best, winner, result + to, finish.picks + to, out - c, streams_out);
