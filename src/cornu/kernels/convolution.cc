@@ -448,9 +448,14 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
   });
 }
 
+// Where Winograd's method is a choice, it is the better one for more channels to read than these,
+// though it leaves vectors half empty.
+constexpr ix FEW_READ = 32;
+
 // Zero times what is not finite is no zero, so false is returned and nothing done then, too.
 bool run_beside(const Pool& pool, const Gather& gather, const Source& source, const float* kernel,
-                Finish finish, float* result) {
+                Finish finish, bool has_winograd, float* result) {
+  if (has_winograd && gather.channels_in > FEW_READ) return false;
   const Beside beside(gather, kernel, finish);
   if (beside.pixels == 1) return false;
   std::atomic<bool> finite{true};
@@ -482,10 +487,6 @@ void convolve(const Pool& pool, const Window& given, const float* image, const f
               const Finish& finish, Result* result) {
   const Window w = is_pointwise(given) && product(finish.pooling) == 1 ? as_row(given) : given;
   const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
-  if constexpr (FORMAT == SINGLES && std::is_same_v<Result, float>) {
-    const auto winograd = winograd_for(w).convolve;
-    if (winograd && winograd(pool, w, source, kernel, finish, result)) return;
-  }
   Gather gather;
   gather.batch = w.batch;
   gather.channels_in = w.channels_in;
@@ -513,8 +514,11 @@ void convolve(const Pool& pool, const Window& given, const float* image, const f
     phase.taps.push_back(tap);
   });
   gather.phases.push_back(std::move(phase));
-  if constexpr (FORMAT == SINGLES && std::is_same_v<Result, float>)
-    if (run_beside(pool, gather, source, kernel, finish, result)) return;
+  if constexpr (FORMAT == SINGLES && std::is_same_v<Result, float>) {
+    const auto winograd = winograd_for(w).convolve;
+    if (run_beside(pool, gather, source, kernel, finish, winograd, result)) return;
+    if (winograd && winograd(pool, w, source, kernel, finish, result)) return;
+  }
   run_gather<FORMAT>(pool, gather, source, kernel, finish, result);
 }
 
@@ -623,8 +627,8 @@ static void gather_input_gradient(const Pool& pool, const Window& given, const f
     for (Tap& tap : phase.taps)
       for (int a = 0; a < 3; ++a) tap.position[a] += gather.before[a];
   if constexpr (FORMAT == SINGLES) {
-    if (run_beside(pool, gather, source, kernel, Finish{}, result)) return;
     const auto winograd = winograd_for(w).gradient_of_input;
+    if (run_beside(pool, gather, source, kernel, Finish{}, winograd, result)) return;
     if (winograd && winograd(pool, w, source, kernel, result)) return;
   }
   run_gather<FORMAT>(pool, gather, source, kernel, Finish{}, result);
