@@ -135,41 +135,48 @@ struct PackedWeights {
   struct Block {
     ix first, vectors, offset;
   };
+  const Gather& gather;
+  const Phase& phase;
+  const float* kernel;
   std::vector<Block> blocks;  // of one group; each group has the same
-  ix per_tap, per_group;      // floats in all blocks
+  ix per_group;               // floats in all blocks
   Scratch memory;
 
-  PackedWeights(const Pool& pool, const Gather& gather, const Phase& phase, const float* kernel)
-      : blocks(blocks_of(gather)), per_tap(floats_per_tap(gather)),
-        per_group(per_tap * ix(phase.taps.size())), memory(per_group * gather.groups) {
-    const ix taps = phase.taps.size(), in = gather.channels_in / gather.groups;
-    const ix out = gather.channels_out / gather.groups;
-    const ix num_blocks = blocks.size(), jobs = gather.groups * num_blocks * taps;
-    auto pack = [&](ix job) {
+  // If it is `lazy`, blocks are packed when they are needed, elsewhere.
+  PackedWeights(const Pool& pool, const Gather& gather, const Phase& phase, const float* kernel,
+                bool lazy)
+      : gather(gather), phase(phase), kernel(kernel), blocks(blocks_of(gather)),
+        per_group(floats_per_tap() * ix(phase.taps.size())),
+        memory(lazy ? 0 : per_group * gather.groups) {
+    if (lazy) return;
+    const ix num_blocks = blocks.size(), taps = phase.taps.size();
+    const ix jobs = gather.groups * num_blocks * taps;
+    parallel_for(per_group * gather.groups < (1 << 15) ? Pool{1, {}} : pool, jobs, [&](ix job) {
       const ix tap = job % taps, b = job / taps % num_blocks, group = job / taps / num_blocks;
-      const Block& block = blocks[b];
-      const ix width = block.vectors * LANES, filled = std::min(width, out - block.first);
-      const float* from = kernel + group * gather.weight_group +
-                          phase.taps[tap].weight * gather.weight_tap +
-                          block.first * gather.weight_out;
-      float* to = memory.data() + group * per_group + block.offset * taps + tap * in * width;
-      if (gather.weight_out == 1) {
-        for (ix i = 0; i < in; ++i, to += width, from += gather.weight_in) {
-          memcpy(to, from, filled * sizeof(float));
-          for (ix o = filled; o < width; ++o) to[o] = 0;
-        }
-        return;
-      }
-      // The transpose, in squares that fit the cache.
-      for (ix start = 0; start < in; start += 16)
-        for (ix o = 0; o < width; ++o)
-          for (ix i = start; i < std::min(in, start + 16); ++i)
-            to[i * width + o] =
-                o < filled ? from[i * gather.weight_in + o * gather.weight_out] : 0;
-    };
-    parallel_for(per_group * gather.groups < (1 << 15) ? Pool{1, {}} : pool, jobs, pack);
+      pack(group, blocks[b], tap, memory.data() + group * per_group + blocks[b].offset * taps);
+    });
   }
 
+  // What one tap of a block reads, in its place after the taps before it.
+  void pack(ix group, const Block& block, ix tap, float* to) const {
+    const ix in = gather.channels_in / gather.groups, out = gather.channels_out / gather.groups;
+    const ix width = block.vectors * LANES, filled = std::min(width, out - block.first);
+    const float* from = kernel + group * gather.weight_group +
+                        phase.taps[tap].weight * gather.weight_tap +
+                        block.first * gather.weight_out;
+    to += tap * in * width;
+    if (gather.weight_out != 1) {
+      transpose(from, gather.weight_out, filled, in, to, width, width);
+      return;
+    }
+    for (ix i = 0; i < in; ++i, to += width, from += gather.weight_in)
+      for (ix o = 0; o < width; o += LANES) store(to + o, load_first(from + o, filled - o));
+  }
+
+  ix floats_per_tap() const {
+    const Block& last = blocks.back();
+    return last.offset + gather.channels_in / gather.groups * last.vectors * LANES;
+  }
   static std::vector<Block> blocks_of(const Gather& gather) {
     std::vector<Block> blocks;
     const ix in = gather.channels_in / gather.groups, out = gather.channels_out / gather.groups;
@@ -180,12 +187,6 @@ struct PackedWeights {
       first += vectors * LANES;
     }
     return blocks;
-  }
-  static ix floats_per_tap(const Gather& gather) {
-    ix sum = 0;
-    for (const Block& block : blocks_of(gather))
-      sum += gather.channels_in / gather.groups * block.vectors * LANES;
-    return sum;
   }
 };
 
@@ -280,25 +281,38 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
   const ix pooling[3] = {1, pools_at_once ? finish.pooling[1] : 1, pools_at_once ? 2 : 1};
   bool streams_out = false;
   if constexpr (single)
-    streams_out = streams(result, gather.batch * product(gather.size) * gather.channels_out / product(finish.pooling), gather.channels_out / gather.groups);
+    streams_out = streams(
+        result, gather.batch * product(gather.size) * gather.channels_out / product(finish.pooling),
+        gather.channels_out / gather.groups);
   const float* bias = pools ? nullptr : finish.bias;
   const Activation activation = finish.activation;
   const ix out = gather.channels_out / gather.groups, in = gather.channels_in / gather.groups;
-  std::vector<std::unique_ptr<PackedWeights>> packed;
-  for (const Phase& phase : gather.phases)
-    if (!depthwise) packed.push_back(std::make_unique<PackedWeights>(pool, gather, phase, kernel));
   // A whole vector may be read from the end of a bias.
   Scratch padded_bias(bias ? gather.channels_out + WIDE * LANES : 0);
   if (bias) memcpy(padded_bias.data(), bias, gather.channels_out * sizeof(float));
 
-  // With few images, a part of each is an item of work too.
   int axis = 0;
   while (axis < 2 && gather.size[axis] == 1) ++axis;
+  const auto some = [](const ix (&n)[3]) { return n[0] > 0 || n[1] > 0 || n[2] > 0; };
+  const bool copies = !source.plain() || some(gather.before) || some(gather.after);
+  // Where a large kernel meets few pixels, its blocks are items of work, and packed by who needs them.
+  const bool by_blocks = !depthwise && gather.phases.size() == 1 && gather.groups == 1 &&
+                         gather.batch == 1 && axis == 2 && !copies && !pools &&
+                         in * out > std::max(FEW_WEIGHTS, gather.size[2] * in);
+  std::vector<std::unique_ptr<PackedWeights>> packed;
+  for (const Phase& phase : gather.phases)
+    if (!depthwise)
+      packed.push_back(std::make_unique<PackedWeights>(pool, gather, phase, kernel, by_blocks));
+  const ix shares = by_blocks ? packed[0]->blocks.size() : 1;
+
+  // With few images, a part of each is an item of work too.
   ix parts = 1;
-  if (gather.phases.size() == 1 && gather.batch < 4 * pool.threads)
+  if (gather.phases.size() == 1 && gather.batch < 4 * pool.threads && !by_blocks)
     parts = std::min((4 * pool.threads + gather.batch - 1) / gather.batch,
                      axis == 2 ? (gather.size[2] + 4 * MOST_PLACES - 1) / (4 * MOST_PLACES)
                                : gather.size[axis]);
+  // As many for each thread.
+  if (parts > pool.threads && parts < 4 * pool.threads) parts -= parts % pool.threads;
   // What is pooled must still be in the cache.
   const ix pooled_floats = pools ? product(gather.size) * gather.channels_out : 0;
   parts = std::max(parts, std::min(gather.size[axis], pooled_floats >> 17));
@@ -310,9 +324,8 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                           ? std::clamp<ix>(gather.batch / (4 * pool.threads), 1, 8) : 1;
   const ix chunks = (gather.batch + together - 1) / together;
 
-  const bool copies = !source.plain() || std::any_of(gather.before, gather.before + 3, [](ix n) { return n > 0; }) ||
-                      std::any_of(gather.after, gather.after + 3, [](ix n) { return n > 0; });
-  parallel_for(pool, chunks * parts, [&](ix item) {
+  parallel_for(pool, chunks * parts * shares, [&](ix job) {
+    const ix share = job % shares, item = job / shares;
     const ix first_image = item / parts * together;
     const ix images = std::min(together, gather.batch - first_image);
     const ix part = item % parts;
@@ -394,10 +407,14 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
       const ix rows_together = pools_at_once ? pooling[1] : rows_at_once(count[2]);
       // If the weights stay in the cache, the results are written in their order: all blocks of a
       // few pixels. Else a block is done with before the next is read.
-      const ix blocks = weights.blocks.size();
+      const ix blocks = weights.blocks.size(), taps = phase.taps.size();
       const ix blocks_together = weights.per_group <= FEW_WEIGHTS ? blocks : 1;
+      const ix begin = by_blocks ? share : 0, end = by_blocks ? share + 1 : blocks;
+      Scratch own_weights(by_blocks ? taps * in * WIDE * LANES : 0);
+      for (ix tap = 0; by_blocks && tap < taps; ++tap)
+        weights.pack(0, weights.blocks[share], tap, own_weights.data());
       for (ix group = 0; group < gather.groups; ++group)
-        for (ix first = 0; first < blocks; first += blocks_together)
+        for (ix first = begin; first < end; first += blocks_together)
           for (ix i = 0; i < images; ++i)
             for (ix d = 0; d < count[0]; ++d)
               for (ix h = 0; h < count[1];) {
@@ -415,8 +432,9 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                   panel.in = in_here + w * panel.in_pixel;
                   for (ix b = first; b < first + blocks_together; ++b) {
                     const PackedWeights::Block& block = weights.blocks[b];
-                    panel.weights = weights.memory.data() + group * weights.per_group +
-                                    block.offset * ix(phase.taps.size());
+                    panel.weights = by_blocks ? own_weights.data()
+                                              : weights.memory.data() + group * weights.per_group +
+                                                    block.offset * taps;
                     panel.bias = bias ? padded_bias.data() + group * out + block.first : nullptr;
                     panel.channels = out - block.first;
                     panel.out = out_here + w / pooling[2] * panel.out_pixel + block.first;
@@ -482,10 +500,52 @@ Window as_row(Window w) {
   return w;
 }
 
+// Of one place there is nothing to share: each row of the kernel is read once, where it lies.
+template <int V>
+void row_times(const float* row, const float* kernel, ix in, ix out, ix first, const Finish& finish,
+               float* result) {
+  Vector sum[V] = {};
+  for (ix i = 0; i < in; ++i)
+    CORNU_UNROLL for (int v = 0; v < V; ++v)
+      sum[v] += broadcast(row[i]) * load_first(kernel + i * out + first + v * LANES,
+                                               V > 1 ? LANES : out - first);
+  CORNU_UNROLL for (int v = 0; v < V; ++v) {
+    const ix to = first + v * LANES, count = out - to;
+    if (finish.bias) sum[v] += load_first(finish.bias + to, count);
+    if (finish.picks) {
+      store_picked(sum[v], Integers{}, result + to, finish.picks + to, count, false);
+      continue;
+    }
+    if (finish.activation == RELU) sum[v] = sum[v] < Vector{} ? Vector{} : sum[v];
+    store_first(result + to, sum[v], count);
+  }
+}
+void row_times_kernel(const Pool& pool, const float* row, const float* kernel, ix in, ix out,
+                      const Finish& finish, float* result) {
+  constexpr int MANY = 8, SOME = 4;
+  constexpr ix PIECE = MANY * LANES;
+  parallel_for(pool, (out + PIECE - 1) / PIECE, [&](ix piece) {
+    const ix end = std::min(out, (piece + 1) * PIECE);
+    for (ix first = piece * PIECE; first < end;) {
+      const ix left = end - first;
+      const int vectors = left >= MANY * LANES ? MANY : left >= SOME * LANES ? SOME : 1;
+      (vectors == MANY ? row_times<MANY> : vectors == SOME ? row_times<SOME> : row_times<1>)(
+          row, kernel, in, out, first, finish, result);
+      first += vectors * LANES;
+    }
+  });
+}
+
 template <Format FORMAT, class Result>
 void convolve(const Pool& pool, const Window& given, const float* image, const float* kernel,
               const Finish& finish, Result* result) {
-  const Window w = is_pointwise(given) && product(finish.pooling) == 1 ? as_row(given) : given;
+  const bool row = is_pointwise(given) && product(finish.pooling) == 1;
+  const Window w = row ? as_row(given) : given;
+  if constexpr (FORMAT == SINGLES && std::is_same_v<Result, float>)
+    if (row && w.size[2] == 1 && w.groups == 1) {
+      row_times_kernel(pool, image, kernel, w.channels_in, w.channels_out, finish, result);
+      return;
+    }
   const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
   Gather gather;
   gather.batch = w.batch;
@@ -760,6 +820,7 @@ struct SumTile {
 constexpr ix MOST_PARTS = 16;
 constexpr ix MOST_PART_FLOATS = ix{2} << 20;   // all partial sums together
 constexpr ix COPIED_AT_ONCE = ix{1} << 19;     // floats of copies, for large kernels
+constexpr ix MANY_PIXELS = 128;                // for which a partial sum is worth while
 constexpr ix MOST_PICKED = 36;                 // places of a kernel times channels seen
 
 }  // namespace
@@ -782,12 +843,12 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
   ix pool_size[3] = {picks.pool[0], picks.pool[1], picks.pool[2]};
   if (is_pointwise(given) && product(pool_size) == 1) {
     // One long row again, cut in pieces that stand for images.
-    const ix pixels = given.batch * product(given.size);
-    ix pieces = std::min<ix>(pixels, 64);
-    while (pixels % pieces) --pieces;
+    const ix length = given.batch * product(given.size);
+    ix pieces = std::clamp<ix>(length / 16, 1, 64);
+    while (length % pieces) --pieces;
     w.batch = pieces;
     w.size[0] = w.size[1] = w.output[0] = w.output[1] = 1;
-    w.size[2] = w.output[2] = pixels / pieces;
+    w.size[2] = w.output[2] = length / pieces;
     for (int a = 0; a < 3; ++a) images.size[a] = gradients.size[a] = w.size[a];
   }
   const ix in = w.channels_in / w.groups, out = w.channels_out / w.groups;
@@ -828,14 +889,9 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
     weight += in;
   });
 
-  // Fixed chunks of images. With a large kernel there are few, and its parts are shared out instead.
-  const ix kernel_floats = product(w.window) * in * w.channels_out;
-  const ix parts = std::clamp<ix>(std::min(MOST_PARTS, MOST_PART_FLOATS / kernel_floats), 1, w.batch);
-  const bool by_images = parts >= std::min<ix>(8, w.batch);
-
-  // Jobs: a few runs by a block of channels.
+  // Jobs: a few runs, or a part of one, by a block of channels.
   struct Job {
-    ix run, runs, group, first, vectors;
+    ix run, runs, start, count, group, first, vectors;
   };
   std::vector<Job> jobs;
   ix rows = in * (w.groups == 1 && w.dilation[2] == 1 ? w.window[2] : 1);
@@ -848,18 +904,30 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
         const ix in_plane = runs.size() / w.window[0];
         const ix many = std::min(runs_together, in_plane - run % in_plane);
         const bool even = many < 3 || runs[run + 2].offset - runs[run + 1].offset == runs[run + 1].offset - runs[run].offset;
-        jobs.push_back({run, even ? many : 1, group, first, vectors});
+        const ix count = runs[run].count, once = 4 * MOST_PLACES;
+        for (ix start = 0; start < count; start += once)
+          jobs.push_back({run, even ? many : 1, start, std::min(once, count - start), group, first,
+                          vectors});
         run += even ? many : 1;
       }
       first += vectors * LANES;
     }
+
+  // Fixed chunks of images. With a large kernel, or few pixels, there are few, and its parts are
+  // shared out instead.
+  const ix kernel_floats = product(w.window) * in * w.channels_out;
+  const ix pixels = w.batch * product(w.output);
+  const ix parts = std::clamp<ix>(
+      std::min({MOST_PARTS, MOST_PART_FLOATS / kernel_floats, pixels / MANY_PIXELS}), 1, w.batch);
+  const bool by_images = jobs.size() == 1 || (parts > 1 && parts >= std::min<ix>(8, w.batch));
 
   std::vector<ix> places;
   for_each_place(pool_size, [&](const ix (&place)[3]) {
     places.push_back(((place[0] * w.strides[0] * region.length(1) + place[1] * w.strides[1]) * region.row() + place[2] * w.strides[2]) * w.channels_in);
   });
 
-  auto sum_job = [&](const Job& job, const float* image_data, ix image_step, const float* gradient_data, ix gradient_step, ix images, float* to, bool add) {
+  auto sum_job = [&](const Job& job, const float* image_data, ix image_step,
+                     const float* gradient_data, ix gradient_step, ix images, float* to, bool add) {
     PickedSum s;
     s.images = images;
     s.planes = w.output[0];
@@ -894,8 +962,8 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
     const Run& run = runs[job.run];
     const float* g = gradient_data + (widens ? job.group * wide_out : job.group * out) + job.first;
     s.gradient = g;
-    for (ix start = 0; start < run.count;) {
-      const ix count = next_piece(run.count - start, MOST_PLACES);
+    for (ix start = job.start, end = start + job.count; start < end;) {
+      const ix count = next_piece(end - start, MOST_PLACES);
       s.image = image_data + run.offset + job.group * in + start;
       s.result = to + (run.weight + start) * w.channels_out + job.group * out + job.first;
       if (picks_here) Tiles<PickedSumTile>::of(job.runs, count, job.vectors)(s);
@@ -936,7 +1004,8 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
           prepare(n + i, image_copies.data() + i * image_floats, gradient_copies.data() + i * gradient_floats);
         for (const Job& job : jobs)
           sum_job(job, copies ? image_copies.data() : image + n * image_floats, image_floats,
-                  rewrites ? gradient_copies.data() : gradient + n * gradient_floats, gradient_floats, count, to, n > begin);
+                  rewrites ? gradient_copies.data() : gradient + n * gradient_floats,
+                  gradient_floats, count, to, n > begin);
       }
     });
     if (parts == 1) return;
@@ -963,7 +1032,8 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
       });
     parallel_for(pool, jobs.size(), [&](ix job) {
       sum_job(jobs[job], copies ? image_copies.data() : image + n * image_floats, image_floats,
-              rewrites ? gradient_copies.data() : gradient + n * gradient_floats, gradient_floats, count, result, n > 0);
+              rewrites ? gradient_copies.data() : gradient + n * gradient_floats, gradient_floats,
+              count, result, n > 0);
     });
   }
 }

@@ -76,10 +76,16 @@ int64_t kernel_floats(const Window& w) {
   return w.window[0] * w.window[1] * w.window[2] * (w.channels_in / w.groups) * w.channels_out;
 }
 
+// Products of a convolution, or of one of its gradients, by vectors.
+int64_t products(const Window& w) { return count(w.output, w.batch, 1) * kernel_floats(w) / 16; }
+
+// So few products, or numbers, are done before another thread is awake.
+constexpr int64_t FEW = 1 << 16;
+
 template <class Work>
-ffi::Error run(ffi::ThreadPool threads, const Work& work) {
+ffi::Error run(ffi::ThreadPool threads, int64_t amount, const Work& work) {
   try {
-    work(Pool{int(threads.num_threads()),
+    work(Pool{amount < FEW ? 1 : int(threads.num_threads()),
               [&](std::function<void()> task) { threads.Schedule(std::move(task)); }});
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, "cornu: out of memory for a kernel's scratch");
@@ -96,7 +102,7 @@ ffi::Error convolution(ffi::ThreadPool threads, Floats image, Floats kernel, Num
   CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
                      {"kernel", kernel_floats(w), kernel.element_count()},
                      {"result", count(w.output, w.batch, w.channels_out), result->element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, products(w), [&](const Pool& pool) {
     kernels()->convolution(pool, w, image.typed_data(), kernel.typed_data(), nullptr, LINEAR,
                            result->typed_data());
   });
@@ -112,7 +118,7 @@ ffi::Error convolution_relu_pool(ffi::ThreadPool threads, Floats image, Floats k
                      {"bias", w.channels_out, bias.element_count()},
                      {"result", pooled_count(w, pooling), result->element_count()},
                      {"picks", pooled_count(w, pooling), picks->element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, products(w), [&](const Pool& pool) {
     kernels()->convolution_relu_pool(pool, w, pooling, image.typed_data(), kernel.typed_data(),
                                      bias.typed_data(), result->typed_data(),
                                      picks->typed_data());
@@ -137,7 +143,7 @@ ffi::Error convolution_of_pairs(ffi::ThreadPool threads, Halves image, Halves ke
   CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
                      {"kernel", kernel_floats(w), kernel.element_count()},
                      {"result", count(w.output, w.batch, w.channels_out), result->element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, products(w), [&](const Pool& pool) {
     kernels()->convolution_of_pairs(pool, w, data(image), data(kernel), data(*result));
   });
 }
@@ -154,7 +160,7 @@ ffi::Error convolution_relu_pool_of_pairs(ffi::ThreadPool threads, Halves image,
                      {"bias", w.channels_out, bias.element_count()},
                      {"result", pooled_count(w, pooling), result->element_count()},
                      {"picks", pooled_count(w, pooling), picks->element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, products(w), [&](const Pool& pool) {
     kernels()->convolution_relu_pool_of_pairs(pool, w, pooling, data(image), data(kernel),
                                               bias.typed_data(), result->typed_data(),
                                               picks->typed_data());
@@ -169,7 +175,7 @@ ffi::Error input_gradient_of_pairs(ffi::ThreadPool threads, Halves gradient, Hal
   CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), result->element_count()},
                      {"kernel", kernel_floats(w), kernel.element_count()},
                      {"gradient", count(w.output, w.batch, w.channels_out), gradient.element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, products(w), [&](const Pool& pool) {
     kernels()->input_gradient_of_pairs(pool, w, data(gradient), data(kernel),
                                        data(*result));
   });
@@ -184,7 +190,7 @@ ffi::Error picked_input_gradient(ffi::ThreadPool threads, Floats gradient, Float
                      {"kernel", kernel_floats(w), kernel.element_count()},
                      {"gradient", pooled_count(w, picks.pool), gradient.element_count()},
                      {"picks", pooled_count(w, picks.pool), bytes.element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, products(w), [&](const Pool& pool) {
     kernels()->input_gradient(pool, w, gradient.typed_data(), picks, kernel.typed_data(),
                               result->typed_data());
   });
@@ -199,7 +205,7 @@ ffi::Error picked_kernel_gradient(ffi::ThreadPool threads, Floats image, Floats 
                      {"kernel", kernel_floats(w), result->element_count()},
                      {"gradient", pooled_count(w, picks.pool), gradient.element_count()},
                      {"picks", pooled_count(w, picks.pool), bytes.element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, products(w), [&](const Pool& pool) {
     kernels()->kernel_gradient(pool, w, image.typed_data(), gradient.typed_data(), picks,
                                result->typed_data());
   });
@@ -212,7 +218,7 @@ ffi::Error input_gradient(ffi::ThreadPool threads, Floats gradient, Floats kerne
   CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), result->element_count()},
                      {"kernel", kernel_floats(w), kernel.element_count()},
                      {"gradient", count(w.output, w.batch, w.channels_out), gradient.element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, products(w), [&](const Pool& pool) {
     kernels()->input_gradient(pool, w, gradient.typed_data(), Picks{}, kernel.typed_data(),
                               result->typed_data());
   });
@@ -225,7 +231,7 @@ ffi::Error kernel_gradient(ffi::ThreadPool threads, Floats image, Floats gradien
   CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
                      {"kernel", kernel_floats(w), result->element_count()},
                      {"gradient", count(w.output, w.batch, w.channels_out), gradient.element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, products(w), [&](const Pool& pool) {
     kernels()->kernel_gradient(pool, w, image.typed_data(), gradient.typed_data(), Picks{},
                                result->typed_data());
   });
@@ -236,7 +242,7 @@ ffi::Error channel_sum(ffi::ThreadPool threads, Floats gradient, Bytes picks, Fl
   const int64_t places = channels ? int64_t(gradient.element_count()) / channels : 0;
   CORNU_CHECK(check({{"gradient", places * channels, gradient.element_count()},
                      {"picks", places * channels, picks.element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, gradient.element_count(), [&](const Pool& pool) {
     kernels()->channel_sum(pool, gradient.typed_data(), picks.typed_data(), places, channels,
                            result->typed_data());
   });
@@ -249,7 +255,7 @@ ffi::Error max_pool(ffi::ThreadPool threads, Floats image, Numbers numbers, Floa
   CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
                      {"result", count(w.output, w.batch, w.channels_in), result->element_count()},
                      {"places", int64_t(result->element_count()), places->element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, image.element_count(), [&](const Pool& pool) {
     kernels()->max_pool(pool, w, image.typed_data(), result->typed_data(), places->typed_data());
   });
 }
@@ -261,7 +267,7 @@ ffi::Error max_pool_gradient(ffi::ThreadPool threads, Floats gradient, Bytes pla
   CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), result->element_count()},
                      {"gradient", count(w.output, w.batch, w.channels_in), gradient.element_count()},
                      {"places", int64_t(gradient.element_count()), places.element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, result->element_count(), [&](const Pool& pool) {
     kernels()->max_pool_gradient(pool, w, gradient.typed_data(), places.typed_data(),
                                  result->typed_data());
   });
@@ -272,7 +278,7 @@ ffi::Error sum_pool(ffi::ThreadPool threads, Floats image, Numbers numbers, Floa
   CORNU_CHECK(read_window(numbers, &w));
   CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), image.element_count()},
                      {"result", count(w.output, w.batch, w.channels_in), result->element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, image.element_count(), [&](const Pool& pool) {
     kernels()->sum_pool(pool, w, image.typed_data(), result->typed_data());
   });
 }
@@ -283,7 +289,7 @@ ffi::Error sum_pool_gradient(ffi::ThreadPool threads, Floats gradient, Numbers n
   CORNU_CHECK(read_window(numbers, &w));
   CORNU_CHECK(check({{"image", count(w.size, w.batch, w.channels_in), result->element_count()},
                      {"gradient", count(w.output, w.batch, w.channels_in), gradient.element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, result->element_count(), [&](const Pool& pool) {
     kernels()->sum_pool_gradient(pool, w, gradient.typed_data(), result->typed_data());
   });
 }
@@ -299,7 +305,7 @@ ffi::Error moments(ffi::ThreadPool threads, Floats image, FloatResult mean, Floa
   const Rows rows(image, mean->element_count());
   CORNU_CHECK(check({{"image", rows.places * rows.channels, image.element_count()},
                      {"variance", rows.channels, variance->element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, image.element_count(), [&](const Pool& pool) {
     kernels()->moments(pool, image.typed_data(), rows.places, rows.channels, mean->typed_data(),
                        variance->typed_data());
   });
@@ -312,7 +318,7 @@ ffi::Error totals(ffi::ThreadPool threads, Floats gradient, Floats image, Floats
                      {"gradient", int64_t(image.element_count()), gradient.element_count()},
                      {"dot", rows.channels, dot->element_count()},
                      {"sum", rows.channels, sum->element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, image.element_count(), [&](const Pool& pool) {
     kernels()->totals(pool, gradient.typed_data(), image.typed_data(), center.typed_data(),
                       rows.places, rows.channels, dot->typed_data(), sum->typed_data());
   });
@@ -328,7 +334,7 @@ ffi::Error picked_totals(ffi::ThreadPool threads, Floats gradient, Floats image,
   CORNU_CHECK(check({{"center", w.channels_in, center.element_count()},
                      {"dot", w.channels_in, dot->element_count()},
                      {"sum", w.channels_in, sum->element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, image.element_count(), [&](const Pool& pool) {
     kernels()->picked_totals(pool, w, gradient.typed_data(), image.typed_data(),
                              center.typed_data(), picks.typed_data(), dot->typed_data(),
                              sum->typed_data());
@@ -345,7 +351,7 @@ ffi::Error affine_relu_pool(ffi::ThreadPool threads, Floats image, Floats center
   CORNU_CHECK(check({{"center", w.channels_in, center.element_count()},
                      {"factor", w.channels_in, factor.element_count()},
                      {"offset", w.channels_in, offset.element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, image.element_count(), [&](const Pool& pool) {
     kernels()->affine_relu_pool(pool, w, image.typed_data(), center.typed_data(),
                                 factor.typed_data(), offset.typed_data(), result->typed_data(),
                                 picks->typed_data());
@@ -355,7 +361,7 @@ ffi::Error affine_relu_pool(ffi::ThreadPool threads, Floats image, Floats center
 ffi::Error bernoulli(ffi::ThreadPool threads, ffi::Buffer<ffi::U32> key, double probability,
                      ffi::ResultBuffer<ffi::PRED> result) {
   CORNU_CHECK(check({{"key", 2, key.element_count()}}));
-  return run(threads, [&](const Pool& pool) {
+  return run(threads, result->element_count(), [&](const Pool& pool) {
     kernels()->bernoulli(pool, key.typed_data(), float(probability), result->element_count(),
                          reinterpret_cast<uint8_t*>(result->typed_data()));
   });

@@ -140,6 +140,7 @@ Window draw_window(bool pooling) {
       w.channels_out = whole ? 16 * between(1, 4) : between(8, 50);
       const int64_t side = between(0, 2) ? 3 : 5;
       const bool small = between(0, 4) == 0;  // these are cut in other tiles
+      w.batch = small ? between(5, 12) : between(1, 4);
       for (int a = 1; a < 3; ++a) {
         w.size[a] = small ? between(5, 6) : between(5, 17);
         w.window[a] = side;
@@ -147,6 +148,15 @@ Window draw_window(bool pooling) {
         w.before[a] = small ? 1 : between(0, side - 1);
         w.output[a] = w.size[a] + w.before[a] + (small ? side - 2 : between(0, side - 1)) - (side - 1);
       }
+    }
+    // Or a dense layer, of one example perhaps.
+    if (rank == 1 && !pooling && between(0, 2) == 0) {
+      w.groups = 1;
+      w.batch = between(0, 2) ? between(2, 60) : 1;
+      w.size[2] = w.output[2] = w.window[2] = w.strides[2] = w.dilation[2] = 1;
+      w.before[2] = 0;
+      w.channels_in = between(1, 200);
+      w.channels_out = between(0, 1) ? between(1, 200) : 16 * between(1, 20);
     }
     // And a kernel that is too large for a sum of each part of the images.
     if (rank == 2 && !pooling && between(0, 15) == 0) {

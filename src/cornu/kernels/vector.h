@@ -139,6 +139,36 @@ CORNU_INLINE int64_t store_where(Integers wanted, Vector v, float* p, Integers n
 #endif
 }
 
+// Lane l of vector k becomes lane k of vector l: blocks of 1, 2, 4... lanes change places.
+CORNU_INLINE void transpose(Vector (&rows)[LANES]) {
+  CORNU_UNROLL for (int step = 1; step < LANES; step *= 2) {
+    Integers first, second;
+    CORNU_UNROLL for (int lane = 0; lane < LANES; ++lane) {
+      first[lane] = lane & step ? LANES + lane - step : lane;
+      second[lane] = lane & step ? LANES + lane : lane + step;
+    }
+    CORNU_UNROLL for (int k = 0; k < LANES; ++k) {
+      if (k & step) continue;
+      const Vector a = rows[k], b = rows[k + step];
+      rows[k] = __builtin_shuffle(a, b, first);
+      rows[k + step] = __builtin_shuffle(a, b, second);
+    }
+  }
+}
+// The transpose of a matrix, its rows filled up to `width` numbers with zeros.
+inline void transpose(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to,
+                      int64_t to_step, int64_t width) {
+  for (int64_t c = 0; c < columns; c += LANES)
+    for (int64_t r = 0; r < width; r += LANES) {
+      Vector block[LANES];
+      CORNU_UNROLL for (int k = 0; k < LANES; ++k)
+        block[k] = r + k < rows ? load_first(from + (r + k) * from_step + c, columns - c) : Vector{};
+      transpose(block);
+      CORNU_UNROLL for (int k = 0; k < LANES; ++k)
+        if (c + k < columns) store_first(to + (c + k) * to_step + r, block[k], width - r);
+    }
+}
+
 CORNU_INLINE bool is_zero(Vector v) {
   bool yes = true;
   for (int lane = 0; lane < LANES; ++lane) yes = yes && v[lane] == 0;

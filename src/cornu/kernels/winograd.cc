@@ -31,6 +31,8 @@ constexpr ix BAND = ix{1} << 17;
 constexpr ix SHARED_BAND = ix{1} << 21;
 // So few tiles that it is shared.
 constexpr ix FEW_TILES = 16;
+// So many that the method pays.
+constexpr ix MANY_TILES = 24;
 
 // ---- one axis: N numbers of the image, R of the window or M of the result to N points, and back
 
@@ -378,10 +380,8 @@ bool gradient_of_input(const Pool& pool, const Window& w, const Source& gradient
   const ix in = w.channels_in, out = w.channels_out;
   Scratch exchanged(R * R * in * out);
   parallel_for(in * out < 1024 ? Pool{1, {}} : pool, R * R, [&](ix p) {
-    for (ix start = 0; start < out; start += 16)
-      for (ix i = 0; i < in; ++i)
-        for (ix o = start; o < std::min(out, start + 16); ++o)
-          exchanged.data()[(p * out + o) * in + i] = kernel[(p * in + i) * out + o];
+    const ix at = p * in * out;
+    transpose(kernel + at, out, in, out, exchanged.data() + at, in, in);
   });
   Window back = w;
   for (int a = 1; a < 3; ++a) {
@@ -532,6 +532,9 @@ Winograd winograd_for(const Window& w) {
   const auto products = [&](ix m, ix points) {
     return (w.output[1] + m - 1) / m * ((w.output[2] + m - 1) / m) * points;
   };
+  // With few tiles, turning the kernel takes longer than what it saves.
+  const ix m = side == 5 ? 2 : 4;
+  if (w.batch * ((w.output[1] + m - 1) / m) * ((w.output[2] + m - 1) / m) < MANY_TILES) return {};
   Winograd found;
   if (side == 5)
     found = {convolve<2, 5>, gradient_of_input<2, 5>, gradient_of_kernel<2, 5>};
