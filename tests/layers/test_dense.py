@@ -19,13 +19,17 @@ IMAGES = RANDOM.randn(2, 3, 4, 6).astype("float32")
         ({"units": 3}, STEPS),
         ({"units": 3, "use_bias": False}, IMAGES),
         ({"units": 1, "activation": "tanh"}, ROWS),
-        ({"units": 3}, RANDOM.randn(5, 40).astype("float32")),
         ({"units": 4, "kernel_regularizer": "l2", "activity_regularizer": "l2"}, ROWS),
     ],
-    ids=["rows", "steps", "images", "activation", "many", "regularized"],
+    ids=["rows", "steps", "images", "activation", "regularized"],
 )
 def test_dense(arguments, inputs):
     compare_with_keras("Dense", arguments, inputs)
+
+
+def test_dense_of_many_inputs():
+    # Sums of forty products, in another order.
+    compare_with_keras("Dense", {"units": 3}, RANDOM.randn(5, 40).astype("float32"), atol=5e-6)
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16"])
@@ -124,8 +128,8 @@ def test_integers():
     assert layers.Dense(2)(layers.Input((3,), dtype="int32")).dtype == "float32"
 
 
-def test_derivatives_with_few_units_of_many_inputs():
-    """They are computed another way, in both modes and twice."""
+def test_derivatives():
+    """In both modes, twice, and mapped."""
     layer = layers.Dense(10, use_bias=False)
     inputs, change, gradient = (
         jax.random.normal(jax.random.key(n), shape)
@@ -156,8 +160,7 @@ def test_derivatives_with_few_units_of_many_inputs():
         mapped = jax.vmap(jax.grad(loss, 1), (None, 0))(inputs, jnp.stack([kernel, change]))
         return forward, of_kernel, first, alone, jax.grad(slope, (0, 1))(inputs, kernel), mapped
 
-    turned = "optimization_barrier" in str(jax.make_jaxpr(lambda: derivatives(ours))())
-    assert turned == (jax.default_backend() == "cpu")
+    assert "cornu_kernel_gradient" in str(jax.make_jaxpr(lambda: derivatives(ours))())
     for came, expected in zip(
         jax.tree.leaves(derivatives(ours)), jax.tree.leaves(derivatives(plain)), strict=True
     ):

@@ -78,6 +78,8 @@ CASES = {
         [(1, 1), (2, 2)],
     ),
     "without pool": (lambda: sequential(conv()), [(1, 1)]),
+    "dense": (lambda: sequential(layers.Flatten(), layers.Dense(40, activation="relu")), [()]),
+    "dense of images": (lambda: sequential(layers.Dense(40, activation="relu")), []),
     "pool that overlaps": (lambda: sequential(conv(), layers.MaxPooling2D(3, 2)), [(1, 1)]),
     "pool with padding": (
         lambda: sequential(conv(), layers.MaxPooling2D(2, padding="same")),

@@ -29,7 +29,7 @@ needs_kernels = pytest.mark.skipif(
 
 @st.composite
 def geometries(draw, pools=False):
-    rank = draw(st.integers(1, 3))
+    rank = draw(st.integers(1 if pools else 0, 3))
 
     def each(low, high):
         return tuple(draw(st.integers(low, high)) for _ in range(rank))
@@ -45,7 +45,8 @@ def geometries(draw, pools=False):
         draw(st.integers(max(1, r + 1 - a - b), r + 7))
         for r, (a, b) in zip(reach, padding, strict=True)
     )
-    groups = 1 if pools else draw(st.sampled_from([1, 1, 2, 3]))
+    # Without spatial axes, it is a dense layer.
+    groups = 1 if pools or not rank else draw(st.sampled_from([1, 1, 2, 3]))
     return Geometry(size, window, strides, padding, dilation, groups)
 
 
@@ -279,6 +280,7 @@ NETWORKS = {
     "transposed": [layers.Conv2DTranspose(3, 2, strides=2), layers.ReLU()],
     "depthwise": [layers.DepthwiseConv2D(3, activation="relu")],
     "dropout": [layers.Conv2D(3, 1), layers.Dropout(0.5)],
+    "dense": [layers.Flatten(), layers.Dense(3, activation="relu")],
 }
 
 

@@ -1,15 +1,12 @@
 """Densely connected layers: every output is a weighted sum of inputs."""
 
-import functools
-
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from cornu.core import registry
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
+from cornu.ops.convolution import dense
 
 
 class _Weighted(Layer):
@@ -80,35 +77,6 @@ class _Weighted(Layer):
         if self.bias is not None:
             weighted_sum = weighted_sum + self.bias.value
         return self.activation(weighted_sum)
-
-
-# With at most so many outputs, the gradient of the kernel is computed turned round on a CPU.
-_FEW_UNITS = 32
-
-
-@jax.custom_jvp
-def _product(inputs, kernel):
-    """`inputs @ kernel` of matrices, for few outputs of many inputs.
-
-    The gradient of the kernel, `inputs.T @ gradient`, makes XLA's CPU compiler turn the wide inputs
-    round. Here it is `(gradient.T @ inputs).T`: only the small matrices are turned.
-    """
-    return inputs @ kernel
-
-
-@functools.partial(_product.defjvp, symbolic_zeros=True)
-def _(primals, tangents):
-    inputs, kernel = primals
-    by_inputs, by_kernel = tangents
-    result = inputs @ kernel
-    change = jnp.zeros_like(result)
-    if not isinstance(by_inputs, jax.custom_derivatives.SymbolicZero):
-        change = by_inputs @ kernel
-    if not isinstance(by_kernel, jax.custom_derivatives.SymbolicZero):
-        # Without the barrier, XLA would turn back what is turned here.
-        turned = lax.optimization_barrier(by_kernel.T)
-        change += lax.dot_general(inputs, turned, (((1,), (1,)), ((), ())))
-    return result, change
 
 
 @registry.register("layer", module="keras.layers")
@@ -191,11 +159,7 @@ class Dense(_Weighted):
         self.input_spec = InputSpec(min_ndim=2, axes={-1: size})
 
     def call(self, inputs):
-        kernel = self.kernel.value
-        turns = self.units <= _FEW_UNITS < kernel.shape[0] and jnp.ndim(inputs) == 2
-        if turns and jax.default_backend() == "cpu":
-            return self._finish(_product(inputs, kernel))
-        return self._finish(inputs @ kernel)
+        return self._finish(dense(inputs, self.kernel.value))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)

@@ -65,6 +65,24 @@ def conv(
     )
 
 
+def dense(x, kernel):
+    """`x @ kernel` for a matrix as the kernel; of rows, it is a convolution without spatial axes.
+
+    Args:
+        x: `(…, channels_in)`.
+        kernel: `(channels_in, channels_out)`.
+    """
+    x = jnp.asarray(x)
+    if x.ndim != 2:
+        return x @ kernel
+    dtype = jnp.result_type(x, kernel)
+    return convolution.bind(x.astype(dtype), kernel.astype(dtype), geometry=NOWHERE)
+
+
+# The geometry of an image of one place.
+NOWHERE = Geometry((), (), (), (), ())
+
+
 def with_channels_last(function, x, data_format: str):
     """Call a function of images on channels last, whatever the format of `x`."""
     if data_format == "channels_last":
@@ -79,6 +97,8 @@ def with_channels_last(function, x, data_format: str):
 
 def _convolution(image, kernel, *, geometry: Geometry):
     rank = len(geometry.size)
+    if not rank:  # a dense layer
+        return image @ kernel
     layout = (0, rank + 1, *range(1, rank + 1))
     return lax.conv_general_dilated(
         image,

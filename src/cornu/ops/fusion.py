@@ -36,7 +36,7 @@ def _pools(geometry: Geometry, pool: tuple) -> Geometry:
 def _whole(image, kernel, bias, *, geometry, pool):
     results = convolution.convolution.bind(image, kernel, geometry=geometry)
     results = relu.bind(results + bias)
-    if set(pool) == {1}:
+    if math.prod(pool) == 1:
         best, winners = results, jnp.zeros(results.shape, jnp.uint8)
     else:
         best, winners = pooling.largest.bind(results, geometry=_pools(geometry, pool))
@@ -192,7 +192,7 @@ ad.primitive_jvps[convolution_relu_pool] = _jvp
 
 def _affine_relu_pool(x, center, factor, offset, *, geometry):
     results = relu.bind(normalization._affine(x, center, factor, offset))
-    if set(geometry.window) == {1}:
+    if math.prod(geometry.window) == 1:
         best, winners = results, jnp.zeros(results.shape, jnp.uint8)
     else:
         best, winners = pooling.largest.bind(results, geometry=geometry)

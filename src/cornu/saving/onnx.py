@@ -412,6 +412,8 @@ def _windowed(geometry) -> dict:
 def _convolution(b: Builder, e, image, kernel):
     g = e.params["geometry"]
     rank = len(g.size)
+    if not rank:
+        return b.node("MatMul", b.text(image), b.text(kernel))
     if min(amount for pair in g.padding for amount in pair) < 0:
         raise Unsupported("a convolution that leaves out the edge of its image")
     image_name = b.node("Transpose", b.text(image), perm=_first(rank))
