@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import itertools
+import operator
 import threading
 import warnings
 from typing import Any
@@ -802,25 +804,20 @@ class _Walk:
                     _unpack(value, [], self._parts)
             self._variables += each._own_weights()
             self._metrics += each._own_metrics()
+        self._values = [p.values() if isinstance(p, dict) else p for p in self._parts]
         # What is compared is kept, so that no other object gets its address.
-        self._kept = [self._values(part) for part in self._parts]
-        self._ids = self._look()
-
-    @staticmethod
-    def _values(part) -> tuple:
-        return tuple(part.values() if isinstance(part, dict) else part)
+        self._kept = list(itertools.chain.from_iterable(self._values))
+        self._rest = self._look()
 
     def _look(self) -> list:
-        found: list[Any] = [
-            tuple(map(id, part.values() if isinstance(part, dict) else part))
-            for part in self._parts
-        ]
-        found.append([v.trainable for v in self._variables])
+        found: list[Any] = [*map(len, self._parts), *[v.trainable for v in self._variables]]
         found.extend(tuple(map(id, m.variables)) for m in self._metrics)
         return found
 
     def is_current(self) -> bool:
-        return self._look() == self._ids
+        # All loops are in C, as this is done for every prediction.
+        values = itertools.chain.from_iterable(self._values)
+        return self._look() == self._rest and all(map(operator.is_, values, self._kept))
 
     def __reduce__(self):
         # A copy of a layer is another layer: it is searched anew.
