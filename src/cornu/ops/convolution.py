@@ -139,10 +139,23 @@ def _kernel_gradient(image, gradient, *, geometry: Geometry):
         rows = rows.reshape(-1, rows.shape[-1])
         return (rows.T @ gradient.reshape(-1, gradient.shape[-1])).reshape(shape)
 
-    few = image.shape[-1] <= 4 and math.prod(shape[:-1]) <= 100 and geometry.groups == 1
-    if not few:
+    # Of a dense layer, it would turn round the wide inputs, not what few units give.
+    def turned(image, gradient):
+        # Without the barrier, XLA would turn back what is turned here.
+        return lax.optimization_barrier(gradient.T @ image).T
+
+    channels, units = image.shape[-1], gradient.shape[-1]
+    if not geometry.size and units <= _FEW_UNITS < channels:
+        on_cpu = turned
+    elif channels <= 4 and math.prod(shape[:-1]) <= 100 and geometry.groups == 1:
+        on_cpu = product
+    else:
         return transposed(image, gradient)
-    return lax.platform_dependent(image, gradient, cpu=product, default=transposed)
+    return lax.platform_dependent(image, gradient, cpu=on_cpu, default=transposed)
+
+
+# With more outputs, turning takes longer than what it saves.
+_FEW_UNITS = 32
 
 
 def _kernel_of(image, gradient, *, geometry):
