@@ -14,7 +14,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import cornu
 from cornu import layers
@@ -315,6 +315,24 @@ def test_data_parallel(kind, checked, natively, monkeypatch):
     alone = jax.jit(gradient)(weights, image[:2])
     for found, expected in zip(jax.jit(shared)(weights, image), alone, strict=True):
         close(found, 2 * expected, 10_000)
+
+
+@pytest.mark.parametrize("kind", ["fused", "dense"])
+def test_arrays_that_are_spread_over_devices_are_not_gathered(kind):
+    network = cornu.Sequential([cornu.Input((8, 8, 2)), *NETWORKS[kind]])
+    mesh = Mesh(np.array(jax.devices("cpu")[:2]), ("batch",))
+    batched, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (["batch"], []))
+    weights = [jax.device_put(w.value, whole) for w in network.trainable_variables]
+    image = jax.device_put(noise(4, 8, 8, 2), batched)
+
+    @jax.jit
+    def call(weights, image):
+        return network.stateless_call(weights, [], image)[0]
+
+    assert "all-gather" not in call.lower(weights, image).compile().as_text()
+    result = call(weights, image)
+    assert result.sharding.is_equivalent_to(batched, result.ndim)
+    close(result, network(noise(4, 8, 8, 2)))
 
 
 def run(code, **environment):

@@ -145,10 +145,13 @@ HALF_PRECISION = (np.dtype(jax.numpy.bfloat16), np.dtype(np.float16))
 
 
 def _runs_natively(avals, context) -> bool:
-    # What is exported must run where there is no Cornu.
-    parameters = context.module_context.lowering_parameters
+    # What is exported must run where there is no Cornu. And where arrays are spread over devices, XLA can
+    # split an operation of `lax`, but would gather all of a kernel's operands on each device. (Within
+    # `shard_map`, each device has its part already.)
+    module = context.module_context
     return (
-        not getattr(parameters, "for_export", False)
+        not getattr(module.lowering_parameters, "for_export", False)
+        and getattr(module.axis_context, "num_devices", 1) == 1
         and all(a.dtype in (np.float32, np.uint8, np.uint32, *HALF_PRECISION) for a in avals)
         and all(isinstance(n, int) and n > 0 for a in avals for n in a.shape)
         and native().in_use
