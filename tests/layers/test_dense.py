@@ -1,10 +1,13 @@
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
 from oracle import compare_with_keras
 
 from cornu import layers
+from cornu.core.kernels import native
+from cornu.ops import fusion
 
 RANDOM = np.random.RandomState(0)
 ROWS = RANDOM.randn(5, 6).astype("float32")
@@ -27,9 +30,37 @@ def test_dense(arguments, inputs):
     compare_with_keras("Dense", arguments, inputs)
 
 
-def test_dense_of_many_inputs():
-    # Sums of forty products, in another order.
-    compare_with_keras("Dense", {"units": 3}, RANDOM.randn(5, 40).astype("float32"), atol=5e-6)
+@pytest.mark.parametrize(
+    "rows, inputs, units",
+    [(5, 40, 3), (1, 40, 150), (7, 100, 200), (128, 784, 32)],
+    ids=["few units", "one row", "large kernel", "dense lesson"],
+)
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_dense_is_exact(rows, inputs, units, activation):
+    """All sums are exact in float32, whatever their order: so output and gradients have Keras' bits."""
+    random = np.random.RandomState(0)
+    x, kernel, bias, gradient = (
+        (random.randint(-8, 9, shape) / 8).astype("float32")
+        for shape in ((rows, inputs), (inputs, units), (units,), (rows, units))
+    )
+
+    def results(layer):
+        layer.build(x.shape)
+
+        @jax.jit
+        @fusion.fuse
+        def run(kernel, bias, x):
+            return layer.stateless_call([kernel, bias], [], x)[0]
+
+        output, pull = jax.vjp(run, kernel, bias, x)
+        return str(jax.make_jaxpr(run)(kernel, bias, x)), (output, *pull(jnp.asarray(gradient)))
+
+    program, mine = results(layers.Dense(units, activation=activation))
+    _, other = results(keras.layers.Dense(units, activation=activation))
+    fuses = activation == "relu" and native().in_use
+    assert ("cornu_convolution_relu_pool" in program) == fuses
+    for came, expected in zip(mine, other, strict=True):
+        np.testing.assert_array_equal(came, expected)
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16"])

@@ -112,6 +112,14 @@ def test_pools_are_those_of_lax(geometry, batch, channels, has_ties):
     )
 
 
+def test_a_dense_layer_of_few_units_without_kernels():
+    """What XLA computes then turns the small matrix round, and not the inputs."""
+    image, gradient = noise(6, 70), noise(6, 10, seed=1)
+    run = jax.jit(functools.partial(convolution._kernel_gradient, geometry=convolution.NOWHERE))
+    close(run(image, gradient), jnp.asarray(image.T @ gradient), 6)
+    assert "optimization_barrier" in run.lower(image, gradient).as_text()
+
+
 GEOMETRY = Geometry((6, 5), (3, 2), (2, 1), ((1, 0), (0, 1)), (1, 2), 2)
 
 
@@ -329,10 +337,15 @@ def test_arrays_that_are_spread_over_devices_are_not_gathered(kind):
     def call(weights, image):
         return network.stateless_call(weights, [], image)[0]
 
-    assert "all-gather" not in call.lower(weights, image).compile().as_text()
+    gradient = jax.jit(jax.grad(lambda *operands: jnp.sum(call(*operands) ** 2)))
+    for run in (call, gradient):
+        assert "all-gather" not in run.lower(weights, image).compile().as_text()
     result = call(weights, image)
     assert result.sharding.is_equivalent_to(batched, result.ndim)
     close(result, network(noise(4, 8, 8, 2)))
+    alone = gradient([w.value for w in network.trainable_variables], noise(4, 8, 8, 2))
+    for found, expected in zip(gradient(weights, image), alone, strict=True):
+        close(found, expected, 10_000)
 
 
 def run(code, **environment):

@@ -311,7 +311,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
     parts = std::min((4 * pool.threads + gather.batch - 1) / gather.batch,
                      axis == 2 ? (gather.size[2] + 4 * MOST_PLACES - 1) / (4 * MOST_PLACES)
                                : gather.size[axis]);
-  // As many for each thread.
+  // As many for each thread: of three, one thread would do two.
   if (parts > pool.threads && parts < 4 * pool.threads) parts -= parts % pool.threads;
   // What is pooled must still be in the cache.
   const ix pooled_floats = pools ? product(gather.size) * gather.channels_out : 0;
@@ -880,8 +880,8 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
   std::vector<Run> runs;
   ix weight = 0;
   for_each_place(w.window, [&](const ix (&place)[3]) {
-    const ix at = (place[0] * w.dilation[0] * region.length(1) + place[1] * w.dilation[1]) * region.row() + place[2] * w.dilation[2];
-    const ix offset = at * w.channels_in;
+    const ix row = place[0] * w.dilation[0] * region.length(1) + place[1] * w.dilation[1];
+    const ix offset = (row * region.row() + place[2] * w.dilation[2]) * w.channels_in;
     if (w.groups == 1 && !runs.empty() && place[2] > 0 && w.dilation[2] == 1)
       runs.back().count += in;
     else
@@ -903,7 +903,8 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
         // Only runs at equal distances, those of one plane, can be taken together.
         const ix in_plane = runs.size() / w.window[0];
         const ix many = std::min(runs_together, in_plane - run % in_plane);
-        const bool even = many < 3 || runs[run + 2].offset - runs[run + 1].offset == runs[run + 1].offset - runs[run].offset;
+        const auto step = [&](ix r) { return runs[r + 1].offset - runs[r].offset; };
+        const bool even = many < 3 || step(run + 1) == step(run);
         const ix count = runs[run].count, once = 4 * MOST_PLACES;
         for (ix start = 0; start < count; start += once)
           jobs.push_back({run, even ? many : 1, start, std::min(once, count - start), group, first,
@@ -923,7 +924,8 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
 
   std::vector<ix> places;
   for_each_place(pool_size, [&](const ix (&place)[3]) {
-    places.push_back(((place[0] * w.strides[0] * region.length(1) + place[1] * w.strides[1]) * region.row() + place[2] * w.strides[2]) * w.channels_in);
+    const ix row = place[0] * w.strides[0] * region.length(1) + place[1] * w.strides[1];
+    places.push_back((row * region.row() + place[2] * w.strides[2]) * w.channels_in);
   });
 
   auto sum_job = [&](const Job& job, const float* image_data, ix image_step,

@@ -529,16 +529,13 @@ Winograd winograd_for(const Window& w) {
   suits = suits && w.channels_in * w.channels_out <= (ix{1} << 16);
   if (!suits) return {};
   // Tiles that are partly beyond the results are computed too.
-  const auto products = [&](ix m, ix points) {
-    return (w.output[1] + m - 1) / m * ((w.output[2] + m - 1) / m) * points;
-  };
-  // With few tiles, turning the kernel takes longer than what it saves.
-  const ix m = side == 5 ? 2 : 4;
-  if (w.batch * ((w.output[1] + m - 1) / m) * ((w.output[2] + m - 1) / m) < MANY_TILES) return {};
+  const auto tiles = [&](ix m) { return (w.output[1] + m - 1) / m * ((w.output[2] + m - 1) / m); };
+  // With few of them, turning the kernel takes longer than what it saves.
+  if (w.batch * tiles(side == 5 ? 2 : 4) < MANY_TILES) return {};
   Winograd found;
   if (side == 5)
     found = {convolve<2, 5>, gradient_of_input<2, 5>, gradient_of_kernel<2, 5>};
-  else if (products(4, 36) < products(2, 16))
+  else if (tiles(4) * 36 < tiles(2) * 16)
     found = {convolve<4, 3>, gradient_of_input<4, 3>, gradient_of_kernel<4, 3>};
   else
     found = {convolve<2, 3>, gradient_of_input<2, 3>, gradient_of_kernel<2, 3>};

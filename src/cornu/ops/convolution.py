@@ -65,6 +65,10 @@ def conv(
     )
 
 
+# The geometry of an image of one place.
+NOWHERE = Geometry((), (), (), (), ())
+
+
 def dense(x, kernel):
     """`x @ kernel` for a matrix as the kernel; of rows, it is a convolution without spatial axes.
 
@@ -77,10 +81,6 @@ def dense(x, kernel):
         return x @ kernel
     dtype = jnp.result_type(x, kernel)
     return convolution.bind(x.astype(dtype), kernel.astype(dtype), geometry=NOWHERE)
-
-
-# The geometry of an image of one place.
-NOWHERE = Geometry((), (), (), (), ())
 
 
 def with_channels_last(function, x, data_format: str):
@@ -125,6 +125,10 @@ def _image_of(gradient, kernel, *, geometry):
     return (gradient.shape[0], *geometry.size, channels), gradient.dtype
 
 
+# With more outputs, turning their gradient round takes longer than what it saves.
+_FEW_UNITS = 32
+
+
 def _kernel_gradient(image, gradient, *, geometry: Geometry):
     shape, dtype = _kernel_of(image, gradient, geometry=geometry)
 
@@ -152,10 +156,6 @@ def _kernel_gradient(image, gradient, *, geometry: Geometry):
     else:
         return transposed(image, gradient)
     return lax.platform_dependent(image, gradient, cpu=on_cpu, default=transposed)
-
-
-# With more outputs, turning takes longer than what it saves.
-_FEW_UNITS = 32
 
 
 def _kernel_of(image, gradient, *, geometry):
