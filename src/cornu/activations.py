@@ -18,7 +18,8 @@ def _register(function):
 
 # A primitive of its own, for `ops.fusion` to find.
 rectified = primitive("relu", lambda x: (x.shape, x.dtype), lambda x: jnp.maximum(x, 0))
-ad.defjvp2(rectified, lambda t, result, x: jnp.where(x > 0, t, jnp.zeros_like(t)))
+# The slope is asked of the result, which the next layer needs anyhow.
+ad.defjvp2(rectified, lambda t, result, x: jnp.where(result > 0, t, jnp.zeros_like(t)))
 batching.primitive_batchers[rectified] = lambda operands, axes: (
     rectified.bind(*operands),
     axes[0],

@@ -158,6 +158,8 @@ void sum_pool(const Pool& pool, const Window& w, const float* image, float* resu
 
 void sum_pool_gradient(const Pool& pool, const Window& w, const float* gradient, float* result) {
   const ix in = floats(w.size, w.channels_in), out = floats(w.output, w.channels_in);
+  bool apart = true;  // no number belongs to two windows
+  for (int a = 0; a < 3; ++a) apart = apart && w.strides[a] >= w.window[a];
   parallel_for(pool, w.batch, [&](ix i) {
     float* to = result + i * in;
     memset(to, 0, in * sizeof(float));
@@ -166,7 +168,7 @@ void sum_pool_gradient(const Pool& pool, const Window& w, const float* gradient,
       CORNU_UNROLL for (int p = 0; p < n.WINDOWS; ++p)
         g[p] = load_first(gradient + i * out + n.result + p * n.out_step, n.count);
       for_each([&](int p, ix offset, Integers) {
-        store_first(to + offset, load_first(to + offset, n.count) + g[p], n.count);
+        store_first(to + offset, apart ? g[p] : load_first(to + offset, n.count) + g[p], n.count);
       });
     });
   });

@@ -134,7 +134,7 @@ class BaseGlobalAveragePooling(BaseGlobalPooling):
     """The mean of each channel."""
 
     def call(self, inputs):
-        return jnp.mean(inputs, axis=self._axes, keepdims=self.keepdims)
+        return ops.global_average_pool(inputs, self.keepdims, self.data_format)
 
 
 @registry.register("layer", "GlobalMaxPooling1D", "GlobalMaxPool1D", module="keras.layers")

@@ -183,6 +183,8 @@ for _one, _other in ((pick, put), (put, pick)):
 
 
 def _sum(x, *, geometry: Geometry):
+    if geometry.window == geometry.size:
+        return jnp.sum(x, range(1, x.ndim - 1), keepdims=True)
     return _reduce(x, np.array(0, x.dtype), lax.add, geometry)
 
 
@@ -216,6 +218,16 @@ def average_pool(x, pool_size, strides=None, padding="valid", data_format="chann
         return total / jnp.broadcast_to(counts, total.shape)
 
     return with_channels_last(pool, x, data_format)
+
+
+def global_average_pool(x, keepdims=False, data_format="channels_last"):
+    """The mean of each channel."""
+    axes = range(1, x.ndim - 1) if data_format == "channels_last" else range(2, x.ndim)
+    known = all(isinstance(x.shape[a], int) and x.shape[a] > 0 for a in axes)
+    if data_format != "channels_last" or x.dtype != jnp.float32 or not known:
+        return jnp.mean(x, axes, keepdims=keepdims)
+    mean = average_pool(x, x.shape[1:-1])
+    return mean if keepdims else jnp.squeeze(mean, axes)
 
 
 def l2_pool(x, pool_size, strides=None, padding="valid", data_format="channels_last"):
