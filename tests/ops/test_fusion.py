@@ -11,6 +11,7 @@ import cornu
 from cornu import layers
 from cornu.core.kernels import Geometry, native
 from cornu.ops import fusion, normalization, pooling
+from cornu.ops.biased_tanh import biased_tanh
 
 needs_kernels = pytest.mark.skipif(
     not native().in_use, reason=f"the native kernels are not in use: {native().reason}"
@@ -128,6 +129,48 @@ def test_the_same_numbers(case):
     fused = step(model, x, y)
     model.run_eagerly = True
     assert pooled_by(model) == []
+    plain = step(model, x, y)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), fused, plain)
+
+
+TANH = {
+    "activation": (lambda: sequential(layers.Conv2D(6, 3, activation="tanh")), 1),
+    "layer": (lambda: sequential(layers.Conv2D(6, 3), layers.Activation("tanh")), 1),
+    "dense": (
+        lambda: sequential(layers.Flatten(), layers.Dense(40, activation="tanh")),
+        1,
+    ),
+    "depthwise": (lambda: sequential(layers.DepthwiseConv2D(3, activation="tanh")), 1),
+    "without bias": (lambda: sequential(layers.Conv2D(6, 3, use_bias=False, activation="tanh")), 0),
+    "two inputs": (lambda: sum_of_two("tanh"), 0),
+    "read twice": (lambda: read_twice(), 0),
+}
+
+
+def sum_of_two(activation):
+    x = cornu.Input((9, 8, 2))
+    both = layers.Add()([layers.Conv2D(6, 3, use_bias=False)(x) for _ in range(2)])
+    top = layers.Flatten()(layers.Activation(activation)(both))
+    return cornu.Model(x, layers.Dense(3)(top))
+
+
+def read_twice():
+    x = cornu.Input((9, 8, 2))
+    linear = layers.Conv2D(6, 3)(x)
+    both = layers.Add()([layers.Activation("tanh")(linear), linear])
+    return cornu.Model(x, layers.Dense(3)(layers.Flatten()(both)))
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", TANH)
+def test_tanh_after_a_bias(kind):
+    make, expected = TANH[kind]
+    model, x, y = make(), noise(5, 9, 8, 2), noise(5, 3, seed=1)
+    model(x)
+    names = [e.primitive.name for e in program_of(model)]
+    assert names.count(biased_tanh.name) == expected
+    fused = step(model, x, y)
+    model.run_eagerly = True
     plain = step(model, x, y)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), fused, plain)
 
@@ -272,7 +315,11 @@ def _relu_pool(x, window):
 WINDOW = Geometry((6, 4), (2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
 ONE = WINDOW._replace(window=(1, 1), strides=(1, 1))
 # The same twice: by primitives, and by operations of jax.numpy alone.
-NORMALIZATIONS = {
+OPERATIONS = {
+    "tanh": (
+        lambda x, m, f, o: jnp.sum(jnp.sin(biased_tanh.bind(x, o))),
+        lambda x, m, f, o: jnp.sum(jnp.sin(jnp.tanh(x + o))),
+    ),
     "moments": (
         lambda x, m, f, o: sum(jnp.sum(jnp.sin(v)) for v in normalization.moments(x)),
         lambda x, m, f, o: (
@@ -294,9 +341,9 @@ NORMALIZATIONS = {
 }
 
 
-@pytest.mark.parametrize("kind", NORMALIZATIONS)
-def test_derivatives_of_normalization(kind):
-    mine, other = NORMALIZATIONS[kind]
+@pytest.mark.parametrize("kind", OPERATIONS)
+def test_derivatives_of_what_goes_by_channels(kind):
+    mine, other = OPERATIONS[kind]
     operands = noise(3, 6, 4, 20), *(noise(20, seed=k) for k in (1, 2, 3))
     for derive in (
         lambda f: f,
@@ -312,9 +359,9 @@ def test_derivatives_of_normalization(kind):
         )
 
 
-def test_vmap_of_normalization():
+def test_vmap_of_what_goes_by_channels():
     operands = noise(3, 5, 6, 4, 20), noise(20), noise(5, 20), noise(20, seed=1)
-    for mine, other in NORMALIZATIONS.values():
+    for mine, other in OPERATIONS.values():
         ours, theirs = (
             jax.jit(jax.vmap(jax.grad(f, (0, 1, 2, 3)), (1, None, 0, None)))(*operands)
             for f in (mine, other)

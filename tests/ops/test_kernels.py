@@ -20,7 +20,7 @@ import cornu
 from cornu import layers
 from cornu.core import kernels
 from cornu.core.kernels import Geometry, native
-from cornu.ops import convolution, fusion, pooling, random_bits
+from cornu.ops import adam, convolution, fusion, pooling, random_bits
 
 needs_kernels = pytest.mark.skipif(
     not native().in_use, reason=f"the native kernels are not in use: {native().reason}"
@@ -118,6 +118,33 @@ def test_a_dense_layer_of_few_units_without_kernels():
     run = jax.jit(functools.partial(convolution._kernel_gradient, geometry=convolution.NOWHERE))
     close(run(image, gradient), jnp.asarray(image.T @ gradient), 6)
     assert "optimization_barrier" in run.lower(image, gradient).as_text()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_step_of_adam(dtype):
+    how = {"first": 0.1, "second": 0.001, "epsilon": 1e-7}
+    value, momentum, gradient = (jnp.asarray(noise(5, 7, seed=n), dtype) for n in range(3))
+    velocity, rate = jnp.square(momentum) + 1, jnp.asarray(0.01, dtype)
+
+    def score(step, *operands):
+        return sum(jnp.sum(jnp.sin(part)) for part in step(*operands, **how))
+
+    operands = value, momentum, velocity, gradient, rate
+    for derive in (
+        lambda f: f,
+        lambda f: jax.grad(f, (0, 1, 2, 3, 4)),
+        lambda f: jax.vmap(jax.grad(f, 3), (0, None, 0, 0, None)),
+    ):
+        ours, theirs = (
+            jax.jit(derive(functools.partial(score, f)))(*operands) for f in (adam.adam, adam._adam)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, theirs)
+    for mine, other in zip(
+        jax.jit(functools.partial(adam.adam, **how))(*operands),
+        adam._adam(*operands, **how),
+        strict=True,
+    ):
+        close(mine, other)
 
 
 GEOMETRY = Geometry((6, 5), (3, 2), (2, 1), ((1, 0), (0, 1)), (1, 2), 2)

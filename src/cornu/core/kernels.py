@@ -40,6 +40,9 @@ TARGETS = (
     "totals",
     "picked_totals",
     "affine_relu_pool",
+    "biased_tanh",
+    "tanh_gradient",
+    "adam",
     "bernoulli",
 )
 
@@ -166,6 +169,8 @@ def _varying(aval) -> frozenset:
 
 def _like(aval, shape, dtype):
     """An array of another shape, that varies along the same axes of a mesh."""
+    if shape == aval.shape:
+        return aval.update(dtype=dtype, weak_type=False)
     whole = NamedSharding(aval.sharding.mesh, PartitionSpec(*[None] * len(shape)))
     return aval.update(shape=shape, dtype=dtype, weak_type=False, sharding=whole)
 
@@ -197,7 +202,7 @@ class _Primitive(Primitive):
 
 
 def primitive(
-    name, abstract, lax_form, attributes=None, batched=(0,), several=False, summed=None
+    name, abstract, lax_form, attributes=None, batched=(0,), several=False, summed=None, in_place=0
 ) -> Primitive:
     """Make a primitive.
 
@@ -213,6 +218,7 @@ def primitive(
         several: whether there are several results.
         summed: `(*avals, **parameters)` to the number of channels that its sums go over; given if there
             is a kernel for pairs of bfloat16 of its first two operands, too.
+        in_place: how many results the kernel may write where its operands of the same numbers lie.
     """
     made = _Primitive(f"cornu_{name}")
     made.multiple_results = several
@@ -247,7 +253,11 @@ def primitive(
             lambda r: r.update(dtype=np.float32) if r.dtype in HALF_PRECISION and not rounds else r,
             results,
         )
-        call = jax.ffi.ffi_call(f"cornu_{name}_of_pairs" if of_pairs else f"cornu_{name}", single)
+        call = jax.ffi.ffi_call(
+            f"cornu_{name}_of_pairs" if of_pairs else f"cornu_{name}",
+            single,
+            input_output_aliases={n: n for n in range(in_place)},
+        )
         kept = 2 if of_pairs else 0
         given = [
             o.astype(np.float32) if o.dtype in HALF_PRECISION and n >= kept else o

@@ -358,6 +358,48 @@ ffi::Error affine_relu_pool(ffi::ThreadPool threads, Floats image, Floats center
   });
 }
 
+ffi::Error biased_tanh(ffi::ThreadPool threads, Floats image, Floats bias, FloatResult result) {
+  const Rows rows(image, bias.element_count());
+  CORNU_CHECK(check({{"image", rows.places * rows.channels, image.element_count()},
+                     {"result", int64_t(image.element_count()), result->element_count()}}));
+  return run(threads, 2 * image.element_count(), [&](const Pool& pool) {
+    kernels()->biased_tanh(pool, image.typed_data(), bias.typed_data(), rows.places, rows.channels,
+                           result->typed_data());
+  });
+}
+
+ffi::Error tanh_gradient(ffi::ThreadPool threads, Floats gradient, Floats result, FloatResult back,
+                         FloatResult total) {
+  const Rows rows(result, total->element_count());
+  CORNU_CHECK(check({{"result", rows.places * rows.channels, result.element_count()},
+                     {"gradient", int64_t(result.element_count()), gradient.element_count()},
+                     {"back", int64_t(result.element_count()), back->element_count()}}));
+  return run(threads, result.element_count(), [&](const Pool& pool) {
+    kernels()->tanh_gradient(pool, gradient.typed_data(), result.typed_data(), rows.places, rows.channels,
+                             back->typed_data(), total->typed_data());
+  });
+}
+
+ffi::Error adam(ffi::ThreadPool threads, Floats value, Floats momentum, Floats velocity, Floats gradient,
+                Floats rate, float first, float second, float epsilon, FloatResult new_value,
+                FloatResult new_momentum, FloatResult new_velocity) {
+  const int64_t count = value.element_count();
+  CORNU_CHECK(check({{"momentum", count, momentum.element_count()},
+                     {"velocity", count, velocity.element_count()},
+                     {"gradient", count, gradient.element_count()},
+                     {"rate", 1, rate.element_count()}}));
+  CORNU_CHECK(check({{"new value", count, new_value->element_count()},
+                     {"new momentum", count, new_momentum->element_count()},
+                     {"new velocity", count, new_velocity->element_count()}}));
+  const Step step{first, second, *rate.typed_data(), epsilon};
+  // A division and a root take as long as some products.
+  return run(threads, 4 * count, [&](const Pool& pool) {
+    kernels()->adam(pool, step, count, value.typed_data(), momentum.typed_data(), velocity.typed_data(),
+                    gradient.typed_data(), new_value->typed_data(), new_momentum->typed_data(),
+                    new_velocity->typed_data());
+  });
+}
+
 ffi::Error bernoulli(ffi::ThreadPool threads, ffi::Buffer<ffi::U32> key, double probability,
                      ffi::ResultBuffer<ffi::PRED> result) {
   CORNU_CHECK(check({{"key", 2, key.element_count()}}));
@@ -405,6 +447,11 @@ CORNU_HANDLER(picked_totals, CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_BYTES 
                                  .Ret<cornu::Floats>().Ret<cornu::Floats>());
 CORNU_HANDLER(affine_relu_pool, CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW
                                     .Ret<cornu::Floats>().Ret<cornu::Bytes>());
+CORNU_HANDLER(biased_tanh, CORNU_FLOATS CORNU_FLOATS.Ret<cornu::Floats>());
+CORNU_HANDLER(tanh_gradient, CORNU_FLOATS CORNU_FLOATS.Ret<cornu::Floats>().Ret<cornu::Floats>());
+CORNU_HANDLER(adam, CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS
+                        .Attr<float>("first").Attr<float>("second").Attr<float>("epsilon")
+                        .Ret<cornu::Floats>().Ret<cornu::Floats>().Ret<cornu::Floats>());
 CORNU_HANDLER(bernoulli, .Arg<xla::ffi::Buffer<xla::ffi::U32>>().Attr<double>("probability")
                              .Ret<xla::ffi::Buffer<xla::ffi::PRED>>());
 

@@ -27,6 +27,12 @@ struct Picks {
 };
 constexpr uint8_t DEAD = 255;
 
+// What Adam does to all numbers of a weight: shares of the gradient in the averages of it and of its square,
+// the rate of learning with their corrections, and what keeps the division finite.
+struct Step {
+  float first, second, rate, epsilon;
+};
+
 enum Activation { LINEAR = 0, RELU = 1 };
 
 struct Kernels {
@@ -81,6 +87,16 @@ struct Kernels {
   void (*affine_relu_pool)(const Pool&, const Window&, const float* image, const float* center,
                            const float* factor, const float* offset, float* result,
                            uint8_t* picks);
+  // the hyperbolic tangent of image + bias; gradient of that, result -> gradient of the image and of the bias
+  void (*biased_tanh)(const Pool&, const float* image, const float* bias, int64_t places, int64_t channels,
+                      float* result);
+  void (*tanh_gradient)(const Pool&, const float* gradient, const float* result, int64_t places,
+                        int64_t channels, float* back, float* total);
+  // a weight, its averages and its gradient, `count` numbers each -> the weight and its averages after a step,
+  // which may lie where they were before
+  void (*adam)(const Pool&, const Step&, int64_t count, const float* value, const float* momentum,
+               const float* velocity, const float* gradient, float* new_value, float* new_momentum,
+               float* new_velocity);
   // `count` bytes, each one with the given probability and else zero
   void (*bernoulli)(const Pool&, const uint32_t* key, float probability, int64_t count,
                     uint8_t* result);

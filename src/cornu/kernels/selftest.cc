@@ -494,6 +494,76 @@ void test_channel_sum(const std::vector<std::unique_ptr<Threads>>& pools) {
   }
 }
 
+// How far a number may be from what is expected, with errors that are relative.
+void compare_each(const char* what, const float* came, const std::vector<double>& expected) {
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (std::abs(came[i] - expected[i]) <= 4e-7 * std::abs(expected[i])) continue;
+    if (came[i] == expected[i] || (std::isnan(came[i]) && std::isnan(expected[i]))) continue;
+    if (failures++ < 10) printf("%s: element %zu is %.9g, expected %.9g\n", what, i, came[i], expected[i]);
+    return;
+  }
+}
+
+void test_tanh(const std::vector<std::unique_ptr<Threads>>& pools) {
+  const int64_t places = between(1, between(0, 1) ? 20 : 3000), channels = between(1, between(0, 3) ? 20 : 300);
+  const int64_t count = places * channels;
+  Array image = noise(count), bias = noise(channels), gradient = noise(count), first[3];
+  // From numbers whose tangent is they themselves to those whose is one.
+  const float scale = std::pow(10.0f, between(-6, 1));
+  for (int64_t i = 0; i < count; ++i) image[i] *= scale;
+  for (int64_t c = 0; c < channels; ++c) bias[c] *= scale;
+  spoil(image.get(), count);
+  std::vector<double> expected(count), back(count), total(channels);
+  for (int64_t i = 0; i < count; ++i) expected[i] = std::tanh(double(image[i] + bias[i % channels]));
+  const Window none{};
+  for (const auto& threads : pools) {
+    Array results[3] = {garbage(count), garbage(count), garbage(channels)};
+    kernels()->biased_tanh(threads->pool, image.get(), bias.get(), places, channels, results[0].get());
+    if (!first[0])
+      for (int64_t i = 0; i < count; ++i) {
+        back[i] = gradient[i] * (1 - double(results[0][i]) * results[0][i]);
+        total[i % channels] += back[i];
+      }
+    kernels()->tanh_gradient(threads->pool, gradient.get(), results[0].get(), places, channels,
+                             results[1].get(), results[2].get());
+    if (!first[0]) {
+      compare_each("biased_tanh", results[0].get(), expected);
+      compare("tanh_gradient", none, results[1].get(), back, 1);
+      compare("tanh_gradient's sum", none, results[2].get(), total, 10 + std::sqrt(double(places)));
+    }
+    const int64_t sizes[3] = {count, count, channels};
+    for (int k = 0; k < 3; ++k) {
+      if (!first[k]) first[k] = std::move(results[k]);
+      else equal("tanh", none, first[k].get(), results[k].get(), sizes[k] * 4);
+    }
+  }
+}
+
+void test_adam(const std::vector<std::unique_ptr<Threads>>& pools) {
+  const int64_t count = between(1, between(0, 1) ? 40 : 20000);
+  const Step step{0.1f, 0.001f, 0.01f, 1e-7f};
+  Array gradient = noise(count), value = noise(count), momentum = noise(count), velocity = noise(count);
+  for (int64_t i = 0; i < count; ++i) velocity[i] *= velocity[i];
+  spoil(gradient.get(), count);
+  std::vector<double> expected[3];
+  for (int64_t i = 0; i < count; ++i) {
+    const double g = gradient[i], m = momentum[i] + (g - momentum[i]) * step.first;
+    const double v = velocity[i] + (g * g - velocity[i]) * step.second;
+    expected[0].push_back(value[i] - m * step.rate / (std::sqrt(v) + step.epsilon));
+    expected[1].push_back(m);
+    expected[2].push_back(v);
+  }
+  for (const auto& threads : pools) {
+    // Where they were, as in training.
+    Array results[3] = {array_of(count), array_of(count), array_of(count)};
+    const float* given[3] = {value.get(), momentum.get(), velocity.get()};
+    for (int k = 0; k < 3; ++k) memcpy(results[k].get(), given[k], count * 4);
+    float *v = results[0].get(), *m = results[1].get(), *s = results[2].get();
+    kernels()->adam(threads->pool, step, count, v, m, s, gradient.get(), v, m, s);
+    for (int k = 0; k < 3; ++k) compare("adam", Window{}, results[k].get(), expected[k], 1);
+  }
+}
+
 void test_pooling(const Pool& pool) {
   const Window w = draw_window(true);
   const Sizes sizes(w);
@@ -659,6 +729,8 @@ int main(int argc, char** argv) {
     test_convolution(pools);
     test_pairs(pools);
     test_channel_sum(pools);
+    test_tanh(pools);
+    test_adam(pools);
     test_pooling(pools[1]->pool);
   }
   printf("%s: %d windows, %d failures\n", kernels()->name, windows, failures);

@@ -31,6 +31,10 @@ void picked_totals(const Pool&, const Window&, const float*, const float*, const
                    const uint8_t*, float*, float*);
 void affine_relu_pool(const Pool&, const Window&, const float*, const float*, const float*,
                       const float*, float*, uint8_t*);
+void biased_tanh(const Pool&, const float*, const float*, int64_t, int64_t, float*);
+void tanh_gradient(const Pool&, const float*, const float*, int64_t, int64_t, float*, float*);
+void adam(const Pool&, const Step&, int64_t, const float*, const float*, const float*, const float*,
+          float*, float*, float*);
 void bernoulli(const Pool&, const uint32_t*, float, int64_t, uint8_t*);
 
 #if defined(__AVX512F__)
@@ -59,6 +63,9 @@ const Kernels* table() {
       totals,
       picked_totals,
       affine_relu_pool,
+      biased_tanh,
+      tanh_gradient,
+      adam,
       bernoulli};
   return &kernels;
 }

@@ -64,6 +64,19 @@ CORNU_INLINE Vector multiply_add(Vector sum, Vector factor, Vector row) {
   return sum + factor * row;
 }
 
+CORNU_INLINE Vector square_root(Vector v) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_maskz_sqrt_ps(0xffff, (__m512)v);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_sqrt_ps((__m256)v);
+#elif defined(__SSE2__)
+  return (Vector)_mm_sqrt_ps((__m128)v);
+#else
+  for (int lane = 0; lane < LANES; ++lane) v[lane] = __builtin_sqrtf(v[lane]);
+  return v;
+#endif
+}
+
 // The first `count` lanes only; the others are zero, and their memory is not touched.
 CORNU_INLINE Vector load_first(const float* p, int64_t count) {
   if (count >= LANES) return load(p);

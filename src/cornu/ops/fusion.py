@@ -1,5 +1,7 @@
 """Convolution or normalization, relu and max-pooling as one operation, wherever they follow each other.
 
+So are a bias and tanh after it.
+
 `fuse` looks for them in a traced program, so it does not matter how a model was put together. They are
 fused only if nothing else reads what stands between them: who takes an intermediate output, or
 penalizes it, gets the plain operations.
@@ -20,6 +22,7 @@ from cornu.activations import rectified as relu
 from cornu.core import masking
 from cornu.core.kernels import HALF_PRECISION, Geometry, native, primitive
 from cornu.ops import convolution, normalization, pooling
+from cornu.ops.biased_tanh import biased_tanh
 
 # The pick of a window whose numbers relu has cut.
 DEAD = np.uint8(255)
@@ -355,6 +358,13 @@ def _rewrite(jaxpr):
                 replace(found + rest, scaled_convolution, operands, **params)
             elif bias is not None and rest:
                 replace(found + rest, convolution_relu_pool, operands, **params)
+        elif equation.primitive is lax.add_p:
+            curved = only_reader(equation, lax.tanh_p)
+            for x in equation.invars if curved and curved.params["accuracy"] is None else ():
+                bias = _bias(equation, x, makers)
+                if bias is not None:
+                    replace([equation, curved], biased_tanh, [x, bias])
+                    break
         elif equation.primitive is normalization.affine and 1 <= rank <= 3:
             rest, pool = relu_and_pool(equation, rank)
             if rest:
@@ -373,7 +383,7 @@ def _rewrite(jaxpr):
 
 
 def _bias(addition, result, makers):
-    """What is added to the result of a convolution, if it is a vector of its channels."""
+    """What is added to a result, if it is a vector of its channels."""
     others = [v for v in addition.invars if v is not result]
     if len(others) != 1 or isinstance(others[0], core.Literal) or others[0] not in makers:
         return None

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.ops.adam import adam, averages
 from cornu.optimizers.base import Optimizer
 
 
@@ -60,12 +61,14 @@ class Adam(Optimizer):
             / (1 - _power(self.beta_1, step))
         )
         m, v = slots["momentum"], slots["velocity"]
-        m = m + (gradient - m) * (1 - self.beta_1)
-        v = v + (jnp.square(gradient) - v) * (1 - self.beta_2)
-        new = {"momentum": m, "velocity": v}
-        if self.amsgrad:
-            v = new["velocity_hat"] = jnp.maximum(slots["velocity_hat"], v)
-        return value - m * alpha / (jnp.sqrt(v) + self.epsilon), new
+        shares = {"first": 1 - self.beta_1, "second": 1 - self.beta_2}
+        if not self.amsgrad:
+            value, m, v = adam(value, m, v, gradient, alpha, **shares, epsilon=self.epsilon)
+            return value, {"momentum": m, "velocity": v}
+        m, v = averages(m, v, gradient, **shares)
+        most = jnp.maximum(slots["velocity_hat"], v)
+        new = {"momentum": m, "velocity": v, "velocity_hat": most}
+        return value - m * alpha / (jnp.sqrt(most) + self.epsilon), new
 
 
 def _power(base, step):
