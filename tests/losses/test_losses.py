@@ -150,6 +150,37 @@ def test_half_precision_is_computed_in_full():
     np.testing.assert_allclose(loss, keras.losses.MeanSquaredError()(y_true, y_pred), rtol=1e-6)
 
 
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_derivatives_of_cross_entropy_are_those_of_its_formula(axis):
+    """In every direction and order, also where a probability is cut."""
+    y_pred = PROBABILITIES.copy()
+    y_pred[0] = [0, 1, 0, 0, 0]
+    y_pred[1] = [0, 0.5, 0.25, 2, 1]  # they need not have the sum one
+
+    def formula(y_true, y_pred):
+        share = y_pred / jnp.sum(y_pred, axis=axis, keepdims=True)
+        return -jnp.sum(y_true * jnp.log(jnp.clip(share, 1e-7, 1 - 1e-7)), axis=axis)
+
+    def ours(y_true, y_pred):
+        return cornu.losses.categorical_crossentropy(y_true, y_pred, axis=axis)
+
+    def score(function):
+        return lambda *operands: jnp.sum(jnp.sin(function(*operands)))
+
+    operands = ONE_HOT + 0.1, y_pred
+    for derive in (
+        lambda f: f,
+        lambda f: jax.grad(score(f), (0, 1)),
+        lambda f: jax.grad(score(f), 1),
+        lambda f: jax.jacfwd(f, (0, 1)),
+        lambda f: jax.jacfwd(jax.grad(score(f), 1), (0, 1)),
+    ):
+        mine, other = (jax.jit(derive(f))(*operands) for f in (ours, formula))
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), mine, other
+        )
+
+
 def test_labels_that_do_not_fit_say_what_to_use():
     with pytest.raises(ValueError, match=r"must have the same shape.*sparse_categorical_crossent"):
         cornu.losses.categorical_crossentropy(LABELS, PROBABILITIES)

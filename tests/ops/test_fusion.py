@@ -11,7 +11,7 @@ import cornu
 from cornu import layers
 from cornu.core.kernels import Geometry, native
 from cornu.ops import fusion, normalization, pooling
-from cornu.ops.biased_tanh import biased_tanh
+from cornu.ops.curves import biased_softmax, biased_tanh
 
 needs_kernels = pytest.mark.skipif(
     not native().in_use, reason=f"the native kernels are not in use: {native().reason}"
@@ -133,18 +133,21 @@ def test_the_same_numbers(case):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), fused, plain)
 
 
-TANH = {
-    "activation": (lambda: sequential(layers.Conv2D(6, 3, activation="tanh")), 1),
-    "layer": (lambda: sequential(layers.Conv2D(6, 3), layers.Activation("tanh")), 1),
-    "dense": (
-        lambda: sequential(layers.Flatten(), layers.Dense(40, activation="tanh")),
-        1,
-    ),
-    "depthwise": (lambda: sequential(layers.DepthwiseConv2D(3, activation="tanh")), 1),
-    "without bias": (lambda: sequential(layers.Conv2D(6, 3, use_bias=False, activation="tanh")), 0),
-    "two inputs": (lambda: sum_of_two("tanh"), 0),
-    "read twice": (lambda: read_twice(), 0),
+CURVES = {"tanh": biased_tanh, "softmax": biased_softmax}
+# Whether a bias and the activation after it become one.
+BENT = {
+    "activation": (lambda name: sequential(layers.Conv2D(6, 3, activation=name)), 1),
+    "layer": (lambda name: sequential(layers.Conv2D(6, 3), layers.Activation(name)), 1),
+    "dense": (lambda name: sequential(layers.Flatten(), layers.Dense(40, activation=name)), 1),
+    "depthwise": (lambda name: sequential(layers.DepthwiseConv2D(3, activation=name)), 1),
+    "without bias": (lambda name: sequential(conv_of(name, use_bias=False)), 0),
+    "two inputs": (lambda name: sum_of_two(name), 0),
+    "read twice": (lambda name: read_twice(name), 0),
 }
+
+
+def conv_of(activation, **arguments):
+    return layers.Conv2D(6, 3, activation=activation, **arguments)
 
 
 def sum_of_two(activation):
@@ -154,21 +157,22 @@ def sum_of_two(activation):
     return cornu.Model(x, layers.Dense(3)(top))
 
 
-def read_twice():
+def read_twice(activation):
     x = cornu.Input((9, 8, 2))
     linear = layers.Conv2D(6, 3)(x)
-    both = layers.Add()([layers.Activation("tanh")(linear), linear])
+    both = layers.Add()([layers.Activation(activation)(linear), linear])
     return cornu.Model(x, layers.Dense(3)(layers.Flatten()(both)))
 
 
 @needs_kernels
-@pytest.mark.parametrize("kind", TANH)
-def test_tanh_after_a_bias(kind):
-    make, expected = TANH[kind]
-    model, x, y = make(), noise(5, 9, 8, 2), noise(5, 3, seed=1)
+@pytest.mark.parametrize("activation", CURVES)
+@pytest.mark.parametrize("kind", BENT)
+def test_a_curve_after_a_bias(kind, activation):
+    make, expected = BENT[kind]
+    model, x, y = make(activation), noise(5, 9, 8, 2), noise(5, 3, seed=1)
     model(x)
     names = [e.primitive.name for e in program_of(model)]
-    assert names.count(biased_tanh.name) == expected
+    assert names.count(CURVES[activation].name) == expected
     fused = step(model, x, y)
     model.run_eagerly = True
     plain = step(model, x, y)
@@ -316,6 +320,10 @@ WINDOW = Geometry((6, 4), (2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
 ONE = WINDOW._replace(window=(1, 1), strides=(1, 1))
 # The same twice: by primitives, and by operations of jax.numpy alone.
 OPERATIONS = {
+    "softmax": (
+        lambda x, m, f, o: jnp.sum(jnp.sin(biased_softmax.bind(x, o))),
+        lambda x, m, f, o: jnp.sum(jnp.sin(jax.nn.softmax(x + o))),
+    ),
     "tanh": (
         lambda x, m, f, o: jnp.sum(jnp.sin(biased_tanh.bind(x, o))),
         lambda x, m, f, o: jnp.sum(jnp.sin(jnp.tanh(x + o))),

@@ -41,7 +41,9 @@ TARGETS = (
     "picked_totals",
     "affine_relu_pool",
     "biased_tanh",
+    "biased_softmax",
     "tanh_gradient",
+    "softmax_gradient",
     "adam",
     "bernoulli",
 )

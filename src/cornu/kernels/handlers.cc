@@ -358,26 +358,39 @@ ffi::Error affine_relu_pool(ffi::ThreadPool threads, Floats image, Floats center
   });
 }
 
-ffi::Error biased_tanh(ffi::ThreadPool threads, Floats image, Floats bias, FloatResult result) {
+ffi::Error curve(Curve run_it, ffi::ThreadPool threads, Floats image, Floats bias, FloatResult result) {
   const Rows rows(image, bias.element_count());
   CORNU_CHECK(check({{"image", rows.places * rows.channels, image.element_count()},
                      {"result", int64_t(image.element_count()), result->element_count()}}));
   return run(threads, 2 * image.element_count(), [&](const Pool& pool) {
-    kernels()->biased_tanh(pool, image.typed_data(), bias.typed_data(), rows.places, rows.channels,
-                           result->typed_data());
+    run_it(pool, image.typed_data(), bias.typed_data(), rows.places, rows.channels, result->typed_data());
   });
 }
+ffi::Error biased_tanh(ffi::ThreadPool threads, Floats image, Floats bias, FloatResult result) {
+  return curve(kernels()->biased_tanh, threads, image, bias, result);
+}
+ffi::Error biased_softmax(ffi::ThreadPool threads, Floats image, Floats bias, FloatResult result) {
+  return curve(kernels()->biased_softmax, threads, image, bias, result);
+}
 
-ffi::Error tanh_gradient(ffi::ThreadPool threads, Floats gradient, Floats result, FloatResult back,
-                         FloatResult total) {
+ffi::Error curve_gradient(CurveGradient run_it, ffi::ThreadPool threads, Floats gradient, Floats result,
+                          FloatResult back, FloatResult total) {
   const Rows rows(result, total->element_count());
   CORNU_CHECK(check({{"result", rows.places * rows.channels, result.element_count()},
                      {"gradient", int64_t(result.element_count()), gradient.element_count()},
                      {"back", int64_t(result.element_count()), back->element_count()}}));
   return run(threads, result.element_count(), [&](const Pool& pool) {
-    kernels()->tanh_gradient(pool, gradient.typed_data(), result.typed_data(), rows.places, rows.channels,
-                             back->typed_data(), total->typed_data());
+    run_it(pool, gradient.typed_data(), result.typed_data(), rows.places, rows.channels,
+           back->typed_data(), total->typed_data());
   });
+}
+ffi::Error tanh_gradient(ffi::ThreadPool threads, Floats gradient, Floats result, FloatResult back,
+                         FloatResult total) {
+  return curve_gradient(kernels()->tanh_gradient, threads, gradient, result, back, total);
+}
+ffi::Error softmax_gradient(ffi::ThreadPool threads, Floats gradient, Floats result, FloatResult back,
+                            FloatResult total) {
+  return curve_gradient(kernels()->softmax_gradient, threads, gradient, result, back, total);
 }
 
 ffi::Error adam(ffi::ThreadPool threads, Floats value, Floats momentum, Floats velocity, Floats gradient,
@@ -448,7 +461,9 @@ CORNU_HANDLER(picked_totals, CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_BYTES 
 CORNU_HANDLER(affine_relu_pool, CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW
                                     .Ret<cornu::Floats>().Ret<cornu::Bytes>());
 CORNU_HANDLER(biased_tanh, CORNU_FLOATS CORNU_FLOATS.Ret<cornu::Floats>());
+CORNU_HANDLER(biased_softmax, CORNU_FLOATS CORNU_FLOATS.Ret<cornu::Floats>());
 CORNU_HANDLER(tanh_gradient, CORNU_FLOATS CORNU_FLOATS.Ret<cornu::Floats>().Ret<cornu::Floats>());
+CORNU_HANDLER(softmax_gradient, CORNU_FLOATS CORNU_FLOATS.Ret<cornu::Floats>().Ret<cornu::Floats>());
 CORNU_HANDLER(adam, CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS
                         .Attr<float>("first").Attr<float>("second").Attr<float>("epsilon")
                         .Ret<cornu::Floats>().Ret<cornu::Floats>().Ret<cornu::Floats>());

@@ -35,6 +35,11 @@ struct Step {
 
 enum Activation { LINEAR = 0, RELU = 1 };
 
+typedef void (*Curve)(const Pool&, const float* image, const float* bias, int64_t places, int64_t channels,
+                      float* result);
+typedef void (*CurveGradient)(const Pool&, const float* gradient, const float* result, int64_t places,
+                              int64_t channels, float* back, float* total);
+
 struct Kernels {
   const char* name;
   int lanes;
@@ -87,11 +92,10 @@ struct Kernels {
   void (*affine_relu_pool)(const Pool&, const Window&, const float* image, const float* center,
                            const float* factor, const float* offset, float* result,
                            uint8_t* picks);
-  // the hyperbolic tangent of image + bias; gradient of that, result -> gradient of the image and of the bias
-  void (*biased_tanh)(const Pool&, const float* image, const float* bias, int64_t places, int64_t channels,
-                      float* result);
-  void (*tanh_gradient)(const Pool&, const float* gradient, const float* result, int64_t places,
-                        int64_t channels, float* back, float* total);
+  // the hyperbolic tangent of image + bias, or its softmax over the channels, which may lie where the image was
+  Curve biased_tanh, biased_softmax;
+  // gradient of that, result -> gradient of the image, where that of the result may have been, and of the bias
+  CurveGradient tanh_gradient, softmax_gradient;
   // a weight, its averages and its gradient, `count` numbers each -> the weight and its averages after a step,
   // which may lie where they were before
   void (*adam)(const Pool&, const Step&, int64_t count, const float* value, const float* momentum,

@@ -33,6 +33,8 @@ void affine_relu_pool(const Pool&, const Window&, const float*, const float*, co
                       const float*, float*, uint8_t*);
 void biased_tanh(const Pool&, const float*, const float*, int64_t, int64_t, float*);
 void tanh_gradient(const Pool&, const float*, const float*, int64_t, int64_t, float*, float*);
+void biased_softmax(const Pool&, const float*, const float*, int64_t, int64_t, float*);
+void softmax_gradient(const Pool&, const float*, const float*, int64_t, int64_t, float*, float*);
 void adam(const Pool&, const Step&, int64_t, const float*, const float*, const float*, const float*,
           float*, float*, float*);
 void bernoulli(const Pool&, const uint32_t*, float, int64_t, uint8_t*);
@@ -64,7 +66,9 @@ const Kernels* table() {
       picked_totals,
       affine_relu_pool,
       biased_tanh,
+      biased_softmax,
       tanh_gradient,
+      softmax_gradient,
       adam,
       bernoulli};
   return &kernels;

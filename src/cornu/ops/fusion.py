@@ -1,6 +1,6 @@
 """Convolution or normalization, relu and max-pooling as one operation, wherever they follow each other.
 
-So are a bias and tanh after it.
+So are a bias and tanh or softmax after it.
 
 `fuse` looks for them in a traced program, so it does not matter how a model was put together. They are
 fused only if nothing else reads what stands between them: who takes an intermediate output, or
@@ -19,10 +19,11 @@ from jax.extend import core
 from jax.interpreters import ad
 
 from cornu.activations import rectified as relu
+from cornu.activations import smooth
 from cornu.core import masking
 from cornu.core.kernels import HALF_PRECISION, Geometry, native, primitive
 from cornu.ops import convolution, normalization, pooling
-from cornu.ops.biased_tanh import biased_tanh
+from cornu.ops.curves import biased_softmax, biased_tanh
 
 # The pick of a window whose numbers relu has cut.
 DEAD = np.uint8(255)
@@ -264,6 +265,8 @@ ad.primitive_jvps[scaled_convolution] = _scaled_jvp
 
 # ---- finding them
 
+CURVES = {lax.tanh_p: biased_tanh, smooth: biased_softmax}
+
 
 def fuse(function):
     """`function`, which JAX must be tracing, with what can be fused in one operation.
@@ -359,12 +362,13 @@ def _rewrite(jaxpr):
             elif bias is not None and rest:
                 replace(found + rest, convolution_relu_pool, operands, **params)
         elif equation.primitive is lax.add_p:
-            curved = only_reader(equation, lax.tanh_p)
-            for x in equation.invars if curved and curved.params["accuracy"] is None else ():
-                bias = _bias(equation, x, makers)
-                if bias is not None:
-                    replace([equation, curved], biased_tanh, [x, bias])
-                    break
+            for activation, curve in CURVES.items():
+                curved = only_reader(equation, activation)
+                plain = curved and curved.params.get("accuracy") is None
+                for x in equation.invars if plain else ():
+                    bias = _bias(equation, x, makers)
+                    if bias is not None and id(equation) not in gone:
+                        replace([equation, curved], curve, [x, bias])
         elif equation.primitive is normalization.affine and 1 <= rank <= 3:
             rest, pool = relu_and_pool(equation, rank)
             if rest:
