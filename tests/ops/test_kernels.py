@@ -20,7 +20,7 @@ import cornu
 from cornu import layers
 from cornu.core import kernels
 from cornu.core.kernels import Geometry, native
-from cornu.ops import adam, convolution, fusion, pooling, random_bits
+from cornu.ops import adam, convolution, fusion, pooling, random_bits, rows
 
 needs_kernels = pytest.mark.skipif(
     not native().in_use, reason=f"the native kernels are not in use: {native().reason}"
@@ -118,6 +118,20 @@ def test_a_dense_layer_of_few_units_without_kernels():
     run = jax.jit(functools.partial(convolution._kernel_gradient, geometry=convolution.NOWHERE))
     close(run(image, gradient), jnp.asarray(image.T @ gradient), 6)
     assert "optimization_barrier" in run.lower(image, gradient).as_text()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
+def test_rows_of_an_array(dtype):
+    source, wanted = noise(9, 2, 5).astype(dtype), np.array([8, 0, 3, 3], "int32")
+    found = jax.jit(rows.take_rows)(source, wanted)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, source[wanted])
+
+
+@needs_kernels
+def test_rows_that_an_array_does_not_have():
+    with pytest.raises(Exception, match="there is no row 9"):
+        np.asarray(jax.jit(rows.take_rows)(noise(9, 5), np.array([0, 9], "int32")))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -45,6 +45,7 @@ TARGETS = (
     "tanh_gradient",
     "softmax_gradient",
     "adam",
+    "take_rows",
     "bernoulli",
 )
 
@@ -157,7 +158,9 @@ def _runs_natively(avals, context) -> bool:
     return (
         not getattr(module.lowering_parameters, "for_export", False)
         and getattr(module.axis_context, "num_devices", 1) == 1
-        and all(a.dtype in (np.float32, np.uint8, np.uint32, *HALF_PRECISION) for a in avals)
+        and all(
+            a.dtype in (np.float32, np.uint8, np.int32, np.uint32, *HALF_PRECISION) for a in avals
+        )
         and all(isinstance(n, int) and n > 0 for a in avals for n in a.shape)
         and native().in_use
     )

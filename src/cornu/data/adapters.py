@@ -23,6 +23,7 @@ import numpy as np
 
 from cornu.core.dtype import floatx, is_float, standardize_dtype
 from cornu.data.position import random_state, set_random_state
+from cornu.ops.rows import take_rows
 from cornu.utils.py_dataset import PyDataset, get_batch, iterate
 from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
@@ -49,7 +50,7 @@ def class_weights_of(y, class_weight: dict):
 
 def gather(source, rows):
     """The rows of a batch; runs within the compiled step."""
-    return jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), source)
+    return jax.tree.map(lambda a: take_rows(a, rows), source)
 
 
 class ArrayData:

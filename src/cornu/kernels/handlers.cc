@@ -413,6 +413,18 @@ ffi::Error adam(ffi::ThreadPool threads, Floats value, Floats momentum, Floats v
   });
 }
 
+ffi::Error take_rows(ffi::ThreadPool threads, Floats source, ffi::Buffer<ffi::S32> rows, FloatResult result) {
+  const int64_t count = rows.element_count(), all = source.dimensions()[0];
+  const int64_t length = all ? int64_t(source.element_count()) / all : 0;
+  CORNU_CHECK(check({{"result", count * length, result->element_count()}}));
+  for (int64_t i = 0; i < count; ++i)
+    if (rows.typed_data()[i] < 0 || rows.typed_data()[i] >= all)
+      return ffi::Error::InvalidArgument("cornu: there is no row " + std::to_string(rows.typed_data()[i]));
+  return run(threads, result->element_count(), [&](const Pool& pool) {
+    kernels()->take_rows(pool, source.typed_data(), rows.typed_data(), count, length, result->typed_data());
+  });
+}
+
 ffi::Error bernoulli(ffi::ThreadPool threads, ffi::Buffer<ffi::U32> key, double probability,
                      ffi::ResultBuffer<ffi::PRED> result) {
   CORNU_CHECK(check({{"key", 2, key.element_count()}}));
@@ -467,6 +479,7 @@ CORNU_HANDLER(softmax_gradient, CORNU_FLOATS CORNU_FLOATS.Ret<cornu::Floats>().R
 CORNU_HANDLER(adam, CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS CORNU_FLOATS
                         .Attr<float>("first").Attr<float>("second").Attr<float>("epsilon")
                         .Ret<cornu::Floats>().Ret<cornu::Floats>().Ret<cornu::Floats>());
+CORNU_HANDLER(take_rows, CORNU_FLOATS.Arg<xla::ffi::Buffer<xla::ffi::S32>>().Ret<cornu::Floats>());
 CORNU_HANDLER(bernoulli, .Arg<xla::ffi::Buffer<xla::ffi::U32>>().Attr<double>("probability")
                              .Ret<xla::ffi::Buffer<xla::ffi::PRED>>());
 

@@ -101,6 +101,9 @@ struct Kernels {
   void (*adam)(const Pool&, const Step&, int64_t count, const float* value, const float* momentum,
                const float* velocity, const float* gradient, float* new_value, float* new_momentum,
                float* new_velocity);
+  // `count` rows of an array whose rows have a length
+  void (*take_rows)(const Pool&, const float* source, const int32_t* rows, int64_t count, int64_t length,
+                    float* result);
   // `count` bytes, each one with the given probability and else zero
   void (*bernoulli)(const Pool&, const uint32_t* key, float probability, int64_t count,
                     uint8_t* result);

@@ -591,6 +591,19 @@ void test_adam(const std::vector<std::unique_ptr<Threads>>& pools) {
   }
 }
 
+void test_rows(const std::vector<std::unique_ptr<Threads>>& pools) {
+  const int64_t all = between(1, 50), length = between(1, 100), count = between(1, 200);
+  Array source = noise(all * length);
+  std::vector<int32_t> rows(count);
+  for (int32_t& row : rows) row = between(0, all - 1);
+  for (const auto& threads : pools) {
+    Array result = garbage(count * length);
+    kernels()->take_rows(threads->pool, source.get(), rows.data(), count, length, result.get());
+    for (int64_t i = 0; i < count; ++i)
+      equal("take_rows", Window{}, result.get() + i * length, source.get() + rows[i] * length, length * 4);
+  }
+}
+
 void test_pooling(const Pool& pool) {
   const Window w = draw_window(true);
   const Sizes sizes(w);
@@ -758,6 +771,7 @@ int main(int argc, char** argv) {
     test_channel_sum(pools);
     test_curves(pools);
     test_adam(pools);
+    test_rows(pools);
     test_pooling(pools[1]->pool);
   }
   printf("%s: %d windows, %d failures\n", kernels()->name, windows, failures);

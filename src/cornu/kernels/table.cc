@@ -37,6 +37,7 @@ void biased_softmax(const Pool&, const float*, const float*, int64_t, int64_t, f
 void softmax_gradient(const Pool&, const float*, const float*, int64_t, int64_t, float*, float*);
 void adam(const Pool&, const Step&, int64_t, const float*, const float*, const float*, const float*,
           float*, float*, float*);
+void take_rows(const Pool&, const float*, const int32_t*, int64_t, int64_t, float*);
 void bernoulli(const Pool&, const uint32_t*, float, int64_t, uint8_t*);
 
 #if defined(__AVX512F__)
@@ -70,6 +71,7 @@ const Kernels* table() {
       tanh_gradient,
       softmax_gradient,
       adam,
+      take_rows,
       bernoulli};
   return &kernels;
 }
