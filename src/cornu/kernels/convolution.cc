@@ -206,6 +206,10 @@ std::vector<Segment> segments_of(const Gather& gather, const Phase& phase, const
   return segments;
 }
 
+// Where Winograd's method is a choice, it is the better one for more channels to read than these,
+// though it leaves vectors half empty.
+constexpr ix FEW_READ = 32;
+
 // A gather of few channels, of which several neighbouring pixels fill a vector, as one of pixels with
 // all their channels. Their windows are put beside each other, with zeros where one does not look:
 //
@@ -216,11 +220,13 @@ struct Beside {
   Gather gather;
   std::vector<float> kernel, bias;
 
-  Beside(const Gather& given, const float* weights, const Finish& finish) : gather(given) {
+  // `width`: of all results, also of those that no window of the pooling covers.
+  Beside(const Gather& given, ix width, const float* weights, const Finish& finish, bool has_winograd)
+      : gather(given) {
     const ix in = given.channels_in, out = given.channels_out;
-    if (given.groups != 1 || given.phases.size() != 1 || product(finish.pooling) != 1) return;
+    if (given.groups != 1 || given.phases.size() != 1 || (has_winograd && in > FEW_READ)) return;
     ix most = LANES / out;
-    while (most > 1 && given.size[2] % most != 0) --most;
+    while (most > 1 && width % most != 0) --most;
     if (most < 2 || is_depthwise(given.groups, in, out)) return;
     const std::vector<Tap>& taps = given.phases[0].taps;
     std::vector<Tap> all;
@@ -466,18 +472,11 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
   });
 }
 
-// Where Winograd's method is a choice, it is the better one for more channels to read than these,
-// though it leaves vectors half empty.
-constexpr ix FEW_READ = 32;
-
 // Zero times what is not finite is no zero, so false is returned and nothing done then, too.
-bool run_beside(const Pool& pool, const Gather& gather, const Source& source, const float* kernel,
-                Finish finish, bool has_winograd, float* result) {
-  if (has_winograd && gather.channels_in > FEW_READ) return false;
-  const Beside beside(gather, kernel, finish);
+bool run_beside(const Pool& pool, const Beside& beside, const Source& source, Finish finish, float* result) {
   if (beside.pixels == 1) return false;
   std::atomic<bool> finite{true};
-  parallel_for(pool, gather.batch, [&](ix n) {
+  parallel_for(pool, beside.gather.batch, [&](ix n) {
     if (!all_finite(source.data + n * source.floats(), source.floats())) finite = false;
   });
   if (!finite) return false;
@@ -576,8 +575,12 @@ void convolve(const Pool& pool, const Window& given, const float* image, const f
   gather.phases.push_back(std::move(phase));
   if constexpr (FORMAT == SINGLES && std::is_same_v<Result, float>) {
     const auto winograd = winograd_for(w).convolve;
-    if (run_beside(pool, gather, source, kernel, finish, winograd, result)) return;
-    if (winograd && winograd(pool, w, source, kernel, finish, result)) return;
+    const Beside beside(gather, w.output[2], kernel, finish, winograd);
+    const bool pools = product(finish.pooling) != 1;
+    if (!pools && run_beside(pool, beside, source, finish, result)) return;
+    // Where pixels would be put beside each other if nothing were pooled, the direct kernels give the same bits.
+    const bool direct = pools && beside.pixels > 1;
+    if (winograd && !direct && winograd(pool, w, source, kernel, finish, result)) return;
   }
   run_gather<FORMAT>(pool, gather, source, kernel, finish, result);
 }
@@ -688,7 +691,8 @@ static void gather_input_gradient(const Pool& pool, const Window& given, const f
       for (int a = 0; a < 3; ++a) tap.position[a] += gather.before[a];
   if constexpr (FORMAT == SINGLES) {
     const auto winograd = winograd_for(w).gradient_of_input;
-    if (run_beside(pool, gather, source, kernel, Finish{}, winograd, result)) return;
+    const Beside beside(gather, gather.size[2], kernel, Finish{}, winograd);
+    if (run_beside(pool, beside, source, Finish{}, result)) return;
     if (winograd && winograd(pool, w, source, kernel, result)) return;
   }
   run_gather<FORMAT>(pool, gather, source, kernel, Finish{}, result);

@@ -310,9 +310,9 @@ void test_convolution(const std::vector<std::unique_ptr<Threads>>& pools) {
     pool_window.before[a] = 0;
   }
   pool_window.channels_in = w.channels_out;
-  // Where pooling leaves results out, the two may go different ways to nearly the same bits.
-  const bool covers = product(pool_window.output) * product(pooling) == product(w.output);
-  if (covers) spoil(image.get(), sizes.image);
+  // Where a number that is none is left out, the two may go different ways to nearly the same bits.
+  if (product(pool_window.output) * product(pooling) == product(w.output))
+    spoil(image.get(), sizes.image);
   Array rectified = garbage(sizes.result), best = garbage(pooled_size);
   std::vector<uint8_t> places(pooled_size), picked_places(pooled_size);
   kernels()->convolution(pools[0]->pool, w, image.get(), kernel.get(), bias.get(), RELU, rectified.get());
@@ -324,9 +324,7 @@ void test_convolution(const std::vector<std::unique_ptr<Threads>>& pools) {
     for (int64_t r = 0; r < pooled_size; ++r) {
       const uint8_t expected_place = best[r] > 0 ? places[r] : DEAD;
       const bool same = result[r] == best[r] || (result[r] != result[r] && best[r] != best[r]);
-      const bool near = !covers && std::abs(result[r] - best[r]) <= 1e-5 * (10 + std::sqrt(seen));
-      const bool wrong = same ? picked_places[r] != expected_place : !near;
-      if (wrong && failures++ < 10)
+      if ((!same || picked_places[r] != expected_place) && failures++ < 10)
         printf("convolution_relu_pool: %g from %d, expected %g from %d, %ld %ld %ld\n  %s\n", result[r],
                picked_places[r], best[r], expected_place, long(pooling[0]), long(pooling[1]),
                long(pooling[2]), describe(w).c_str());
