@@ -28,6 +28,35 @@ def test_assign_checks_shape_and_converts():
         v.assign([1, 2, 3])
 
 
+def test_assign_copies_an_array_that_is_changed_later():
+    # Where its memory is aligned to 64 bytes, JAX takes an array of NumPy's as it lies.
+    raw = np.zeros(1000 * 4 + 64, np.uint8)
+    array = raw[-raw.ctypes.data % 64 :][: 1000 * 4].view(np.float32)
+    v = Variable(np.zeros(1000))
+    v.assign(array)
+    array[:] = 1
+    assert not v.numpy().any()
+
+
+def test_training_leaves_a_variable_alone_whose_value_was_assigned_to_the_model():
+    import cornu
+
+    def model():
+        made = cornu.Sequential([cornu.Input((4,)), cornu.layers.Dense(3)])
+        made.compile("sgd", "mse")
+        return made
+
+    teacher, student = model(), model()
+    given = jnp.full((3,), 0.5)
+    student.layers[0].kernel.assign(teacher.layers[0].kernel)
+    student.layers[0].bias.assign(given)
+    before = teacher.layers[0].kernel.numpy()
+    student.fit(np.ones((8, 4)), np.zeros((8, 3)), verbose=0)
+    np.testing.assert_array_equal(teacher.layers[0].kernel.numpy(), before)
+    assert given.tolist() == [0.5] * 3
+    assert (student.layers[0].kernel.numpy() != before).all()
+
+
 def test_arithmetic_goes_both_ways():
     v = Variable([1.0, 2.0])
     for result, expected in [

@@ -187,7 +187,9 @@ class Variable:
     def assign(self, value) -> "Variable":
         """Put a new value of the same shape into the box."""
         value = value.value if isinstance(value, Variable) else value
-        value = jnp.asarray(value, dtype=self.dtype)
+        given = value
+        if getattr(value, "dtype", None) != self.dtype:
+            value = jnp.array(value, dtype=self.dtype)
         if tuple(value.shape) != self.shape:
             raise ValueError(
                 "The shape of the target variable and the shape of the target value in "
@@ -196,7 +198,7 @@ class Variable:
             )
         for scope in reversed(_scopes.stack):
             if id(self) in scope.values or scope.catch_all:
-                scope.values[id(self)] = value
+                scope.values[id(self)] = jnp.asarray(value)
                 return self
         if isinstance(value, jax.core.Tracer):
             raise RuntimeError(
@@ -205,7 +207,9 @@ class Variable:
                 "`__init__` or `build()` and keep it as an attribute of the layer, so that the "
                 "model knows of it."
             )
-        self._value = value
+        # A copy, if that was none: another variable's array would be given away by training this one,
+        # and what happens later to an array of NumPy's must not reach the variable.
+        self._value = jnp.array(value) if value is given else value
         return self
 
     def assign_add(self, value) -> "Variable":
