@@ -197,7 +197,7 @@ class Layer(Operation, Configurable):
         {"_constructor_arguments", "_inbound_nodes", "_outbound_nodes", "_losses", "_walk"}
     )
 
-    def _structure(self) -> object:
+    def _structure(self) -> "_Walk":
         """The same object until an attribute of this layer, or of a layer in it, is another.
 
         To search a model for its variables takes a millisecond, to see that nothing has changed
@@ -797,13 +797,13 @@ class _Walk:
         layers = layer._flatten_layers()
         self._parts: list[Any] = [each.__dict__ for each in layers]
         self._variables: list[Variable] = []
-        self._metrics: list[Any] = []
+        self.metrics: list[Any] = []
         for each in layers:
             for name, value in each.__dict__.items():
                 if name not in each._not_members:
                     _unpack(value, [], self._parts)
             self._variables += each._own_weights()
-            self._metrics += each._own_metrics()
+            self.metrics += each._own_metrics()
         self._values = [p.values() if isinstance(p, dict) else p for p in self._parts]
         # What is compared is kept, so that no other object gets its address.
         self._kept = list(itertools.chain.from_iterable(self._values))
@@ -811,7 +811,7 @@ class _Walk:
 
     def _look(self) -> list:
         found: list[Any] = [*map(len, self._parts), *[v.trainable for v in self._variables]]
-        found.extend(tuple(map(id, m.variables)) for m in self._metrics)
+        found.extend(tuple(map(id, m.variables)) for m in self.metrics)
         return found
 
     def is_current(self) -> bool:

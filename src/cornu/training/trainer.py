@@ -1,6 +1,8 @@
 """`compile`, `fit`, `evaluate` and `predict`."""
 
 import contextlib
+import itertools
+import operator
 import signal
 import threading
 from collections.abc import Callable
@@ -181,8 +183,7 @@ class Trainer(Layer):
     def metrics(self) -> list:
         """The loss' mean, metrics kept as attributes, and those given to `compile`."""
         found = [self._loss_tracker] if self._loss_tracker is not None else []
-        for layer in self._flatten_layers():
-            found.extend(layer._own_metrics())
+        found.extend(self._structure().metrics)
         if self._compiled_metrics is not None:
             found.extend(self._compiled_metrics.metrics)
         if self._compiled_loss is not None:
@@ -364,21 +365,20 @@ class Trainer(Layer):
     def _function(self, kind: str, force=False):
         """The compiled step for one kind of work: made once, and again if the state changed."""
         structure = self._structure()
-        known = self._functions.get(kind)
-        if kind == "predict" and known is not None and known.structure is structure and not force:
+        known = None if force else self._functions.get(kind)
+        # What the structure does not tell of.
+        rest = [self.optimizer.variables] if kind == "train" else []
+        if kind != "predict":
+            rest.append(self.metrics_variables)
+        if known is not None and known.structure is structure and known.holds(rest, 2):
             return known
         trainable, others = self._state_variables()
-        groups = [trainable, self.non_trainable_variables if kind == "predict" else others]
-        if kind == "train":
-            groups.append(self.optimizer.variables)
-        if kind != "predict":
-            groups.append(self.metrics_variables)
-        signature = tuple(tuple(id(v) for v in group) for group in groups)
-        if known is not None and known.signature == signature and not force:
+        groups = [trainable, self.non_trainable_variables if kind == "predict" else others, *rest]
+        if known is not None and known.holds(groups):
             known.structure, known.examples_are_alone = structure, None
             return known
         step = {"train": self.train_step, "test": self.test_step, "predict": self.predict_step}
-        made = _Function(step[kind], kind, groups, signature, self._compiles)
+        made = _Function(step[kind], kind, groups, self._compiles)
         self._functions[kind] = made
         # It is itself a part of the model by now.
         made.structure = self._structure()
@@ -688,8 +688,8 @@ MOST_AT_ONCE = 16
 class _Function:
     """A compiled step together with the variables whose values it takes and gives back."""
 
-    def __init__(self, step, kind: str, groups: list[list], signature, compiles: bool):
-        self.signature = signature
+    def __init__(self, step, kind: str, groups: list[list], compiles: bool):
+        self._groups = groups
         # That of the model when this was last asked for, and what follows from it.
         self.structure: object = None
         self.examples_are_alone: bool | None = None
@@ -701,6 +701,13 @@ class _Function:
         # and prediction, so that these may run in several threads.
         self._kept = [] if kind == "train" else groups[0]
         self._changed = groups if kind == "train" else groups[1:]
+
+    def holds(self, groups: list[list], first: int = 0) -> bool:
+        """Whether its variables, in the groups from `first` on, are these."""
+        own = self._groups[first:]
+        return list(map(len, own)) == list(map(len, groups)) and all(
+            map(operator.is_, itertools.chain(*own), itertools.chain(*groups))
+        )
 
     def _run(self, changed, kept, data):
         if self._kind == "train":
