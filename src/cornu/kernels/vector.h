@@ -46,6 +46,7 @@ CORNU_INLINE Vector load(const float* p) { return *(const UnalignedVector*)p; }
 CORNU_INLINE void store(float* p, Vector v) { *(UnalignedVector*)p = v; }
 // In loops that do little with each number, the processor's own guesses of what is read next come too late.
 CORNU_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
+CORNU_INLINE void prefetch_to_write(const float* p) { __builtin_prefetch(p, 1); }
 CORNU_INLINE Vector broadcast(float x) { return x - Vector{}; }
 
 // What the lanes of a product hold: float32, or two bfloat16 whose products are both added.
