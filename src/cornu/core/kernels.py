@@ -93,7 +93,8 @@ def native() -> Native:
         p for folder in cornu.kernels.__path__ for p in Path(folder).glob("libcornu_kernels.*")
     ]
     if not found:
-        return Native(False, None, "not built: no C++ compiler was found when Cornu was installed")
+        reason = "not built: when Cornu was installed, there was no C++ compiler, or it failed"
+        return Native(False, None, reason)
     try:
         library = ctypes.CDLL(str(found[0]))
         for name in TARGETS:

@@ -1,5 +1,7 @@
 // A step of the optimizer Adam: each number of a weight, its two averages and its gradient are read once.
 
+#include <algorithm>
+
 #include "kernels.h"
 #include "vector.h"
 

@@ -30,20 +30,17 @@ CORNU_INLINE Vector exponential(Vector x) {
 }
 
 // Half of the lanes, combined with the other half, until all have the same.
-template <class Combine>
-CORNU_INLINE Vector over_lanes(Vector v, const Combine& combine) {
-  CORNU_UNROLL for (int step = LANES / 2; step > 0; step /= 2) {
-    Integers other;
-    CORNU_UNROLL for (int lane = 0; lane < LANES; ++lane) other[lane] = lane ^ step;
-    v = combine(v, __builtin_shuffle(v, other));
-  }
-  return v;
+template <int STEP = LANES / 2, class Combine, int... LANE>
+CORNU_INLINE Vector over_lanes(Vector v, const Combine& combine, std::integer_sequence<int, LANE...> each) {
+  v = combine(v, shuffle<(LANE ^ STEP)...>(v, v));
+  if constexpr (STEP > 1) return over_lanes<STEP / 2>(v, combine, each);
+  else return v;
 }
 CORNU_INLINE Vector total_of(Vector v) {
-  return over_lanes(v, [](Vector a, Vector b) { return a + b; });
+  return over_lanes(v, [](Vector a, Vector b) { return a + b; }, EachLane{});
 }
 CORNU_INLINE Vector largest_of(Vector v) {
-  return over_lanes(v, [](Vector a, Vector b) { return a > b ? a : b; });
+  return over_lanes(v, [](Vector a, Vector b) { return a > b ? a : b; }, EachLane{});
 }
 
 // The lanes beyond `count` get another number.

@@ -34,7 +34,7 @@ CORNU_INLINE Vector tanh_of(Vector x) {
   }
   const Vector y = x * p / q;
   // NaN stays, because nothing compares with it.
-  return (x > most) | (y > one) ? one : (x < -most) | (y < -one) ? -one : y;
+  return ((x > most) | (y > one)) ? one : ((x < -most) | (y < -one)) ? -one : y;
 }
 
 // Parts of whole spans; always the same, so that sums have the same order with any number of threads.

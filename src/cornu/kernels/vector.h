@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -153,21 +154,27 @@ CORNU_INLINE int64_t store_where(Integers wanted, Vector v, float* p, Integers n
 #endif
 }
 
+// Lanes of two vectors, those of the second being counted on.
+template <int... FROM>
+CORNU_INLINE Vector shuffle(Vector a, Vector b) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, FROM...);
+#else
+  return __builtin_shuffle(a, b, Integers{FROM...});
+#endif
+}
+typedef std::make_integer_sequence<int, LANES> EachLane;
+
 // Lane l of vector k becomes lane k of vector l: blocks of 1, 2, 4... lanes change places.
-CORNU_INLINE void transpose(Vector (&rows)[LANES]) {
-  CORNU_UNROLL for (int step = 1; step < LANES; step *= 2) {
-    Integers first, second;
-    CORNU_UNROLL for (int lane = 0; lane < LANES; ++lane) {
-      first[lane] = lane & step ? LANES + lane - step : lane;
-      second[lane] = lane & step ? LANES + lane : lane + step;
-    }
-    CORNU_UNROLL for (int k = 0; k < LANES; ++k) {
-      if (k & step) continue;
-      const Vector a = rows[k], b = rows[k + step];
-      rows[k] = __builtin_shuffle(a, b, first);
-      rows[k + step] = __builtin_shuffle(a, b, second);
-    }
+template <int STEP, int... LANE>
+CORNU_INLINE void transpose(Vector (&rows)[LANES], std::integer_sequence<int, LANE...> each) {
+  CORNU_UNROLL for (int k = 0; k < LANES; ++k) {
+    if (k & STEP) continue;
+    const Vector a = rows[k], b = rows[k + STEP];
+    rows[k] = shuffle<(LANE & STEP ? LANES + LANE - STEP : LANE)...>(a, b);
+    rows[k + STEP] = shuffle<(LANE & STEP ? LANES + LANE : LANE + STEP)...>(a, b);
   }
+  if constexpr (2 * STEP < LANES) transpose<2 * STEP>(rows, each);
 }
 // The transpose of a matrix, its rows filled up to `width` numbers with zeros.
 inline void transpose(const float* from, int64_t from_step, int64_t rows, int64_t columns, float* to,
@@ -177,7 +184,7 @@ inline void transpose(const float* from, int64_t from_step, int64_t rows, int64_
       Vector block[LANES];
       CORNU_UNROLL for (int k = 0; k < LANES; ++k)
         block[k] = r + k < rows ? load_first(from + (r + k) * from_step + c, columns - c) : Vector{};
-      transpose(block);
+      transpose<1>(block, EachLane{});
       CORNU_UNROLL for (int k = 0; k < LANES; ++k)
         if (c + k < columns) store_first(to + (c + k) * to_step + r, block[k], width - r);
     }
