@@ -833,6 +833,8 @@ constexpr ix MOST_PART_FLOATS = ix{2} << 20;   // all partial sums together
 constexpr ix COPIED_AT_ONCE = ix{1} << 19;     // floats of copies, for large kernels
 constexpr ix MANY_PIXELS = 128;                // for which a partial sum is worth while
 constexpr ix MOST_PICKED = 36;                 // places of a kernel times channels seen
+constexpr ix STRIP = 4 * MOST_PLACES;           // places of the kernel
+constexpr ix FAR = 1024, MOST_CACHED = 1 << 18; // floats
 
 }  // namespace
 
@@ -900,6 +902,10 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
     weight += in;
   });
 
+  // Of wide pixels a tile reads a line each, and each from a page of its own, where the processor does not
+  // guess the next: the next strip is asked for.
+  const bool far = is_pointwise(given) && in >= FAR && w.batch * w.output[2] * in > MOST_CACHED;
+
   // Jobs: a few runs, or a part of one, by a block of channels.
   struct Job {
     ix run, runs, start, count, group, first, vectors;
@@ -916,7 +922,7 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
         const ix many = std::min(runs_together, in_plane - run % in_plane);
         const auto step = [&](ix r) { return runs[r + 1].offset - runs[r].offset; };
         const bool even = many < 3 || step(run + 1) == step(run);
-        const ix count = runs[run].count, once = 4 * MOST_PLACES;
+        const ix count = runs[run].count, once = (far ? 4 : 1) * STRIP;
         for (ix start = 0; start < count; start += once)
           jobs.push_back({run, even ? many : 1, start, std::min(once, count - start), group, first,
                           vectors});
@@ -979,6 +985,10 @@ void kernel_gradient(const Pool& pool, const Window& given, const float* image,
       const ix count = next_piece(end - start, MOST_PLACES);
       s.image = image_data + run.offset + job.group * in + start;
       s.result = to + (run.weight + start) * w.channels_out + job.group * out + job.first;
+      if (far && start + STRIP < end)
+        for (ix i = 0; i < s.images; ++i)
+          for (ix p = 0; p < s.pixels; ++p)
+            prefetch(s.image + i * s.image_step + p * s.pixel_step + STRIP);
       if (picks_here) Tiles<PickedSumTile>::of(job.runs, count, job.vectors)(s);
       else Tiles<SumTile>::of(job.runs, count, job.vectors)(s);
       start += count;

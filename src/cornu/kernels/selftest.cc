@@ -157,6 +157,11 @@ Window draw_window(bool pooling) {
       w.before[2] = 0;
       w.channels_in = between(1, 200);
       w.channels_out = between(0, 1) ? between(1, 200) : 16 * between(1, 20);
+      if (between(0, 8) == 0) {  // of wide examples
+        w.batch = between(250, 260);
+        w.channels_in = between(1040, 1100);
+        w.channels_out = between(1, 40);
+      }
     }
     // And a kernel that is too large for a sum of each part of the images.
     if (rank == 2 && !pooling && between(0, 15) == 0) {
