@@ -48,7 +48,24 @@ def with_nan():
             "NaN .* in 1 of 20 .* index 7",
         ),
         ("categorical_crossentropy", X[:0], ONE_HOT[:0], "hold no samples"),
-        ("categorical_crossentropy", X[:, :7], ONE_HOT, r"expected shape=\(None, 8, 8, 1\), found"),
+        (
+            "categorical_crossentropy",
+            X[:, :7],
+            ONE_HOT,
+            r"expected shape=\(None, 8, 8, 1\), found shape=\(None, 7, 8, 1\)",
+        ),
+        (
+            "categorical_crossentropy",
+            X,
+            np.eye(4)[LABELS],
+            r"target.shape=\(None, 4\), output.shape=\(None, 3\)",
+        ),
+        (
+            "categorical_crossentropy",
+            [X[0], X[1], X[2, :5]],
+            ONE_HOT[:3],
+            r"(?s)'x' sizes: 8, 8, 5\n.*If `x` is a list of samples, make one array of it: np.stack\(x\)",
+        ),
         ("categorical_crossentropy", X, None, "no `y` was passed"),
         ("categorical_crossentropy", [X, X], ONE_HOT, r"expected 1 input\(s\)"),
         ("categorical_crossentropy", np.array(["a", "b"], object), LABELS[:2], "Python objects"),
@@ -92,6 +109,11 @@ def test_single_batches_of_lists():
     expected = made.predict_on_batch(np.array(rows))
     np.testing.assert_array_equal(made.predict_on_batch(rows), expected)
     assert made.train_on_batch(rows, [0.0, 1.0]) > 0
+
+
+def test_epochs_are_whole_numbers():
+    with pytest.raises(ValueError, match=r"`epochs` must be an integer\. Received: epochs='3'"):
+        model().fit(X, ONE_HOT, epochs="3", verbose=0)
 
 
 def test_compile_and_fit_in_the_wrong_order_or_with_wrong_names():

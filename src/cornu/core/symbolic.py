@@ -5,6 +5,7 @@ or a function of `cornu.ops` on one records a `Node`; a `Model(inputs, outputs)`
 between its inputs and its outputs.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -275,6 +276,17 @@ def record(name: str, function: Callable, args: tuple, kwargs: dict):
 _PROBES = (96, 160)
 
 
+def _forget_probe(error: Exception, trial: Callable) -> None:
+    """Let the message of an error in a trial say None where it says the size that was tried."""
+    try:
+        trial(_PROBES[1])
+    except Exception as other:
+        parts, others = (re.split(r"(\d+)", str(e)) for e in (error, other))
+        if error.args == (str(error),) and parts[::2] == others[::2]:
+            merged = [a if a == b else "None" for a, b in zip(parts, others, strict=True)]
+            error.args = ("".join(merged),)
+
+
 def infer_outputs(function: Callable, args=(), kwargs=None):
     """The symbolic outputs of a function on symbolic arguments, without computing anything.
 
@@ -301,11 +313,14 @@ def infer_outputs(function: Callable, args=(), kwargs=None):
         ]
         return jax.eval_shape(run, *arrays)
 
-    first = trial(_PROBES[0])
-    if all(None not in leaves[i].shape for i in places):
-        second = first
-    else:
-        second = trial(_PROBES[1])
+    is_known = all(None not in leaves[i].shape for i in places)
+    try:
+        first = trial(_PROBES[0])
+    except Exception as error:
+        if not is_known:
+            _forget_probe(error, trial)
+        raise
+    second = first if is_known else trial(_PROBES[1])
 
     def merge(a, b):
         shape = tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))

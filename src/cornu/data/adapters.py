@@ -524,13 +524,19 @@ def _check_lengths(x, y=None, sample_weight=None) -> int:
     sizes = {size for values in lengths.values() for size in values}
     if len(sizes) > 1:
         listed = "\n".join(
-            f"'{name}' sizes: {', '.join(map(str, values))}"
+            f"'{name}' sizes: {', '.join(map(str, values[:8]))}{', …' if len(values) > 8 else ''}"
             for name, values in lengths.items()
             if values
         )
+        lists = [name for name, part in named if isinstance(part, list) and len(part) > 1]
+        hint = "".join(
+            f"\nA list of arrays is taken for several inputs or outputs. If `{name}` is a list of "
+            f"samples, make one array of it: np.stack({name})."
+            for name in lists
+        )
         raise ValueError(
             "Data cardinality is ambiguous. Make sure all arrays contain the same number of "
-            f"samples.\n{listed}"
+            f"samples.\n{listed}{hint}"
         )
     if not sizes or sizes == {0}:
         raise ValueError("The data hold no samples: the first axis of `x` has size 0.")

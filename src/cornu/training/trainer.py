@@ -476,6 +476,9 @@ class Trainer(Layer):
         Source: Keras: Model training APIs.
         """
         self._need_compiled("fit")
+        for name, number in (("epochs", epochs), ("initial_epoch", initial_epoch)):
+            if not isinstance(number, int | np.integer):
+                raise ValueError(f"`{name}` must be an integer. Received: {name}={number!r}")
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = adapters.train_validation_split(
                 (x, y, sample_weight), validation_split
