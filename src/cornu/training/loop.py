@@ -13,6 +13,9 @@ import numpy as np
 STEPS_AHEAD = 16
 # Seconds that one call of several steps should take: short enough for a progress bar and for Ctrl-C.
 SHORT, LONG = 0.04, 0.15
+# Seconds. If a step takes longer, the device may wait for the next call, so that the memory of the one
+# before is free by then.
+QUICK = 0.0025
 
 
 class Logs(Mapping):
@@ -69,18 +72,19 @@ def run_steps(
         result = function(group, data.source) if pace.gathers else function(group[0])
         logs = Logs({"outputs": result} if kind == "predict" else result)
         done += len(group)
-        ahead.append(result)
-        if len(ahead) > pace.ahead:
-            first = jax.block_until_ready(ahead.popleft())
+        ahead.append((result, len(group)))
+        while len(ahead) > pace.ahead:
+            first, steps = ahead.popleft()
+            jax.block_until_ready(first)
             if collect is not None:
                 collect.append(jax.tree.map(np.asarray, first))
-            pace.measure()
+            pace.measure(steps)
         if pace.is_end(done):
             end(done - 1, {"outputs": result} if kind == "predict" else logs)
         if kind == "train" and model.stop_training:
             break
     if collect is not None:
-        collect.extend(jax.tree.map(np.asarray, rest) for rest in ahead)
+        collect.extend(jax.tree.map(np.asarray, rest) for rest, _ in ahead)
     if not done:
         raise ValueError("The dataset yielded no batch, so there was nothing to do.")
     if data.num_batches is not None and done < data.num_batches and not model.stop_training:
@@ -105,9 +109,13 @@ class _Pace:
         self._per_call = model.steps_per_execution
         self._is_free = not callbacks.needs_every_batch(kind)
         self.gathers = data.source is not None
-        self.ahead = 1 if self.gathers and self._is_free else STEPS_AHEAD
         self._done = done
         self._last = time.perf_counter()
+
+    @property
+    def ahead(self) -> int:
+        """Calls that may be on their way when the next one is made."""
+        return int(self._function.is_quick) if self.gathers and self._is_free else STEPS_AHEAD
 
     def _size(self) -> int:
         if not self.gathers:
@@ -143,12 +151,13 @@ class _Pace:
         """Whether callbacks hear of the last of so many steps."""
         return self._is_free or done % self._per_call == 0 or done == self._data.num_batches
 
-    def measure(self) -> None:
+    def measure(self, steps: int) -> None:
         """A call has ended: the next ones do more steps if it was short, and fewer if it was long."""
         now = time.perf_counter()
         took, self._last = now - self._last, now
         function = self._function
         if self.gathers and self._is_free:
+            function.is_quick = took < QUICK * steps
             if took < SHORT:
                 function.at_once = min(2 * function.at_once, function.most_at_once)
             elif took > LONG:

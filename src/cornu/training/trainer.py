@@ -699,6 +699,8 @@ class _Function:
         self._compiled: dict = {}
         # Steps in one call: the most, and what has proved to be a good number.
         self.most_at_once, self.at_once = MOST_AT_ONCE, 1
+        # Whether a step has proved to be so short that the device should not wait for the next call.
+        self.is_quick = False
         self._step, self._kind, self._compiles = step, kind, compiles
         # Only what a step changes is given away to it. Weights are never given away by evaluation
         # and prediction, so that these may run in several threads.
