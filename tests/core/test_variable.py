@@ -26,6 +26,9 @@ def test_assign_checks_shape_and_converts():
     assert v.numpy().tolist() == [3.0, 4.0]
     with pytest.raises(ValueError, match=r"variable.shape=\(2,\), Received: value.shape=\(3,\)"):
         v.assign([1, 2, 3])
+    # What JAX makes of Python's numbers adapts to others; a variable does not.
+    v.assign(jnp.where(jnp.array([True, False]), 1.0, 2.0))
+    assert v.value.weak_type is False
 
 
 def test_assign_copies_an_array_that_is_changed_later():

@@ -111,6 +111,22 @@ def test_single_batches_of_lists():
     assert made.train_on_batch(rows, [0.0, 1.0]) > 0
 
 
+def test_a_message_says_none_for_a_size_that_is_not_known():
+    def wrong(x):
+        raise ValueError(f"conv2d_7 got {x.shape}: {x.shape[0] // 2} of 3 rows")
+
+    with pytest.raises(ValueError, match=r"conv2d_7 got \(None, 5\): None of 3 rows"):
+        layers.Lambda(wrong)(keras.Input((5,)))
+
+
+def test_a_message_keeps_the_name_of_a_layer_that_is_made_in_the_call():
+    def wrong(x):
+        raise ValueError(f"{layers.Dense(3).name} got {x.shape}")
+
+    with pytest.raises(ValueError, match=r"dense(_\d+)? got \(96, 5\)"):
+        layers.Lambda(wrong)(keras.Input((5,)))
+
+
 def test_epochs_are_whole_numbers():
     with pytest.raises(ValueError, match=r"`epochs` must be an integer\. Received: epochs='3'"):
         model().fit(X, ONE_HOT, epochs="3", verbose=0)

@@ -5,7 +5,7 @@ import pytest
 
 import cornu
 from cornu import layers
-from cornu.training import trainer
+from cornu.training import loop, trainer
 
 X = np.random.default_rng(0).standard_normal((333, 8, 8, 1)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 333)
@@ -129,3 +129,38 @@ def test_eager_steps_are_single(groups):
     model = made(run_eagerly=True)
     model.fit(X[:32], Y[:32], batch_size=8, verbose=0)
     assert groups == [1] * 4
+
+
+@pytest.mark.parametrize("seconds, waiting", [(0.001, 1), (0.004, 0)])
+def test_only_short_steps_are_called_ahead(monkeypatch, seconds, waiting):
+    """By a clock that lets each step take so long: calls that are unfinished when the next is made."""
+    time, unfinished, seen = [0.0], [], []
+    run, wait = trainer._Function.__call__, loop.jax.block_until_ready
+
+    def call(self, batch, source=None):
+        seen.append(len(unfinished))
+        unfinished.append(len(batch))
+        return run(self, batch, source)
+
+    def block(result):
+        time[0] += seconds * unfinished.pop(0)
+        return wait(result)
+
+    monkeypatch.setattr(trainer._Function, "__call__", call)
+    monkeypatch.setattr(loop.jax, "block_until_ready", block)
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: time[0])
+    made().fit(X, Y, batch_size=8, epochs=1, verbose=0)
+    assert seen[0] == 0 and max(seen) == waiting
+
+
+def test_what_changes_between_two_fits_is_seen():
+    model = made()
+    model.fit(X, Y, verbose=0)
+    kernel, before = model.layers[0].kernel, model.layers[0].kernel.numpy()
+    optimizer = cornu.optimizers.SGD(0.1)
+    optimizer.build(model.trainable_variables)
+    model.optimizer = optimizer
+    model.fit(X, Y, verbose=0)
+    assert (kernel.numpy() != before).any() and int(optimizer.iterations) == 11
+    model.layers[-1].seen = cornu.metrics.Sum(name="seen")
+    assert "seen" in model.fit(X, Y, verbose=0).history

@@ -281,7 +281,8 @@ def _forget_probe(error: Exception, trial: Callable) -> None:
     try:
         trial(_PROBES[1])
     except Exception as other:
-        parts, others = (re.split(r"(\d+)", str(e)) for e in (error, other))
+        # Numbers that belong to a name stay: of a layer that is made in each trial.
+        parts, others = (re.split(r"(?<!\w)(\d+)", str(e)) for e in (error, other))
         if error.args == (str(error),) and parts[::2] == others[::2]:
             merged = [a if a == b else "None" for a, b in zip(parts, others, strict=True)]
             error.args = ("".join(merged),)

@@ -185,10 +185,10 @@ class Variable:
         return value
 
     def assign(self, value) -> "Variable":
-        """Put a new value of the same shape into the box."""
+        """Put a copy of a new value of the same shape into the box."""
         value = value.value if isinstance(value, Variable) else value
         given = value
-        if getattr(value, "dtype", None) != self.dtype:
+        if getattr(value, "dtype", None) != self.dtype or getattr(value, "weak_type", False):
             value = jnp.array(value, dtype=self.dtype)
         if tuple(value.shape) != self.shape:
             raise ValueError(

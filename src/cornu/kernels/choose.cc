@@ -17,7 +17,9 @@ CORNU_DECLARE(baseline)
 // The best that the processor has, or that of the environment variable CORNU_ISA if it has that.
 const Kernels* choose() {
   const char* wanted = std::getenv("CORNU_ISA");
-  [[maybe_unused]] auto allowed = [&](const char* name) { return !wanted || !*wanted || !std::strcmp(wanted, name); };
+  [[maybe_unused]] auto allowed = [&](const char* name) {
+    return !wanted || !*wanted || !std::strcmp(wanted, name);
+  };
 #ifdef CORNU_HAS_X86
   __builtin_cpu_init();
   if (allowed("avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&

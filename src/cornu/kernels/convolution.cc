@@ -220,7 +220,8 @@ struct Beside {
   Gather gather;
   std::vector<float> kernel, bias;
 
-  // `width`: of all results, also of those that no window of the pooling covers.
+  // `width`: of all results, also of those that no window of the pooling covers. Without `weights`, only
+  // `pixels` is found out.
   Beside(const Gather& given, ix width, const float* weights, const Finish& finish, bool has_winograd)
       : gather(given) {
     const ix in = given.channels_in, out = given.channels_out;
@@ -246,6 +247,7 @@ struct Beside {
     // With narrow windows, the zeros cost what the full vectors gain.
     if (4 * ix(all.size()) > 3 * most * ix(taps.size())) return;
     pixels = most;
+    if (!weights) return;
     const ix wide = most * out;
     kernel.resize(all.size() * in * wide);
     for (ix pixel = 0; pixel < most; ++pixel)
@@ -575,10 +577,11 @@ void convolve(const Pool& pool, const Window& given, const float* image, const f
   gather.phases.push_back(std::move(phase));
   if constexpr (FORMAT == SINGLES && std::is_same_v<Result, float>) {
     const auto winograd = winograd_for(w).convolve;
-    const Beside beside(gather, w.output[2], kernel, finish, winograd);
     const bool pools = product(finish.pooling) != 1;
+    const Beside beside(gather, w.output[2], pools ? nullptr : kernel, finish, winograd);
     if (!pools && run_beside(pool, beside, source, finish, result)) return;
-    // Where pixels would be put beside each other if nothing were pooled, the direct kernels give the same bits.
+    // Where pixels would be put beside each other if nothing were pooled, the direct kernels give the
+    // same bits.
     const bool direct = pools && beside.pixels > 1;
     if (winograd && !direct && winograd(pool, w, source, kernel, finish, result)) return;
   }

@@ -1,4 +1,4 @@
-"""The loop over batches. It never waits for the device, except when somebody reads a number."""
+"""The loop over batches. It waits for the device between long calls, and when somebody reads a number."""
 
 import time
 import warnings
