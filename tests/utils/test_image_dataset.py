@@ -10,7 +10,7 @@ from keras.src.utils import dataset_utils
 from PIL import Image
 
 from cornu.utils.image_dataset import image_dataset_from_directory
-from cornu.utils.image_folder import ImageReader
+from cornu.utils.image_folder import ImageReader, check_readable
 from cornu.utils.images import INTERPOLATIONS, save_img
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -256,10 +256,40 @@ def damaged_folder(tmp_path):
     return tmp_path
 
 
+def test_unreadable_pictures_are_named_before_the_first_batch(damaged_folder):
+    dataset = load(damaged_folder, shuffle=False, batch_size=1)
+    message = r'3 of 8 images cannot be read: .*a/1\.jpg: .*b/2\.jpg: .*b/3\.jpg: .*on_error="skip"'
+    with pytest.raises(OSError, match=message):
+        next(iter(dataset))
+    # Each part of a folder looks at all of it.
+    both = load(damaged_folder, validation_split=0.4, subset="both", seed=0)
+    for part in both:
+        with pytest.raises(OSError, match="3 of 8 images cannot be read"):
+            part.on_epoch_begin()
+    for name in ("a/1.jpg", "b/2.jpg", "b/3.jpg"):
+        (damaged_folder / name).write_bytes((damaged_folder / "a" / "0.jpg").read_bytes())
+    both[0].on_epoch_begin()
+    assert len(gather(both[1])[1]) == 3
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "gif", "bmp", "webp"])
+def test_whole_pictures_are_told_from_cut_ones(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    save_img(path, np.random.default_rng(0).integers(0, 256, (40, 40, 3)))
+    whole = path.read_bytes()
+    for appended in (b"", b"Samsung's remark"):
+        path.write_bytes(whole + appended)
+        check_readable([str(path)], "")
+    for length in (len(whole) * 2 // 3, 20, 1, 0):
+        path.write_bytes(whole[:length])
+        with pytest.raises(OSError, match=rf"Cannot read the image .*a\.{ending}"):
+            check_readable([str(path)], "")
+
+
 def test_an_unreadable_picture_is_named(damaged_folder):
     dataset = load(damaged_folder, shuffle=False)
     with pytest.raises(OSError, match=r'Cannot read the image .*a/1\.jpg: .*on_error="skip"'):
-        list(dataset)
+        dataset[0]
     with pytest.raises(OSError, match=r"b/2\.jpg: no known image format"):
         dataset[1]
     assert not [t for t in threading.enumerate() if t.name.startswith("cornu-data")]
@@ -353,6 +383,21 @@ def test_a_folder_without_pictures_and_without_labels(tmp_path):
 def test_wrong_arguments(folder, arguments, message):
     with pytest.raises(ValueError, match=message):
         load(folder, **arguments)
+
+
+def test_pixels_of_all_kinds_of_files_are_0_to_255(tmp_path):
+    """16 bits beside 8, both ways up, and what macOS leaves beside a picture."""
+    (tmp_path / "a").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    x = np.array([[100, 200], [0, 255]], "uint8")
+    Image.fromarray(x).save(tmp_path / "a" / "1.png", exif=exif)
+    Image.fromarray(x * np.uint16(257)).save(tmp_path / "a" / "2.png")
+    (tmp_path / "a" / "._1.png").write_bytes(b"remarks")
+    for mode, upright in itertools.product(("grayscale", "rgb"), (False, True)):
+        options = {"color_mode": mode, "image_size": (2, 2), "exif_orientation": upright}
+        data = load(tmp_path, shuffle=False, **options)[0][0][..., 0]
+        np.testing.assert_array_equal(data, [x[::-1, ::-1] if upright else x, x])
 
 
 def test_pictures_of_the_right_size_are_not_altered(tmp_path):

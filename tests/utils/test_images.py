@@ -1,5 +1,7 @@
 import io
 import itertools
+import struct
+import zlib
 from pathlib import Path
 
 import keras
@@ -23,14 +25,11 @@ def picture():
     return np.random.default_rng(0).integers(0, 256, (11, 17, 4)).astype("uint8")
 
 
-@pytest.fixture(params=["RGB", "RGBA", "L", "LA", "P", "I;16", "1", "CMYK"])
+@pytest.fixture(params=["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])
 def path(request, tmp_path, picture):
     mode = request.param
-    if mode == "I;16":
-        image = Image.fromarray(picture[:, :, 0].astype("uint16") * 200)
-    else:
-        image = Image.fromarray(picture).convert("RGB" if mode == "P" else mode)
-        image = image.quantize(16) if mode == "P" else image
+    image = Image.fromarray(picture).convert("RGB" if mode == "P" else mode)
+    image = image.quantize(16) if mode == "P" else image
     path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
     image.save(path)
     return path
@@ -41,6 +40,129 @@ def test_load_img_is_keras(path, color_mode):
     ours, theirs = load_img(path, color_mode), keras.utils.load_img(path, color_mode)
     assert ours.mode == theirs.mode
     np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+def written(image, file_format, **options):
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file
+
+
+def png(colour_type, numbers):
+    """A PNG of 16 bits and one row, which Pillow cannot write."""
+
+    def chunk(name, data):
+        checksum = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", len(numbers), 1, 16, colour_type, 0, 0, 0)
+    pixels = zlib.compress(b"\0" + np.asarray(numbers, ">u2").tobytes())
+    chunks = (b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
+
+
+SIXTEEN = np.array([[0, 1000, 10000], [128, 50000, 65535]], "uint16")
+GREYS = np.repeat((SIXTEEN / 257)[..., None], 3, 2)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        written(Image.fromarray(SIXTEEN), "png"),
+        written(Image.fromarray(SIXTEEN), "tiff"),
+        written(Image.frombytes("I;16B", (3, 2), SIXTEEN.astype(">u2").tobytes()), "tiff"),
+        io.BytesIO(b"P5 3 2 65535\n" + SIXTEEN.astype(">u2").tobytes()),
+    ],
+    ids=["png", "tiff", "big-endian tiff", "pgm"],
+)
+def test_white_of_16_bits_is_255(file):
+    np.testing.assert_array_equal(load_img(file), np.round(GREYS))
+    np.testing.assert_array_equal(np.asarray(load_img(file, "rgba"))[..., 3], 255)
+    grey = img_to_array(load_img(file, "grayscale"))
+    np.testing.assert_allclose(grey, GREYS[..., :1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("colour_type", "numbers", "colours", "alpha"),
+    [
+        (2, [[1000, 50000, 65535], [128, 255, 65280]], [0, 1, 2], None),
+        (6, [[1000, 50000, 65535, 0], [128, 255, 257, 32896]], [0, 1, 2], 3),
+        (4, [[10000, 0], [50000, 32896]], [0, 0, 0], 1),
+    ],
+    ids=["RGB", "RGBA", "LA"],
+)
+def test_colours_of_16_bits(colour_type, numbers, colours, alpha):
+    expected = np.array(numbers)[None] / 257
+    image = np.asarray(load_img(png(colour_type, numbers), "rgba"))
+    # Pillow gives the upper bytes.
+    np.testing.assert_allclose(image[..., :3], expected[..., colours], atol=0.9999)
+    np.testing.assert_array_equal(image[..., 3], 255 if alpha is None else expected[..., alpha])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_32_bits_have_no_white(dtype):
+    def load(numbers, *mode):
+        return np.asarray(
+            load_img(written(Image.fromarray(np.array([numbers], dtype)), "tiff"), *mode)
+        )
+
+    np.testing.assert_array_equal(load([0, 7, 255])[0], [[0] * 3, [7] * 3, [255] * 3])
+    for numbers in ([-5, 3, 4], [0, 70000, 9]) if dtype == "int32" else ([0, 0.5, 1], [0, np.nan]):
+        np.testing.assert_array_equal(load(numbers, "grayscale")[0], np.array(numbers, dtype))
+        with pytest.raises(OSError, match=r'nothing says which is white.*color_mode="grayscale"'):
+            load(numbers)
+
+
+def test_transparent_palettes_and_greys():
+    colours = np.array([[[255, 0, 0], [10, 200, 30], [0, 0, 255]]], "uint8")
+    palette = Image.fromarray(colours).quantize(4)
+    degrees = bytes([0, 128, 255])
+    order = np.argsort(np.asarray(palette)[0])
+    for transparency, alpha in ((degrees, [0, 128, 255]), (1, [255, 0, 255])):
+        file = written(palette, "png", transparency=transparency)
+        np.testing.assert_array_equal(load_img(file), colours)
+        np.testing.assert_array_equal(np.asarray(load_img(file, "rgba"))[0, order, 3], alpha)
+        np.testing.assert_array_equal(load_img(file, "grayscale"), [[76, 124, 29]])
+    sixteen = written(Image.fromarray(SIXTEEN), "png", transparency=50000)
+    np.testing.assert_array_equal(
+        np.asarray(load_img(sixteen, "rgba"))[..., 3], np.where(SIXTEEN == 50000, 0, 255)
+    )
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "LAB", "CMYK"])
+def test_other_ways_to_say_a_colour(mode):
+    colours = np.full((2, 2, 3), [30, 200, 90], "uint8")
+    file = written(Image.fromarray(colours).convert("RGB").convert(mode), "tiff")
+    np.testing.assert_allclose(np.asarray(load_img(file), int), colours, atol=3)
+    np.testing.assert_allclose(np.asarray(load_img(file, "grayscale"), int), 137, atol=3)
+
+
+def test_of_several_frames_the_first_is_read(picture):
+    frames = [Image.fromarray(picture[..., n]) for n in range(2)]
+    file = written(frames[0], "gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(load_img(file, "grayscale"), picture[..., 0])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_if_asked(picture, orientation):
+    image = Image.fromarray(picture[..., :3])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = written(image, "png", exif=exif)
+    x = picture[..., :3]
+    # By the standard: where the first row and the first column of the numbers belong.
+    turned = [
+        x,
+        x[:, ::-1],
+        x[::-1, ::-1],
+        x[::-1],
+        x.transpose(1, 0, 2),
+        x.transpose(1, 0, 2)[:, ::-1],
+        x.transpose(1, 0, 2)[::-1, ::-1],
+        x.transpose(1, 0, 2)[::-1],
+    ][orientation - 1]
+    np.testing.assert_array_equal(load_img(file), x)
+    np.testing.assert_array_equal(load_img(file, exif_orientation=True), turned)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +259,26 @@ def test_array_to_img_is_keras(picture, channels, scale, data_format, values):
 def test_array_to_img_refuses(shape, message):
     with pytest.raises(ValueError, match=message):
         array_to_img(np.zeros(shape))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_array_to_img_refuses_numbers_that_no_pixel_has(channels):
+    for wrong in (-1.0, 256.0, np.nan, np.inf):
+        x = np.full((2, 2, channels), wrong)
+        if not (channels == 1 and wrong == 256):
+            with pytest.raises(ValueError, match="Expected numbers from 0 to 255"):
+                array_to_img(x, scale=False)
+        if not np.isfinite(wrong):
+            with pytest.raises(ValueError, match="Expected finite numbers"):
+                array_to_img(x)
+
+
+def test_save_img_writes_large_greys_as_16_bits(tmp_path):
+    path = tmp_path / "a.png"
+    save_img(path, SIXTEEN[..., None], scale=False)
+    np.testing.assert_array_equal(Image.open(path), SIXTEEN)
+    with pytest.raises(ValueError, match="PNG holds numbers from 0 to 65535"):
+        save_img(path, SIXTEEN[..., None] * 2.0, scale=False)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.JPEG", "a.bmp", "a.gif", "a.webp"])

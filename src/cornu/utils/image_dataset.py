@@ -30,11 +30,13 @@ def image_dataset_from_directory(
     format="tf",
     verbose=True,
     on_error="raise",
+    exif_orientation=False,
 ):
     """A data set of the pictures in a folder: `folder/class_a/1.jpg`, `folder/class_b/1.jpg`, …
 
-    Pictures are JPEG, PNG, BMP, GIF (the first frame) or WebP. They are read when a batch is made,
-    by a few threads a few batches ahead, so the folder may be larger than memory.
+    Pictures are JPEG, PNG, BMP, GIF (the first frame) or WebP; files whose names begin with a dot are
+    left out. They are read when a batch is made, by a few threads a few batches ahead, so the folder
+    may be larger than memory. Of 16 bits, 65535 is white and becomes 255.
 
     Args:
         directory: the folder.
@@ -60,16 +62,18 @@ def image_dataset_from_directory(
         data_format: `"channels_last"` or `"channels_first"`.
         format: taken for Keras' sake; the result is always an `ImageFolderDataset`.
         verbose: whether to print how many pictures and classes were found.
-        on_error: what an unreadable picture does: `"raise"` stops with its name when its batch is
-            made; `"skip"` reads every picture once beforehand, warns of the unreadable ones, and
-            leaves them out.
+        on_error: what unreadable pictures do: `"raise"` stops with their names before the first
+            batch of a pass (the first and last bytes of each file are looked at), or, if the damage
+            is within, when its batch is made; `"skip"` reads every picture once beforehand, warns of
+            the unreadable ones, and leaves them out.
+        exif_orientation: whether to turn pictures upright, as the camera noted; Keras does not.
 
     Returns:
         An `ImageFolderDataset`, or a list of two for `subset="both"`. Pixels are float32, 0 to 255.
 
     Raises:
         ValueError: if an argument is wrong, or there are no pictures.
-        OSError: if the folder cannot be read, and, while iterating, for an unreadable picture.
+        OSError: if the folder cannot be read, and, while iterating, for unreadable pictures.
 
     Source: Keras: Image data loading.
 
@@ -105,6 +109,7 @@ def image_dataset_from_directory(
         interpolation=interpolation.lower(),
         aspect="crop" if crop_to_aspect_ratio else "pad" if pad_to_aspect_ratio else None,
         data_format=standardize_data_format(data_format),
+        exif_orientation=exif_orientation,
     )
     paths, indices, class_names = _find_images(directory, labels, class_names, follow_links)
     if label_mode == "binary" and len(class_names) != 2:
@@ -131,6 +136,8 @@ def image_dataset_from_directory(
     if on_error == "skip":
         order = order[are_readable(reader, [paths[i] for i in order])]
 
+    unchecked = [] if on_error == "skip" else [paths[i] for i in order]
+
     def dataset(part, reshuffle):
         return ImageFolderDataset(
             [paths[i] for i in part],
@@ -140,6 +147,7 @@ def image_dataset_from_directory(
             reader=reader,
             batch_size=batch_size,
             seed=seed if reshuffle else None,
+            unchecked=unchecked,
         )
 
     if not validation_split:
@@ -261,7 +269,8 @@ def _walk(folder: str, follow_links: bool) -> list[str]:
         os.path.join(root, name)
         for root, _, names in sorted(os.walk(folder, onerror=refuse, followlinks=follow_links))
         for name in sorted(names)
-        if name.lower().endswith(_ENDINGS)
+        # What begins with a dot is no picture of the user's, such as macOS' "._cat.jpg".
+        if name.lower().endswith(_ENDINGS) and not name.startswith(".")
     ]
 
 

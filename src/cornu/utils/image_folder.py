@@ -3,11 +3,12 @@
 import dataclasses
 import os
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from cornu.utils.images import INTERPOLATIONS, open_image, resize
+from cornu.utils.images import INTERPOLATIONS, check_image, open_image, resize
 from cornu.utils.py_dataset import PyDataset, iterate
 
 # Pillow knows more formats, some of which it hands to other programs to read.
@@ -29,7 +30,9 @@ class ImageFolderDataset(PyDataset):
     Made by `image_dataset_from_directory`.
     """
 
-    def __init__(self, file_paths, labels, *, class_names, label_mode, reader, batch_size, seed):
+    def __init__(
+        self, file_paths, labels, *, class_names, label_mode, reader, batch_size, seed, unchecked=()
+    ):
         workers = min(8, os.cpu_count() or 1)
         super().__init__(workers=workers, max_queue_size=workers + 2)
         self.file_paths = file_paths
@@ -39,6 +42,8 @@ class ImageFolderDataset(PyDataset):
         self._label_mode = label_mode
         self._reader = reader
         self._seed = seed
+        # Shared by the parts of a folder: the first pass over one of them looks at all.
+        self._unchecked = unchecked
         self._epoch = 0
         self._order = np.arange(len(file_paths))
 
@@ -62,11 +67,18 @@ class ImageFolderDataset(PyDataset):
             x[row] = self._reader(self.file_paths[i])
         return x, None if self._labels is None else self._encode(self._labels[chosen])
 
+    def check(self, cure: str | None = None) -> None:
+        """Raise OSError with the names of unreadable pictures, unless they were looked at before."""
+        if self._unchecked:
+            check_readable(self._unchecked, cure or _SKIP)
+            self._unchecked.clear()
+
     def __iter__(self):
         self.on_epoch_begin()
         return iterate(self, range(len(self)))
 
     def on_epoch_begin(self):
+        self.check()
         if self._seed is not None:
             self._order = np.random.default_rng((self._seed, self._epoch)).permutation(
                 len(self.file_paths)
@@ -81,6 +93,9 @@ class ImageFolderDataset(PyDataset):
         return labels
 
 
+_SKIP = 'pass `on_error="skip"` to leave out unreadable images.'
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageReader:
     """Turns a picture's path into an array of the one shape that all have."""
@@ -90,6 +105,7 @@ class ImageReader:
     interpolation: str
     aspect: str | None
     data_format: str
+    exif_orientation: bool = False
 
     def __post_init__(self):
         if self.color_mode not in _CHANNELS:
@@ -122,11 +138,9 @@ class ImageReader:
 
     def __call__(self, path: str) -> np.ndarray:
         try:
-            image = open_image(path, self.color_mode, FORMATS)
+            image = open_image(path, self.color_mode, FORMATS, self.exif_orientation)
         except OSError as error:
-            raise OSError(
-                f'{error} Delete it, or pass `on_error="skip"` to leave out unreadable images.'
-            ) from error
+            raise OSError(f"{error} Delete it, or {_SKIP}") from error
         x = np.asarray(image)
         x = x[:, :, None] if x.ndim == 2 else x
         if x.shape[:2] != tuple(self.image_size):
@@ -156,28 +170,49 @@ def reader_for(shape, white):
     mode = next((m for m, n in _CHANNELS.items() if len(shape) == 3 and n == shape[2]), None)
     if white is None or mode is None:
         return None
-    reader = ImageReader(mode, tuple(shape[:2]), "bilinear", None, "channels_last")
+    reader = ImageReader(mode, tuple(shape[:2]), "bilinear", None, "channels_last", True)
     return lambda image: reader(image).astype("float32") * np.float32(white / 255)
 
 
 def are_readable(reader: ImageReader, paths: list[str]) -> np.ndarray:
     """Whether each picture can be decoded; those that cannot are named in one warning."""
+    problems = _problems(lambda path: open_image(path, reader.color_mode, FORMATS), paths)
+    if len(problems) == len(paths):
+        raise ValueError(f"None of the {len(paths)} images can be read. The first: {problems[0]}")
+    if problems:
+        warnings.warn(
+            f"Skipped {len(problems)} of {len(paths)} images: {_listed(problems)}", stacklevel=3
+        )
+    return np.array([number not in problems for number in range(len(paths))])
+
+
+def check_readable(paths: list[str], cure: str) -> None:
+    """Raise one OSError that names the pictures that are none, or end too early.
+
+    Only their first and last bytes are read, thousands of pictures a second.
+    """
+    problems = _problems(lambda path: check_image(path, FORMATS), paths)
+    if problems:
+        count = f"{len(problems)} of {len(paths)} images cannot be read: " * (len(problems) > 1)
+        raise OSError(
+            f"{count}{_listed(problems)} Delete {'them' if len(problems) > 1 else 'it'}, or {cure}"
+        )
+
+
+def _problems(read: Callable, paths: list[str]) -> dict[int, str]:
+    """What is wrong with those pictures that cannot be read, by number."""
 
     def problem(path):
         try:
-            open_image(path, reader.color_mode, FORMATS)
+            read(path)
         except OSError as error:
             return str(error)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        problems = list(pool.map(problem, paths))
-    found = [text for text in problems if text]
-    if len(found) == len(paths):
-        raise ValueError(f"None of the {len(paths)} images can be read. The first: {found[0]}")
-    if found:
-        more = f" And {len(found) - 10} more." if len(found) > 10 else ""
-        warnings.warn(
-            f"Skipped {len(found)} of {len(paths)} images: {' '.join(found[:10])}{more}",
-            stacklevel=3,
-        )
-    return np.array([text is None for text in problems])
+        return {n: text for n, text in enumerate(pool.map(problem, paths)) if text}
+
+
+def _listed(problems: dict[int, str]) -> str:
+    texts = list(problems.values())
+    more = f" And {len(texts) - 10} more." if len(texts) > 10 else ""
+    return " ".join(texts[:10]) + more

@@ -1,5 +1,6 @@
 """Pictures in files, as Pillow images and as arrays."""
 
+import contextlib
 import functools
 import io
 import os
@@ -21,17 +22,24 @@ def load_img(
     target_size=None,
     interpolation="nearest",
     keep_aspect_ratio=False,
+    exif_orientation=False,
 ):
     """Read a picture as a Pillow image.
 
+    Of 16 bits, 65535 is white and becomes 255; grayscale keeps the fractions (Pillow's mode F). Nothing
+    says which number of 32 bits is white: grayscale stays as it is, and colours are made only of whole
+    numbers from 0 to 255. Of several frames, the first is read.
+
     Args:
         path: a file's path, or an `io.BytesIO` with its content.
-        color_mode: `"rgb"`, `"rgba"` or `"grayscale"`; 16- and 32-bit grayscale stays as it is.
+        color_mode: `"rgb"`, `"rgba"` or `"grayscale"`.
         target_size: `(height, width)` to resize to; None keeps the size.
         interpolation: Pillow's method of resizing: `"nearest"`, `"bilinear"`, `"bicubic"`,
             `"hamming"`, `"box"` or `"lanczos"`.
         keep_aspect_ratio: whether to cut off what exceeds `target_size`'s proportions, equally on
             both sides, instead of distorting the picture.
+        exif_orientation: whether to turn the picture upright, as the camera noted (EXIF); Keras does
+            not.
 
     Raises:
         OSError: if there is no such file, or it is not a readable picture.
@@ -46,7 +54,7 @@ def load_img(
     """
     from PIL import Image
 
-    image = open_image(path, color_mode)
+    image = open_image(path, color_mode, exif_orientation=exif_orientation)
     if target_size is None:
         return image
     height, width = target_size
@@ -67,11 +75,17 @@ def load_img(
     return image.resize((width, height), Image.Resampling[interpolation.upper()], box=box)
 
 
-def open_image(source, color_mode: str, formats: tuple[str, ...] | None = None):
-    """Decode a picture completely, in the colours asked for; `formats` limits Pillow's formats."""
-    from PIL import Image
+# Pillow's mode of each colour mode.
+_MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 
-    if color_mode not in ("rgb", "rgba", "grayscale"):
+
+def open_image(
+    source, color_mode: str, formats: tuple[str, ...] | None = None, exif_orientation: bool = False
+):
+    """Decode a picture completely, in the colours asked for; `formats` limits Pillow's formats."""
+    from PIL import ImageOps
+
+    if color_mode not in _MODES:
         raise ValueError(
             f'color_mode must be "grayscale", "rgb", or "rgba". Received: color_mode={color_mode!r}'
         )
@@ -82,18 +96,100 @@ def open_image(source, color_mode: str, formats: tuple[str, ...] | None = None):
         file = io.BytesIO(Path(name).read_bytes())
     else:
         raise TypeError(f"path should be path-like or io.BytesIO, not {type(source)}")
-    try:
-        image = Image.open(file, formats=formats)
-        _check_size(image, file.getbuffer().nbytes)
+    with _named(name):
+        image = _opened(file, file.getbuffer().nbytes, formats)
         image.load()
+        white = _white_of(image)
+        if exif_orientation:
+            image = ImageOps.exif_transpose(image)
+        return _in_colours(image, color_mode, white)
+
+
+def check_image(path: str, formats: tuple[str, ...]) -> None:
+    """Raise OSError if a file is no picture, or ends too early, without decoding what looks whole."""
+    with _named(path), open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        image = _opened(file, size, formats)
+        file.seek(0)
+        head = file.read(8)
+        file.seek(max(0, size - 12))
+        if image.format == "WEBP":
+            is_whole = int.from_bytes(head[4:], "little") + 8 <= size
+        else:
+            is_whole = _ENDS.get(image.format or "", b"none") in file.read()
+        if not is_whole:
+            file.seek(0)
+            # Some cameras append something; the decoder knows whether pixels are missing.
+            _opened(file, size, formats).load()
+
+
+# What stands among the last bytes of a whole file.
+_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
+
+
+@contextlib.contextmanager
+def _named(name: str):
+    """Make whatever Pillow raises an OSError that names the file: it fails in a dozen ways."""
+    from PIL import Image
+
+    try:
+        yield
+    except Image.UnidentifiedImageError as error:
+        raise OSError(f"Cannot read the image {name}: no known image format.") from error
+    except Exception as error:
+        raise OSError(f"Cannot read the image {name}: {error}.") from error
+
+
+def _opened(file, num_bytes: int, formats: tuple[str, ...] | None):
+    from PIL import Image
+
+    image = Image.open(file, formats=formats)
+    _check_size(image, num_bytes)
+    return image
+
+
+def _white_of(image) -> int | None:
+    """The number that stands for white in 16-bit grayscale; None for everything else."""
+    if image.mode.startswith("I;16"):
+        # A TIFF may have 12 bits.
+        return 2 ** getattr(image, "tag_v2", {}).get(258, (16,))[0] - 1
+    # Pillow reads 16-bit PGM so, and before version 11 PNG.
+    return 65535 if image.mode == "I" and image.format in ("PNG", "PPM") else None
+
+
+def _in_colours(image, color_mode: str, white: int | None):
+    from PIL import Image
+
+    mode = _MODES[color_mode]
+    if white is not None:
+        numbers = np.asarray(image, "float32")
+        transparent = numbers == image.info.get("transparency")
+        numbers = numbers * np.float32(255 / white)
         if color_mode == "grayscale":
-            return image if image.mode in ("L", "I;16", "I") else image.convert("L")
-        return image if image.mode == color_mode.upper() else image.convert(color_mode.upper())
-    except Exception as error:  # Pillow's decoders fail in a dozen ways on damaged files.
-        reason = (
-            "no known image format" if isinstance(error, Image.UnidentifiedImageError) else error
-        )
-        raise OSError(f"Cannot read the image {name}: {reason}.") from error
+            return Image.fromarray(numbers)
+        image = Image.fromarray(np.round(numbers).astype("uint8")).convert(mode)
+        if color_mode == "rgba" and transparent.any():
+            image.putalpha(Image.fromarray(np.where(transparent, 0, 255).astype("uint8")))
+        return image
+    if image.mode in ("I", "F"):
+        if color_mode == "grayscale":
+            return image
+        numbers = np.asarray(image)
+        with np.errstate(invalid="ignore"):
+            image = Image.fromarray(numbers.astype("uint8"))
+        if not np.array_equal(np.asarray(image), numbers):
+            raise ValueError(
+                f"it holds numbers of 32 bits, from {numbers.min():g} to {numbers.max():g}, and nothing "
+                'says which is white. Read it with color_mode="grayscale", which leaves them as they '
+                "are, or save it with 8 or 16 bits"
+            )
+    elif step := _STEPS.get(image.mode):
+        # Pillow has no direct way; and it warns of a palette with degrees of transparency.
+        image = image.convert(step)
+    return image if image.mode == mode else image.convert(mode)
+
+
+_STEPS = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "LAB": "RGB"}
 
 
 # A picture of more pixels than this must have a byte for so many of them: photographs have far more.
@@ -140,6 +236,9 @@ def array_to_img(x, data_format=None, scale=True, dtype=None):
             it, values must lie between 0 and 255 (grayscale may exceed 255).
         dtype: the type to compute in, `floatx()` unless given.
 
+    Raises ValueError for another number of axes or channels, and for values that are not finite or, not
+    scaled, lie outside: Keras lets 256 become 0.
+
     Source: Keras: array_to_img.
 
     >>> import cornu, numpy as np
@@ -161,6 +260,18 @@ def array_to_img(x, data_format=None, scale=True, dtype=None):
             f"Unsupported channel number: {x.shape[2]}. Expected 1, 3 or 4 channels in an array of "
             f"shape {x.shape} (data_format={data_format!r})."
         )
+    low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
+    most = 2**31 if x.shape[2] == 1 else 256
+    if not (np.isfinite([low, high]).all() if scale else (low > -1 or high >= 256) and high < most):
+        raise ValueError(
+            f"Expected {'finite numbers' if scale else 'numbers from 0 to 255'}. Received an array with "
+            f"numbers from {low:g} to {high:g}."
+            + (
+                ""
+                if scale
+                else " Multiply numbers from 0 to 1 by 255; scale=True stretches any others."
+            )
+        )
     if scale:
         x = x - x.min()
         greatest = x.max()
@@ -179,7 +290,7 @@ def save_img(path, x, data_format=None, file_format=None, scale=True, **kwargs) 
         x: the array, as for `array_to_img`.
         data_format: `"channels_last"` or `"channels_first"`.
         file_format: such as `"png"`; None tells by the path's ending.
-        scale: as for `array_to_img`.
+        scale: as for `array_to_img`. Without it, grayscale above 255 needs PNG (16 bits) or TIFF.
         **kwargs: passed on to Pillow's `Image.save`.
 
     JPEG knows no transparency: there, four channels lose the last one, with a warning.
@@ -197,7 +308,22 @@ def save_img(path, x, data_format=None, file_format=None, scale=True, **kwargs) 
     if image.mode == "RGBA" and file_format == "jpeg":
         warnings.warn("The JPEG format does not support RGBA images, converting to RGB.")
         image = image.convert("RGB")
+    if image.mode == "I" and file_format == "png":
+        image = _sixteen_bits(image)
     image.save(path, format=file_format or None, **kwargs)
+
+
+def _sixteen_bits(image):
+    """What PNG can hold of whole numbers above 255."""
+    from PIL import Image
+
+    numbers = np.asarray(image)
+    if numbers.min() < 0 or numbers.max() > 65535:
+        raise ValueError(
+            f"PNG holds numbers from 0 to 65535. Received {numbers.min()} to {numbers.max()}. Save it as "
+            "TIFF, or with scale=True."
+        )
+    return Image.fromarray(numbers.astype("uint16"))
 
 
 def resize(
