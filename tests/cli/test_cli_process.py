@@ -84,14 +84,14 @@ def test_ctrl_c_keeps_the_best_model(long_training, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals work otherwise there")
-def test_ctrl_c_before_the_first_epoch(long_training, tmp_path):
+def test_sigterm_before_the_first_epoch(long_training, tmp_path):
     for line in long_training.stdout:
         if line.startswith("digits:"):
             break
-    long_training.send_signal(signal.SIGINT)
+    long_training.send_signal(signal.SIGTERM)
     _, errors = long_training.communicate(timeout=60)
-    assert long_training.returncode == 130
-    assert "Ctrl-C" in errors.splitlines()[-1]
+    assert long_training.returncode == 143
+    assert "SIGTERM" in errors.splitlines()[-1]
     assert not (tmp_path / "out" / "model.keras").exists()
 
 

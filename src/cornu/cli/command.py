@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import typer
 
-EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+EXIT_ERROR = 1
 
 
 class CommandError(Exception):
@@ -16,7 +16,7 @@ class CommandError(Exception):
 
 
 class Interrupted(Exception):
-    """Ctrl-C during work of which something is kept; its text says what."""
+    """Ctrl-C or SIGTERM during work of which something is kept; its text says what."""
 
 
 def command(function: Callable) -> Callable:
@@ -29,16 +29,18 @@ def command(function: Callable) -> Callable:
     @functools.wraps(function)
     def run(*args, debug: bool, **kwargs):
         from cornu.cli.programs import keep_compiled_programs
+        from cornu.training import interrupts
 
         try:
             keep_compiled_programs()
-            with warnings.catch_warnings():
+            with interrupts.heard(), warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 return function(*args, **kwargs)
-        except KeyboardInterrupt as error:
-            _end(error, debug, "stopped by Ctrl-C.", EXIT_INTERRUPTED)
-        except Interrupted as error:
-            _end(error, debug, str(error), EXIT_INTERRUPTED)
+        except (KeyboardInterrupt, Interrupted) as error:
+            status = interrupts.status_of(error)
+            interrupts.ends_with(status)
+            stopped = f"stopped by {interrupts.name_of(error)}."
+            _end(error, debug, str(error) if isinstance(error, Interrupted) else stopped, status)
         except BrokenPipeError:
             # Whoever read the output, such as `head`, has seen enough.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

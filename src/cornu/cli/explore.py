@@ -11,6 +11,7 @@ from cornu.cli.data import Data, Part, is_folder, load_to_judge, read_npz
 from cornu.cli.run_folder import SETTINGS, load, settings_of
 from cornu.explorer import Examples, Network, Server, Watch, guess_white
 from cornu.explorer.watch import FOLLOWED
+from cornu.training.interrupts import Terminated
 
 # Of the examples that can be chosen on the page.
 _MOST_EXAMPLES, _MOST_BYTES = 1000, 64 * 2**20
@@ -71,6 +72,8 @@ def _announce(server: Server) -> None:
 def _until_ctrl_c():
     try:
         yield
+    except Terminated:
+        raise
     except KeyboardInterrupt:
         print()
         say("the page is closed.")

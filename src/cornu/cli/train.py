@@ -14,6 +14,7 @@ from cornu.cli.data import Data, Part, load_data
 from cornu.cli.judge import judge
 from cornu.cli.networks import make_model
 from cornu.core.random import set_random_seed
+from cornu.training import interrupts
 from cornu.visualize import plot_confusion_matrix, plot_history, plot_predictions
 
 
@@ -66,10 +67,11 @@ def train(
             _fit(model, loaded, settings, [best, recorder, *watching], shows_bars)
             _finish(model, loaded, folder, recorder)
         except KeyboardInterrupt as error:
+            stopped = f"Stopped by {interrupts.name_of(error)}"
             if best.best is None:
-                raise Interrupted("Stopped by Ctrl-C before the end of the first epoch.") from error
+                raise Interrupted(f"{stopped} before the end of the first epoch.") from error
             raise Interrupted(
-                f"Stopped by Ctrl-C after {len(recorder.rows)} epochs. The best model so far, of epoch "
+                f"{stopped} after {len(recorder.rows)} epochs. The best model so far, of epoch "
                 f"{recorder.best_epoch} with validation accuracy {best.best:.4f}, is kept: "
                 f"{folder / run_folder.MODEL}"
             ) from error

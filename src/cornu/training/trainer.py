@@ -3,8 +3,6 @@
 import contextlib
 import itertools
 import operator
-import signal
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +19,7 @@ from cornu.metrics import Mean
 from cornu.ops.fusion import fuse
 from cornu.optimizers import LossScaleOptimizer
 from cornu.optimizers import get as get_optimizer
-from cornu.training import buckets, checks
+from cornu.training import buckets, checks, interrupts
 from cornu.training.compiled import CompiledLoss, CompiledMetrics, align
 from cornu.training.loop import Logs, run_steps
 from cornu.training.snapshot import Run, Snapshot
@@ -510,7 +508,10 @@ class Trainer(Layer):
         self.stop_training = False
         self._run, self._snapshot = Run(self, data, callbacks), None
         try:
-            return self._fit(data, validation, callbacks, initial_epoch, epochs, validation_freq)
+            with interrupts.heard():
+                return self._fit(
+                    data, validation, callbacks, initial_epoch, epochs, validation_freq
+                )
         finally:
             self._run = self._snapshot = None
 
@@ -697,6 +698,8 @@ class _Function:
         self.structure: object = None
         self.examples_are_alone: bool | None = None
         self._compiled: dict = {}
+        # Of the arguments that it was compiled for.
+        self._sizes: set = set()
         # Steps in one call: the most, and what has proved to be a good number.
         self.most_at_once, self.at_once = MOST_AT_ONCE, 1
         # Whether a step has proved to be so short that the device should not wait for the next call.
@@ -776,7 +779,12 @@ class _Function:
             rows = np.zeros((MOST_AT_ONCE, len(batch[0])), np.int32)
             rows[: len(batch)] = batch
             arguments = changed, kept, source, rows, np.int32(len(batch))
-        with contextlib.nullcontext() if self._kind == "predict" else _Uninterrupted():
+        if self._compiles:
+            sizes = (gathers, *[leaf.shape for leaf in jax.tree.leaves(arguments[2:])])
+            if sizes not in self._sizes:
+                interrupts.compile_ahead(self._compiled[gathers], *arguments)
+                self._sizes.add(sizes)
+        with contextlib.nullcontext() if self._kind == "predict" else interrupts.postponed():
             try:
                 done.extend(map(self._compiled[gathers], *([a] for a in arguments)))
             finally:
@@ -785,29 +793,6 @@ class _Function:
                         for variable, value in zip(group, values, strict=True):
                             variable._value = value
         return done[0][0]
-
-
-class _Uninterrupted:
-    """Within it, Ctrl-C waits for the end. Signals reach only the main thread of Python."""
-
-    def __enter__(self):
-        self._frame: Any = None
-        self._came = False
-        self._handler: Any = None
-        if threading.current_thread() is threading.main_thread():
-            handler = signal.getsignal(signal.SIGINT)
-            if callable(handler):
-                signal.signal(signal.SIGINT, self._wait)
-                self._handler = handler
-
-    def _wait(self, number, frame):
-        self._came, self._frame = True, frame
-
-    def __exit__(self, *error):
-        if self._handler is not None:
-            signal.signal(signal.SIGINT, self._handler)
-            if self._came:
-                self._handler(signal.SIGINT, self._frame)
 
 
 def _default_build(cls):
