@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import cornu
 from cornu.core.variable import Variable, functional
 
 
@@ -125,3 +126,78 @@ def test_copies_have_buffers_of_their_own():
         v.assign([9.0])
         assert (twin.numpy().tolist(), twin.path) == ([1.0], "v")
         v.assign([1.0])
+
+
+def test_jax_takes_a_variable_for_its_array():
+    v = Variable([1.0, 2.0], name="v")
+
+    def cubes(x):
+        return (x * x * x).sum()
+
+    assert jax.jit(lambda tree: tree["v"] * tree["n"])({"v": v, "n": 3}).tolist() == [3.0, 6.0]
+    assert type(jax.jit(lambda x: x)(v)) is type(v.value)
+    assert jax.grad(cubes)(v).tolist() == [3.0, 12.0]
+    assert jax.hessian(cubes)(v).tolist() == [[6.0, 0.0], [0.0, 12.0]]
+    assert jax.vmap(lambda x: 2 * x)(v).tolist() == [2.0, 4.0]
+    assert jax.jvp(cubes, (v,), (jnp.ones(2),))[1].tolist() == 15.0
+    assert [a.tolist() for a in jax.device_put([v, v])] == [[1.0, 2.0]] * 2
+    for function in (jnp.square, jnp.negative, jax.nn.relu, jnp.zeros_like, jnp.cumsum):
+        np.testing.assert_array_equal(function(v), function(v.value))
+    assert jax.lax.mul(v, v).tolist() == [1.0, 4.0]
+    assert jnp.result_type(v, "bfloat16") == "float32"
+    # A compiled function sees the value of each call.
+    double = jax.jit(lambda x: 2 * x)
+    before = double(v)
+    v.assign([5.0, 6.0])
+    assert (before.tolist(), double(v).tolist()) == ([2.0, 4.0], [10.0, 12.0])
+    # It ends, and counts.
+    assert [float(entry) for entry in v] == [5.0, 6.0]
+    assert list(range(Variable(2))) == [0, 1]
+    assert float(round(Variable(1.75))) == 2.0
+
+
+def test_a_variable_is_one_leaf_next_to_its_gradient():
+    variables = [Variable([1.0, 2.0]), Variable(3.0)]
+    grads = jax.grad(lambda w: (w[0] ** 2).sum() + w[1])(variables)
+    new = jax.tree.map(lambda w, g: w - g / 2, variables, grads)
+    assert [a.tolist() for a in new] == [[0.0, 0.0], 2.5]
+    assert jax.tree.leaves(variables)[1] is variables[1]
+    assert [a.tolist() for a in jax.tree.map(jnp.zeros_like, variables)] == [[0.0, 0.0], 0.0]
+
+
+def test_functions_of_jax_see_the_traced_value():
+    v = Variable([1.0, 2.0])
+
+    def computed():
+        carried, _ = jax.lax.scan(lambda c, x: (c * x, x), v, jnp.ones(2))
+        inner = jax.jit(lambda a: a * jnp.sin(v))(1.0)
+        return jnp.sum(jnp.sin(v) + jax.lax.mul(v, v) + carried + inner)
+
+    pure = functional(computed, [v])
+    at = jnp.array([0.5, 0.7])
+    if tuple(map(int, jax.__version__.split(".")[:2])) < (0, 10):
+        with pytest.raises((ValueError, TypeError), match="Variable"):
+            jax.grad(lambda x: pure([x])[0])(at)
+        return
+    for transform in (jax.grad, lambda f: jax.jit(jax.grad(f))):
+        gradient = transform(lambda x: pure([x])[0])(at)
+        np.testing.assert_allclose(gradient, 2 * jnp.cos(at) + 2 * at + 1, rtol=1e-6)
+
+
+def test_stateless_functions_take_variables_for_values():
+    metric = cornu.metrics.Mean()
+    state = metric.stateless_update_state(metric.variables, [1.0, 3.0])
+    assert [float(value) for value in state] == [4.0, 2.0]
+    assert float(metric.stateless_result(metric.variables)) == 0.0
+    model = cornu.Sequential([cornu.Input((2,)), cornu.layers.Dense(1, kernel_initializer="ones")])
+    x = jnp.ones((1, 2))
+    for call in (model.stateless_call, jax.jit(model.stateless_call)):
+        outputs, _ = call(model.trainable_variables, model.non_trainable_variables, x)
+        assert outputs.tolist() == [[2.0]]
+    optimizer = cornu.optimizers.SGD(0.5)
+    optimizer.build(model.trainable_variables)
+    grads = [Variable(jnp.ones((2, 1))), jnp.ones(1)]
+    for apply in (optimizer.stateless_apply, jax.jit(optimizer.stateless_apply)):
+        new, _ = apply(optimizer.variables, grads, model.trainable_variables)
+        assert new[0].tolist() == [[0.5], [0.5]]
+    assert model.get_weights()[0].tolist() == [[1.0], [1.0]]

@@ -1,6 +1,7 @@
 """State: a `Variable` is a named box around one array, and `functional` takes the boxes away."""
 
 import math
+import operator
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -247,6 +248,10 @@ class Variable:
     def __jax_array__(self):
         return self.value
 
+    @property
+    def __numpy_dtype__(self):
+        return jnp.dtype(self.dtype)
+
     def __repr__(self):
         value = self._stored()
         shown = "<traced>" if isinstance(value, jax.core.Tracer) else np.asarray(value)
@@ -258,11 +263,20 @@ class Variable:
     def __len__(self):
         return len(self.value)
 
+    def __iter__(self):
+        return iter(self.value)
+
     def __float__(self):
         return float(self.value)
 
     def __int__(self):
         return int(self.value)
+
+    def __index__(self):
+        return operator.index(self.value)
+
+    def __round__(self, ndigits=None):
+        return jnp.round(self.value, ndigits or 0)
 
     def __bool__(self):
         return bool(self.value)
@@ -306,14 +320,14 @@ def _add_operators():
     ).split()
 
     def binary(name):
-        def operator(self, other):
+        def apply(self, other):
             value, other = self.value, _plain(other)
             if isinstance(other, (list, tuple)):
                 other = np.asarray(other, dtype=value.dtype)
             return getattr(value, name)(other)
 
-        operator.__name__ = name
-        return operator
+        apply.__name__ = name
+        return apply
 
     for name in names:
         setattr(Variable, f"__{name}__", binary(f"__{name}__"))
@@ -323,6 +337,42 @@ def _add_operators():
 
 
 _add_operators()
+
+
+def _array_type(variable: Variable):
+    value = variable.value
+    if isinstance(value, jax.core.Tracer) and not _BIND_TAKES_VALUES:
+        raise ValueError(
+            f"Variable {variable.path!r} was given to a function of JAX within a compiled or "
+            f"differentiated function, where JAX {jax.__version__} takes arrays only. Give it the "
+            "array, `variable.value`, or use a function of `cornu.ops`."
+        )
+    return jax.typeof(value)
+
+
+# From this version on JAX asks what a value stands for wherever an operation takes it.
+_BIND_TAKES_VALUES = tuple(map(int, jax.__version__.split(".")[:2])) >= (0, 10)
+
+
+def _introduce_to_jax() -> None:
+    """Let functions of JAX (`jit`, `grad`, those of `jax.numpy`) take a variable for its array.
+
+    To functions of `jax.tree` it stays one leaf, in the same place as its gradient. What JAX offers in
+    public, a kind of pytree, would put a branch there. Without this, JAX says to convert variables.
+    """
+    try:
+        from jax._src import core, dtypes
+
+        types = core.pytype_aval_mappings
+        register = getattr(dtypes, "register_canonicalize_value_handler", None)
+        register = register or dtypes.canonicalize_value_handlers.__setitem__
+        register(Variable, lambda variable: variable.value)
+    except (ImportError, AttributeError):
+        return
+    types[Variable] = _array_type
+
+
+_introduce_to_jax()
 
 
 def functional(method: Callable, variables: Sequence[Variable], collect_losses: bool = False):
@@ -348,7 +398,8 @@ def functional(method: Callable, variables: Sequence[Variable], collect_losses: 
     variables = list(variables)
 
     def pure(values, *args, **kwargs):
-        scope = Scope(variables, values)
+        # A variable among the values stands for what it holds now.
+        scope = Scope(variables, [v._stored() if isinstance(v, Variable) else v for v in values])
         _scopes.stack.append(scope)
         try:
             result = method(*args, **kwargs)
