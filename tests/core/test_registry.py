@@ -1,3 +1,5 @@
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -65,6 +67,121 @@ def test_custom_objects_are_known_only_in_their_scope():
         assert registry.find("gadget", "small") is SmallGadget
     with pytest.raises(ValueError):
         registry.find("gadget", "small")
+
+
+def test_scopes_belong_to_a_thread_and_registrations_to_all():
+    @registry.register_keras_serializable(package="threads")
+    def early():
+        pass
+
+    def in_another_thread():
+        with registry.custom_object_scope({"theirs": early}):
+            seen.append((registry.get_registered_object("mine"), outside.wait(10)))
+
+    seen, outside = [], threading.Event()
+    thread = threading.Thread(target=in_another_thread)
+    with registry.custom_object_scope({"mine": SmallGadget}):
+        thread.start()
+        with registry.custom_object_scope(None), registry.custom_object_scope({"inner": BigGadget}):
+            assert registry.get_registered_object("mine") is SmallGadget
+            assert registry.get_registered_object("theirs") is None
+            late = registry.register_keras_serializable(package="threads", name="late")(lambda: 0)
+        assert "mine" not in registry.get_custom_objects()
+        outside.set()
+        thread.join()
+    assert seen == [(None, True)]
+    assert registry.get_registered_object("mine") is registry.get_registered_object("inner") is None
+    assert registry.get_registered_object("threads>late") is late
+    assert registry.get_registered_object("threads>early") is early
+
+
+def test_own_things_with_names_of_keras():
+    """What is called as one of Keras' is not taken for it, nor the other way round."""
+
+    def relu(x):
+        return -x
+
+    class Dense(cornu.layers.Dense):
+        pass
+
+    mine, keras_own = registry.serialize(Dense(2)), registry.serialize(cornu.layers.Dense(2))
+    scope = {"Dense": Dense, "relu": relu}
+    for described in (mine, registry.serialize(relu)):
+        with pytest.raises(ValueError, match="not registered"):
+            registry.deserialize(described)
+    assert type(registry.deserialize(mine, scope)) is Dense
+    assert type(registry.deserialize(keras_own, scope)) is cornu.layers.Dense
+    assert registry.deserialize(registry.serialize(relu), scope) is relu
+    assert registry.deserialize(registry.serialize(cornu.activations.relu)) == "relu"
+
+
+def overriding(k, base, **kwargs):
+    """`super().get_config()` of a class that overrides it and has an argument of its own."""
+
+    def __init__(self, own=1, **kwargs):
+        base.__init__(self, **kwargs)
+        self.own = own
+
+    def get_config(self):
+        return dict(own=self.own, **base.get_config(self))
+
+    cls = type("Own", (base,), {"__init__": __init__, "get_config": get_config})
+    made = cls(own=2, **kwargs)
+    assert cls.from_config(made.get_config()).own == 2
+    return made.get_config()
+
+
+OVERRIDDEN = {
+    "layer": (lambda k: k.layers.Layer, {"trainable": False}),
+    "activity": (lambda k: k.layers.Layer, {"activity_regularizer": "l2"}),
+    "dense": (lambda k: k.layers.Dense, {"units": 3}),
+    "dropout": (lambda k: k.layers.Dropout, {"rate": 0.5}),
+    "model": (lambda k: k.Model, {"name": "m"}),
+    "loss": (lambda k: k.losses.Loss, {"reduction": "sum"}),
+    "mse": (lambda k: k.losses.MeanSquaredError, {}),
+    "metric": (lambda k: k.metrics.Metric, {}),
+    "mean": (lambda k: k.metrics.Mean, {"name": "m"}),
+    "precision": (lambda k: k.metrics.Precision, {}),
+    "optimizer": (lambda k: k.optimizers.Optimizer, {"learning_rate": 0.5}),
+    "sgd": (lambda k: k.optimizers.SGD, {"momentum": 0.5}),
+    "schedule": (
+        lambda k: k.optimizers.schedules.CosineDecay,
+        {"initial_learning_rate": 0.5, "decay_steps": 3},
+    ),
+    "initializer": (lambda k: k.initializers.Initializer, {}),
+    "normal": (lambda k: k.initializers.RandomNormal, {"stddev": 0.5}),
+    "regularizer": (lambda k: k.regularizers.L1L2, {"l1": 0.5}),
+    "constraint": (lambda k: k.constraints.MaxNorm, {}),
+}
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_a_class_that_overrides_get_config_inherits_what_keras_gives(name):
+    base, kwargs = OVERRIDDEN[name]
+    ours, theirs = (overriding(k, base(k), **kwargs) for k in (cornu, keras))
+    assert set(ours) == set(theirs)
+    for key in set(ours) - {"name", "dtype"}:
+        assert isinstance(ours[key], dict) or ours[key] == pytest.approx(theirs[key])
+
+
+def test_constructors_that_take_little():
+    class Plain(cornu.layers.Layer):
+        def __init__(self, units):
+            super().__init__()
+            self.units = units
+
+    class Variadic(cornu.layers.Layer):
+        def __init__(self, *sizes):
+            super().__init__()
+
+    layer = Plain(3)
+    layer.trainable, layer.dtype_policy = False, cornu.DTypePolicy("mixed_bfloat16")
+    config = layer.get_config()
+    assert set(config) == {"units", "trainable", "dtype"}
+    twin = Plain.from_config(config)
+    assert (twin.units, twin.trainable, twin.compute_dtype) == (3, False, "bfloat16")
+    with pytest.raises(NotImplementedError, match=r"\*args"):
+        Variadic(1, 2).get_config()
 
 
 def test_custom_objects_by_name():

@@ -34,12 +34,28 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
     return parameters
 
 
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+@once_per_class
+def described_class(cls: type) -> type:
+    """The class whose constructor the inherited `get_config` describes.
+
+    It is `cls` itself, unless a class outside this library has a `get_config` of its own: what its
+    constructor takes is then its own business, and what it inherits describes this library's class.
+    """
+    owner = next((b for b in cls.__mro__ if "get_config" in b.__dict__), cls)
+    return cls if _is_ours(owner) else next(b for b in cls.__mro__ if _is_ours(b))
+
+
 class Configurable:
     """An object that its constructor's arguments describe completely.
 
     A subclass keeps each argument (normalized as it likes) as an attribute of the same name;
     `get_config()` reads them back, and `from_config()` calls the constructor with them. An argument
-    that is not kept as an attribute is remembered as it was passed.
+    that is not kept as an attribute is remembered as it was passed. A subclass elsewhere that overrides
+    `get_config()` adds its own arguments to those of the class that it is made from, as in Keras.
     """
 
     _constructor_arguments: dict
@@ -51,11 +67,21 @@ class Configurable:
         return obj
 
     def _config_names(self) -> list[str]:
-        return list(constructor_parameters(type(self)))
+        return list(constructor_parameters(described_class(type(self))))
 
     def get_config(self) -> dict:
-        """The constructor's arguments as plain values: `from_config` of them is an equal object."""
-        overridden = type(self).get_config is not _defining(type(self), "__init__", "get_config")
+        """The constructor's arguments as plain values: `from_config` of them is an equal object.
+
+        Raises NotImplementedError if there were positional arguments that have no name, TypeError if
+        one cannot be described.
+        """
+        cls = type(self)
+        if _UNNAMED in self._constructor_arguments and described_class(cls) is cls:
+            raise NotImplementedError(
+                f"{cls.__name__} was made with positional arguments that have no name (`*args`), so "
+                "no configuration can hold them. Give them names, or override `get_config()` and "
+                "`from_config()`."
+            )
         config = {}
         for name in self._config_names():
             if hasattr(self, name):
@@ -68,8 +94,8 @@ class Configurable:
                 config[name] = registry.serialize(value)
             except TypeError as error:
                 # A class with its own get_config() may replace this entry.
-                if not overridden:
-                    raise TypeError(f"{type(self).__name__}: argument `{name}`: {error}") from None
+                if described_class(cls) is cls:
+                    raise TypeError(f"{cls.__name__}: argument `{name}`: {error}") from None
                 config[name] = value
         return config
 
@@ -77,7 +103,7 @@ class Configurable:
     def from_config(cls, config: dict):
         """Make an object from what `get_config()` returned."""
         unknown = [k for k in config if k not in constructor_parameters(cls)]
-        if unknown and not _takes_anything(cls):
+        if unknown and not takes_anything(cls):
             raise TypeError(
                 f"{cls.__name__} has no argument named {', '.join(map(repr, unknown))}; the "
                 f"configuration was {config}. Known: {', '.join(constructor_parameters(cls))}."
@@ -90,12 +116,18 @@ def _restore(value):
     return registry.deserialize(value) if isinstance(value, (dict, list, tuple)) else value
 
 
+# Where positional arguments are kept that no parameter has a name for.
+_UNNAMED = "*"
+
+
 def _bind(cls, args, kwargs) -> dict:
     names = [n for n, p in constructor_parameters(cls).items() if p.kind is not p.KEYWORD_ONLY]
-    return {**dict(zip(names, args, strict=False)), **kwargs}
+    bound = {**dict(zip(names, args, strict=False)), **kwargs}
+    return {**bound, _UNNAMED: args[len(names) :]} if len(args) > len(names) else bound
 
 
-def _takes_anything(cls) -> bool:
+def takes_anything(cls) -> bool:
+    """Whether the constructor of `cls` takes arguments of any name."""
     return all(
         any(
             p.kind is p.VAR_KEYWORD
@@ -104,9 +136,3 @@ def _takes_anything(cls) -> bool:
         for b in cls.__mro__
         if "__init__" in b.__dict__ and b is not object
     )
-
-
-def _defining(cls, constructor: str, method: str):
-    """The `method` that the class which defines `constructor` would use."""
-    owner = next(b for b in cls.__mro__ if constructor in b.__dict__)
-    return getattr(owner, method) if owner is not object else Configurable.get_config

@@ -14,7 +14,13 @@ import numpy as np
 
 from cornu.core import masking, naming, registry
 from cornu.core import variable as variables_module
-from cornu.core.configurable import Configurable, constructor_parameters, once_per_class
+from cornu.core.configurable import (
+    Configurable,
+    constructor_parameters,
+    described_class,
+    once_per_class,
+    takes_anything,
+)
 from cornu.core.dtype import autocast as _autocast
 from cornu.core.dtype import get_dtype_policy, is_float, standardize_dtype
 from cornu.core.input_spec import check_inputs
@@ -392,7 +398,7 @@ class Layer(Operation, Configurable):
         training = self._resolve_training(kwargs)
         given = args, kwargs
         args, kwargs = jax.tree.map(self._to_tensor, given, is_leaf=_is_leaf)
-        arguments = _bind_call(self, args, kwargs)
+        arguments = bind_call(self, args, kwargs)
         symbolic = any_symbolic(arguments)
         check_inputs(self.input_spec, next(iter(arguments.values()), None), self.name)
         previous = _call.layer, _call.training, _autocast.dtype
@@ -474,11 +480,7 @@ class Layer(Operation, Configurable):
     def _maybe_build(self, arguments: dict) -> None:
         if self.built and "_built_shapes" in self.__dict__:
             return
-        shapes = {
-            name: jax.tree.map(lambda t: tuple(t.shape), value, is_leaf=_is_leaf)
-            for name, value in arguments.items()
-            if _holds_tensors(value)
-        }
+        shapes = shapes_of(arguments)
         if self.built or type(self).build is Layer.build:
             # Nothing to build, but a summary wants to know the shapes.
             self._built_shapes = shapes
@@ -666,13 +668,16 @@ class Layer(Operation, Configurable):
     # ---- configuration
 
     def _config_names(self) -> list[str]:
-        own = [n for n in constructor_parameters(type(self)) if n not in _base_parameters()]
+        cls = described_class(type(self))
+        own = [n for n in constructor_parameters(cls) if n not in _base_parameters()]
         explicit = [n for n in ("activity_regularizer",) if self._states(n)]
-        return ["name", "trainable", *own, *explicit]
+        # A name that the constructor does not take is the constructor's own choice.
+        name = ["name"] if _takes(cls, "name") else []
+        return [*name, "trainable", *own, *explicit]
 
     def _states(self, name: str) -> bool:
         """Whether a base argument belongs into the configuration."""
-        for cls in type(self).__mro__:
+        for cls in described_class(type(self)).__mro__:
             if cls is Layer:
                 break
             init = cls.__dict__.get("__init__")
@@ -683,24 +688,35 @@ class Layer(Operation, Configurable):
     def get_config(self) -> dict:
         return {**super().get_config(), "dtype": registry.serialize(self.dtype_policy)}
 
+    @classmethod
+    def from_config(cls, config: dict):
+        # What every layer has is set behind a constructor that does not take it.
+        later = {n: config[n] for n in ("trainable", "dtype") if n in config and not _takes(cls, n)}
+        layer = super().from_config({n: v for n, v in config.items() if n not in later})
+        if not later.get("trainable", True):
+            layer.trainable = False
+        if "dtype" in later:
+            layer.dtype_policy = get_dtype_policy(registry.deserialize(later["dtype"]))
+        return layer
+
     def get_build_config(self) -> dict | None:
-        """What `build` was called with, so that a loaded layer can be built again."""
-        shapes = self.__dict__.get("_built_shapes")
-        if not shapes:
-            return None
+        """What the layer was built for, so that a loaded one can be built again; may be overridden."""
+        shapes = self.__dict__.get("_build_arguments") or {
+            f"{name}_shape": shape for name, shape in self.__dict__.get("_built_shapes", {}).items()
+        }
         if len(shapes) == 1:
             return {"input_shape": next(iter(shapes.values()))}
-        return {f"{name}_shape": shape for name, shape in shapes.items()}
+        return {"shapes_dict": shapes} if shapes else None
 
     def build_from_config(self, config: dict) -> None:
-        """Build as `get_build_config` says."""
+        """Build as `get_build_config` says; may be overridden."""
         if self.built or not config:
             return
-        shapes = {name: _tuples(shape) for name, shape in config.items()}
-        if len(shapes) == 1:
-            self.build(next(iter(shapes.values())))
+        if "input_shape" in config:
+            self.build(tuples(config["input_shape"]))
         else:
-            self.build(**shapes)
+            shapes = config.get("shapes_dict", config)
+            self.build(**{name: tuples(shape) for name, shape in shapes.items()})
 
     def __repr__(self):
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
@@ -715,6 +731,8 @@ class Layer(Operation, Configurable):
 
 def _with_scope(build):
     """Wrap a `build` method: weights made in it get the layer's path, and it marks itself done."""
+    signature = inspect.signature(build)
+    signature = inspect.signature(build)
 
     @functools.wraps(build)
     def wrapped(self, *args, **kwargs):
@@ -722,11 +740,17 @@ def _with_scope(build):
         with naming.name_scope(self.name, owner=self):
             result = build(self, *args, **kwargs)
         self.built = True
+        given = signature.bind(self, *args, **kwargs).arguments
+        self._build_arguments = {n: v for n, v in list(given.items())[1:] if v is not None}
         if args and not self.__dict__.get("_built_shapes"):
             self._built_shapes = {"input": args[0]}
         return result
 
     return wrapped
+
+
+def _takes(cls: type, name: str) -> bool:
+    return name in constructor_parameters(cls) or takes_anything(cls)
 
 
 @functools.cache
@@ -750,7 +774,7 @@ def _accepts(layer: Layer, argument: str) -> bool:
     return argument in _call_parameters(type(layer))
 
 
-def _bind_call(layer: Layer, args: tuple, kwargs: dict) -> dict:
+def bind_call(layer: Layer, args: tuple, kwargs: dict) -> dict:
     """The arguments of a call by name. Masks and flags are not inputs."""
     parameters = _call_parameters(type(layer))
     positional = [
@@ -773,16 +797,26 @@ def is_shape(value) -> bool:
     )
 
 
-def _tuples(shape):
+def tuples(shape):
+    """A shape, or a structure of shapes, that was read from a file: lists become tuples."""
     if is_shape(shape):
         return tuple(shape)
     if isinstance(shape, dict):
-        return {key: _tuples(s) for key, s in shape.items()}
-    return [_tuples(s) for s in shape] if isinstance(shape, list | tuple) else shape
+        return {key: tuples(s) for key, s in shape.items()}
+    return [tuples(s) for s in shape] if isinstance(shape, list | tuple) else shape
 
 
 def _as_tuple(shape) -> tuple:
     return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def shapes_of(arguments: dict) -> dict:
+    """The shapes of those arguments of a call that are tensors."""
+    return {
+        name: jax.tree.map(lambda t: tuple(t.shape), value, is_leaf=_is_leaf)
+        for name, value in arguments.items()
+        if _holds_tensors(value)
+    }
 
 
 def _holds_tensors(value) -> bool:

@@ -7,6 +7,7 @@ unpickled because a file says so: a name that nobody registered in this process 
 import difflib
 import inspect
 import re
+import threading
 import types
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -21,6 +22,16 @@ _by_module: dict[tuple[str, str], Any] = {}
 _loaders: dict[str, Callable] = {}
 _custom: dict[str, Any] = {}
 _custom_names: dict[Any, str] = {}
+
+
+class _Scope(threading.local):
+    """The custom objects that only this thread knows, for a while."""
+
+    def __init__(self):
+        self.objects: dict[str, Any] = {}
+
+
+_scope = _Scope()
 # Callbacks read and write files, and no model consists of them: a configuration cannot name one.
 _NOT_IN_FILES = ("callback",)
 
@@ -100,22 +111,33 @@ def get_registered_name(obj) -> str:
     return _custom_names.get(obj, getattr(obj, "__name__", type(obj).__name__))
 
 
-def get_registered_object(name: str, custom_objects: dict | None = None):
-    """The object registered as `name`, or None."""
-    for table in (custom_objects or {}, _custom):
+def get_registered_object(
+    name: str, custom_objects: dict | None = None, module_objects: dict | None = None
+):
+    """The object that is known as `name`, or None.
+
+    It is looked for in `custom_objects`, the scopes that this thread is in, what was registered, and
+    `module_objects`, in this order.
+    """
+    for table in (custom_objects or {}, _scope.objects, _custom, module_objects or {}):
         if name in table:
             return table[name]
     return None
 
 
 def get_custom_objects() -> dict[str, Any]:
-    """The live table of custom names; entries added here are found by every loader."""
+    """The live table of registered names; entries added here are found by every loader.
+
+    What `custom_object_scope` makes known is not in it.
+    """
     return _custom
 
 
 @contextmanager
-def custom_object_scope(custom_objects: dict[str, Any]):
-    """Within the `with` block, names in `custom_objects` are known to every loader.
+def custom_object_scope(custom_objects: dict[str, Any] | None):
+    """Within the `with` block, names in `custom_objects` are known to every loader in this thread.
+
+    A scope within another adds to it. None is no object at all.
 
     Source: Keras: custom_object_scope.
 
@@ -123,13 +145,12 @@ def custom_object_scope(custom_objects: dict[str, Any]):
     >>> with cornu.utils.custom_object_scope({"double": lambda x: 2 * x}):
     ...     layer = cornu.layers.Activation("double")
     """
-    before = dict(_custom)
-    _custom.update(custom_objects)
+    before = _scope.objects
+    _scope.objects = {**before, **(custom_objects or {})}
     try:
         yield
     finally:
-        _custom.clear()
-        _custom.update(before)
+        _scope.objects = before
 
 
 def find(kind: str, name: str, custom_objects: dict | None = None):
@@ -139,9 +160,9 @@ def find(kind: str, name: str, custom_objects: dict | None = None):
     """
     if kind in _loaders:
         _loaders.pop(kind)()
-    for table in (custom_objects or {}, _custom, _objects.get(kind, {})):
-        if name in table:
-            return table[name]
+    found = get_registered_object(name, custom_objects, _objects.get(kind))
+    if found is not None:
+        return found
     folded = _folded.get(kind, {})
     if _fold(name) in folded:
         return folded[_fold(name)]
@@ -185,8 +206,10 @@ def serialize(obj):
     Numbers, strings, lists, tuples and dicts are kept; a registered function becomes its name; an
     object with `get_config()` becomes `{"module", "class_name", "config", "registered_name"}`.
     """
-    if obj is None or isinstance(obj, (bool, int, float, str, bytes)):
+    if obj is None or isinstance(obj, (bool, int, float, str)):
         return obj
+    if isinstance(obj, bytes):
+        return {"class_name": "__bytes__", "config": {"value": obj.decode("utf-8")}}
     if isinstance(obj, tuple) and type(obj) is tuple:
         return tuple(serialize(o) for o in obj)
     if isinstance(obj, list):
@@ -202,15 +225,13 @@ def serialize(obj):
         return obj.item()
     if isinstance(obj, np.dtype):
         return obj.name
+    if inspect.isclass(obj) and issubclass(obj, np.generic):
+        return np.dtype(obj).name
     if isinstance(obj, types.FunctionType) or (callable(obj) and not hasattr(obj, "get_config")):
-        if obj in _canonical:
+        if _is_known(obj):
             return _canonical[obj][2]
-        return {
-            "module": "builtins",
-            "class_name": "function",
-            "config": getattr(obj, "__name__", str(obj)),
-            "registered_name": _custom_names.get(obj, "function"),
-        }
+        if hasattr(obj, "__name__"):
+            return _describe_function(obj)
     if hasattr(obj, "get_config"):
         if inspect.isclass(obj):
             return {"module": "builtins", "class_name": "type", "config": get_registered_name(obj)}
@@ -227,20 +248,43 @@ def serialize(obj):
     )
 
 
+def _is_known(obj) -> bool:
+    try:
+        return obj in _canonical
+    except TypeError:
+        # It has no hash.
+        return False
+
+
+def _describe_function(function) -> dict:
+    name = get_registered_name(function)
+    return {
+        "module": function.__module__,
+        "class_name": "function",
+        "config": name,
+        "registered_name": name,
+    }
+
+
 def _describe(obj) -> dict:
     cls = type(obj)
-    _, module, name = _canonical.get(cls, ("", None, cls.__name__))
+    config = obj.get_config()
+    if not isinstance(config, dict):
+        raise TypeError(
+            f"`get_config()` of {cls.__name__} must return a dict. It returned: {config!r}"
+        )
+    _, module, name = _canonical.get(cls, ("", cls.__module__, cls.__name__))
     description = {
         "module": module,
         "class_name": name,
-        "config": obj.get_config(),
-        "registered_name": None,
+        "config": serialize(config),
+        "registered_name": None if cls in _canonical else get_registered_name(cls),
     }
-    if module is None:
-        description["registered_name"] = get_registered_name(cls)
-    build_config = obj.get_build_config() if hasattr(obj, "get_build_config") else None
-    if build_config is not None:
-        description["build_config"] = build_config
+    for more in ("build_config", "compile_config"):
+        get = getattr(obj, f"get_{more}", None)
+        value = None if get is None else get()
+        if value:
+            description[more] = serialize(value)
     return description
 
 
@@ -252,7 +296,7 @@ def deserialize(config, custom_objects: dict | None = None, kind: str | None = N
     if config is None or isinstance(config, (bool, int, float, bytes)):
         return config
     if isinstance(config, str):
-        with custom_object_scope(custom_objects or {}):
+        with custom_object_scope(custom_objects):
             return get(kind, config) if kind else config
     if isinstance(config, list):
         return [deserialize(c, custom_objects) for c in config]
@@ -265,6 +309,8 @@ def deserialize(config, custom_objects: dict | None = None, kind: str | None = N
     name, inner = config["class_name"], config["config"]
     if name in ("__numpy__", "__tensor__"):
         return np.array(inner["value"], dtype=inner["dtype"])
+    if name == "__bytes__":
+        return inner["value"].encode("utf-8")
     if name == "__slice__":
         return slice(inner["start"], inner["stop"], inner["step"])
     if name == "__ellipsis__":
@@ -276,17 +322,32 @@ def deserialize(config, custom_objects: dict | None = None, kind: str | None = N
         raise TypeError(
             f"The configuration names {name!r}, which is {cls!r} and not a Cornu class."
         )
-    obj = _from_config(cls, inner, custom_objects)
-    if config.get("build_config") and hasattr(obj, "build_from_config"):
-        obj.build_from_config(config["build_config"])
+    with custom_object_scope(custom_objects):
+        obj = cls.from_config({} if inner is None else inner)
+        if config.get("build_config") and not getattr(obj, "built", False):
+            obj.build_from_config(config["build_config"])
+        if config.get("compile_config") and hasattr(obj, "compile_from_config"):
+            obj.compile_from_config(config["compile_config"])
     return obj
 
 
-def _from_config(cls, config, custom_objects):
-    if custom_objects:
-        with custom_object_scope(custom_objects):
-            return cls.from_config(config)
-    return cls.from_config(config)
+def _is_of_keras(config: dict) -> bool:
+    module = config.get("module")
+    return isinstance(module, str) and module.partition(".")[0] == "keras"
+
+
+def _is_users(config: dict) -> bool:
+    """Whether a file says of a class or function that it is not one of Keras' own."""
+    name = config.get("registered_name")
+    return isinstance(name, str) and name != "function" and not _is_of_keras(config)
+
+
+def _find_custom(config: dict, name: str, custom_objects):
+    for key in (config.get("registered_name"), name, name.rpartition(">")[2]):
+        found = get_registered_object(key, custom_objects) if isinstance(key, str) else None
+        if found is not None:
+            return found
+    return None
 
 
 def _find_function(config: dict, custom_objects, kind):
@@ -295,9 +356,8 @@ def _find_function(config: dict, custom_objects, kind):
         raise ValueError(
             f"A function must be named by a string, but the configuration has {name!r}."
         )
-    found = get_registered_object(config.get("registered_name") or "", custom_objects)
-    found = found or get_registered_object(name, custom_objects)
-    if found is None:
+    found = _find_custom(config, name, custom_objects)
+    if found is None and not _is_users(config):
         for candidate in [kind] if kind else list(_objects):
             found = _objects.get(candidate, {}).get(name, found)
     if found is None or inspect.isclass(found):
@@ -310,23 +370,25 @@ def _find_function(config: dict, custom_objects, kind):
 
 def _find_class(config: dict, custom_objects, kind):
     name = config["class_name"]
-    for key in (config.get("registered_name"), name):
-        found = get_registered_object(key, custom_objects) if isinstance(key, str) else None
-        if found is not None:
-            return found
     if not isinstance(name, str):
         raise ValueError(f"A class must be named by a string, but the configuration has {name!r}.")
+    # A class of one's own may have the name of one of Keras', and both be in a file.
+    if not (_is_of_keras(config) and config.get("registered_name", name) is None):
+        found = _find_custom(config, name, custom_objects)
+        if found is not None:
+            return found
     module = config.get("module")
-    if isinstance(module, str) and (module, name) in _by_module:
-        return _by_module[module, name]
-    if kind:
-        return find(kind, name, custom_objects)
-    for each, table in _objects.items():
-        if name in table and each not in _NOT_IN_FILES:
-            return table[name]
+    if not _is_users(config):
+        if isinstance(module, str) and (module, name) in _by_module:
+            return _by_module[module, name]
+        if kind:
+            return find(kind, name, custom_objects)
+        for each, table in _objects.items():
+            if name in table and each not in _NOT_IN_FILES:
+                return table[name]
     raise ValueError(
-        f"The configuration names the class {name!r}"
+        f"Unknown {kind or 'class'}: {name!r}"
         + (f" of module {module!r}" if module else "")
-        + ", which is not registered. If it is your own, pass it with "
-        f"custom_objects={{{name!r}: {name}}} or register it with `register_keras_serializable`."
+        + " is not registered. If it is your own, name it in `custom_objects`, as "
+        f"custom_objects={{{name!r}: {name}}}, or register it with `register_keras_serializable`."
     )

@@ -133,7 +133,14 @@ def _describe_node(args: tuple, kwargs: dict, kept: set[int]) -> dict:
     return {"args": jax.tree.map(value, args), "kwargs": jax.tree.map(value, kwargs)}
 
 
-_DESCRIPTION = ("module", "class_name", "config", "registered_name", "build_config")
+_DESCRIPTION = (
+    "module",
+    "class_name",
+    "config",
+    "registered_name",
+    "build_config",
+    "compile_config",
+)
 
 
 def _is_function(entry: dict) -> bool:

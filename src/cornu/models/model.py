@@ -1,14 +1,15 @@
 """`Model`: layers that are trained together."""
 
 import inspect
+import warnings
 from typing import Any
 
 import jax
 import numpy as np
 
 from cornu.core import registry
-from cornu.core.dtype import is_float
-from cornu.core.layer import Layer, is_shape
+from cornu.core.dtype import is_float, standardize_dtype
+from cornu.core.layer import Layer, bind_call, is_shape, shapes_of, tuples
 from cornu.core.naming import auto_name
 from cornu.core.symbolic import KerasTensor, infer_outputs, node_of
 from cornu.models import graph_config
@@ -235,14 +236,70 @@ class Model(Trainer):
                 f"Model '{self.name}' needs an input shape to be built: call `build((None, …))`, or "
                 "call it on data."
             )
-        infer_outputs(self, (jax.tree.map(KerasTensor, input_shape, is_leaf=is_shape),))
+        self._build_by_call(_symbols(input_shape))
+
+    def _is_built_by_call(self) -> bool:
+        """Whether the state comes into being while `call` runs: a subclass without a `build`."""
+        return self._graph is None and type(self).build is Model.build
+
+    def _build_by_call(self, *args, **kwargs) -> None:
+        """Make all weights by calling the model on symbolic tensors, without computing anything."""
+        try:
+            infer_outputs(self, args, kwargs)
+        except Exception:
+            self._built = not self._is_built_by_call()
+            raise
+        # Within the call, sizes that are not known had been given numbers.
+        self._remember_inputs(bind_call(self, args, kwargs))
+
+    def _remember_inputs(self, arguments: dict) -> None:
+        self._built_shapes = shapes_of(arguments)
+        self._built_dtypes = {
+            name: jax.tree.map(lambda t: standardize_dtype(t.dtype), arguments[name])
+            for name in self._built_shapes
+        }
 
     def _maybe_build(self, arguments):
-        # The state of a subclass comes into being while its `call` runs.
-        if self._graph is None and type(self).build is Model.build:
-            self._built = True
-        else:
+        if not self._is_built_by_call():
             super()._maybe_build(arguments)
+            return
+        if not self._built or "_built_shapes" not in self.__dict__:
+            self._built = True
+            self._remember_inputs(arguments)
+
+    def get_build_config(self) -> dict | None:
+        config = super().get_build_config()
+        dtypes = [jax.tree.leaves(d) for d in self.__dict__.get("_built_dtypes", {}).values()]
+        if config and not all(is_float(dtype) for each in dtypes for dtype in each):
+            # Only what Keras would not guess.
+            config["dtypes"] = dtypes
+        return config
+
+    def build_from_config(self, config: dict) -> None:
+        if self.built or not config:
+            return
+        try:
+            if type(self).build is not Model.build:
+                super().build_from_config({k: v for k, v in config.items() if k != "dtypes"})
+            if not all(layer.built for layer in self._flatten_layers()):
+                self._build_by_call_on(config)
+        except Exception as error:
+            warnings.warn(
+                f"The model '{self.name}' could not be built as it was saved ({type(error).__name__}: "
+                f"{error}). Override `get_build_config()` and `build_from_config(config)` to make its "
+                "weights before they are loaded.",
+                stacklevel=2,
+            )
+
+    def _build_by_call_on(self, config: dict) -> None:
+        if "input_shape" in config:
+            shapes, names = [config["input_shape"]], []
+        else:
+            shapes, names = config["shapes_dict"].values(), list(config["shapes_dict"])
+        dtypes = config.get("dtypes") or [None] * len(shapes)
+        inputs = [_symbols(tuples(s), d) for s, d in zip(shapes, dtypes, strict=True)]
+        names = [name.removesuffix("_shape") for name in names]
+        self._build_by_call(*inputs[len(names) :], **dict(zip(names, inputs, strict=False)))
 
     # ---- looking at it
 
@@ -332,6 +389,15 @@ class Model(Trainer):
                     cls = Model
                 return cls(inputs, outputs, name=name, trainable=config.get("trainable", True))
             return super().from_config(config)
+
+
+def _symbols(shapes, dtypes=None):
+    """Symbolic tensors of a structure of shapes; `dtypes` are those of its leaves."""
+    leaves, structure = jax.tree.flatten(shapes, is_leaf=is_shape)
+    dtypes = dtypes or [None] * len(leaves)
+    return structure.unflatten(
+        [KerasTensor(shape, dtype=dtype) for shape, dtype in zip(leaves, dtypes, strict=True)]
+    )
 
 
 def _has_own_constructor(cls: Any) -> bool:

@@ -41,9 +41,6 @@ def save_model(model, filepath, overwrite=True, zipped=None) -> None:
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already, and `overwrite` is False.")
     config = registry.serialize(model)
-    compile_config = model.get_compile_config()
-    if compile_config is not None:
-        config["compile_config"] = compile_config
     metadata = {
         "keras_version": KERAS_FORMAT_VERSION,
         "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
@@ -83,9 +80,16 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
 
 
 def _make(config: dict, custom_objects, compile: bool, filepath):
-    compile_config = config.pop("compile_config", None)
-    model = model_of(config, custom_objects, filepath)
-    if compile and compile_config:
-        with registry.custom_object_scope(custom_objects or {}):
-            model.compile_from_config(compile_config)
-    return model
+    return model_of(config if compile else _uncompiled(config), custom_objects, filepath)
+
+
+def _uncompiled(config):
+    """A configuration without what it says of compiling, of the models in it as well."""
+    if isinstance(config, dict):
+        described = "class_name" in config
+        return {
+            key: _uncompiled(value)
+            for key, value in config.items()
+            if not (described and key == "compile_config")
+        }
+    return [_uncompiled(value) for value in config] if isinstance(config, list) else config

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.callbacks import CallbackList
+from cornu.core import registry
 from cornu.core.layer import Layer
 from cornu.core.symbolic import infer_outputs
 from cornu.core.variable import functional
@@ -161,18 +163,29 @@ class Trainer(Layer):
                 "metrics=['accuracy'])"
             )
 
-    def get_compile_config(self) -> dict | None:
-        """The arguments of `compile` as plain values."""
-        from cornu.core.registry import serialize
+    def get_compile_config(self) -> dict:
+        """The arguments of `compile` as plain values; empty if the model is not compiled.
 
-        return serialize(self._compile_arguments) if self.compiled else None
+        A subclass with a `compile` of its own overrides it, and may put objects into it, too.
+        """
+        return registry.serialize(self._compile_arguments) if self.compiled else {}
 
     def compile_from_config(self, config: dict) -> None:
-        """Compile as `get_compile_config` says."""
-        from cornu.core.registry import deserialize
+        """Compile as `get_compile_config` says.
 
-        self.compile(**{key: deserialize(value) for key, value in config.items()})
-        if self.built:
+        A `compile` that a subclass overrides is not called, with a warning, because nobody knows what
+        its arguments are: override this method as well.
+        """
+        if type(self).compile is not Trainer.compile:
+            warnings.warn(
+                f"The model '{self.name}' is not compiled, because its class has a `compile()` of its "
+                "own. Override `get_compile_config()` and `compile_from_config(config)` as well, or "
+                "call `compile()` after loading.",
+                stacklevel=2,
+            )
+            return
+        self.compile(**registry.deserialize(config))
+        if self.built and self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
     # ---- metrics
@@ -420,11 +433,10 @@ class Trainer(Layer):
                 checks.check_labels(loss, target, output)
 
     def _build_from(self, x) -> None:
-        shapes = jax.tree.map(lambda a: (None, *a.shape[1:]), x)
-        if self._graph is None and type(self).build is not _default_build(type(self)):
-            self.build(shapes)
+        if not self._is_built_by_call():
+            self.build(jax.tree.map(lambda a: (None, *a.shape[1:]), x))
         if not self.built or self._graph is None:
-            infer_outputs(self, (jax.tree.map(checks.symbol, x),))
+            self._build_by_call(jax.tree.map(checks.symbol, x))
 
     # ---- fit
 
@@ -547,8 +559,10 @@ class Trainer(Layer):
         callbacks.on_train_end(logs=training_logs)
         return self.history
 
-    # Set by models that are made from a graph.
+    # What `Model` says of itself.
     _graph: Any = None
+    _is_built_by_call: Callable
+    _build_by_call: Callable
     output_names: Any
 
     # The run of `fit` that goes on, and where a callback wants it to go on from (in `on_train_begin`).
@@ -793,10 +807,6 @@ class _Function:
                         for variable, value in zip(group, values, strict=True):
                             variable._value = value
         return done[0][0]
-
-
-def _default_build(cls):
-    return next(b for b in cls.__mro__ if b.__name__ == "Model").__dict__["build"]
 
 
 def _num_samples(x) -> int:
