@@ -2,8 +2,6 @@
 
 import functools
 import inspect
-import itertools
-import operator
 import threading
 import warnings
 from typing import Any
@@ -12,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.core import masking, naming, registry
+from cornu.core import masking, naming, registry, tracking
 from cornu.core import variable as variables_module
 from cornu.core.configurable import (
     Configurable,
@@ -26,6 +24,7 @@ from cornu.core.dtype import get_dtype_policy, is_float, standardize_dtype
 from cornu.core.input_spec import check_inputs
 from cornu.core.random import SeedGenerator
 from cornu.core.symbolic import KerasTensor, Node, Operation, any_symbolic, infer_outputs
+from cornu.core.tracking import Tracked, unique
 from cornu.core.variable import Variable, functional
 from cornu.core.watching import seen
 
@@ -40,7 +39,12 @@ class _Call(threading.local):
 _call = _Call()
 
 
-class Layer(Operation, Configurable):
+def running_layer() -> "Layer | None":
+    """The outermost layer, a model perhaps, whose call is running in this thread."""
+    return _call.layer
+
+
+class Layer(Operation, Configurable, Tracked):
     """A computation with weights: the building block of models.
 
     Args:
@@ -195,6 +199,7 @@ class Layer(Operation, Configurable):
         weight.regularizer = registry.get("regularizer", regularizer)
         weight.constraint = registry.get("constraint", constraint)
         weight.overwrite_with_gradient = overwrite_with_gradient
+        weight.trainable = weight.trainable and self._trainable
         self._variables.append(weight)
         return weight
 
@@ -203,7 +208,7 @@ class Layer(Operation, Configurable):
         {"_constructor_arguments", "_inbound_nodes", "_outbound_nodes", "_losses", "_walk"}
     )
 
-    def _structure(self) -> "_Walk":
+    def _structure(self) -> tracking.Walk:
         """The same object until an attribute of this layer, or of a layer in it, is another.
 
         To search a model for its variables takes a millisecond, to see that nothing has changed
@@ -212,19 +217,15 @@ class Layer(Operation, Configurable):
         # A list, so that the attribute itself stays the same.
         held = self.__dict__.setdefault("_walk", [None])
         if held[0] is None or not held[0].is_current():
-            held[0] = _Walk(self)
+            held[0] = tracking.Walk(self)
         return held[0]
 
-    def _members(self) -> list[Any]:
-        """Objects kept in attributes, in order, with lists, tuples and dicts unpacked."""
-        found: list[Any] = []
-        for name, value in self.__dict__.items():
-            if name not in self._not_members:
-                _unpack(value, found)
-        return found
+    def _parts(self) -> list[Any]:
+        """Layers, variables, seed generators and metrics kept in attributes, in order."""
+        return tracking.parts(self.__dict__, self._not_members)
 
     def _sublayers(self) -> list["Layer"]:
-        return _unique(m for m in self._members() if isinstance(m, Layer) and m is not self)
+        return unique(m for m in self._parts() if isinstance(m, Layer) and m is not self)
 
     def _flatten_layers(self) -> list["Layer"]:
         """This layer and all layers below it, each once, parents first."""
@@ -240,44 +241,51 @@ class Layer(Operation, Configurable):
         return list(found.values())
 
     def _own_weights(self) -> list[Variable]:
-        own = _unique(m for m in self._members() if isinstance(m, Variable))
+        own = unique(m for m in self._parts() if isinstance(m, Variable))
         return [v for v in own if v.trainable] + [v for v in own if not v.trainable]
 
     @property
     def weights(self) -> list[Variable]:
         """All weights of this layer and the layers in it, each once."""
-        return _unique(w for layer in self._flatten_layers() for w in layer._own_weights())
+        return unique(w for layer in self._flatten_layers() for w in layer._own_weights())
 
     @property
     def variables(self) -> list[Variable]:
-        """All weights, and the states of seed generators and metrics kept as attributes."""
-        return _unique(v for layer in self._flatten_layers() for v in layer._own_variables())
+        """All weights, and the states of seed generators; those of metrics are `metrics_variables`."""
+        return unique(v for layer in self._flatten_layers() for v in layer._own_variables())
 
     def _own_variables(self) -> list[Variable]:
-        seeds = [m.state for m in self._members() if isinstance(m, SeedGenerator)]
-        return self._own_weights() + seeds + [v for m in self._own_metrics() for v in m.variables]
+        seeds = [m.state for m in self._parts() if isinstance(m, SeedGenerator)]
+        return self._own_weights() + seeds
 
     def _own_metrics(self) -> list:
-        return _unique(
-            m for m in self._members() if hasattr(m, "update_state") and hasattr(m, "variables")
+        return unique(
+            m for m in self._parts() if hasattr(m, "update_state") and hasattr(m, "variables")
         )
 
     @property
     def metrics(self) -> list:
         """The metrics kept as attributes of this layer and the layers in it."""
-        return _unique(m for layer in self._flatten_layers() for m in layer._own_metrics())
+        return unique(m for layer in self._flatten_layers() for m in layer._own_metrics())
+
+    @property
+    def metrics_variables(self) -> list[Variable]:
+        """The variables of all metrics."""
+        return unique(v for metric in self.metrics for v in metric.variables)
 
     def _trainable_ids(self) -> set[int]:
         ids: set[int] = set()
 
-        def visit(layer, trainable):
-            trainable = trainable and layer._trainable
-            if trainable:
+        seen: set[int] = set()
+
+        def visit(layer):
+            if layer._trainable and id(layer) not in seen:
+                seen.add(id(layer))
                 ids.update(id(w) for w in layer._own_weights() if w.trainable)
                 for sublayer in layer._sublayers():
-                    visit(sublayer, trainable)
+                    visit(sublayer)
 
-        visit(self, True)
+        visit(self)
         return ids
 
     @property
@@ -312,6 +320,9 @@ class Layer(Operation, Configurable):
     def trainable(self, value: bool):
         for layer in self._flatten_layers():
             layer._trainable = bool(value)
+            for weight in layer._own_weights():
+                if weight.was_made_trainable:
+                    weight.trainable = bool(value)
 
     def count_params(self) -> int:
         """Number of elements in all weights."""
@@ -416,6 +427,7 @@ class Layer(Operation, Configurable):
                     outputs = self.compute_output_spec(*args, **kwargs)
                     if asked is not None:
                         kwargs["training"] = asked
+                    args, kwargs = _with_variables(given, (args, kwargs))
                     Node(self, args, kwargs, outputs)
                     return outputs
                 if caller is None:
@@ -579,9 +591,11 @@ class Layer(Operation, Configurable):
             outputs = self(*args, **kwargs)
             return outputs, (self.losses if return_losses else None)
 
-        values = [*trainable_variables, *non_trainable_variables]
-        (outputs, losses), new = functional(run, trainable + others)(values)
-        new_others = new[len(trainable) :]
+        # What a layer counts into its metrics is no result of the call.
+        counted = self.metrics_variables
+        values = [*trainable_variables, *non_trainable_variables, *[v.value for v in counted]]
+        (outputs, losses), new = functional(run, trainable + others + counted)(values)
+        new_others = new[len(trainable) : len(trainable) + len(others)]
         return (outputs, new_others, losses) if return_losses else (outputs, new_others)
 
     # ---- losses
@@ -819,64 +833,26 @@ def shapes_of(arguments: dict) -> dict:
     }
 
 
+def _with_variables(given: tuple, arguments: tuple) -> tuple:
+    """The arguments of a call with the variables that were given, where they have those' values."""
+    variables = [
+        leaf for leaf in jax.tree.leaves(given, is_leaf=_is_leaf) if isinstance(leaf, Variable)
+    ]
+    if not variables:
+        return arguments
+    args, kwargs = given
+    kwargs = {name: kwargs.get(name, value) for name, value in arguments[1].items()}
+    return jax.tree.map(
+        lambda own, value: own if isinstance(own, Variable) else value,
+        (args, kwargs),
+        arguments,
+        is_leaf=_is_leaf,
+    )
+
+
 def _holds_tensors(value) -> bool:
     leaves = jax.tree.leaves(value)
     return bool(leaves) and all(isinstance(leaf, jax.Array | KerasTensor) for leaf in leaves)
-
-
-class _Walk:
-    """What was found in a layer, to see whether it is still so."""
-
-    def __init__(self, layer: Layer):
-        layers = layer._flatten_layers()
-        self._parts: list[Any] = [each.__dict__ for each in layers]
-        self._variables: list[Variable] = []
-        self.metrics: list[Any] = []
-        for each in layers:
-            for name, value in each.__dict__.items():
-                if name not in each._not_members:
-                    _unpack(value, [], self._parts)
-            self._variables += each._own_weights()
-            self.metrics += each._own_metrics()
-        self._values = [p.values() if isinstance(p, dict) else p for p in self._parts]
-        # What is compared is kept, so that no other object gets its address.
-        self._kept = list(itertools.chain.from_iterable(self._values))
-        self._rest = self._look()
-
-    def _look(self) -> list:
-        found: list[Any] = [*map(len, self._parts), *[v.trainable for v in self._variables]]
-        found.extend(tuple(map(id, m.variables)) for m in self.metrics)
-        return found
-
-    def is_current(self) -> bool:
-        # All loops are in C, as this is done for every prediction.
-        values = itertools.chain.from_iterable(self._values)
-        return self._look() == self._rest and all(map(operator.is_, values, self._kept))
-
-    def __reduce__(self):
-        # A copy of a layer is another layer: it is searched anew.
-        return (type(None), ())
-
-
-# What most attributes are; a model is searched several times an epoch.
-_NO_MEMBERS = frozenset({str, int, float, bool, type(None)})
-
-
-def _unpack(value, found: list, containers: list | None = None) -> None:
-    """Add what nested lists, tuples and dicts hold to `found`; lists and dicts to `containers`, too."""
-    if type(value) in _NO_MEMBERS:
-        return
-    if not isinstance(value, list | tuple | dict):
-        found.append(value)
-        return
-    if containers is not None and not isinstance(value, tuple):
-        containers.append(value)
-    for entry in value.values() if isinstance(value, dict) else value:
-        _unpack(entry, found, containers)
-
-
-def _unique(items) -> list:
-    return list({id(item): item for item in items}.values())
 
 
 registry.register("layer", "Layer", module="keras.layers")(Layer)

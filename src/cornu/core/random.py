@@ -9,6 +9,7 @@ import numpy as np
 from cornu.core import registry
 from cornu.core.configurable import Configurable
 from cornu.core.naming import auto_name, name_scope
+from cornu.core.tracking import Tracked
 from cornu.core.variable import Variable
 
 
@@ -38,7 +39,7 @@ def set_random_seed(seed: int) -> None:
     _shared.clear()
 
 
-class SeedGenerator(Configurable):
+class SeedGenerator(Configurable, Tracked):
     """A source of random keys: a variable `[seed, counter]` whose counter grows with each use.
 
     Args:

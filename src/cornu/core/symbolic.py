@@ -201,6 +201,12 @@ class Node:
         self.output_tensors = [
             leaf for leaf in jax.tree.leaves(outputs) if isinstance(leaf, KerasTensor)
         ]
+        # Of these, unlike arrays, the values may change.
+        self.variables = [
+            leaf
+            for leaf in jax.tree.leaves((args, kwargs), is_leaf=lambda v: isinstance(v, Variable))
+            if isinstance(leaf, Variable)
+        ]
         self.index = len(operation._inbound_nodes)
         for i, tensor in enumerate(self.output_tensors):
             tensor._keras_history = History(operation, self.index, i)

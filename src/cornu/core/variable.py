@@ -14,15 +14,27 @@ import numpy as np
 from cornu.core import naming
 from cornu.core.dtype import autocast as _autocast
 from cornu.core.dtype import is_float, standardize_dtype
+from cornu.core.tracking import Tracked
 
 
 class Scope:
-    """Values that stand in for variables while a `functional` call runs, and what it collects."""
+    """Values that stand in for variables while a `functional` call runs, and what it collects.
 
-    def __init__(self, variables: Sequence["Variable"], values: Sequence[Any], catch_all=False):
+    With `missed`, its values are only read; of the outermost scope it is called with each variable that is
+    read and has a value in none.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence["Variable"],
+        values: Sequence[Any],
+        catch_all=False,
+        missed: Callable[["Variable"], None] | None = None,
+    ):
         self.values = {id(v): value for v, value in zip(variables, values, strict=True)}
         self.losses: list[tuple[Any, Any]] = []
         self.catch_all = catch_all
+        self.missed = missed
 
 
 class _Scopes(threading.local):
@@ -36,6 +48,16 @@ _scopes = _Scopes()
 def current_scope() -> Scope | None:
     """The innermost running `functional` call, if any."""
     return _scopes.stack[-1] if _scopes.stack else None
+
+
+@contextmanager
+def values_in_place(variables, values, missed: Callable[["Variable"], None]):
+    """Within, the variables have these values; `missed` hears of any other variable that is read."""
+    _scopes.stack.append(Scope(variables, values, missed=missed))
+    try:
+        yield
+    finally:
+        _scopes.stack.pop()
 
 
 @contextmanager
@@ -81,7 +103,7 @@ class _Unset:
         self.initializer = initializer
 
 
-class Variable:
+class Variable(Tracked):
     """A named box around one array, the only kind of state in Cornu.
 
     Args:
@@ -126,7 +148,7 @@ class Variable:
         self.aggregation = aggregation
         self.synchronization = synchronization
         self.autocast = bool(autocast)
-        self.trainable = bool(trainable)
+        self.trainable = self.was_made_trainable = bool(trainable)
         self.regularizer: Callable | None = None
         self.constraint: Callable | None = None
         # An optimizer normally subtracts a gradient; float8 training stores it instead.
@@ -178,6 +200,9 @@ class Variable:
             if id(self) in scope.values:
                 value = scope.values[id(self)]
                 break
+        else:
+            if _scopes.stack and _scopes.stack[0].missed is not None:
+                _scopes.stack[0].missed(self)
         if type(value) is _Unset:
             self._fill()
             value = self._value
@@ -198,7 +223,7 @@ class Variable:
                 f"Received: value.shape={tuple(value.shape)}. Target variable: {self.path}"
             )
         for scope in reversed(_scopes.stack):
-            if id(self) in scope.values or scope.catch_all:
+            if scope.missed is None and (id(self) in scope.values or scope.catch_all):
                 scope.values[id(self)] = jnp.asarray(value)
                 return self
         if isinstance(value, jax.core.Tracer):

@@ -3,9 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.core import naming, registry
+from cornu.core import naming, registry, tracking
 from cornu.core.configurable import Configurable
 from cornu.core.dtype import floatx, get_dtype_policy
+from cornu.core.tracking import Tracked
 from cornu.core.variable import Variable, functional
 
 
@@ -15,7 +16,7 @@ def ratio(numerator, denominator):
     return jnp.where(empty, 0, numerator / jnp.where(empty, 1, denominator))
 
 
-class Metric(Configurable):
+class Metric(Configurable, Tracked):
     """A number about predictions that is counted batch by batch.
 
     Args:
@@ -56,12 +57,12 @@ class Metric(Configurable):
     @property
     def variables(self) -> list[Variable]:
         """The state, that of metrics within this one behind its own."""
-        members = list(_members(list(vars(self).values())))
-        found = [m for m in members if isinstance(m, Variable)]
-        for member in members:
-            if isinstance(member, Metric):
-                found.extend(member.variables)
-        return list({id(v): v for v in found}.values())
+        parts = tracking.parts(vars(self))
+        found = [part for part in parts if isinstance(part, Variable)]
+        for part in parts:
+            if isinstance(part, Metric):
+                found.extend(part.variables)
+        return tracking.unique(found)
 
     @property
     def non_trainable_variables(self) -> list[Variable]:
@@ -137,20 +138,21 @@ class Metric(Configurable):
                 f"{type(self).__name__}. Add it, as its first line."
             )
 
+    def save_own_variables(self, store) -> None:
+        """Put the state into a dict-like store."""
+        for i, variable in enumerate(self.variables):
+            store[str(i)] = variable.numpy()
+
+    def load_own_variables(self, store) -> None:
+        """Take the state from a dict-like store."""
+        for i, variable in enumerate(self.variables):
+            variable.assign(np.asarray(store[str(i)]))
+
     def get_config(self) -> dict:
         return {**super().get_config(), "dtype": self.dtype}
 
     def __repr__(self):
         return f"<{type(self).__name__} name={self.name}>"
-
-
-def _members(value):
-    """Variables and metrics in nested lists, tuples and dicts."""
-    if isinstance(value, Variable | Metric):
-        yield value
-    elif isinstance(value, list | tuple | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _members(item)
 
 
 registry.register("metric", "Metric", module="keras.metrics")(Metric)

@@ -66,6 +66,8 @@ class Model(Trainer):
                     "operation names should be unique."
                 )
         self._operations = self._graph.operations
+        # Variables that stand in the graph itself, as in `x * variable`.
+        self._constants = [v for node in self._graph.steps for v in node.variables]
         self.built = True
 
     # ---- the graph
@@ -74,6 +76,11 @@ class Model(Trainer):
     def layers(self) -> list[Layer]:
         """The layers directly in this model."""
         return self._sublayers()
+
+    @property
+    def _saved_layers(self) -> list[Layer] | None:
+        """The layers as files have them, if they lie in one list."""
+        return None if self._graph is None else self.layers
 
     def get_layer(self, name=None, index=None) -> Layer:
         """The layer of that name, or at that place in `layers`.

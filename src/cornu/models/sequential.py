@@ -131,6 +131,10 @@ class Sequential(Model):
         start = 1 if self._layers and isinstance(self._layers[0], InputLayer) else 0
         return self._layers[start:]
 
+    @property
+    def _saved_layers(self) -> list[Layer]:
+        return self.layers
+
     def get_config(self) -> dict:
         config = {
             "name": self.name,

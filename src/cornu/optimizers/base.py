@@ -12,11 +12,12 @@ import numpy as np
 from cornu.core import naming, registry
 from cornu.core.configurable import Configurable
 from cornu.core.dtype import floatx
+from cornu.core.tracking import Tracked
 from cornu.core.variable import Variable, functional
 from cornu.optimizers.schedules import LearningRateSchedule
 
 
-class Optimizer(Configurable):
+class Optimizer(Configurable, Tracked):
     """A rule that changes weights so that the loss becomes smaller.
 
     Args:
@@ -117,12 +118,15 @@ class Optimizer(Configurable):
                     "LearningRateSchedule, or a callable that returns a float. Received instead: "
                     f"learning_rate={learning_rate!r}"
                 )
-            self._learning_rate = self.add_variable(
-                (),
-                initializer=lambda shape, dtype: np.asarray(learning_rate, dtype),
-                dtype=floatx(),
-                name="learning_rate",
-            )
+            self._learning_rate = self._add_learning_rate(learning_rate)
+
+    def _add_learning_rate(self, value) -> Variable:
+        return self.add_variable(
+            (),
+            initializer=lambda shape, dtype: np.asarray(value, dtype),
+            dtype=floatx(),
+            name="learning_rate",
+        )
 
     # ---- state
 
@@ -132,6 +136,18 @@ class Optimizer(Configurable):
         weight.
         """
         return list(self._variables)
+
+    @property
+    def settings(self) -> list:
+        """What a compiled step has as constants: a step that was made for others is compiled anew."""
+        own = vars(self)
+        found = [own["_learning_rate"]]
+        for name, value in own.items():
+            if isinstance(value, Optimizer):
+                found += value.settings
+            elif name != "built" and not name.startswith("_"):
+                found.append(value)
+        return found
 
     @property
     def iterations(self):
@@ -159,11 +175,13 @@ class Optimizer(Configurable):
                 "If you need it to be settable, create the optimizer with a float."
             )
         if callable(value):
-            if isinstance(self._learning_rate, Variable):
-                self._variables.remove(self._learning_rate)
+            # Variables are told apart by identity: `==` compares their numbers.
+            self._variables = [v for v in self._variables if v is not self._learning_rate]
             self._learning_rate = value
-        else:
+        elif isinstance(self._learning_rate, Variable):
             self._learning_rate.assign(value)
+        else:
+            self._learning_rate = self._add_learning_rate(value)
 
     @property
     def lr(self):

@@ -1,15 +1,18 @@
 """Weights in files: HDF5, laid out as Keras lays them out (`layers/conv2d/vars/0`), and safetensors."""
 
 import errno
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cornu.core import tracking
 from cornu.core.layer import Layer
 from cornu.core.naming import to_snake_case
 from cornu.core.random import SeedGenerator
 from cornu.core.variable import Variable
+from cornu.metrics import Metric
 from cornu.optimizers import Optimizer
 from cornu.saving import legacy
 from cornu.saving.atomic import replacing
@@ -155,11 +158,19 @@ def write_state(obj, group, with_optimizer=False) -> None:
 def read_state(obj, group, filename: str, skip_mismatch=False, with_optimizer=False) -> None:
     """Read what `write_state` wrote; all shapes are compared before anything is changed."""
     loads = []
-    for path, part in _walk(obj, "", with_optimizer, set()):
+    parts = list(_walk(obj, "", with_optimizer, set()))
+    if any(isinstance(part, Layer) and group.get(f"{path}vars") is None for path, part in parts):
+        # Of an earlier Cornu, perhaps.
+        others = list(_walk(obj, "", with_optimizer, set(), in_list=False))
+        if all(
+            group.get(f"{path}vars") is not None for path, part in others if isinstance(part, Layer)
+        ):
+            parts = others
+    for path, part in parts:
         stored = group.get(f"{path}vars")
         found = {} if stored is None else {key: stored[key] for key in stored}
-        if stored is None and isinstance(part, SeedGenerator):
-            # Keras does not write the state of its generators.
+        if not found and isinstance(part, SeedGenerator | Metric):
+            # Keras does not write the state of its generators, nor older files that of metrics.
             continue
         if isinstance(part, Optimizer) and len(found) != len(part.variables):
             # The weights are there without the optimizer's state, or it is that of another optimizer.
@@ -207,7 +218,7 @@ def _wanted(part) -> dict[str, Any]:
     saves = type(part).save_own_variables
     if saves is Layer.save_own_variables:
         return {str(i): v for i, v in enumerate(part._own_weights())}
-    if saves is Optimizer.save_own_variables:
+    if saves in (Optimizer.save_own_variables, Metric.save_own_variables):
         return {str(i): v for i, v in enumerate(part.variables)}
     if saves is SeedGenerator.save_own_variables:
         return {"0": part.state}
@@ -235,48 +246,57 @@ def compare(part, found: dict, filename: str, path: str = "") -> str | None:
     return None
 
 
-def _walk(obj, path: str, with_optimizer: bool, seen: set):
-    """The parts of a model that have state of their own, each once, with their places."""
-    if id(obj) in seen:
+def _walk(obj, path: str, with_optimizer: bool, seen: set, in_list=True):
+    """The parts of an object that have state of their own, each once, with their places.
+
+    Keras finds the layers of a subclassed model also by its property `layers`: those of them whose
+    attributes come after that word lie in a list of this name, unless `in_list` is false.
+    """
+    if id(obj) in seen or (isinstance(obj, Optimizer) and not with_optimizer):
         return
     seen.add(id(obj))
     yield path, obj
-    for name, child in _children(obj, with_optimizer):
-        if isinstance(child, list):
-            yield from _walk_list(child, f"{path}{name}/", seen)
-        else:
-            yield from _walk(child, f"{path}{name}/", False, seen)
-
-
-def _walk_list(entries: list, path: str, seen: set):
-    used: dict[str, int] = {}
-    for entry in entries:
-        name = to_snake_case(type(entry).__name__)
-        if name == "model" and entry._graph is not None:
-            # Keras has a class of its own for these.
-            name = "functional"
-        if name in used:
-            used[name] += 1
-            name = f"{name}_{used[name]}"
-        else:
-            used[name] = 0
-        yield from _walk(entry, f"{path}{name}/", False, seen)
-
-
-def _children(obj: Any, with_optimizer: bool):
-    if isinstance(obj, SeedGenerator) or not hasattr(obj, "_not_members"):
+    if not isinstance(obj, Layer):
         return
-    if getattr(obj, "_graph", None) is not None or hasattr(obj, "_tensor_of"):
-        yield "layers", obj.layers
-    else:
-        for name, value in sorted(vars(obj).items()):
-            if name in obj._not_members:
-                continue
-            if isinstance(value, Layer | SeedGenerator):
-                yield name, value
-            elif isinstance(value, dict):
-                yield name, [v for v in value.values() if isinstance(v, Layer | SeedGenerator)]
-            elif isinstance(value, list | tuple):
-                yield name, [v for v in value if isinstance(v, Layer | SeedGenerator)]
-    if with_optimizer and getattr(obj, "optimizer", None) is not None:
-        yield "optimizer", obj.optimizer
+    skipped = obj._not_members
+    attributes = dict(vars(obj))
+    if (layers := getattr(obj, "_saved_layers", None)) is not None:
+        skipped = skipped | {"_layers", "_operations"}
+        yield from _walk_group(layers, f"{path}layers/", with_optimizer, seen, in_list)
+    elif in_list and hasattr(obj, "_saved_layers"):
+        attributes["layers"] = obj._sublayers()
+    # Those that begin with an underscore come last, as in Keras.
+    for name, value in sorted(attributes.items(), key=lambda item: (item[0][0] == "_", item[0])):
+        if name not in skipped and not name.startswith("__"):
+            yield from _walk_value(value, f"{path}{name}/", with_optimizer, seen, in_list)
+
+
+def _walk_value(value, path: str, with_optimizer: bool, seen: set, in_list: bool):
+    if isinstance(value, _SAVED):
+        yield from _walk(value, path, with_optimizer, seen, in_list)
+    elif id(value) not in seen and tracking.entries(value) is not None:
+        seen.add(id(value))
+        yield from _walk_group(value, path, with_optimizer, seen, in_list)
+
+
+def _walk_group(group, path: str, with_optimizer: bool, seen: set, in_list: bool):
+    """What a container holds, under names from the classes, as automatic names may differ the next time."""
+    used: dict[str, int] = {}
+    for name, value in tracking.entries(group) or ():
+        if name is None and (isinstance(value, _SAVED) or tracking.entries(value) is not None):
+            name = _name_of_class(value)
+            used[name] = used.get(name, -1) + 1
+            name = f"{name}_{used[name]}" if used[name] else name
+        yield from _walk_value(value, f"{path}{name}/", with_optimizer, seen, in_list)
+
+
+def _name_of_class(value) -> str:
+    if isinstance(value, _CONTAINERS):
+        return "container"
+    name = to_snake_case(type(value).__name__)
+    # Keras has a class of its own for models from a graph.
+    return "functional" if name == "model" and getattr(value, "_graph", None) is not None else name
+
+
+_SAVED = (Layer, SeedGenerator, Optimizer, Metric)
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque)

@@ -1,6 +1,7 @@
 """`compile`, `fit`, `evaluate` and `predict`."""
 
 import contextlib
+import functools
 import itertools
 import operator
 import warnings
@@ -13,9 +14,9 @@ import numpy as np
 
 from cornu.callbacks import CallbackList
 from cornu.core import registry
-from cornu.core.layer import Layer
+from cornu.core.layer import Layer, running_layer
 from cornu.core.symbolic import infer_outputs
-from cornu.core.variable import functional
+from cornu.core.variable import functional, values_in_place
 from cornu.data import adapters
 from cornu.metrics import Mean
 from cornu.ops.fusion import fuse
@@ -40,16 +41,11 @@ class Trainer(Layer):
     # Attributes that training keeps on a model and that are no part of it as a layer.
     _not_members = Layer._not_members | frozenset(
         {
-            "optimizer",
-            "history",
-            "_graph",
+            "loss",
             "_tensor_of",
             "_loss_tracker",
-            "_compiled_loss",
-            "_compiled_metrics",
             "_compile_arguments",
             "_functions",
-            "_operations_by_name",
         }
     )
 
@@ -381,6 +377,9 @@ class Trainer(Layer):
         rest = [self.optimizer.variables] if kind == "train" else []
         if kind != "predict":
             rest.append(self.metrics_variables)
+        settings = [structure.settings, self.optimizer.settings if kind == "train" else []]
+        if known is not None and not known.was_made_for(settings):
+            known = None
         if known is not None and known.structure is structure and known.holds(rest, 2):
             return known
         trainable, others = self._state_variables()
@@ -390,6 +389,7 @@ class Trainer(Layer):
             return known
         step = {"train": self.train_step, "test": self.test_step, "predict": self.predict_step}
         made = _Function(step[kind], kind, groups, self._compiles)
+        made.settings = settings
         self._functions[kind] = made
         # It is itself a part of the model by now.
         made.structure = self._structure()
@@ -710,6 +710,7 @@ class _Function:
         self._groups = groups
         # That of the model when this was last asked for, and what follows from it.
         self.structure: object = None
+        self.settings: list = []
         self.examples_are_alone: bool | None = None
         self._compiled: dict = {}
         # Of the arguments that it was compiled for.
@@ -721,8 +722,17 @@ class _Function:
         self._step, self._kind, self._compiles = step, kind, compiles
         # Only what a step changes is given away to it. Weights are never given away by evaluation
         # and prediction, so that these may run in several threads.
-        self._kept = [] if kind == "train" else groups[0]
+        self._kept = [] if kind == "train" else list(groups[0])
+        # Variables that are read and belong to no group, such as a loss network's: the last of those kept.
+        self._outside: list = []
         self._changed = groups if kind == "train" else groups[1:]
+
+    def was_made_for(self, settings: list) -> bool:
+        """Whether attributes of layers and of the optimizer, which it has as constants, are the same."""
+        return all(
+            new is old or (len(new) == len(old) and all(map(operator.is_, new, old)))
+            for new, old in zip(settings, self.settings, strict=True)
+        )
 
     def holds(self, groups: list[list], first: int = 0) -> bool:
         """Whether its variables, in the groups from `first` on, are these."""
@@ -732,10 +742,37 @@ class _Function:
         )
 
     def _run(self, changed, kept, data):
-        if self._kind == "train":
-            return self._step(tuple(changed), data)
-        result, state = self._step((kept, *changed), data)
-        return result, tuple(state[1:])
+        own = len(kept) - len(self._outside)
+        missed: dict = {}
+        variables, values = self._outside, kept[own:]
+        if self._compiles:
+            # A step of the user's may look at a variable itself, not at the state that it was given.
+            variables = [*itertools.chain(*self._changed), *self._kept]
+            values = [*itertools.chain(*changed), *kept]
+        with values_in_place(variables, values, functools.partial(self._miss, missed)):
+            if self._kind == "train":
+                result, state = self._step(tuple(changed), data)
+            else:
+                result, state = self._step((kept[:own], *changed), data)
+                state = state[1:]
+        if missed and self._compiles:
+            raise _Missed(missed.values())
+        return result, tuple(state)
+
+    def _miss(self, missed: dict, variable) -> None:
+        """Hear of a variable that the step reads, and that no search of the model has found."""
+        outermost = running_layer()
+        layers = self._step.__self__._flatten_layers()
+        if variable.trainable and outermost is not None and outermost in layers:
+            raise RuntimeError(
+                f"The weight {variable.path!r} (shape {variable.shape}) is used, but nothing that "
+                f"'{outermost.name}' is made of leads to it: it would be neither trained nor saved. "
+                "Keep the layer that made it as an attribute, `self.block = …` in `__init__`; lists, "
+                "tuples, sets, dicts, dataclasses and plain objects are looked into. A function's "
+                "closure, a global variable, and an attribute of a class are not. If it shall stay "
+                "as it is, set `trainable = False` on its layer."
+            )
+        missed[id(variable)] = variable
 
     def _run_rows(self, changed, kept, source, rows, count):
         """`count` steps, each on the next `rows`: one program whatever their number."""
@@ -778,6 +815,17 @@ class _Function:
         With `source`, `batch` is a list of the rows of several batches of one size, of which each is a
         step; at most `most_at_once`.
         """
+        try:
+            return self._call(batch, source)
+        except _Missed as missed:
+            # It was only being traced. They become arguments, so that they are no constants.
+            self._outside.extend(missed.variables)
+            self._kept.extend(missed.variables)
+            self._compiled.clear()
+            self._sizes.clear()
+        return self(batch, source)
+
+    def _call(self, batch, source):
         gathers = source is not None
         if gathers not in self._compiled:
             self._compiled[gathers] = self._make(gathers)
@@ -807,6 +855,14 @@ class _Function:
                         for variable, value in zip(group, values, strict=True):
                             variable._value = value
         return done[0][0]
+
+
+class _Missed(Exception):
+    """Tells which variables a step, while it was traced, has read without having been given them."""
+
+    def __init__(self, variables):
+        super().__init__()
+        self.variables = list(variables)
 
 
 def _num_samples(x) -> int:
