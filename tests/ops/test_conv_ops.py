@@ -1,5 +1,7 @@
 """Convolution: the quick gradients of few channels, derivatives of every kind, and mistakes."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from jax import lax
 
 from cornu.ops.convolution import conv, conv_transpose, depthwise_conv, separable_conv
+from rounding import assert_sums_agree
 
 RANDOM = np.random.RandomState(0)
 
@@ -52,18 +55,22 @@ def test_gradients(spatial, window, channels, strides, padding, dilation_rate):
     def ours(x, kernel):
         return conv(x, kernel, strides, padding, dilation_rate=dilation_rate)
 
-    expected, pull = jax.vjp(lambda x, kernel: by_lax(x, kernel, *arguments), x, kernel)
+    def theirs(x, kernel):
+        return by_lax(x, kernel, *arguments)
+
+    expected, pull = jax.vjp(theirs, x, kernel)
+    # The same of absolute values: what the terms of each sum come to at most.
+    size, pull_size = jax.vjp(theirs, abs(x), abs(kernel))
+    terms = channels * math.prod(window), kernel.shape[-1] * math.prod(window), expected.size
     output, our_pull = jax.vjp(ours, x, kernel)
-    np.testing.assert_array_equal(output, expected)
-    for mine, theirs in zip(our_pull(expected), pull(expected), strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-4)
+    assert_sums_agree(output, expected, terms[0], size)
+    pulled = our_pull(expected), pull(expected), terms[1:], pull_size(abs(expected))
+    for parts in zip(*pulled, strict=True):
+        assert_sums_agree(*parts)
     tangents = array(*x.shape), array(*kernel.shape)
-    for mine, theirs in zip(
-        jax.jvp(ours, (x, kernel), tangents),
-        jax.jvp(lambda x, kernel: by_lax(x, kernel, *arguments), (x, kernel), tangents),
-        strict=True,
-    ):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+    pushed = [jax.jvp(f, (x, kernel), tangents)[1] for f in (ours, theirs)]
+    size = jax.jvp(theirs, (abs(x), abs(kernel)), tuple(map(abs, tangents)))[1]
+    assert_sums_agree(*pushed, 2 * terms[0], size)
 
 
 def score(kernel, x):

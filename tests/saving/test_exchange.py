@@ -7,11 +7,13 @@ import json
 import sys
 from pathlib import Path
 
+import jax
 import keras
 import numpy as np
 import pytest
 
 import cornu
+from rounding import assert_sums_agree
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "layers"))
 from test_contract import CASES, example, own_layers, shapes_of
@@ -50,8 +52,11 @@ def made(k, name):
     return k.Model(inputs if len(inputs) > 1 else inputs[0], outputs)
 
 
-def exchanged(name, writer, reader, folder) -> float:
-    """The largest difference of predictions after a file was written there and read here."""
+def exchanged(name, writer, reader, folder):
+    """Predictions after a file was written there and read here, and before.
+
+    Also how many terms they are sums of at most, and what the terms' absolute values come to.
+    """
     model, x = made(writer, name), example(name)
     random = np.random.default_rng(1)
     model.set_weights([random.uniform(0.02, 0.3, w.shape).astype(w.dtype) for w in model.weights])
@@ -66,14 +71,16 @@ def exchanged(name, writer, reader, folder) -> float:
     ]
     expected, found = (np.asarray(m.predict(x, verbose=0)) for m in (model, again))
     assert found.shape == expected.shape and found.dtype == expected.dtype
-    return float(np.abs(found - expected).max(initial=0))
+    # The weights are positive.
+    size = np.abs(model.predict(jax.tree.map(np.abs, x), verbose=0)).max(initial=1)
+    return found, expected, max(leaf[0].size for leaf in jax.tree.leaves(x)), size
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:keras")
 @BOTH
 @pytest.mark.parametrize("name", EVERY)
 def test_layers(name, writer, reader, tmp_path):
-    assert exchanged(name, writer, reader, tmp_path) <= 1e-6
+    assert_sums_agree(*exchanged(name, writer, reader, tmp_path))
 
 
 def images(k):
