@@ -199,3 +199,125 @@ def test_wrong_arguments(model):
         explain.grad_cam(cornu.Sequential([cornu.Input((4,)), L.Dense(2)]), np.ones((1, 4)))
     with pytest.raises(ValueError, match=r"Scores of classes are needed.*\(1, 16, 16, 8\)"):
         explain.saliency(cornu.Model(model.inputs, model.layers[0].output), x[:1])
+
+
+class Halved(L.Layer):
+    """A layer that only gradients explain."""
+
+    def call(self, x):
+        return x[:, ::2, ::2] + 0.0
+
+
+# Layers, sizes of the input, and for each axis where the places of the last map look, by hand.
+PLACES = {
+    "valid": ([L.Conv2D(1, 3)], (8, 7), [range(1, 7), range(1, 6)]),
+    "same": ([L.Conv2D(1, 3, padding="same")], (5, 6), [range(5), range(6)]),
+    "even": ([L.Conv2D(1, 2)], (5, 6), [np.arange(0.5, 4), np.arange(0.5, 5)]),
+    "strides": (
+        [L.Conv2D(1, 3, strides=2, padding="same")],
+        (8, 9),
+        [[1, 3, 5, 7], [0, 2, 4, 6, 8]],
+    ),
+    "dilation": ([L.Conv2D(1, 3, dilation_rate=2)], (9, 7), [range(2, 7), range(2, 5)]),
+    "pooled": (
+        [L.Conv2D(1, 3), L.MaxPooling2D(), L.Conv2D(1, 3)],
+        (12, 14),
+        [[3.5, 5.5, 7.5], [3.5, 5.5, 7.5, 9.5]],
+    ),
+    "transposed": (
+        [L.Conv2D(1, 2, strides=2), L.Conv2DTranspose(1, 2, strides=2)],
+        (8, 6),
+        [[0.5, 0.5, 2.5, 2.5, 4.5, 4.5, 6.5, 6.5], [0.5, 0.5, 2.5, 2.5, 4.5, 4.5]],
+    ),
+    "padded and cropped": (
+        [L.ZeroPadding2D(2), L.Conv2D(1, 3), L.Cropping2D(((1, 0), (0, 1)))],
+        (5, 4),
+        [range(6), range(-1, 4)],
+    ),
+    "augmented": (
+        [L.RandomFlip(), L.RandomRotation(0.2), L.Rescaling(2.0), L.Dropout(0.5), L.Conv2D(1, 3)],
+        (6, 5),
+        [range(1, 5), range(1, 4)],
+    ),
+    "own": ([Halved(), L.Conv2D(1, 3)], (12, 11), [[2, 4, 6, 8], [2, 4, 6, 8]]),
+    "causal": ([L.Conv1D(1, 3, padding="causal")], (6,), [range(-1, 5)]),
+    "signal": ([L.Conv1D(1, 5, strides=2)], (11,), [[2, 4, 6, 8]]),
+    "volume": ([L.Conv3D(1, 3)], (5, 4, 6), [range(1, 4), range(1, 3), range(1, 5)]),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_grad_cam_lies_where_its_maps_look(name):
+    body, sizes, centres = PLACES[name]
+    inputs = cornu.Input((*sizes, 1))
+    maps = inputs
+    for layer in body:
+        maps = layer(maps)
+        for weights in layer.weights if hasattr(layer, "kernel") else ():
+            weights.assign(np.ones(weights.shape) * ("bias" not in weights.name))
+    flat = L.Flatten()(maps)
+    model = cornu.Model(inputs, L.Dense(1, use_bias=False)(flat))
+    model.layers[-1].kernel.assign(np.ones((flat.shape[1], 1)))
+    x = random.uniform(0.5, 1, (1, *sizes, 1)).astype("float32")
+    expected = np.asarray(cornu.Model(inputs, maps).predict(x, verbose=0))[0, ..., 0]
+    for axis, (places, size) in enumerate(zip(centres, sizes, strict=True)):
+        places = np.array(places, float)
+        assert expected.shape[axis] == len(places)
+        once = np.unique(places)
+        rows = np.moveaxis(expected, axis, 0)
+        rows = np.stack([rows[places == place].mean(0) for place in once])
+        between = [np.interp(np.arange(size), once, row) for row in rows.reshape(len(once), -1).T]
+        expected = np.moveaxis(np.reshape(np.transpose(between), (size, *rows.shape[1:])), 0, axis)
+    for function in (explain.grad_cam, explain.grad_cam_plus_plus):
+        found = function(model, x, 0, body[-1])[0]
+        np.testing.assert_allclose(found, expected / expected.max(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_subclass_computes_between_its_layers():
+    class Between(cornu.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last, self.out = L.Conv2D(1, 3), L.Conv2D(1, 3), L.Dense(1)
+
+        def call(self, x):
+            return self.out(self.last(np.float32(2) * self.first(x / 255)).mean((1, 2)))
+
+    model = Between()
+    model(np.zeros((1, 9, 9, 1)))
+    model.set_weights([np.ones(w.shape) * (w.ndim > 1) for w in model.get_weights()])
+    x = np.zeros((1, 9, 9, 1), "float32")
+    x[0, 4, 3] = 1
+    peak = explain.grad_cam(model, x, 0, "conv2d_1")[0]
+    assert np.unravel_index(peak.argmax(), peak.shape) == (4, 3)
+    np.testing.assert_allclose(peak[4, 1:6], [2 / 3, 2 / 3, 1, 2 / 3, 1 / 3], rtol=1e-5)
+
+
+def test_several_inputs():
+    """A shared convolution, an input that it does not see, and numbers without places."""
+    first, second = cornu.Input((6, 6, 1), name="first"), cornu.Input((8, 8, 1), name="second")
+    numbers = cornu.Input((3,), name="numbers")
+    conv, pool = L.Conv2D(1, 3, use_bias=False, name="shared"), L.GlobalMaxPooling2D()
+    other = L.Conv2D(1, 1, use_bias=False, name="other")(second)
+    found = L.Concatenate()([pool(conv(first)), pool(conv(second)), pool(other), numbers])
+    model = cornu.Model({"a": first, "b": second, "c": numbers}, L.Dense(2, use_bias=False)(found))
+    model.set_weights([np.ones(w.shape) for w in model.get_weights()])
+    x = {"a": np.zeros((6, 6, 1)), "b": np.zeros((2, 8, 8, 1)), "c": np.ones((2, 3))}
+    x["a"] = np.stack([x["a"], x["a"]])
+    x["a"][0, 2, 3], x["b"][1, 5, 6] = 1, 1
+    maps = explain.grad_cam(model, x, 0, "shared")
+    assert maps["c"] is None and maps["a"].shape == (2, 6, 6) and maps["b"].shape == (2, 8, 8)
+    assert maps["a"][0, 2, 3] == 1 and maps["b"][1, 5, 6] == 1
+    assert not maps["a"][1].any() and not maps["b"][0].any()
+    alone = explain.grad_cam(model, x, 0, "other")
+    assert not alone["a"].any() and alone["b"][1].argmax() == 5 * 8 + 6
+    assert (explain.grad_cam(model, x, 0)["a"] == maps["a"]).all()
+    slopes = explain.saliency(model, x, 0)
+    np.testing.assert_array_equal(slopes["c"], [1, 1])
+    assert slopes["a"].shape == (2, 6, 6) and slopes["b"][1, 5, 6] > 0
+    parts = explain.integrated_gradients(model, x, 0, steps=2)
+    assert {k: v.shape for k, v in parts.items()} == {k: v.shape for k, v in x.items()}
+    falls = explain.occlusion(model, x, 0, size=1)
+    assert falls["c"] is None and falls["a"][0].argmax() == 2 * 6 + 3 and not falls["a"][1].any()
+    np.testing.assert_allclose(falls["b"][1, 5, 6], 2)
+    noisy = explain.smooth_grad(model, x, 0, samples=1)
+    assert {k: v.shape for k, v in noisy.items()} == {k: v.shape for k, v in slopes.items()}

@@ -171,3 +171,34 @@ def test_models_that_cannot_be_shown():
     with pytest.raises(ValueError, match="Give the shape"):
         Network(any_size)
     assert Network(any_size, (9, 8, 1)).describe()["layers"][0]["shape"] == [7, 6, 2]
+
+
+def test_what_only_training_does_is_left_out():
+    """Augmentation and noise hand numbers on; a random crop takes the middle."""
+    changes = [
+        L.RandomFlip(),
+        L.RandomContrast(0.9),
+        L.RandomBrightness(0.9, value_range=(0, 1)),
+        L.RandomTranslation(0.4, 0.4),
+        L.RandomRotation(0.4),
+        L.RandomZoom(0.4),
+        L.Dropout(0.5),
+        L.SpatialDropout2D(0.5),
+        L.GaussianNoise(0.5),
+        L.GaussianDropout(0.5),
+        L.AlphaDropout(0.5),
+    ]
+    crop, conv = L.RandomCrop(4, 4), L.Conv2D(1, 3)
+    model = cornu.Sequential([cornu.Input((6, 6, 1)), *changes, crop, conv])
+    network = Network(model)
+    x = np.random.default_rng(0).uniform(size=(6, 6, 1)).astype("float32")
+    for number in range(len(changes)):
+        window = network.window(x, number, (2, 5), 0)
+        assert window["field"] == [[2, 3], [5, 6]]
+        assert window["result"] == window["expected"] == pytest.approx(x[2, 5, 0], abs=1e-6)
+    seen = network.layer_map(x, len(changes), 0)
+    window = network.window(x, len(changes), (1, 2), 0)
+    assert window["result"] == pytest.approx(seen[1, 2], abs=1e-5)
+    assert network.window(x, len(changes) + 1, (0, 1), 0)["grids"][0]["patch"] == pytest.approx(
+        seen[:3, 1:].reshape(3, 3), abs=1e-6
+    )

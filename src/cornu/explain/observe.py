@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.core.layer import Layer
+from cornu.core.layer import Layer, _accepts, _call
 from cornu.core.symbolic import KerasTensor
 from cornu.core.watching import watched
 
@@ -89,12 +89,43 @@ def calls(model, inputs, replace=None) -> list[Call]:
     return found
 
 
+def predicted(layer, *inputs):
+    """What a layer's `call` makes of inputs outside training: there, augmentation and noise do nothing."""
+    previous, _call.training = _call.training, False
+    try:
+        return layer.call(*inputs, **({"training": False} if _accepts(layer, "training") else {}))
+    finally:
+        _call.training = previous
+
+
 def input_of(found: list[Call]) -> tuple[Any, Any]:
     """What the model was given first, and the first layer that got it."""
     for call in found:
         if INPUT in call.makers:
             return call.sources[call.makers.index(INPUT)], call.operation
     return jax.tree.leaves(found[-1].arguments)[0], found[-1].operation
+
+
+def inputs_of(found: list[Call]) -> list[tuple[Any, Any]]:
+    """Each array that the model was given, and the first layer that got it."""
+    inputs = [leaf for leaf in jax.tree.leaves(found[-1].arguments) if isinstance(leaf, jax.Array)]
+    takers: dict[int, Any] = {}
+    for call in found:
+        for source, maker in zip(call.sources, call.makers, strict=True):
+            if maker == INPUT:
+                takers.setdefault(input_number(found, source), call.operation)
+    return [(each, takers.get(n, found[-1].operation)) for n, each in enumerate(inputs)]
+
+
+def input_number(found: list[Call], source) -> int:
+    """Which of the arrays that the model was given a source is."""
+    whole = found[-1]
+    # The model may compute in another format than it was given.
+    for arrays in (whole.sources, jax.tree.leaves(whole.arguments)):
+        for number, array in enumerate(arrays):
+            if array is source:
+                return number
+    return 0
 
 
 def is_chain(found: list[Call]) -> bool:

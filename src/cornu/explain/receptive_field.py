@@ -10,7 +10,16 @@ import numpy as np
 
 from cornu.core.layer import Layer
 from cornu.core.symbolic import FunctionOperation
-from cornu.explain.observe import INPUT, as_batch, call_of, input_of, shapes_of_calls
+from cornu.core.variable import functional
+from cornu.explain.observe import (
+    INPUT,
+    as_batch,
+    call_of,
+    input_number,
+    input_of,
+    inputs_of,
+    shapes_of_calls,
+)
 from cornu.layers import activation as activation_layers
 from cornu.layers import normalization as normalizations
 from cornu.layers import regularization
@@ -18,6 +27,7 @@ from cornu.layers.batch_normalization import BatchNormalization
 from cornu.layers.convolution import Windowed
 from cornu.layers.convolution_transpose import BaseConvTranspose
 from cornu.layers.dense import Dense
+from cornu.layers.image_augmentation import RandomCrop, RandomImageLayer
 from cornu.layers.merging import Concatenate, Merge
 from cornu.layers.pooling import BaseGlobalPooling, BasePooling
 from cornu.layers.preprocessing import Normalization, Rescaling
@@ -116,7 +126,7 @@ class Fields:
         for axis, place in zip(spatial, position, strict=True):
             box[axis] = (place, place)
         number = next(n for n, call in enumerate(self.calls) if call is found)
-        seen, _ = _trace(self.calls, number, tuple(box), clips=True)
+        seen = _trace(self.calls, number, tuple(box), clips=True)
         return tuple(slice(low, high + 1) for low, high in seen)
 
     def plot(self, x, layer, position=(), path=None, example=0):
@@ -168,15 +178,16 @@ def receptive_field(model, x=None) -> Fields:
     (slice(8, 16, None), slice(0, 6, None))
     """
     found = shapes_of_calls(model, None if x is None else as_batch(model, x))
-    fields = []
+    fields: list[Field] = []
+    memory: dict = {}
     for number, call in enumerate(found):
         spatial = _spatial_axes(call)
         if call.is_whole and spatial and isinstance(call.operation, Layer):
-            fields.append(_field(found, number, spatial))
+            fields.append(_field(found, number, spatial, memory))
     return Fields(fields, found, model)
 
 
-def _field(found, number: int, spatial) -> Field:
+def _field(found, number: int, spatial, memory: dict) -> Field:
     call = found[number]
     shape = call.outputs.shape[1:]
 
@@ -184,11 +195,12 @@ def _field(found, number: int, spatial) -> Field:
         box = [(0, n - 1) for n in shape]
         for axis, p in zip(spatial, place, strict=True):
             box[axis] = (p, p)
-        return _trace(found, number, tuple(box))[0]
+        return _trace(found, number, tuple(box), memory=memory)
 
     first = look([0] * len(spatial))
     last = look([shape[a] - 1 for a in spatial])
-    sizes = _trace(found, number, tuple((0, n - 1) for n in shape))[1]
+    start, taker = input_of(found)
+    sizes = _spatial(start.shape[1:], taker)
     whole = len(first) != len(spatial) or all(
         low <= 0 and high >= n - 1
         for ends in (first, last)
@@ -219,14 +231,66 @@ def _is_channels_first(operation) -> bool:
     return getattr(operation, "data_format", "channels_last") == "channels_first"
 
 
-def _trace(found, number: int, box: Box, clips=False) -> tuple[Box, tuple[int, ...]]:
-    """The box of the input that a box of a call's output depends on, along spatial axes, and its size.
+def places_in_input(found, number: int, which: int) -> list[np.ndarray] | None:
+    """Where in an input the places of a call's output look: the centres of what they see.
 
-    Without padding, if it `clips`; else as if what the layers see went on beyond their borders.
+    Centres may lie in the padding. Where a layer's places all see the same, such as everything, they are
+    taken to be spread evenly over the input.
+
+    Args:
+        found: calls of a model; see `shapes_of_calls`.
+        number: which call.
+        which: which of the model's inputs.
+
+    Returns:
+        for each spatial axis an array with a number for each place; None if the input has other axes.
     """
+    call, (start, taker) = found[number], inputs_of(found)[which]
+    sizes, spatial = _spatial(start.shape[1:], taker), _spatial_axes(call)
+    if len(spatial) != len(sizes):
+        return None
+    shape, centres = call.outputs.shape[1:], []
+    memory: dict = {}
+    for n, axis in enumerate(spatial):
+        count = shape[axis]
+
+        @functools.cache
+        def centre(place, n=n, axis=axis) -> float:
+            box = [
+                (size // 2, size // 2) if a in spatial else (0, size - 1)
+                for a, size in enumerate(shape)
+            ]
+            box[axis] = (place, place)
+            low, high = _trace(found, number, tuple(box), which=which, memory=memory)[n]
+            return (low + high) / 2
+
+        places = np.arange(count)
+        few = np.unique(np.clip([0, count // 2, count // 2 + 1, count - 1], 0, count - 1))
+        found_few = np.array([centre(int(p)) for p in few])
+        step = (found_few[-1] - found_few[0]) / max(count - 1, 1)
+        here = found_few[0] + step * places
+        if not np.array_equal(here[few], found_few):
+            # Such as behind a transposed convolution, whose places look at the same in turns.
+            here = np.array([centre(int(p)) for p in places])
+        if count > 1 and (here[-1] <= here[0] or (np.diff(here) < 0).any()):
+            here = (places + 0.5) * sizes[n] / count - 0.5
+        centres.append(here)
+    return centres
+
+
+def _trace(
+    found, number: int, box: Box, clips=False, which: int | None = None, memory: dict | None = None
+) -> Box:
+    """The box of the input that a box of a call's output depends on, along spatial axes.
+
+    Without padding, if it `clips`; else as if what the layers see went on beyond their borders. `which`:
+    of this input, with a guess where something is computed without a layer. `memory` keeps compiled
+    gradients.
+    """
+    memory = {} if memory is None else memory
     boxes: dict[int, Box] = {number: box}
     # Nothing, until something is found.
-    start, first = input_of(found)
+    start, first = input_of(found) if which is None else inputs_of(found)[which]
     size = _spatial(start.shape[1:], first)
     root: Box = ((0, -1),) * len(size)
     for here in range(number, -1, -1):
@@ -234,7 +298,10 @@ def _trace(found, number: int, box: Box, clips=False) -> tuple[Box, tuple[int, .
             continue
         call, own = found[here], boxes.pop(here)
         shapes = [s.shape[1:] for s in call.sources]
-        for seen, maker, shape in zip(_seen(call, own, shapes), call.makers, shapes, strict=True):
+        for seen, maker, source in zip(
+            _seen(call, own, shapes, memory), call.makers, call.sources, strict=True
+        ):
+            shape = source.shape[1:]
             if clips:
                 seen = tuple(
                     (max(a, 0), min(b, n - 1)) for (a, b), n in zip(seen, shape, strict=True)
@@ -242,15 +309,30 @@ def _trace(found, number: int, box: Box, clips=False) -> tuple[Box, tuple[int, .
                 if any(low > high for low, high in seen):
                     # Padding, and nothing else.
                     continue
+            own_input = which is None or maker != INPUT or input_number(found, source) == which
+            if maker is None and which is not None:
+                maker = _likely_maker(found, here, shape, start.shape[1:])
             if maker is None:
                 # Computed by the model without a layer, from whatever it likes.
                 root = _all(size)
             elif maker != INPUT:
                 boxes[maker] = _union(boxes[maker], seen) if maker in boxes else seen
-            elif _spatial(shape, call.operation) == size:
+            elif own_input and _spatial(shape, call.operation) == size:
                 seen = _spatial(seen, call.operation)
                 root = seen if root[:1] == ((0, -1),) else _union(root, seen)
-    return root, size
+    return root
+
+
+def _likely_maker(found, here: int, shape, input_shape) -> int | None:
+    """Of an array that was computed without a layer: the last output that has its size, or the input.
+
+    Most of what a `call` computes between its layers does the same at every place.
+    """
+    for number in range(here - 1, -1, -1):
+        outputs = found[number].outputs
+        if found[number].is_whole and getattr(outputs, "shape", ())[1:-1] == shape[:-1]:
+            return number
+    return INPUT if input_shape[:-1] == shape[:-1] else None
 
 
 def _spatial(axes: tuple, operation) -> tuple:
@@ -269,14 +351,14 @@ def _all(shape) -> Box:
     return tuple((0, n - 1) for n in shape)
 
 
-def _seen(call, box: Box, shapes: list) -> list[Box]:
+def _seen(call, box: Box, shapes: list, memory: dict) -> list[Box]:
     """For each source of a call, what a box of its output depends on."""
     operation = call.operation
     if isinstance(operation, FunctionOperation) and operation.function_name in _ELEMENTWISE:
         return [_elementwise(box, shape) for shape in shapes]
     found = [back(operation, box, shape, n) for n, shape in enumerate(shapes)]
     known = [seen for seen in found if seen is not None]
-    return known if len(known) == len(found) else _by_gradient(call, box, shapes)
+    return known if len(known) == len(found) else _by_gradient(call, box, shapes, memory)
 
 
 # Functions of `cornu.ops` and operators that do the same to every element.
@@ -287,42 +369,84 @@ _ELEMENTWISE = frozenset(
 )
 
 
-def _by_gradient(call, box: Box, shapes: list) -> list[Box]:
+def _by_gradient(call, box: Box, shapes: list, memory: dict) -> list[Box]:
     """Of a layer that is not known: the smallest boxes of inputs that have a gradient, for a few inputs.
 
-    Everything, if there is none.
+    Everything, if there is none. Beyond the borders it is taken to go on at the same pace.
     """
-    random = np.random.default_rng(0)
+    if id(call) not in memory:
+        memory[id(call)] = _gradients(call)
+    size = call.outputs.shape[1:]
+    inside = [
+        (min(max(a, 0), n - 1), min(max(b, 0), n - 1)) for (a, b), n in zip(box, size, strict=True)
+    ]
+    part = np.zeros((1, *size), bool)
+    part[0][tuple(slice(low, high + 1) for low, high in inside)] = True
+    used = memory[id(call)](part)
+    if used is None:
+        return [_all(shape) for shape in shapes]
+    found = []
+    for mask, shape in zip(used, shapes, strict=True):
+        seen = _bounds(np.asarray(mask))
+        if len(shape) == len(size) and box != tuple(inside) and seen != _all(shape):
+            seen = tuple(
+                (low + round((a - c) * n / m), high + round((b - d) * n / m))
+                for (low, high), (a, b), (c, d), n, m in zip(
+                    seen, box, inside, shape, size, strict=True
+                )
+            )
+        found.append(seen)
+    return found
+
+
+def _gradients(call):
+    """A function from which outputs are asked for to which inputs have a gradient; to None of integers."""
     leaves, structure = jax.tree.flatten(call.arguments)
     places = [n for n, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
-    used = [np.zeros(shape, bool) for shape in shapes]
     is_function = isinstance(call.operation, FunctionOperation)
+    variables = [] if is_function else call.operation.variables
 
-    def run(arrays):
+    def run(arrays, part):
         filled = list(leaves)
         for place, array in zip(places, arrays, strict=True):
             filled[place] = array
         arguments = jax.tree.unflatten(structure, filled)
         # A layer's arguments come in their order; those of a function, by number or by name.
         named = {k: v for k, v in arguments.items() if is_function and not k.isdigit()}
-        outputs = call.operation(*(v for k, v in arguments.items() if k not in named), **named)
-        part = (slice(None), *(slice(max(low, 0), high + 1) for low, high in box))
-        return jnp.sum(jnp.sin(outputs[part]))
+        given = [v for k, v in arguments.items() if k not in named]
+        if not is_function:
+            named["training"] = False
+        outputs = call.operation(*given, **named)
+        return jnp.sum(jnp.where(part, jnp.sin(outputs), 0))
 
-    for sign in (1, -1) * _DRAWS:
-        # Of one sign, so that what a relu cuts in one draw it lets through in another.
-        arrays = [
-            jnp.asarray(sign * np.abs(random.standard_normal(leaves[n].shape)), leaves[n].dtype)
-            for n in places
-        ]
+    @jax.jit
+    def used(values, draws, part):
+        def has_gradient(arrays):
+            gradient = functional(lambda: jax.grad(run)(arrays, part), variables)(values)[0]
+            return [g[0] != 0 for g in gradient]
+
+        return [jnp.any(each, axis=0) for each in jax.lax.map(has_gradient, draws)]
+
+    random = np.random.default_rng(0)
+    # Of one sign, so that what a relu cuts in one draw it lets through in another.
+    draws = [
+        jnp.stack(
+            [
+                jnp.asarray(sign * np.abs(random.standard_normal(leaves[n].shape)), leaves[n].dtype)
+                for sign in (1, -1) * _DRAWS
+            ]
+        )
+        for n in places
+    ]
+
+    def answer(part):
         try:
-            gradients = jax.grad(run)(arrays)
+            return used([v.value for v in variables], draws, part)
         except TypeError:
             # Of integers there are none.
-            return [_all(shape) for shape in shapes]
-        for mask, gradient in zip(used, gradients, strict=True):
-            mask |= np.asarray(gradient[0] != 0)
-    return [_bounds(mask) for mask in used]
+            return None
+
+    return answer
 
 
 # Where a maximum is taken, or a relu cuts, one input does not show everything.
@@ -348,6 +472,11 @@ def back(layer, box: Box, shape, number: int) -> Box | None:
 
     None if it is not known, and gradients must say.
     """
+    return None
+
+
+@back.register
+def _(layer: RandomCrop, box, shape, number):
     return None
 
 
@@ -457,6 +586,7 @@ def _(layer: Concatenate, box, shape, number):
 @back.register(regularization.GaussianDropout)
 @back.register(regularization.AlphaDropout)
 @back.register(regularization.ActivityRegularization)
+@back.register(RandomImageLayer)
 @back.register(BatchNormalization)
 @back.register(Normalization)
 @back.register(Rescaling)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cornu.explain.observe import predicted
 from cornu.layers import activation as activation_layers
 from cornu.layers import normalization as normalizations
 from cornu.layers.batch_normalization import BatchNormalization
@@ -621,7 +622,7 @@ def _linear(layer, inputs, index) -> Terms:
     arrays = [a.astype(jnp.float32) for a in arrays]
 
     def at(arrays):
-        outputs = layer.call(jax.tree.unflatten(structure, arrays))
+        outputs = predicted(layer, jax.tree.unflatten(structure, arrays))
         return jnp.asarray(outputs, jnp.float32)[(0, *index)]
 
     result, gradients = jax.value_and_grad(at)(arrays)

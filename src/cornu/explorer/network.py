@@ -15,6 +15,7 @@ from cornu.explain.attribution import (
     Scores,
     grad_cam_of,
     grad_cam_plus_plus_of,
+    placed,
     saliency_of,
 )
 from cornu.explain.observe import INPUT, Call, calls, input_of
@@ -215,11 +216,12 @@ class Network:
 
     def _compiled_map(self, method: str):
         if method not in self._maps:
+            places = () if method == "saliency" else (placed(self._fields.calls, self.model),)
 
             def run(x, target):
                 scores = Scores(self.model, x)
                 chosen = jnp.where(target < 0, jnp.argmax(scores(x)[0]), target)
-                return METHODS[method](scores, x, chosen[None])[0], chosen
+                return METHODS[method](scores, x, chosen[None], *places)[0], chosen
 
             pure = functional(run, self._variables)
             self._maps[method] = jax.jit(lambda values, *rest: pure(values, *rest)[0])
