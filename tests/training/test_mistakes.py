@@ -7,6 +7,7 @@ import pytest
 
 import cornu as keras
 from cornu import layers
+from cornu.training import checks
 
 random = np.random.RandomState(0)
 X = random.rand(20, 8, 8, 1).astype("float32")
@@ -40,12 +41,38 @@ def with_nan():
         ("categorical_crossentropy", X, LABELS, "needs one-hot labels.*sparse_categorical_cross"),
         ("sparse_categorical_crossentropy", X, ONE_HOT, r"needs integer labels .*y.argmax\(-1\)"),
         ("sparse_categorical_crossentropy", X, LABELS + 1, "label 3, but the model has 3 outputs"),
-        ("sparse_categorical_crossentropy", X, LABELS - 1, "label -1, but the model has 3 outputs"),
+        (
+            "sparse_categorical_crossentropy",
+            X,
+            LABELS - 1,
+            r"label -1, but the model has 3 outputs.*ignore_class=-1\).*from 0: y \+ 1",
+        ),
+        (
+            keras.losses.sparse_categorical_crossentropy,
+            X,
+            [1000, 2000] * 10,
+            r"label 2000, .* only 2 different labels: .*np.unique\(y, return_inverse=True\)",
+        ),
+        (
+            keras.losses.SparseCategoricalCrossentropy(ignore_class=-1, name="own name"),
+            X,
+            np.arange(20) - 1,
+            "label 18, .*Give the last layer 19 units",
+        ),
+        ("sparse_categorical_crossentropy", X, LABELS + 0.5, r"label \d\.5, .* whole numbers"),
+        (
+            "binary_crossentropy",
+            X,
+            LABELS,
+            r"\(None,\), output.shape=\(None, 3\).*each of the 3 outputs.*the layer 'dense'",
+        ),
+        ("BinaryFocalCrossentropy", X, LABELS[:, None], "each of the 3 outputs"),
+        ("bce", X, 2 * ONE_HOT.astype(int), r"label 2, .*\(y == 2\)"),
         (
             "categorical_crossentropy",
             with_nan(),
             ONE_HOT,
-            "NaN .* in 1 of 20 .* index 7",
+            "`x` holds NaN .* in 1 of 20 .* index 7",
         ),
         ("categorical_crossentropy", X[:0], ONE_HOT[:0], "hold no samples"),
         (
@@ -91,6 +118,120 @@ def test_checks_see_every_kind_of_array(kind):
     wide = pandas.DataFrame(bad) if kind is pandas.Series else kind(bad.tolist())
     with pytest.raises(ValueError, match=r"NaN .* in 1 of 20 .* index 7"):
         made.fit(jnp.asarray(bad) if kind is jnp.asarray else wide, LABELS, verbose=0)
+
+
+def rows_of(bad, where):
+    parts = {"x": np.ones((6, 3), "float32"), "y": np.ones(6, "float32")}
+    parts["sample_weight"] = np.ones(6, "float32")
+    parts[where].reshape(6, -1)[4, 0] = bad
+    return parts
+
+
+def linear_model(loss="mse", *first):
+    made = keras.Sequential([keras.Input((3,)), *first, layers.Dense(1, use_bias=False)])
+    made.compile(keras.optimizers.SGD(0.1), loss)
+    return made
+
+
+def known_only(y_true, y_pred):
+    known = jnp.isfinite(y_true)
+    return jnp.where(known, jnp.where(known, y_true, 0) - y_pred, 0) ** 2
+
+
+@pytest.mark.parametrize("bad, what", [(np.nan, "NaN"), (-np.inf, "infinity")])
+@pytest.mark.parametrize("where", ["x", "y", "sample_weight"])
+def test_what_is_not_finite_is_found_before_its_step(bad, what, where):
+    parts = rows_of(bad, where)
+    made = linear_model()
+    before = made.get_weights()[0]
+
+    def stream():
+        yield tuple(part[:4] for part in parts.values())
+        yield tuple(part[4:] for part in parts.values())
+
+    message = f"`{where}` holds {what}.* in 1 of"
+    with pytest.raises(ValueError, match=f"{message} 6 samples, the first at index 4"):
+        made.fit(**parts, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        made.train_on_batch(**parts)
+    np.testing.assert_array_equal(made.get_weights()[0], before)
+    with pytest.raises(ValueError, match=f"{message} 2 samples of batch 1, the first at index 0"):
+        made.fit(stream(), verbose=0)
+    assert int(made.optimizer.iterations) == 1 and np.isfinite(made.get_weights()[0]).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_targets_that_a_loss_of_the_users_leaves_out(bad):
+    parts = rows_of(bad, "y")
+
+    class Own(keras.losses.MeanSquaredError):
+        def call(self, y_true, y_pred):
+            return known_only(y_true, y_pred[:, 0])
+
+    class OwnStep(keras.Sequential):
+        def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):
+            return known_only(y, y_pred[:, 0]).mean()
+
+    by_method = OwnStep([keras.Input((3,)), layers.Dense(1, use_bias=False)])
+    by_method.compile(keras.optimizers.SGD(0.1), "mse")
+    by_object = linear_model(Own())
+    by_function = linear_model(lambda y_true, y_pred: known_only(y_true, y_pred[:, 0]))
+    for made in (by_object,) if bad == np.inf else (by_function, by_method):
+        kernel = made.get_weights()[0]
+        made.fit(parts["x"], parts["y"], verbose=0)
+        # Five of six samples count: the derivative of their squared errors' sum, divided by six.
+        expected = kernel - 0.1 * 5 / 6 * 2 * (kernel.sum() - 1)
+        np.testing.assert_allclose(made.get_weights()[0], expected, rtol=1e-5)
+        made.fit(iter([(parts["x"], parts["y"])]), verbose=0)
+        assert int(made.optimizer.iterations) == 2 and np.isfinite(made.get_weights()[0]).all()
+
+
+def test_a_loss_of_the_users_whose_derivative_is_not_finite():
+    def wrong(y_true, y_pred):
+        return jnp.where(jnp.isnan(y_true), 0, (y_true - y_pred) ** 2)
+
+    made = linear_model(wrong)
+    with pytest.raises(
+        ValueError, match=r"`y` holds NaN.*although the loss is your own.*jnp.where"
+    ):
+        made.fit(*list(rows_of(np.nan, "y").values())[:2], verbose=0)
+
+
+def test_inputs_that_a_layer_of_the_users_fills():
+    made = linear_model("mse", layers.Lambda(jnp.nan_to_num))
+    made.fit(**rows_of(np.nan, "x"), verbose=0)
+    assert np.isfinite(made.get_weights()[0]).all() and int(made.optimizer.iterations) == 1
+    # The sum of these is not finite.
+    assert checks._not_finite(np.full(4, 3e38, "float32")) is None
+
+
+def test_labels_are_checked_wherever_they_come_from():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = (layers.Dense(n, activation="softmax") for n in (3, 4))
+
+        def call(self, x):
+            return {"a": self.a(x), "b": self.b(x)}
+
+    x = np.ones((4, 2), "float32")
+    good = {"a": np.arange(4) % 3, "b": np.arange(4)}
+    made = Own()
+    made.compile("sgd", "sparse_categorical_crossentropy")
+    made.fit(x, good, verbose=0)
+    bad = {**good, "a": good["b"]}
+    for act in (
+        lambda: made.fit(x, bad, verbose=0),
+        lambda: made.fit(iter([(x, bad)]), verbose=0),
+        lambda: made.evaluate(x, bad, verbose=0),
+        lambda: made.train_on_batch(x, bad),
+        lambda: made.test_on_batch(x, bad),
+    ):
+        with pytest.raises(
+            ValueError, match="label 3 for the output 'a', but the model has 3 outp"
+        ):
+            act()
+    assert int(made.optimizer.iterations) == 1
 
 
 def test_data_that_run_out_are_not_read_twice():

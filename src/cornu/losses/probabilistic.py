@@ -56,6 +56,29 @@ def _check_one_hot(y_true, y_pred, name: str) -> None:
         )
 
 
+def _check_same_shape(y_true, y_pred, name: str) -> None:
+    """Yes-or-no labels are one for each output: those of another shape would be broadcast to nonsense."""
+    if y_true.shape == y_pred.shape:
+        return
+    outputs = y_pred.shape[-1] if y_pred.ndim else 1
+    hint = ""
+    if outputs > 1 and (y_true.ndim < y_pred.ndim or y_true.shape[-1] == 1):
+        hint = (
+            f" It takes a 0 or a 1 for each of the {outputs} outputs. If the labels are integers that "
+            "name one class of several, use a last layer with softmax and the loss "
+            "'sparse_categorical_crossentropy'."
+        )
+    elif outputs == 1 and y_true.ndim == y_pred.ndim:
+        hint = (
+            " For one-hot labels use a last layer with as many units, softmax and the loss "
+            "'categorical_crossentropy', or pass y.argmax(-1) of two classes."
+        )
+    raise ValueError(
+        f"{name}: arguments `target` and `output` must have the same shape. Received: "
+        f"target.shape={y_true.shape}, output.shape={y_pred.shape}.{hint}"
+    )
+
+
 def _smooth(y_true, label_smoothing, classes):
     return y_true * (1.0 - label_smoothing) + label_smoothing / classes
 
@@ -173,6 +196,7 @@ def binary_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, 
     cross-entropy.
     """
     y_true, y_pred = prepare(y_true, y_pred)
+    _check_same_shape(y_true, y_pred, "binary_crossentropy")
     if label_smoothing:
         y_true = _smooth(y_true, label_smoothing, 2)
     return jnp.mean(binary_crossentropy_of_each(y_true, y_pred, from_logits), axis=axis)
@@ -194,6 +218,7 @@ def binary_focal_crossentropy(
     What is known already counts less. Source: Lin et al. 2018, "Focal loss".
     """
     y_true, y_pred = prepare(y_true, y_pred)
+    _check_same_shape(y_true, y_pred, "binary_focal_crossentropy")
     if label_smoothing:
         y_true = _smooth(y_true, label_smoothing, 2)
     if from_logits:

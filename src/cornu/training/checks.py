@@ -1,11 +1,15 @@
 """Mistakes in the data that are better found before any computing."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
 from cornu.core.dtype import is_float
 from cornu.core.symbolic import KerasTensor
 from cornu.data.adapters import is_leaf
+from cornu.training.compiled import align
+from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
 
 def symbol(array) -> KerasTensor | None:
@@ -13,39 +17,109 @@ def symbol(array) -> KerasTensor | None:
     return KerasTensor((None, *array.shape[1:]), dtype=array.dtype)
 
 
-def check_finite(x, y) -> None:
-    """Raise ValueError if the arrays hold NaN: every weight would be NaN after one step."""
-    for name, part in (("x", x), ("y", y)):
-        for array in jax.tree.leaves(part, is_leaf=is_leaf):
-            if not is_float(array.dtype):
-                continue
-            # One fast pass: a sum is NaN if anything in it is (or if infinities meet).
-            with np.errstate(all="ignore"):
-                suspicious = np.isnan(float(array.sum()))
-            if not suspicious:
-                continue
-            array = np.asarray(array.toarray() if hasattr(array, "toarray") else array)
-            if np.isnan(array).any():
-                rows = np.isnan(array.reshape(len(array), -1)).any(1)
-                raise ValueError(
-                    f"`{name}` holds NaN (not a number) in {int(rows.sum())} of {len(array)} "
-                    f"samples, the first at index {int(rows.argmax())}. Training on it would turn "
-                    f"every weight into NaN. Remove these samples ({name}[~np.isnan({name})…]) or "
-                    "fill the gaps, for example with np.nan_to_num."
-                )
+def describe_loss(loss) -> tuple[str, dict[str, Any]]:
+    """The function of one of Cornu's own losses and its arguments; `("", {})` for any other."""
+    function = getattr(loss, "fn", None)
+    if any(
+        not (getattr(of, "__module__", None) or "").startswith("cornu.losses.")
+        for of in (type(loss), function)
+    ):
+        return "", {}
+    return function.__name__, loss.get_config()  # type: ignore[union-attr]
+
+
+def _is_plain(model) -> bool:
+    """Whether the model computes its loss as `compile` says, with losses of Cornu's own."""
+    overridden = any(
+        getattr(type(model), name).__module__ != "cornu.training.trainer"
+        for name in ("train_step", "test_step", "compute_loss", "compute_loss_and_updates")
+    )
+    losses = model._compiled_loss.losses if model._compiled_loss is not None else []
+    return not overridden and all(describe_loss(loss)[0] for loss in losses if loss is not None)
+
+
+# ---- numbers that are none
+
+
+def check_finite(model, x, y, sample_weight, batch_size: int | None = None, where="") -> None:
+    """Raise ValueError if the arrays hold NaN or infinity and a step on them would spoil the weights.
+
+    The step is tried, as a loss or a layer of the user's may leave out what is not finite.
+    """
+    bad: dict[str, tuple] = {}
+    for name, part in (("x", x), ("y", y), ("sample_weight", sample_weight)):
+        found = [_not_finite(leaf) for leaf in jax.tree.leaves(part, is_leaf=is_leaf)]
+        for rows, what in filter(None, found):
+            before = bad[name][0] if name in bad else False
+            bad[name] = rows | before, what
+    if not bad:
+        return
+    certain = [name for name in bad if name != "x" and _is_plain(model)]
+    rows = np.flatnonzero(sum(rows for rows, _ in bad.values()))
+    if not certain and _survives(model, (x, y, sample_weight), rows, batch_size or len(rows)):
+        return
+    name = (certain or list(bad))[0]
+    wrong, what = bad[name]
+    hint = (
+        ""
+        if name == "x" or certain
+        else " A step of training on them gives NaN, although the loss is your own: its derivative must "
+        "not meet such numbers either, so replace them first, as in "
+        "jnp.where(known, jnp.where(known, y_true, 0) - y_pred, 0) with known = jnp.isfinite(y_true)."
+    )
+    raise ValueError(
+        f"`{name}` holds {what} in {int(wrong.sum())} of {len(wrong)} samples{where}, the first at "
+        f"index {int(wrong.argmax())}. Training on it would turn every weight into NaN. Remove these "
+        f"samples ({name}[np.isfinite({name})…]) or fill the gaps, for example with "
+        f"np.nan_to_num.{hint}"
+    )
+
+
+def _not_finite(array) -> tuple[np.ndarray, str] | None:
+    """Which rows hold NaN or infinity, and which of both."""
+    if not is_float(array.dtype):
+        return None
+    # One fast pass: a sum is not finite if anything in it is not (or if it overflows).
+    with np.errstate(all="ignore"):
+        if np.isfinite(float(array.sum())):
+            return None
+    array = np.asarray(array.toarray() if hasattr(array, "toarray") else array)
+    finite = np.isfinite(array).reshape(len(array), -1).all(1)
+    if finite.all():
+        return None
+    names = {"NaN (not a number)": np.isnan(array), "infinity": np.isinf(array)}
+    return ~finite, " and ".join(name for name, places in names.items() if places.any())
+
+
+def _survives(model, parts: tuple, rows: np.ndarray, size: int) -> bool:
+    """Whether loss and weights are finite after a step on a batch of these rows; nothing changes."""
+    function = model._function("train")
+    if function.survives:
+        return True
+    chosen = np.resize(rows[:: max(len(rows) // size, 1)], size)
+    batch = jax.tree.map(
+        lambda a: a[chosen].toarray() if hasattr(a, "toarray") else np.asarray(a[chosen]), parts
+    )
+    logs, state = function.tried(pack_x_y_sample_weight(*batch))
+    loss = logs.get("loss", 0.0) if isinstance(logs, dict) else 0.0
+    function.survives = all(np.isfinite(np.asarray(v)).all() for v in [loss, *state[0]])
+    return function.survives
+
+
+# ---- labels
 
 
 def check_labels(loss, target, output) -> None:
     """Raise ValueError if the shape of the labels does not fit a cross-entropy loss."""
-    name = getattr(loss, "name", None)
-    if name == "categorical_crossentropy":
+    name, _ = describe_loss(loss)
+    if name in ("categorical_crossentropy", "categorical_focal_crossentropy"):
         integer_like = len(target.shape) == len(output.shape) - 1 or (
             target.shape[-1] == 1 and output.shape[-1] != 1
         )
         if integer_like:
             raise ValueError(
                 "Arguments `target` and `output` must have the same shape: the loss "
-                f"categorical_crossentropy needs one-hot labels of shape {output.shape}, but `y` has "
+                f"{name} needs one-hot labels of shape {output.shape}, but `y` has "
                 f"shape {(None, *target.shape[1:])}, like integer labels. Use "
                 "loss='sparse_categorical_crossentropy', or turn the labels into one-hot vectors: "
                 f"y = utils.to_categorical(y, num_classes={output.shape[-1]})."
@@ -62,23 +136,98 @@ def check_labels(loss, target, output) -> None:
         )
 
 
-def check_label_range(model, y) -> None:
-    """Raise ValueError if integer labels name classes that the model has no output for."""
-    leaves = jax.tree.leaves(y, is_leaf=is_leaf)
-    if model._graph is None or len(leaves) != 1 or len(model.outputs) != 1:
+def check_label_values(model, y) -> None:
+    """Raise ValueError if labels are none of the classes that an output has."""
+    if y is None or model._output_specs is None or model._compiled_loss is None:
         return
-    losses = model._compiled_loss.losses if model._compiled_loss is not None else []
-    name = getattr(losses[0], "name", None) if losses else None
-    if name != "sparse_categorical_crossentropy" or hasattr(leaves[0], "toarray"):
+    if not _is_plain(model):
         return
-    y = np.asarray(leaves[0])
-    classes = model.outputs[0].shape[-1]
-    ignored = getattr(losses[0], "ignore_class", None)
+    outputs = jax.tree.leaves(model._output_specs)
+    targets = align(y, model._output_specs, model._compiled_loss.names)
+    several = len(outputs) > 1
+    for loss, name, target, output in zip(
+        model._compiled_loss.losses, model._compiled_loss.names, targets, outputs, strict=True
+    ):
+        if loss is None or target is None or hasattr(target, "toarray"):
+            continue
+        kind, arguments = describe_loss(loss)
+        target = np.asarray(target)
+        of = f" for the output '{name}'" if several else ""
+        if kind == "sparse_categorical_crossentropy":
+            axis, ignored = arguments.get("axis", -1), arguments.get("ignore_class")
+            _check_classes(target, output.shape[axis], ignored, of)
+        elif kind in ("binary_crossentropy", "binary_focal_crossentropy"):
+            _check_yes_or_no(target, kind, of)
+
+
+def _check_classes(y: np.ndarray, classes: int | None, ignored, of: str) -> None:
     values = y if ignored is None else y[y != ignored]
-    if values.size and classes and (values.max() >= classes or values.min() < 0):
-        wrong = values.max() if values.max() >= classes else values.min()
-        raise ValueError(
-            f"`y` holds the label {wrong}, but the model has {classes} outputs, for the labels 0 to "
-            f"{classes - 1}. Give the last layer {int(values.max()) + 1} units, or number the "
-            "classes from 0."
+    # What is not finite is found by `check_finite`.
+    if not values.size or not classes or (is_float(y.dtype) and not np.isfinite(values).all()):
+        return
+    low, high = values.min(), values.max()
+    whole = values.dtype.kind in "biu" or bool((values == np.floor(values)).all())
+    if whole and low >= 0 and high < classes:
+        return
+    wrong = high if whole and high >= classes else low
+    if not whole:
+        wrong = values[values != np.floor(values)][0]
+        cure = "Labels are whole numbers; for numbers to approximate use a loss such as 'mse'."
+    elif low < 0 and ignored is None and high < classes and low == -1:
+        cure = (
+            "If -1 says that there is no label, use "
+            "loss=losses.SparseCategoricalCrossentropy(ignore_class=-1). "
         )
+        if high - low < classes:
+            cure += "If it is a class, number the classes from 0: y + 1."
+        else:
+            cure += f"If it is a class, pass y + 1, and give the last layer {int(high) + 2} units."
+    elif high - low < classes:
+        cure = f"Number the classes from 0: y {'-' if low > 0 else '+'} {abs(int(low))}."
+    elif (count := len(np.unique(values))) <= classes:
+        cure = (
+            f"These are only {count} different labels: number them from 0 with "
+            "np.unique(y, return_inverse=True)[1]."
+        )
+    elif low < 0:
+        cure = f"Number the classes from 0, and give the last layer {count} units."
+    else:
+        cure = f"Give the last layer {int(high) + 1} units, or number the classes from 0."
+    raise ValueError(
+        f"`y` holds the label {wrong}{of}, but the model has {classes} outputs, for the labels 0 to "
+        f"{classes - 1}. {cure}"
+    )
+
+
+def _check_yes_or_no(y: np.ndarray, kind: str, of: str) -> None:
+    """Whole numbers are labels; others may be meant, as of pictures that are not quite within 0 to 1."""
+    if y.dtype.kind not in "iu" or not y.size or (y.min() >= 0 and y.max() <= 1):
+        return
+    values = np.unique(y)
+    wrong = values[-1] if values[-1] > 1 else values[0]
+    cure = (
+        f"Say which of both is meant: (y == {values[-1]}).astype(int)."
+        if len(values) <= 2
+        else "For one class of several use a last layer with as many units and softmax, and "
+        "loss='sparse_categorical_crossentropy'."
+    )
+    raise ValueError(
+        f"`y` holds the label {wrong}{of}, but the loss {kind} knows 0 (no) and 1 (yes). {cure}"
+    )
+
+
+class BatchCheck:
+    """The checks above for the batches of a stream, each before its step."""
+
+    def __init__(self, model):
+        self._model = model
+
+    def __call__(self, batch, number: int) -> None:
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        if len(parts) > 3:
+            # For a `train_step` of the user's.
+            parts = (parts,)
+        x, y, sample_weight = unpack_x_y_sample_weight(parts)
+        where = f" of batch {number}"
+        check_label_values(self._model, y)
+        check_finite(self._model, x, y, sample_weight, where=where)

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -46,7 +46,14 @@ class Logs(Mapping):
 
 
 def run_steps(
-    model, function, data, callbacks, kind: str, collect: list | None = None, first_step: int = 0
+    model,
+    function,
+    data,
+    callbacks,
+    kind: str,
+    collect: list | None = None,
+    first_step: int = 0,
+    check: Callable | None = None,
 ) -> Logs:
     """One pass over the data; returns the logs of the last step.
 
@@ -58,6 +65,7 @@ def run_steps(
         kind: `"train"`, `"test"` or `"predict"`.
         collect: a list that gets each step's outputs as NumPy arrays.
         first_step: number of the first step, if the pass was begun in another process.
+        check: called with each batch and its number, before its step, unless batches are gathered in it.
     """
     begin = getattr(callbacks, f"on_{kind}_batch_begin")
     end = getattr(callbacks, f"on_{kind}_batch_end")
@@ -67,6 +75,8 @@ def run_steps(
     logs = Logs(model.get_metrics_result() if first_step else {})
     done = first_step
     for group in pace.groups():
+        if check is not None and not pace.gathers:
+            check(group[0], done)
         if pace.is_begin(done):
             begin(done)
         result = function(group, data.source) if pace.gathers else function(group[0])

@@ -25,6 +25,7 @@ from cornu.optimizers import get as get_optimizer
 from cornu.training import buckets, checks, interrupts
 from cornu.training.compiled import CompiledLoss, CompiledMetrics, align
 from cornu.training.loop import Logs, run_steps
+from cornu.training.probabilities import infer_with_origins, naming_outputs, warn_of_activations
 from cornu.training.snapshot import Run, Snapshot
 from cornu.utils.samples import unpack_x_y_sample_weight
 
@@ -46,6 +47,7 @@ class Trainer(Layer):
             "_loss_tracker",
             "_compile_arguments",
             "_functions",
+            "_output_specs",
         }
     )
 
@@ -65,6 +67,8 @@ class Trainer(Layer):
         self._compile_arguments: dict = {}
         self._functions: dict = {}
         self._output_names_of_call = ["output"]
+        # Symbolic outputs, once a batch was seen.
+        self._output_specs: Any = None
 
     def __getstate__(self):
         # Compiled steps are made again by whoever needs them.
@@ -407,13 +411,16 @@ class Trainer(Layer):
         if not self.built:
             self._build_from(x)
         if not ready:
-            y_pred = infer_outputs(self, (jax.tree.map(checks.symbol, x),))
+            y_pred, origins = infer_with_origins(self, x)
+            self._output_specs = y_pred
             if self._graph is None:
                 self._output_names_of_call = _names_of(y_pred)
             self._resolve_outputs(self.output_names)
-            if y is not None and self._compiled_loss is not None:
-                self._check_targets(y, y_pred)
-            self._compiled_metrics.build(y, y_pred)
+            with naming_outputs(origins):
+                if y is not None and self._compiled_loss is not None:
+                    self._check_targets(y, y_pred)
+                    warn_of_activations(self._compiled_loss.losses, y_pred, origins)
+                self._compiled_metrics.build(y, y_pred)
 
             def count(x, y, sample_weight):
                 y_pred = self(x)
@@ -421,7 +428,8 @@ class Trainer(Layer):
                 return self.compute_metrics(x, y, y_pred, sample_weight)
 
             # Shows mistakes at once, and makes metrics that wait for their first batch.
-            infer_outputs(count, jax.tree.map(checks.symbol, (x, y, sample_weight)))
+            with naming_outputs(origins):
+                infer_outputs(count, jax.tree.map(checks.symbol, (x, y, sample_weight)))
         if training and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
 
@@ -495,12 +503,16 @@ class Trainer(Layer):
             )
         if adapters.in_memory(x):
             x, y, sample_weight = adapters.to_arrays(x, y, sample_weight)
-            checks.check_finite(x, y)
-            checks.check_label_range(self, y)
         data = adapters.adapt(
             x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight
         )
         self._prepare(data, training=True)
+        check = None
+        if isinstance(data, adapters.ArrayData):
+            checks.check_label_values(self, y)
+            checks.check_finite(self, x, y, sample_weight, data.batch_size)
+        else:
+            check = checks.BatchCheck(self)
         validation = None
         if validation_data is not None:
             parts = _validation_parts(validation_data)
@@ -522,12 +534,12 @@ class Trainer(Layer):
         try:
             with interrupts.heard():
                 return self._fit(
-                    data, validation, callbacks, initial_epoch, epochs, validation_freq
+                    data, validation, callbacks, initial_epoch, epochs, validation_freq, check
                 )
         finally:
             self._run = self._snapshot = None
 
-    def _fit(self, data, validation, callbacks, initial_epoch, epochs, validation_freq):
+    def _fit(self, data, validation, callbacks, initial_epoch, epochs, validation_freq, check):
         callbacks.on_train_begin()
         snapshot, first_step = self._snapshot, 0
         if snapshot is not None:
@@ -544,7 +556,9 @@ class Trainer(Layer):
             if first_step:
                 snapshot.apply()
             function = self._function("train")
-            logs = run_steps(self, function, data, callbacks, "train", first_step=first_step)
+            logs = run_steps(
+                self, function, data, callbacks, "train", first_step=first_step, check=check
+            )
             first_step = 0
             epoch_logs = dict(logs)
             if validation is not None and _is_due(epoch, validation_freq):
@@ -607,6 +621,8 @@ class Trainer(Layer):
         self._need_compiled("evaluate")
         data = adapters.adapt(x, y, sample_weight, batch_size, steps, repeat=False)
         self._prepare(data, training=False)
+        if isinstance(data, adapters.ArrayData):
+            checks.check_label_values(self, adapters.to_arrays(y)[0])
         if not isinstance(callbacks, CallbackList):
             callbacks = CallbackList(
                 callbacks,
@@ -681,8 +697,12 @@ class Trainer(Layer):
     def _on_batch(self, kind, x, y, sample_weight, class_weight, return_dict):
         data = adapters.ArrayData(x, y, sample_weight, None, False, 1, class_weight)
         self._prepare(data, training=kind == "train")
-        self.reset_metrics()
         batch = data.first_batch()
+        x, y, sample_weight = unpack_x_y_sample_weight(batch)
+        checks.check_label_values(self, y)
+        if kind == "train":
+            checks.check_finite(self, x, y, sample_weight)
+        self.reset_metrics()
         logs = self._function(kind)(batch)
         logs = dict(sorted(Logs(logs).items()))
         return logs if return_dict else self._in_order(logs)
@@ -719,6 +739,8 @@ class _Function:
         self.most_at_once, self.at_once = MOST_AT_ONCE, 1
         # Whether a step has proved to be so short that the device should not wait for the next call.
         self.is_quick = False
+        # Whether a step was tried on numbers that are not finite, and went well.
+        self.survives = False
         self._step, self._kind, self._compiles = step, kind, compiles
         # Only what a step changes is given away to it. Weights are never given away by evaluation
         # and prediction, so that these may run in several threads.
@@ -740,6 +762,11 @@ class _Function:
         return list(map(len, own)) == list(map(len, groups)) and all(
             map(operator.is_, itertools.chain(*own), itertools.chain(*groups))
         )
+
+    def tried(self, batch):
+        """What `train_step` returns for a batch; nothing changes."""
+        state = [[v._value for v in group] for group in self._groups]
+        return (jax.jit(self._step) if self._compiles else self._step)(tuple(state), batch)
 
     def _run(self, changed, kept, data):
         own = len(kept) - len(self._outside)

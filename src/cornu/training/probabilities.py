@@ -1,0 +1,146 @@
+"""Whether the last layers give what the losses expect: probabilities, or numbers that become such."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+
+from cornu import activations
+from cornu.core.symbolic import infer_outputs
+from cornu.core.watching import watched
+from cornu.training.checks import describe_loss, symbol
+
+# Which numbers an activation gives, where that is certain.
+_OF_ANY_SIGN = (
+    "linear relu leaky_relu relu6 elu selu celu softsign silu hard_silu gelu tanh hard_tanh mish"
+)
+_KINDS: dict[Any, str] = {
+    **{getattr(activations, name): "numbers" for name in _OF_ANY_SIGN.split()},
+    activations.softmax: "softmax",
+    activations.sigmoid: "sigmoid",
+}
+# Layers after which numbers are what they were before.
+_PASSING = (
+    "Flatten Reshape Permute Dropout Identity Cropping1D Cropping2D UpSampling1D UpSampling2D"
+)
+_ACTIVATIONS = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "Softmax": "softmax"}
+# Each loss with the activation that makes probabilities for it.
+_WANTED = {
+    "binary_crossentropy": "sigmoid",
+    "binary_focal_crossentropy": "sigmoid",
+    "categorical_crossentropy": "softmax",
+    "sparse_categorical_crossentropy": "softmax",
+    "categorical_focal_crossentropy": "softmax",
+    "categorical_generalized_cross_entropy": "softmax",
+}
+
+
+class Origin(NamedTuple):
+    """The layer that an output comes from, and what its activation gives: one of `_KINDS`, or None."""
+
+    layer: Any
+    activation: str
+    kind: str | None
+
+
+def infer_with_origins(model, x) -> tuple[Any, list[Origin | None]]:
+    """The symbolic outputs of a model on a batch, and where each comes from, if that is known."""
+    origins: list = []
+
+    def run(x):
+        made: dict[int, tuple] = {}
+        # So that no other array gets the place of one that is known.
+        kept: list = []
+
+        def note(operation, given, arguments, outputs):
+            for output in jax.tree.leaves(outputs):
+                # The innermost layer is the first that gives it.
+                made.setdefault(id(output), (operation, next(iter(arguments.values()), None)))
+                kept.append(output)
+            return outputs
+
+        with watched(note):
+            outputs = model(x)
+        origins[:] = [_origin(output, made) for output in jax.tree.leaves(outputs)]
+        return outputs
+
+    return infer_outputs(run, (jax.tree.map(symbol, x),)), origins
+
+
+def _origin(output, made: dict) -> Origin | None:
+    operation, argument = made.get(id(output), (None, None))
+    while operation is not None:
+        name = type(operation).__name__
+        if name == "FunctionOperation":
+            function = getattr(activations, operation.function_name, None)
+            return Origin(operation, operation.function_name, _KINDS.get(function))
+        if not type(operation).__module__.startswith("cornu.layers."):
+            return None
+        if name in _PASSING.split():
+            operation, argument = made.get(id(argument), (None, None))
+            continue
+        if name == "TimeDistributed":
+            operation = operation.layer
+            name = type(operation).__name__
+        function = getattr(operation, "activation", None)
+        if name in _ACTIVATIONS:
+            function = getattr(activations, _ACTIVATIONS[name])
+        elif function is None and not hasattr(operation, "use_bias"):
+            return None
+        function = function or activations.linear
+        return Origin(operation, getattr(function, "__name__", ""), _KINDS.get(function))
+    return None
+
+
+@contextmanager
+def naming_outputs(origins: list[Origin | None]) -> Iterator[None]:
+    """Within, the message of an error about outputs says which layers these come from."""
+    try:
+        yield
+    except ValueError as error:
+        names = [f"'{origin.layer.name}'" for origin in origins if origin is not None]
+        if names and error.args == (str(error),) and not hasattr(error, "_cornu_layer"):
+            layers = "layer" if len(names) == 1 else "layers"
+            error.args = (f"{error} (The output is that of the {layers} {', '.join(names)}.)",)
+        raise
+
+
+def warn_of_activations(losses: list, outputs, origins: list[Origin | None]) -> None:
+    """Warn where a cross-entropy gets numbers that it was not made for; training would fail silently."""
+    for loss, output, origin in zip(losses, jax.tree.leaves(outputs), origins, strict=False):
+        name, arguments = describe_loss(loss)
+        if origin is not None and origin.kind == "softmax" and output.shape[-1:] == (1,):
+            warnings.warn(
+                f"The last layer '{origin.layer.name}' has one unit and a softmax, which is 1 whatever "
+                "comes in. For yes or no use activation='sigmoid' with loss='binary_crossentropy', or as "
+                "many units as classes.",
+                stacklevel=4,
+            )
+            continue
+        if origin is None or origin.kind is None or name not in _WANTED:
+            continue
+        wanted, from_logits = _WANTED[name], bool(arguments.get("from_logits"))
+        what = f"The last layer '{origin.layer.name}' ends with {origin.activation}"
+        if from_logits and origin.kind != "numbers":
+            warnings.warn(
+                f"{what}, and the loss {name} with from_logits=True applies {wanted} once more, so "
+                "training would go wrong. Leave out one of both: from_logits=True of the loss, or the "
+                "activation of the layer.",
+                stacklevel=4,
+            )
+        elif not from_logits and origin.kind == "numbers":
+            cls = type(loss).__name__
+            if cls == "LossFunctionWrapper":
+                cls = "".join(part.capitalize() for part in name.split("_"))
+            other = (
+                f", or let the loss do it: loss=losses.{cls}(from_logits=True)"
+                if "from_logits" in arguments or type(loss).__name__ == "LossFunctionWrapper"
+                else ""
+            )
+            warnings.warn(
+                f"{what}, which gives any numbers, and the loss {name} expects probabilities, so "
+                f"training would go wrong. End the layer with activation='{wanted}'{other}.",
+                stacklevel=4,
+            )
