@@ -45,16 +45,18 @@ class CSVLogger(Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
         with open(self.filename, "a", newline="") as file:
-            file.truncate(self._size)
-            file.seek(0, os.SEEK_END)
+            # A run that goes on may write to another file than before, which is shorter.
+            if self._size is not None and file.tell() > self._size:
+                file.truncate(self._size)
+                file.seek(0, os.SEEK_END)
             writer = csv.writer(file, delimiter=self.sep)
             if self.keys is None:
                 self.keys = sorted(logs)
                 if not any(key.startswith("val_") for key in self.keys):
                     # The first validation may come in a later epoch.
                     self.keys += [f"val_{key}" for key in self.keys]
-                if file.tell() == 0:
-                    writer.writerow(["epoch", *self.keys])
+            if file.tell() == 0:
+                writer.writerow(["epoch", *self.keys])
             writer.writerow([epoch, *(_cell(logs.get(key, "NA")) for key in self.keys)])
             self._size = file.tell()
 

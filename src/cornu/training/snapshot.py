@@ -2,14 +2,22 @@
 
 The file is HDF5 with plain arrays: the values of all variables (weights, optimizer, metrics, generators of
 random numbers), and a text (JSON) with the epoch and the step, the state of the global generators of random
-numbers, where the data stand, and the plain attributes of the callbacks. Reading it runs nothing.
+numbers, where the data stand, and the state of the callbacks. Reading it runs nothing.
+
+State is what has changed since `fit` began. What the program says (arguments of callbacks, the learning
+rate, the size of batches) is none: a run goes on with what the program says now.
 """
 
+import hashlib
+import inspect
 import json
+import warnings
 from typing import Any
 
 import numpy as np
 
+from cornu.callbacks import BackupAndRestore
+from cornu.core.configurable import once_per_class
 from cornu.core.random import shared_seed_generator
 from cornu.core.variable import Variable
 from cornu.data.position import random_state, set_random_state
@@ -28,6 +36,18 @@ class Run:
 
     def __init__(self, model, data, callbacks):
         self.model, self.data, self.callbacks = model, data, callbacks
+        # What the program says: digests of the callbacks' attributes, and the learning rate.
+        self.begin: list[dict[str, str]] = []
+        if any(isinstance(callback, BackupAndRestore) for callback in callbacks.callbacks):
+            self.begin = [_digests(callback) for callback in callbacks.callbacks]
+        rate = self.learning_rate()
+        self.first_rate = None if rate is None else float(rate.numpy())
+
+    def learning_rate(self) -> Variable | None:
+        """The variable that holds the learning rate, if there is one."""
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        rate = getattr(optimizer, "_learning_rate", None)
+        return rate if isinstance(rate, Variable) else None
 
     def variables(self) -> list[Variable]:
         """All that a step may change."""
@@ -50,9 +70,11 @@ def save(run: Run, path, epoch: int, step: int) -> None:
         "stop_training": bool(run.model.stop_training),
         "random": random_state(),
         "data": run.data.position(),
+        "batches": run.data.num_batches,
+        "learning_rate": run.first_rate,
         "callbacks": [
-            [type(callback).__name__, _plain_attributes(callback, arrays)]
-            for callback in run.callbacks.callbacks
+            [type(callback).__name__, _changed_attributes(callback, begin, arrays), begin]
+            for callback, begin in zip(run.callbacks.callbacks, run.begin, strict=True)
         ],
     }
     groups = {
@@ -109,27 +131,41 @@ class Snapshot:
             arrays = file.get("arrays") or {}
             self._arrays = [arrays[str(i)].read() for i in range(len(list(arrays)))]
             self._callbacks = [
-                (str(name), {str(k): self._restored(v) for k, v in attributes.items()})
-                for name, attributes in self._state["callbacks"]
+                (str(name), {str(k): self._restored(v) for k, v in attributes.items()}, dict(begin))
+                for name, attributes, begin in self._state["callbacks"]
             ]
 
     def resume_data(self) -> None:
         """Put the data where they stood."""
+        if self.step and self._state["batches"] != self._run.data.num_batches:
+            warnings.warn(
+                f"An epoch had {self._state['batches']} batches when the backup was written, and has "
+                f"{self._run.data.num_batches} now, so epoch {self.epoch + 1} begins at its first batch.",
+                stacklevel=2,
+            )
+            self.step = 0
+            return
         self._run.data.resume(self._state["data"], self.step)
 
     def apply(self) -> None:
         """Put everything else in its place."""
         run = self._run
+        rate = run.learning_rate()
         for variable, value in self._values:
+            if variable is rate and self._state["learning_rate"] != run.first_rate:
+                # The program asks for another one than it did.
+                continue
             variable.assign(value)
         run.model.stop_training = bool(self._state["stop_training"])
         known = list(self._callbacks)
-        for callback in run.callbacks.callbacks:
+        for callback, begin in zip(run.callbacks.callbacks, run.begin, strict=True):
             # The first of a class is the first of that class, whatever other callbacks there are.
-            names = [name for name, _ in known]
+            names = [name for name, _, _ in known]
             if type(callback).__name__ in names:
-                _, attributes = known.pop(names.index(type(callback).__name__))
-                vars(callback).update({k: v for k, v in attributes.items() if k in vars(callback)})
+                _, attributes, old = known.pop(names.index(type(callback).__name__))
+                for name, value in attributes.items():
+                    if _is_state(callback, name, begin.get(name) == old.get(name)):
+                        vars(callback)[name] = value
         set_random_state(self._state["random"])
 
     def _restored(self, value: Any) -> Any:
@@ -144,32 +180,75 @@ class Snapshot:
         return value
 
 
-def _plain_attributes(callback, arrays: list) -> dict:
-    found = {}
+@once_per_class
+def _arguments(cls: type) -> tuple[frozenset, frozenset]:
+    """The names of the constructor's arguments in Cornu's classes, and in the user's."""
+    own: set[str] = set()
+    users: set[str] = set()
+    for base in cls.__mro__:
+        if "__init__" in vars(base) and base is not object:
+            names = list(inspect.signature(vars(base)["__init__"]).parameters)[1:]
+            (own if base.__module__.startswith("cornu.") else users).update(names)
+    return frozenset(own), frozenset(users)
+
+
+def _is_state(callback, name: str, is_said_again: bool) -> bool:
+    """Whether a backup may set an attribute. It never sets where to write, whoever has edited it."""
+    if name not in vars(callback) or name in ("_model", "params"):
+        return False
+    own, users = _arguments(type(callback))
+    is_text = isinstance(vars(callback)[name], str)
+    if name in own or (is_text and type(callback).__module__.startswith("cornu.")):
+        return False
+    # A user's counter may begin with an argument, and go on as long as that is the same.
+    return name not in users or (is_said_again and not is_text)
+
+
+def _attributes(callback):
+    """The plain attributes, each with its arrays."""
     for name, value in vars(callback).items():
-        if name in ("_model", "params"):
-            continue
-        kept: list[np.ndarray] = []
-        try:
-            found[name] = _plain(value, kept, len(arrays))
-        except TypeError:
-            # An open file, another object, a function: those are made by the callback itself.
-            continue
-        arrays += kept
+        if name not in ("_model", "params"):
+            kept: list[np.ndarray] = []
+            try:
+                yield name, _plain(value, kept), kept
+            except TypeError:
+                # An open file, another object, a function: those are made by the callback itself.
+                continue
+
+
+def _digest(plain: Any, kept: list[np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(plain).encode())
+    for array in kept:
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _digests(callback) -> dict[str, str]:
+    return {name: _digest(plain, kept) for name, plain, kept in _attributes(callback)}
+
+
+def _changed_attributes(callback, begin: dict[str, str], arrays: list) -> dict:
+    """What is not as it was when `fit` began."""
+    found = {}
+    for name, plain, kept in _attributes(callback):
+        if begin.get(name) != _digest(plain, kept):
+            found[name] = _plain(vars(callback)[name], arrays)
     return found
 
 
-def _plain(value: Any, arrays: list, offset: int) -> Any:
+def _plain(value: Any, arrays: list) -> Any:
+    """The value for JSON; its arrays are added to `arrays`. Raises TypeError if it is not plain."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         arrays.append(value)
-        return {"__array__": offset + len(arrays) - 1}
+        return {"__array__": len(arrays) - 1}
     if type(value) in (list, tuple) and len(value) <= MOST_PLAIN_VALUES:
-        plain = [_plain(v, arrays, offset) for v in value]
+        plain = [_plain(v, arrays) for v in value]
         return plain if isinstance(value, list) else {"__tuple__": plain}
     if type(value) is dict and all(isinstance(key, str) for key in value):
-        return {key: _plain(v, arrays, offset) for key, v in value.items()}
+        return {key: _plain(v, arrays) for key, v in value.items()}
     raise TypeError
