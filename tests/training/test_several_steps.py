@@ -111,24 +111,68 @@ def test_evaluation(groups):
     assert groups == [1] * 42
 
 
-def test_step_that_changes_its_state(groups):
-    """A step of the user's whose numbers come back in another format is done by itself."""
+class Odd(cornu.Sequential):
+    """A step whose state comes back in other formats, as tuples, and partly as Python's numbers."""
 
-    class Odd(cornu.Sequential):
-        def train_step(self, state, data):
-            logs, (weights, others, optimizer, metrics) = super().train_step(state, data)
-            metrics = [m.astype("float16") for m in metrics]
-            return logs, (weights, others, optimizer, metrics)
+    def train_step(self, state, data):
+        logs, (weights, others, optimizer, metrics) = super().train_step(state, data)
+        others = [v.astype("float16") for v in others]
+        metrics = tuple(m.astype("float16") for m in metrics)
+        return logs, (
+            weights,
+            [*others[:-1], np.zeros(1)],
+            (optimizer[0] * 1.0, *optimizer[1:]),
+            metrics,
+        )
 
-    model = made(Odd)
-    model.fit(X, Y, batch_size=8, verbose=0)
-    assert set(groups) == {1}
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"run_eagerly": True}, {"jit_compile": False}], ids=["jit", "eager", "plain"]
+)
+@pytest.mark.parametrize("callbacks", [[], [EachBatch]], ids=["free", "told"])
+def test_each_step_is_done_once(arguments, callbacks):
+    """Whatever the state is that a step returns, and however many steps a call does."""
+    cornu.utils.set_random_seed(0)
+    model = Odd([cornu.Input((2,)), layers.Dense(1), layers.BatchNormalization()])
+    formats = [v.dtype for v in model.variables]
+    model.compile("sgd", "mse", steps_per_execution=10, **arguments)
+    watch = [callback() for callback in callbacks]
+    x = np.ones((62, 2), "float32")
+    model.fit(x, x[:, :1], batch_size=3, verbose=0, callbacks=watch, epochs=2)
+    assert int(model.optimizer.iterations) == 2 * 21
+    assert all(each.seen == [9, 19, 20] * 2 for each in watch)
+    assert formats == [v.dtype for v in model.variables] == [v.value.dtype for v in model.variables]
+    # Streams, and epochs that end within a call, of a length that is not known.
+    for each in watch:
+        each.seen.clear()
+    batches = ((x[:3], x[:3, :1]) for _ in range(14))
+    model.fit(batches, verbose=0, callbacks=watch)
+    assert int(model.optimizer.iterations) == 42 + 14
+    assert all(each.seen == [9, 13] for each in watch)
 
 
-def test_eager_steps_are_single(groups):
-    model = made(run_eagerly=True)
-    model.fit(X[:32], Y[:32], batch_size=8, verbose=0)
-    assert groups == [1] * 4
+@pytest.mark.parametrize(
+    "kind, flag",
+    [("train", "stop_training"), ("test", "stop_evaluating"), ("predict", "stop_predicting")],
+)
+def test_stopping(kind, flag):
+    model = cornu.Sequential([cornu.Input((2,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    watch, seen = cornu.callbacks.Callback(), []
+    setattr(watch, f"on_{kind}_batch_end", lambda batch, logs: seen.append(batch) or stop(batch))
+
+    def stop(batch):
+        setattr(model, flag, batch == 1)
+
+    x = np.ones((62, 2), "float32")
+    work = {"train": model.fit, "test": model.evaluate, "predict": model.predict}[kind]
+    data = (x,) if kind == "predict" else (x, x[:, :1])
+    for _ in range(2):
+        result = work(*data, batch_size=10, verbose=0, callbacks=[watch])
+        assert seen == [0, 1]
+        seen.clear()
+    if kind == "predict":
+        assert result.shape == (20, 1)
 
 
 @pytest.mark.parametrize("seconds, waiting", [(0.001, 1), (0.004, 0)])

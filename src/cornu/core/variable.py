@@ -20,8 +20,7 @@ from cornu.core.tracking import Tracked
 class Scope:
     """Values that stand in for variables while a `functional` call runs, and what it collects.
 
-    With `missed`, its values are only read; of the outermost scope it is called with each variable that is
-    read and has a value in none.
+    `missed` of the outermost scope is called with each variable that is read and has a value in none.
     """
 
     def __init__(
@@ -35,6 +34,8 @@ class Scope:
         self.losses: list[tuple[Any, Any]] = []
         self.catch_all = catch_all
         self.missed = missed
+        # Whether the values are those of a thread, and not of a pure function.
+        self.of_thread = False
 
 
 class _Scopes(threading.local):
@@ -47,17 +48,7 @@ _scopes = _Scopes()
 
 def current_scope() -> Scope | None:
     """The innermost running `functional` call, if any."""
-    return _scopes.stack[-1] if _scopes.stack else None
-
-
-@contextmanager
-def values_in_place(variables, values, missed: Callable[["Variable"], None]):
-    """Within, the variables have these values; `missed` hears of any other variable that is read."""
-    _scopes.stack.append(Scope(variables, values, missed=missed))
-    try:
-        yield
-    finally:
-        _scopes.stack.pop()
+    return next((scope for scope in reversed(_scopes.stack) if not scope.of_thread), None)
 
 
 @contextmanager
@@ -68,6 +59,50 @@ def throwaway_scope():
         yield
     finally:
         _scopes.stack.pop()
+
+
+# Held while values of several variables are read, or assigned, that belong together.
+_exchange = threading.Lock()
+
+
+def take_values(variables: Sequence["Variable"]) -> list:
+    """The arrays of variables, all of one moment; those of this thread within `own_values`."""
+    with _exchange:
+        values = [v._value for v in variables]
+    for scope in _scopes.stack:
+        if scope.of_thread:
+            values = [
+                scope.values.get(id(v), own) for v, own in zip(variables, values, strict=True)
+            ]
+    return values
+
+
+def put_values(variables: Sequence["Variable"], values: Sequence[Any]) -> None:
+    """Put arrays in the variables' places, all at one moment, without a copy; None changes nothing."""
+    scopes = [scope for scope in reversed(_scopes.stack) if scope.of_thread]
+    with _exchange:
+        for variable, value in zip(variables, values, strict=True):
+            if value is not None:
+                scope = next((s for s in scopes if id(variable) in s.values), None)
+                if scope is not None:
+                    scope.values[id(variable)] = value
+                else:
+                    variable._value = value
+
+
+@contextmanager
+def own_values(variables: Sequence["Variable"]):
+    """Within, this thread has its own values for these variables, to begin with the present ones.
+
+    Gives a function that returns the variables and their values, as `put_values` takes them.
+    """
+    scope = Scope(variables, [v._stored() for v in variables])
+    scope.of_thread = True
+    _scopes.stack.append(scope)
+    try:
+        yield lambda: (variables, [scope.values[id(v)] for v in variables])
+    finally:
+        _scopes.stack.remove(scope)
 
 
 class _Deferral(threading.local):
@@ -201,8 +236,9 @@ class Variable(Tracked):
                 value = scope.values[id(self)]
                 break
         else:
-            if _scopes.stack and _scopes.stack[0].missed is not None:
-                _scopes.stack[0].missed(self)
+            outermost = next((s for s in _scopes.stack if not s.of_thread), None)
+            if outermost is not None and outermost.missed is not None:
+                outermost.missed(self)
         if type(value) is _Unset:
             self._fill()
             value = self._value
@@ -223,7 +259,7 @@ class Variable(Tracked):
                 f"Received: value.shape={tuple(value.shape)}. Target variable: {self.path}"
             )
         for scope in reversed(_scopes.stack):
-            if scope.missed is None and (id(self) in scope.values or scope.catch_all):
+            if id(self) in scope.values or scope.catch_all:
                 scope.values[id(self)] = jnp.asarray(value)
                 return self
         if isinstance(value, jax.core.Tracer):
@@ -400,13 +436,19 @@ def _introduce_to_jax() -> None:
 _introduce_to_jax()
 
 
-def functional(method: Callable, variables: Sequence[Variable], collect_losses: bool = False):
+def functional(
+    method: Callable,
+    variables: Sequence[Variable],
+    collect_losses: bool = False,
+    missed: Callable[[Variable], None] | None = None,
+):
     """Turn a method that reads and assigns variables into a pure function of their values.
 
     Args:
         method: anything callable.
         variables: the variables that it may read and assign.
         collect_losses: also return the losses that layers added meanwhile.
+        missed: if this is the outermost of such functions, called with each other variable that is read.
 
     Returns:
         `pure(values, *args, **kwargs) -> (result, new_values)`, or `(result, new_values, losses)`
@@ -424,7 +466,8 @@ def functional(method: Callable, variables: Sequence[Variable], collect_losses: 
 
     def pure(values, *args, **kwargs):
         # A variable among the values stands for what it holds now.
-        scope = Scope(variables, [v._stored() if isinstance(v, Variable) else v for v in values])
+        values = [v._stored() if isinstance(v, Variable) else v for v in values]
+        scope = Scope(variables, values, missed=missed)
         _scopes.stack.append(scope)
         try:
             result = method(*args, **kwargs)

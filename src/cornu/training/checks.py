@@ -100,9 +100,9 @@ def _survives(model, parts: tuple, rows: np.ndarray, size: int) -> bool:
     batch = jax.tree.map(
         lambda a: a[chosen].toarray() if hasattr(a, "toarray") else np.asarray(a[chosen]), parts
     )
-    logs, state = function.tried(pack_x_y_sample_weight(*batch))
-    loss = logs.get("loss", 0.0) if isinstance(logs, dict) else 0.0
-    function.survives = all(np.isfinite(np.asarray(v)).all() for v in [loss, *state[0]])
+    logs, weights = function.tried(pack_x_y_sample_weight(*batch))
+    numbers = [logs.get("loss", 0.0), *weights]
+    function.survives = all(np.isfinite(np.asarray(v)).all() for v in numbers)
     return function.survives
 
 

@@ -1,12 +1,14 @@
 """What `compile` was given, resolved for a model's outputs: one loss and the metrics of each."""
 
+import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from cornu.core import masking, registry
+from cornu.core.variable import Variable
 from cornu.losses import Loss, LossFunctionWrapper
 from cornu.metrics import Mean, MeanMetricWrapper, Metric
 
@@ -130,71 +132,111 @@ def _to_loss(entry) -> Callable | None:
     return LossFunctionWrapper(found, name=getattr(found, "__name__", "loss"))
 
 
-class CompiledMetrics:
-    """The metrics of all outputs; they are made when the shapes of the targets are known."""
+class CompiledMetrics(Metric):
+    """The metrics of all outputs as one; they are made when the shapes of the targets are known.
 
-    def __init__(self, metrics, weighted_metrics, names: list[str]):
+    Those without weights come first, then the weighted ones, each in the order of the outputs.
+    """
+
+    def __init__(self, metrics, weighted_metrics):
+        super().__init__(name="compile_metrics")
+        self._given = {"metrics": metrics, "weighted_metrics": weighted_metrics}
+        self._spread: list[list] = []
+        self._entries: list[_Entry] = []
+        self.names: list[str] = []
+        self.built = False
+
+    def spread(self, names: list[str]) -> None:
+        """Say how the outputs are called that the metrics are for."""
         self.names = names
-        self._given = [
-            per_output(given, names, what, single=True)
-            for given, what in ((metrics, "metrics"), (weighted_metrics, "weighted_metrics"))
+        self._spread = [
+            per_output(given, names, what, single=True) for what, given in self._given.items()
         ]
-        self._by_output: list[list[tuple[Metric, str, bool]]] | None = None
-
-    @property
-    def built(self) -> bool:
-        """Whether the metrics exist."""
-        return self._by_output is not None
 
     @property
     def metrics(self) -> list[Metric]:
-        """All metrics, in the order in which they were given."""
-        return [entry[0] for output in self._by_output or [] for entry in output]
+        """All metrics, in the order in which their values are given."""
+        return [entry.metric for entry in self._entries]
+
+    @property
+    def variables(self) -> list[Variable]:
+        """The state of all metrics."""
+        return list({id(v): v for metric in self.metrics for v in metric.variables}.values())
 
     def build(self, y, y_pred) -> None:
         """Make the metrics: what `"accuracy"` means depends on the shapes."""
         outputs = jax.tree.leaves(y_pred)
         targets = align(y, y_pred, self.names)
         several = len(self.names) > 1
-        by_output = []
-        for i, (name, target, output) in enumerate(zip(self.names, targets, outputs, strict=True)):
-            made = []
-            for given, weighted in zip(self._given, (False, True), strict=True):
-                entries = given[i] if isinstance(given[i], list | tuple) else [given[i]]
-                for entry in entries:
+        self._entries = []
+        for spread, weighted in zip(self._spread, (False, True), strict=True):
+            each_output = zip(spread, self.names, targets, outputs, strict=True)
+            for i, (given, name, target, output) in enumerate(each_output):
+                for entry in _flat(given):
                     if entry is not None and target is not None:
                         metric = to_metric(entry, target, output)
-                        key = f"{name}_{metric.name}" if several else metric.name
-                        made.append((metric, key, weighted))
-            by_output.append(made)
-        self._by_output = by_output
+                        prefix = f"{name}_" if several else ""
+                        self._entries.append(_Entry(metric, i, prefix, weighted))
+        self.built = True
 
     def update_state(self, y, y_pred, sample_weight=None) -> None:
         """Count a batch in."""
         outputs = jax.tree.leaves(y_pred)
         targets = align(y, y_pred, self.names)
         weights = align(sample_weight, y_pred, self.names, "sample_weight")
-        for made, target, output, weight in zip(
-            self._by_output or [], targets, outputs, weights, strict=True
-        ):
-            if target is None:
+        masks = [masking.get_mask(output) for output in outputs]
+        for metric, i, _, weighted in self._entries:
+            if targets[i] is None:
                 continue
-            mask = masking.get_mask(output)
-            for metric, _, weighted in made:
-                chosen = weight if weighted else None
-                if mask is not None:
-                    mask = jnp.asarray(mask, jnp.float32)
-                    chosen = mask if chosen is None else chosen * mask
-                metric.update_state(target, output, sample_weight=chosen)
+            chosen = weights[i] if weighted else None
+            if masks[i] is not None:
+                mask = jnp.asarray(masks[i], jnp.float32)
+                chosen = mask if chosen is None else chosen * mask
+            metric.update_state(targets[i], outputs[i], sample_weight=chosen)
+
+    def reset_state(self) -> None:
+        """Start all of them again."""
+        for metric in self.metrics:
+            metric.reset_state()
 
     def result(self) -> dict[str, Any]:
-        """The values under the names that logs use."""
+        """The values under the names that logs use.
+
+        A name that is taken already gets `weighted_` before it, if the metric is weighted, and else a
+        number behind it.
+        """
         results: dict[str, Any] = {}
-        for made in self._by_output or []:
-            for metric, key, _ in made:
-                value = metric.result()
-                results.update(value if isinstance(value, dict) else {key: value})
+        for metric, _, prefix, weighted in self._entries:
+            value = metric.result()
+            for name, number in (
+                value if isinstance(value, dict) else {metric.name: value}
+            ).items():
+                key = f"{prefix}{name}"
+                if weighted and key in results:
+                    key = f"{prefix}weighted_{name}"
+                results[unused(key, results)] = number
         return results
+
+
+class _Entry(NamedTuple):
+    metric: Metric
+    output: int
+    prefix: str
+    weighted: bool
+
+
+def _flat(given) -> list:
+    """What nested lists hold, in order."""
+    if not isinstance(given, list | tuple):
+        return [given]
+    return [entry for part in given for entry in _flat(part)]
+
+
+def unused(name: str, taken) -> str:
+    """The name, with the first number behind it that makes it new, if there is such a name already."""
+    if name not in taken:
+        return name
+    return next(new for i in itertools.count(1) if (new := f"{name}_{i}") not in taken)
 
 
 def to_metric(entry, y_true, y_pred) -> Metric:

@@ -16,6 +16,8 @@ SHORT, LONG = 0.04, 0.15
 # Seconds. If a step takes longer, the device may wait for the next call, so that the memory of the one
 # before is free by then.
 QUICK = 0.0025
+# The attribute of a model with which a callback ends the pass.
+STOP = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}
 
 
 class Logs(Mapping):
@@ -45,6 +47,28 @@ class Logs(Mapping):
         return dict(self)
 
 
+def as_logs(result, step: str) -> dict:
+    """The logs that a step returned as one dict: those within are put into it, and one number is the loss.
+
+    Raises TypeError if it is something else.
+    """
+    if result is None:
+        return {}
+    if not isinstance(result, Mapping):
+        if np.ndim(result) == 0 and not isinstance(result, str):
+            return {"loss": result}
+        raise TypeError(
+            f"{step} must return its logs as a dict from names to numbers. Received: {result!r}"
+        )
+    logs: dict = {}
+    for name, value in result.items():
+        if isinstance(value, Mapping):
+            logs.update(as_logs(value, step))
+        else:
+            logs[name] = getattr(value, "value", value)
+    return logs
+
+
 def run_steps(
     model,
     function,
@@ -58,7 +82,7 @@ def run_steps(
     """One pass over the data; returns the logs of the last step.
 
     Args:
-        model: what is trained; its `stop_training` ends the pass early.
+        model: what is trained; its `stop_training` (or what `STOP` says) ends the pass early.
         function: the compiled step. It may take several batches at once.
         data: an adapter.
         callbacks: a `CallbackList`.
@@ -73,7 +97,8 @@ def run_steps(
     ahead: deque = deque()
     # If no step is left to do, these are the numbers of the last one.
     logs = Logs(model.get_metrics_result() if first_step else {})
-    done = first_step
+    done = told = first_step
+    stops = False
     for group in pace.groups():
         if check is not None and not pace.gathers:
             check(group[0], done)
@@ -91,13 +116,18 @@ def run_steps(
             pace.measure(steps)
         if pace.is_end(done):
             end(done - 1, {"outputs": result} if kind == "predict" else logs)
-        if kind == "train" and model.stop_training:
+            told = done
+        stops = getattr(model, STOP[kind])
+        if stops:
             break
+    if done > told:
+        # The data ended within the steps of one execution.
+        end(done - 1, {"outputs": result} if kind == "predict" else logs)
     if collect is not None:
         collect.extend(jax.tree.map(np.asarray, rest) for rest, _ in ahead)
     if not done:
         raise ValueError("The dataset yielded no batch, so there was nothing to do.")
-    if data.num_batches is not None and done < data.num_batches and not model.stop_training:
+    if data.num_batches is not None and done < data.num_batches and not stops:
         warnings.warn(
             f"Your input ran out of data after {done} of {data.num_batches} batches; the epoch "
             "ended early. Make sure that your dataset or generator can generate at least "

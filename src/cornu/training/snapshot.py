@@ -11,6 +11,7 @@ rate, the size of batches) is none: a run goes on with what the program says now
 import hashlib
 import inspect
 import json
+import threading
 import warnings
 from typing import Any
 
@@ -36,6 +37,7 @@ class Run:
 
     def __init__(self, model, data, callbacks):
         self.model, self.data, self.callbacks = model, data, callbacks
+        self.thread = threading.get_ident()
         # What the program says: digests of the callbacks' attributes, and the learning rate.
         self.begin: list[dict[str, str]] = []
         if any(isinstance(callback, BackupAndRestore) for callback in callbacks.callbacks):

@@ -2,8 +2,11 @@
 
 import contextlib
 import functools
+import inspect
 import itertools
 import operator
+import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -16,15 +19,15 @@ from cornu.callbacks import CallbackList
 from cornu.core import registry
 from cornu.core.layer import Layer, running_layer
 from cornu.core.symbolic import infer_outputs
-from cornu.core.variable import functional, values_in_place
+from cornu.core.variable import Variable, functional, own_values, put_values, take_values
 from cornu.data import adapters
 from cornu.metrics import Mean
 from cornu.ops.fusion import fuse
 from cornu.optimizers import LossScaleOptimizer
 from cornu.optimizers import get as get_optimizer
 from cornu.training import buckets, checks, interrupts
-from cornu.training.compiled import CompiledLoss, CompiledMetrics, align
-from cornu.training.loop import Logs, run_steps
+from cornu.training.compiled import CompiledLoss, CompiledMetrics, align, unused
+from cornu.training.loop import Logs, as_logs, run_steps
 from cornu.training.probabilities import infer_with_origins, naming_outputs, warn_of_activations
 from cornu.training.snapshot import Run, Snapshot
 from cornu.utils.samples import unpack_x_y_sample_weight
@@ -46,15 +49,17 @@ class Trainer(Layer):
             "_tensor_of",
             "_loss_tracker",
             "_compile_arguments",
+            "_checked",
             "_functions",
             "_output_specs",
+            "_compiled_metrics",
         }
     )
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.optimizer: Any = None
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.compiled = False
         self.history: Any = None
         self.run_eagerly = False
@@ -65,7 +70,10 @@ class Trainer(Layer):
         self._compiled_loss: Any = None
         self._compiled_metrics: Any = None
         self._compile_arguments: dict = {}
+        # For which kinds of work a batch has been looked at since `compile`.
+        self._checked: frozenset = frozenset()
         self._functions: dict = {}
+        self._turn = _Turn()
         self._output_names_of_call = ["output"]
         # Symbolic outputs, once a batch was seen.
         self._output_specs: Any = None
@@ -138,7 +146,9 @@ class Trainer(Layer):
         self.steps_per_execution = 1 if steps_per_execution == "auto" else steps_per_execution
         self._loss_tracker = Mean(name="loss")
         self._compiled_loss = None
-        self._compiled_metrics = None
+        given = metrics is not None or weighted_metrics is not None
+        self._compiled_metrics = CompiledMetrics(metrics, weighted_metrics) if given else None
+        self._checked = frozenset()
         self._functions = {}
         self.stop_training = False
         self.compiled = True
@@ -150,10 +160,8 @@ class Trainer(Layer):
         given = self._compile_arguments
         if self._compiled_loss is None and given["loss"] is not None:
             self._compiled_loss = CompiledLoss(given["loss"], given["loss_weights"], names)
-        if self._compiled_metrics is None:
-            self._compiled_metrics = CompiledMetrics(
-                given["metrics"], given["weighted_metrics"], names
-            )
+        if self._compiled_metrics is not None:
+            self._compiled_metrics.spread(names)
 
     def _need_compiled(self, method: str) -> None:
         if not self.compiled:
@@ -192,24 +200,32 @@ class Trainer(Layer):
 
     @property
     def metrics(self) -> list:
-        """The loss' mean, metrics kept as attributes, and those given to `compile`."""
-        found = [self._loss_tracker] if self._loss_tracker is not None else []
-        found.extend(self._structure().metrics)
-        if self._compiled_metrics is not None:
-            found.extend(self._compiled_metrics.metrics)
-        if self._compiled_loss is not None:
-            found.extend(self._compiled_loss.metrics)
-        return list({id(metric): metric for metric in found}.values())
+        """The loss' mean, the metrics given to `compile` (as one), those of single outputs' losses, and
+        metrics kept as attributes of the model and its layers.
+
+        A model within this one has trackers for its own training, which do not count here.
+        """
+        compiled = [self._compiled_metrics] if self._compiled_metrics is not None else []
+        first, *others = [*self._loss_trackers(), None]
+        kept = self._structure().metrics
+        if kept:
+            known = {id(m) for metric in compiled for m in metric.metrics}
+            for layer in self._flatten_layers():
+                if isinstance(layer, Trainer) and layer is not self:
+                    known.update(map(id, layer._own_metrics()))
+            kept = [metric for metric in kept if id(metric) not in known]
+        found = [first, *compiled, *others, *kept]
+        return list({id(metric): metric for metric in found if metric is not None}.values())
+
+    def _loss_trackers(self) -> list:
+        """The mean of the loss, and of each output's own loss."""
+        own = [self._loss_tracker] if self._loss_tracker is not None else []
+        return own + (self._compiled_loss.metrics if self._compiled_loss is not None else [])
 
     @property
     def metrics_names(self) -> list[str]:
         """The metrics' names."""
         return [metric.name for metric in self.metrics]
-
-    @property
-    def metrics_variables(self) -> list:
-        """The variables of all metrics."""
-        return [v for metric in self.metrics for v in metric.variables]
 
     def reset_metrics(self) -> None:
         """Start all metrics again."""
@@ -217,15 +233,17 @@ class Trainer(Layer):
             metric.reset_state()
 
     def get_metrics_result(self) -> dict:
-        """The metrics' values by name."""
-        results = {}
-        compiled = self._compiled_metrics.metrics if self._compiled_metrics else []
-        for metric in self.metrics:
-            if metric not in compiled:
-                value = metric.result()
-                results.update(value if isinstance(value, dict) else {metric.name: value})
-        if self._compiled_metrics is not None:
-            results.update(self._compiled_metrics.result())
+        """The metrics' values by name. A name that is taken already gets a number behind it."""
+        results: dict = {}
+        losses = {id(metric) for metric in self._loss_trackers()}
+        for metric in sorted(self.metrics, key=lambda metric: id(metric) not in losses):
+            if isinstance(metric, CompiledMetrics) and not metric.built:
+                continue
+            value = metric.result()
+            for name, number in (
+                value if isinstance(value, dict) else {metric.name: value}
+            ).items():
+                results[unused(name, results)] = number
         return results
 
     # ---- one step
@@ -246,6 +264,35 @@ class Trainer(Layer):
                 )
             raise ValueError("No loss to compute: every output's loss is None.")
         return sum(losses[1:], start=losses[0])
+
+    def _compute_loss(self, x, y, y_pred, sample_weight, training):
+        """`compute_loss`, which may be overridden without `training`."""
+        if _takes(type(self).compute_loss, "training"):
+            return self.compute_loss(x, y, y_pred, sample_weight, training=training)
+        return self.compute_loss(x, y, y_pred, sample_weight)
+
+    def stateless_compute_loss(
+        self,
+        trainable_variables,
+        non_trainable_variables,
+        metrics_variables,
+        x=None,
+        y=None,
+        y_pred=None,
+        sample_weight=None,
+        training=True,
+    ):
+        """`compute_loss` as a pure function of the variables' values, penalties of weights included.
+
+        Returns:
+            `(loss, (trainable_variables, non_trainable_variables, metrics_variables))`
+        """
+        groups = [*self._state_variables(), self.metrics_variables]
+        given = [trainable_variables, non_trainable_variables, metrics_variables]
+        pure = functional(self._compute_loss, list(itertools.chain(*groups)))
+        loss, new = pure(list(itertools.chain(*given)), x, y, y_pred, sample_weight, training)
+        values = iter(new)
+        return loss, tuple([next(values) for _ in group] for group in groups)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict:
         """Count a batch into the metrics and return their values; may be overridden."""
@@ -274,20 +321,16 @@ class Trainer(Layer):
 
         def run():
             y_pred = self(x, training=training)
-            loss = self.compute_loss(
-                x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
-            )
-            self._loss_tracker.update_state(
-                jax.lax.stop_gradient(loss), sample_weight=_num_samples(x)
-            )
-            return loss, y_pred
+            return self._compute_loss(x, y, y_pred, sample_weight, training), y_pred
 
-        (loss, y_pred), new = self._pure(run, trainable + others + metrics)(
-            [*trainable_variables, *non_trainable_variables, *metrics_variables]
-        )
+        # Counts of models within this one are no part of the state: they stay as they are.
+        rest = self._kept_counts(metrics)
+        values = [*trainable_variables, *non_trainable_variables, *metrics_variables]
+        values += [v.value for v in rest]
+        (loss, y_pred), new = self._pure(run, trainable + others + metrics + rest)(values)
         start = len(trainable)
         new_others = new[start : start + len(others)]
-        new_metrics = new[start + len(others) :]
+        new_metrics = new[start + len(others) : start + len(others) + len(metrics)]
         unscaled = loss
         if training and self.optimizer is not None:
             scale = functional(self.optimizer.scale_loss, self.optimizer.variables)
@@ -301,12 +344,30 @@ class Trainer(Layer):
 
     def stateless_call(self, trainable_variables, non_trainable_variables, *args, **kwargs):
         """Call the model as a pure function of its variables' values: see `Layer`."""
-        call = super().stateless_call
-        if self.run_eagerly:
-            return call(trainable_variables, non_trainable_variables, *args, **kwargs)
-        return fuse(lambda trainable, others: call(trainable, others, *args, **kwargs))(
-            list(trainable_variables), list(non_trainable_variables)
-        )
+        kept = self._kept_counts()
+        pure = functional(super().stateless_call, kept)
+
+        def call(trainable, others):
+            # What layers count with metrics of their own is no part of this state: it stays as it is.
+            return pure([v.value for v in kept], trainable, others, *args, **kwargs)[0]
+
+        values = list(trainable_variables), list(non_trainable_variables)
+        return call(*values) if self.run_eagerly else fuse(call)(*values)
+
+    def _unlisted_counts(self, kind: str, listed: list) -> list:
+        """The variables of metrics that a step may count with though its state does not list them."""
+        own = self._loss_trackers() if kind != "predict" else []
+        if own and self._compiled_metrics is not None:
+            own.append(self._compiled_metrics)
+        ids = set(map(id, listed))
+        found = [v for metric in own for v in metric.variables] + self._kept_counts()
+        return list({id(v): v for v in found if id(v) not in ids}.values())
+
+    def _kept_counts(self, known=()) -> list:
+        """The variables of metrics kept anywhere within the model, without those that are `known`."""
+        ids = set(map(id, known))
+        kept = (v for metric in self._structure().metrics for v in metric.variables)
+        return list({id(v): v for v in kept if id(v) not in ids}.values())
 
     def train_step(self, state, data):
         """One step of training; override it for a procedure of your own.
@@ -321,8 +382,8 @@ class Trainer(Layer):
         """
         trainable, others, optimizer_values, metric_values = state
         x, y, sample_weight = unpack_x_y_sample_weight(data)
-        gradient = jax.value_and_grad(self.compute_loss_and_updates, has_aux=True)
-        (_, (_, y_pred, others, metric_values)), grads = gradient(
+        gradient = jax.value_and_grad(self._loss_and_updates, has_aux=True)
+        (_, (loss, y_pred, others, metric_values)), grads = gradient(
             trainable,
             others,
             metric_values,
@@ -335,27 +396,39 @@ class Trainer(Layer):
         trainable, optimizer_values = self.optimizer.stateless_apply(
             optimizer_values, grads, trainable
         )
-        logs, metric_values = self._count(metric_values, x, y, y_pred, sample_weight)
+        logs, metric_values = self._count(metric_values, loss, x, y, y_pred, sample_weight)
         return logs, (trainable, others, optimizer_values, metric_values)
 
     def test_step(self, state, data):
         """One step of evaluation: `state` is `(trainable, non_trainable, metrics)`."""
         trainable, others, metric_values = state
         x, y, sample_weight = unpack_x_y_sample_weight(data)
-        _, (_, y_pred, others, metric_values) = self.compute_loss_and_updates(
+        _, (loss, y_pred, others, metric_values) = self._loss_and_updates(
             trainable, others, metric_values, x, y, sample_weight, training=False
         )
-        logs, metric_values = self._count(metric_values, x, y, y_pred, sample_weight)
+        logs, metric_values = self._count(metric_values, loss, x, y, y_pred, sample_weight)
         return logs, (trainable, others, metric_values)
 
     def predict_step(self, state, data):
-        """One step of prediction: `state` is `(trainable, non_trainable)`."""
-        x, _, _ = unpack_x_y_sample_weight(data)
-        outputs, others = self.stateless_call(*state, x, training=False)
-        return outputs, (state[0], others)
+        """One step of prediction: `state` is `(trainable, non_trainable)`.
 
-    def _count(self, metric_values, x, y, y_pred, sample_weight):
+        Returns:
+            `(outputs, non_trainable)`.
+        """
+        x, _, _ = unpack_x_y_sample_weight(data)
+        return self.stateless_call(*state, x, training=False)
+
+    @property
+    def _loss_and_updates(self):
+        """`compute_loss_and_updates`, unless it was overridden with arguments for a step of the user's."""
+        own = type(self).compute_loss_and_updates
+        if all(_takes(own, name) for name in ("metrics_variables", "sample_weight")):
+            return self.compute_loss_and_updates
+        return functools.partial(Trainer.compute_loss_and_updates, self)
+
+    def _count(self, metric_values, loss, x, y, y_pred, sample_weight):
         def count():
+            self._loss_tracker.update_state(loss, sample_weight=_num_samples(x))
             return self.compute_metrics(x, y, y_pred, sample_weight)
 
         return functional(count, self.metrics_variables)(metric_values)
@@ -378,21 +451,24 @@ class Trainer(Layer):
         structure = self._structure()
         known = None if force else self._functions.get(kind)
         # What the structure does not tell of.
-        rest = [self.optimizer.variables] if kind == "train" else []
+        rest = []
+        if kind == "train":
+            rest.append(self.optimizer.variables if self.optimizer is not None else [])
+        counts = self.metrics_variables if kind != "predict" else []
         if kind != "predict":
-            rest.append(self.metrics_variables)
-        settings = [structure.settings, self.optimizer.settings if kind == "train" else []]
+            rest.append(counts)
+        rest.append(self._unlisted_counts(kind, counts))
+        trains = kind == "train" and self.optimizer is not None
+        settings = [structure.settings, self.optimizer.settings if trains else []]
         if known is not None and not known.was_made_for(settings):
             known = None
         if known is not None and known.structure is structure and known.holds(rest, 2):
             return known
-        trainable, others = self._state_variables()
-        groups = [trainable, self.non_trainable_variables if kind == "predict" else others, *rest]
+        groups = [*self._state_variables(), *rest]
         if known is not None and known.holds(groups):
             known.structure, known.examples_are_alone = structure, None
             return known
-        step = {"train": self.train_step, "test": self.test_step, "predict": self.predict_step}
-        made = _Function(step[kind], kind, groups, self._compiles)
+        made = _Function(self._step(kind), kind, groups, self._compiles, self)
         made.settings = settings
         self._functions[kind] = made
         # It is itself a part of the model by now.
@@ -405,33 +481,90 @@ class Trainer(Layer):
 
     def _prepare(self, data, training: bool) -> None:
         """Make whatever is still missing, from the shapes of one batch, before computing anything."""
-        ready = self._compiled_metrics is not None and self._compiled_metrics.built
-        if not (self.built and ready):
+        kind = "train" if training else "test"
+        if not self.built or kind not in self._checked:
+            self._step(kind)
             x, y, sample_weight = unpack_x_y_sample_weight(data.first_batch())
+            if self._has_own_step(kind):
+                self._prepare_own_step(x, y, sample_weight)
+            else:
+                self._prepare_step(x, y, sample_weight)
+            # The other kind does the same, unless it is the user's.
+            both = {kind, "train", "test"} if not self._has_own_step(kind) else {kind}
+            done = {k for k in both if k == kind or not self._has_own_step(k)}
+            self._checked = self._checked | done
+        if training and self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def _prepare_step(self, x, y, sample_weight) -> None:
         if not self.built:
             self._build_from(x)
-        if not ready:
-            y_pred, origins = infer_with_origins(self, x)
-            self._output_specs = y_pred
-            if self._graph is None:
-                self._output_names_of_call = _names_of(y_pred)
-            self._resolve_outputs(self.output_names)
-            with naming_outputs(origins):
-                if y is not None and self._compiled_loss is not None:
-                    self._check_targets(y, y_pred)
-                    warn_of_activations(self._compiled_loss.losses, y_pred, origins)
-                self._compiled_metrics.build(y, y_pred)
+        origins = self._make_metrics(x, y)
+
+        def count(x, y, sample_weight):
+            y_pred = self(x)
+            self._compute_loss(x, y, y_pred, sample_weight, training=False)
+            return self.compute_metrics(x, y, y_pred, sample_weight)
+
+        # Shows mistakes at once, and makes metrics that wait for their first batch.
+        with naming_outputs(origins):
+            infer_outputs(count, jax.tree.map(checks.symbol, (x, y, sample_weight)))
+
+    def _prepare_own_step(self, x, y, sample_weight) -> None:
+        """Less is known of a step of the user's: it may not even call the model."""
+        has_build = not self._is_built_by_call()
+        inner = self._sublayers()
+        if not self.built and (has_build or not inner or not all(each.built for each in inner)):
+            self._build_from(x)
+        if self._compile_arguments["loss"] is None and self._compiled_metrics is None:
+            return
+        origins = self._make_metrics(x, y)
+        if self._compiled_metrics is not None and y is not None:
 
             def count(x, y, sample_weight):
-                y_pred = self(x)
-                self.compute_loss(x, y, y_pred, sample_weight, training=False)
-                return self.compute_metrics(x, y, y_pred, sample_weight)
+                self._compiled_metrics.update_state(y, self(x), sample_weight)
 
-            # Shows mistakes at once, and makes metrics that wait for their first batch.
             with naming_outputs(origins):
                 infer_outputs(count, jax.tree.map(checks.symbol, (x, y, sample_weight)))
-        if training and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+
+    def _make_metrics(self, x, y) -> list:
+        """Spread losses and metrics over the outputs, and see whether the targets fit them.
+
+        Returns where the outputs come from.
+        """
+        y_pred, origins = infer_with_origins(self, x)
+        self._output_specs = y_pred
+        if self._graph is None:
+            self._output_names_of_call = _names_of(y_pred)
+        self._resolve_outputs(self.output_names)
+        with naming_outputs(origins):
+            if y is not None and self._compiled_loss is not None:
+                self._check_targets(y, y_pred)
+                warn_of_activations(self._compiled_loss.losses, y_pred, origins)
+            if self._compiled_metrics is not None and not self._compiled_metrics.built:
+                self._compiled_metrics.build(y, y_pred)
+        return origins
+
+    def _has_own_step(self, kind: str) -> bool:
+        """Whether the user has written the step."""
+        name = f"{kind}_step"
+        return name in self.__dict__ or getattr(type(self), name) is not getattr(Trainer, name)
+
+    def _step(self, kind: str) -> Callable:
+        """The step of one kind.
+
+        Raises TypeError if it does not take a state: so they are written for TensorFlow and PyTorch.
+        """
+        step = getattr(self, f"{kind}_step")
+        try:
+            inspect.signature(step).bind(None, None)
+        except TypeError:
+            raise TypeError(
+                _HOW_TO_STEP[kind].format(
+                    cls=type(self).__name__, signature=inspect.signature(step)
+                )
+            ) from None
+        return step
 
     def _check_targets(self, y, y_pred) -> None:
         outputs = jax.tree.leaves(y_pred)
@@ -584,13 +717,25 @@ class Trainer(Layer):
     _snapshot: Snapshot | None = None
 
     def _evaluate(self, data, callbacks) -> dict:
-        # Metrics made for validation are counted afresh; the training's own results are read.
-        self.reset_metrics()
         data.rewind()
-        callbacks.on_test_begin()
-        logs = dict(run_steps(self, self._function("test"), data, callbacks, "test"))
-        callbacks.on_test_end(logs)
+        self.stop_evaluating = False
+        with self._own_counts():
+            self.reset_metrics()
+            callbacks.on_test_begin()
+            logs = dict(run_steps(self, self._function("test"), data, callbacks, "test"))
+            callbacks.on_test_end(logs)
         return logs
+
+    @contextlib.contextmanager
+    def _own_counts(self):
+        """Within, this thread counts for itself; others that use the model do not see it.
+
+        In the end the metrics get what was counted, unless another thread trains the model.
+        """
+        with own_values(self.metrics_variables) as counts:
+            yield
+        if self._run is None or self._run.thread == threading.get_ident():
+            put_values(*counts())
 
     def evaluate(
         self,
@@ -638,11 +783,18 @@ class Trainer(Layer):
         return self._in_order(logs)
 
     def _in_order(self, logs: dict):
-        """The logs as a list, in the order of the metrics; one value alone is not put in a list."""
-        names = list(self.get_metrics_result())
-        values = [logs[n] for n in names if n in logs] + [
-            v for n, v in logs.items() if n not in names
-        ]
+        """The logs as a list, as Keras orders them; one value alone is not put in a list.
+
+        First come the losses, then the other metrics: those of a single output in the order in which they
+        were given, all others by name.
+        """
+        names = [metric.name for metric in self._loss_trackers()]
+        compiled = self._compiled_metrics
+        if compiled is not None and len(compiled.names) == 1:
+            names += list(compiled.result())
+        names += [metric.name for metric in self.metrics]
+        names = [name for name in dict.fromkeys(names) if name in logs]
+        values = [logs[name] for name in [*names, *sorted(set(logs) - set(names))]]
         return values[0] if len(values) == 1 else values
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
@@ -669,6 +821,7 @@ class Trainer(Layer):
                 steps=data.num_batches,
                 model=self,
             )
+        self.stop_predicting = False
         callbacks.on_predict_begin()
         outputs: list = []
         function = self._function("predict")
@@ -702,8 +855,9 @@ class Trainer(Layer):
         checks.check_label_values(self, y)
         if kind == "train":
             checks.check_finite(self, x, y, sample_weight)
-        self.reset_metrics()
-        logs = self._function(kind)(batch)
+        with self._turn if kind == "train" else self._own_counts():
+            self.reset_metrics()
+            logs = self._function(kind)(batch)
         logs = dict(sorted(Logs(logs).items()))
         return logs if return_dict else self._in_order(logs)
 
@@ -724,10 +878,16 @@ MOST_AT_ONCE = 16
 
 
 class _Function:
-    """A compiled step together with the variables whose values it takes and gives back."""
+    """A compiled step together with the variables whose values it takes and gives back.
 
-    def __init__(self, step, kind: str, groups: list[list], compiles: bool):
-        self._groups = groups
+    Args:
+        groups: lists of variables: those of the state, and last those that the state does not list.
+        model: whose step it is.
+    """
+
+    def __init__(self, step, kind: str, groups: list[list], compiles: bool, model):
+        self._groups, self._model = groups, model
+        self._variables = list(itertools.chain(*groups))
         # That of the model when this was last asked for, and what follows from it.
         self.structure: object = None
         self.settings: list = []
@@ -742,12 +902,8 @@ class _Function:
         # Whether a step was tried on numbers that are not finite, and went well.
         self.survives = False
         self._step, self._kind, self._compiles = step, kind, compiles
-        # Only what a step changes is given away to it. Weights are never given away by evaluation
-        # and prediction, so that these may run in several threads.
-        self._kept = [] if kind == "train" else list(groups[0])
-        # Variables that are read and belong to no group, such as a loss network's: the last of those kept.
+        # Variables that are read and belong to no group, such as a loss network's.
         self._outside: list = []
-        self._changed = groups if kind == "train" else groups[1:]
 
     def was_made_for(self, settings: list) -> bool:
         """Whether attributes of layers and of the optimizer, which it has as constants, are the same."""
@@ -764,32 +920,44 @@ class _Function:
         )
 
     def tried(self, batch):
-        """What `train_step` returns for a batch; nothing changes."""
-        state = [[v._value for v in group] for group in self._groups]
-        return (jax.jit(self._step) if self._compiles else self._step)(tuple(state), batch)
+        """The logs of a step, and the weights after it; nothing changes."""
+        run = jax.jit(self._run) if self._compiles else self._run
+        try:
+            logs, new = run(*self._take(), batch)
+        except _Missed as missed:
+            self._pass(missed.variables)
+            return self.tried(batch)
+        return logs, new[: len(self._groups[0])]
 
-    def _run(self, changed, kept, data):
-        own = len(kept) - len(self._outside)
+    def _run(self, values, outside, data):
+        """The results of a step, and the new values of all variables; None where one stays as it is.
+
+        Whatever the step reads and assigns besides its state has the values of this moment, too.
+        """
+        rest = iter(values)
+        *state, _ = [list(itertools.islice(rest, len(group))) for group in self._groups]
         missed: dict = {}
-        variables, values = self._outside, kept[own:]
-        if self._compiles:
-            # A step of the user's may look at a variable itself, not at the state that it was given.
-            variables = [*itertools.chain(*self._changed), *self._kept]
-            values = [*itertools.chain(*changed), *kept]
-        with values_in_place(variables, values, functools.partial(self._miss, missed)):
-            if self._kind == "train":
-                result, state = self._step(tuple(changed), data)
-            else:
-                result, state = self._step((kept[:own], *changed), data)
-                state = state[1:]
+        variables = [*self._variables, *self._outside]
+        pure = functional(self._step, variables, missed=functools.partial(self._miss, missed))
+        returned, assigned = pure([*values, *outside], tuple(state), data)
         if missed and self._compiles:
             raise _Missed(missed.values())
-        return result, tuple(state)
+        result, state = self._checked(returned)
+        given = [*itertools.chain(*state), *[None] * (len(self._groups[-1]) + len(outside))]
+        new = []
+        for variable, before, value, own in zip(
+            variables, [*values, *outside], given, assigned, strict=True
+        ):
+            if value is None or value is before:
+                value = own
+            changes = value is not before or (self._kind == "train" and len(new) < len(values))
+            new.append(_like(variable, value) if changes else None)
+        return result, new
 
     def _miss(self, missed: dict, variable) -> None:
         """Hear of a variable that the step reads, and that no search of the model has found."""
         outermost = running_layer()
-        layers = self._step.__self__._flatten_layers()
+        layers = self._model._flatten_layers()
         if variable.trainable and outermost is not None and outermost in layers:
             raise RuntimeError(
                 f"The weight {variable.path!r} (shape {variable.shape}) is used, but nothing that "
@@ -801,39 +969,63 @@ class _Function:
             )
         missed[id(variable)] = variable
 
-    def _run_rows(self, changed, kept, source, rows, count):
+    def _checked(self, returned) -> tuple:
+        """What a step returned, which may be the user's: results, and the lists of its state."""
+        name, lists = f"`{self._kind}_step`", _STATE[self._kind]
+        if not isinstance(returned, tuple | list) or len(returned) != 2:
+            what = "outputs" if self._kind == "predict" else "logs"
+            raise TypeError(f"{name} must return `({what}, state)`. Received: {returned!r}")
+        result, state = returned
+        expected = [len(group) for group in self._groups[:-1]]
+        if self._kind == "predict":
+            # Only variables that are not trainable may change; as in Keras, they may come alone.
+            pair = len(state) == 2 and all(isinstance(part, list | tuple) for part in state)
+            state = [[None] * expected[0], state[1] if pair else state]
+        found = [len(part) if isinstance(part, list | tuple) else None for part in state]
+        if found != expected:
+            raise ValueError(
+                f"{name} must return the state as it came, ({', '.join(lists)}), lists of "
+                f"{expected} values. Received lists of {found} values."
+            )
+        return result if self._kind == "predict" else as_logs(result, name), state
+
+    def _run_rows(self, values, outside, source, rows, count):
         """`count` steps, each on the next `rows`: one program whatever their number."""
 
-        def step(changed, rows):
-            result, new = self._run(changed, kept, adapters.gather(source, rows))
-            return result, tuple(map(list, new))
+        def step(values, outside, rows):
+            return self._run(values, outside, adapters.gather(source, rows))
 
-        traced, (result, new) = jax.make_jaxpr(step, return_shape=True)(changed, rows[0])
-        before, after = ([(v.shape, v.dtype) for v in jax.tree.leaves(s)] for s in (changed, new))
-        structures = [jax.tree.structure(tree) for tree in (changed, new, (result, new))]
+        made = jax.make_jaxpr(step, return_shape=True)
+        traced, (result, new) = made(values, outside, rows[0])
+        first = [*values, *outside]
+        changed = [i for i, value in enumerate(new) if value is not None]
 
-        def again(state, rows):
-            values = jax.core.eval_jaxpr(traced.jaxpr, traced.consts, *jax.tree.leaves(state), rows)
-            return jax.tree.unflatten(structures[2], values)
+        def again(i, state):
+            before = list(first)
+            for place, value in zip(changed, state[1], strict=True):
+                before[place] = value
+            found = jax.core.eval_jaxpr(traced.jaxpr, traced.consts, *before, rows[i])
+            return found[: len(found) - len(changed)], found[len(found) - len(changed) :]
 
-        if before != after or structures[0] != structures[1]:
-            # A step of the user's that changes shapes, say. It is done one at a time.
-            self.most_at_once = self.at_once = 1
-            return again(changed, rows[0])
-        nothing = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), result)
-        return jax.lax.fori_loop(
-            0, count, lambda i, state: again(state[1], rows[i]), (nothing, changed)
-        )
+        nothing = [jnp.zeros(v.shape, v.dtype) for v in jax.tree.leaves(result)]
+        state = nothing, [first[i] for i in changed]
+        results, changes = jax.lax.fori_loop(0, count, again, state)
+        for place, value in zip(changed, changes, strict=True):
+            new[place] = value
+        return jax.tree.unflatten(jax.tree.structure(result), results), new
+
+    def _one_by_one(self, values, outside, source, rows, count):
+        """The same, without compiling."""
+        for i in range(int(count)):
+            result, new = self._run(values, outside, adapters.gather(source, rows[i]))
+            values = [v if n is None else n for v, n in zip(values, new, strict=True)]
+        return result, values
 
     def _make(self, gathers: bool):
         if not self._compiles:
-            self.most_at_once = self.at_once = 1
-            if not gathers:
-                return self._run
-            return lambda changed, kept, source, rows, count: self._run(
-                changed, kept, adapters.gather(source, rows[0])
-            )
-        donated = () if self._kind == "predict" else 0
+            return self._one_by_one if gathers else self._run
+        # Only training gives weights away, so that evaluation and prediction may run in several threads.
+        donated = 0 if self._kind == "train" else ()
         return jax.jit(self._run_rows if gathers else self._run, donate_argnums=donated)
 
     def __call__(self, batch, source=None):
@@ -845,43 +1037,160 @@ class _Function:
         try:
             return self._call(batch, source)
         except _Missed as missed:
-            # It was only being traced. They become arguments, so that they are no constants.
-            self._outside.extend(missed.variables)
-            self._kept.extend(missed.variables)
-            self._compiled.clear()
-            self._sizes.clear()
+            # It was only being traced.
+            self._pass(missed.variables)
         return self(batch, source)
+
+    def _pass(self, variables: list) -> None:
+        """Make these variables arguments of the step, so that they are no constants in it."""
+        self._outside.extend(variables)
+        self._compiled.clear()
+        self._sizes.clear()
 
     def _call(self, batch, source):
         gathers = source is not None
         if gathers not in self._compiled:
             self._compiled[gathers] = self._make(gathers)
-        changed = tuple([v._value for v in group] for group in self._changed)
-        kept = [v._value for v in self._kept]
-        # The step takes the old arrays' memory, if it is not one of prediction. An interrupt (Ctrl-C)
-        # between that and the assignment would leave weights without numbers, so it waits; one that
-        # comes as an exception in another way finds what the step returned stored by
-        # `extend(map(…))`, and `finally` assigns it.
-        done: list = []
-        arguments: tuple = changed, kept, batch
+        step = self._compiled[gathers]
+        arguments: tuple = (batch,)
         if gathers:
             rows = np.zeros((MOST_AT_ONCE, len(batch[0])), np.int32)
             rows[: len(batch)] = batch
-            arguments = changed, kept, source, rows, np.int32(len(batch))
+            arguments = source, rows, np.int32(len(batch))
         if self._compiles:
-            sizes = (gathers, *[leaf.shape for leaf in jax.tree.leaves(arguments[2:])])
+            sizes = (gathers, *[leaf.shape for leaf in jax.tree.leaves(arguments)])
             if sizes not in self._sizes:
-                interrupts.compile_ahead(self._compiled[gathers], *arguments)
+                interrupts.compile_ahead(step, *self._take(), *arguments)
                 self._sizes.add(sizes)
-        with contextlib.nullcontext() if self._kind == "predict" else interrupts.postponed():
+        if self._kind != "train":
+            result, new = self._read(step, arguments)
+            self._put(new)
+            return result
+        # The step takes the old arrays' memory. An interrupt (Ctrl-C) between that and the assignment
+        # would leave weights without numbers, so it waits; one that comes as an exception in another way
+        # finds what the step returned stored by `extend(map(…))`, and `finally` assigns it.
+        done: list = []
+        with self._model._turn, interrupts.postponed():
+            values = self._take()
             try:
-                done.extend(map(self._compiled[gathers], *([a] for a in arguments)))
+                done.extend(map(step, *([a] for a in (*values, *arguments))))
             finally:
                 for _, new in done:
-                    for group, values in zip(self._changed, new, strict=True):
-                        for variable, value in zip(group, values, strict=True):
-                            variable._value = value
+                    self._put(new)
         return done[0][0]
+
+    def _take(self) -> tuple[list, list]:
+        """The values of the step's own variables, and of those outside."""
+        values = take_values([*self._variables, *self._outside])
+        own = len(self._variables)
+        return values[:own], values[own:]
+
+    def _put(self, new: list) -> None:
+        put_values([*self._variables, *self._outside], new)
+
+    def _read(self, step, arguments: tuple):
+        """A step that gives nothing away. Training in another thread may: its step is waited for."""
+        values = self._take()
+        try:
+            return step(*values, *arguments)
+        except Exception:
+            if not _are_gone(values):
+                raise
+        # One that trains this very model ends while the lock is waited for, one that trains another of the
+        # same layers soon.
+        for _ in range(1000):
+            with self._model._turn:
+                values = self._take()
+                if not _are_gone(values):
+                    return step(*values, *arguments)
+            time.sleep(0.01)
+        return step(*values, *arguments)
+
+
+def _are_gone(values: tuple[list, list]) -> bool:
+    """Whether a step of training has taken some of these arrays."""
+    return any(isinstance(v, jax.Array) and v.is_deleted() for v in itertools.chain(*values))
+
+
+def _like(variable, value):
+    """What a step returned for a variable, in the variable's format."""
+    value = getattr(value, "value", value) if isinstance(value, Variable) else jnp.asarray(value)
+    if value.shape != variable.shape:
+        raise ValueError(
+            f"The step returned a value of shape {value.shape} for the variable {variable.path!r} of shape "
+            f"{variable.shape}. A variable keeps its shape."
+        )
+    if value.dtype != variable.dtype or value.weak_type:
+        value = jax.lax.convert_element_type(value, jnp.dtype(variable.dtype))
+    return value
+
+
+class _Turn:
+    """A lock that a copy of a model gets anew."""
+
+    def __init__(self):
+        self._lock = threading.RLock()
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *error):
+        self._lock.release()
+
+    def __reduce__(self):
+        return type(self), ()
+
+
+# The lists of a step's state.
+_STATE = {
+    "train": ["trainable", "non_trainable", "optimizer", "metrics"],
+    "test": ["trainable", "non_trainable", "metrics"],
+    "predict": ["trainable", "non_trainable"],
+}
+
+# What a step has to look like, for who has written another.
+_HOW_TO_STEP = {
+    kind: (
+        f"`{{cls}}.{kind}_step{{signature}}` does not take a state. As with Keras on JAX, a step is a pure "
+        "function: it gets the values of all variables, and returns the new ones. Write it so:\n\n"
+        f"    def {kind}_step(self, state, data):\n        {names} = state\n{body}"
+    )
+    for kind, names, body in (
+        (
+            "train",
+            "trainable, others, optimizer, metrics",
+            """        x, y = data
+
+        def loss_of(trainable, others):
+            y_pred, others = self.stateless_call(trainable, others, x, training=True)
+            return self.compute_loss(x, y, y_pred), others
+
+        gradient = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, others), gradients = gradient(trainable, others)
+        trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
+        return {{"loss": loss}}, (trainable, others, optimizer, metrics)""",
+        ),
+        (
+            "test",
+            "trainable, others, metrics",
+            """        x, y = data
+        y_pred, others = self.stateless_call(trainable, others, x, training=False)
+        return {{"loss": self.compute_loss(x, y, y_pred)}}, (trainable, others, metrics)""",
+        ),
+        (
+            "predict",
+            "trainable, others",
+            """        outputs, others = self.stateless_call(trainable, others, data, training=False)
+        return outputs, others""",
+        ),
+    )
+}
+
+
+def _takes(method, name: str) -> bool:
+    """Whether a method has a parameter of that name, or takes any."""
+    parameters = inspect.signature(method).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 class _Missed(Exception):

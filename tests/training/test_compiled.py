@@ -1,0 +1,102 @@
+"""Names of metrics: each has its own, and Keras' where Keras keeps them apart."""
+
+import keras
+import numpy as np
+import pytest
+
+import cornu
+
+X = np.array([[1.0, 2.0], [3.0, 4.0], [-1.0, 0.5]], "float32")
+WEIGHTS = np.array([1.0, 0.0, 2.0], "float32")
+
+
+def model_of(k, outputs, **arguments):
+    inputs = k.Input((2,))
+    layers = [k.layers.Dense(1, kernel_initializer="ones", name=name) for name in outputs]
+    results = [layer(inputs) for layer in layers]
+    model = k.Model(inputs, results if len(results) > 1 else results[0])
+    model.compile("sgd", "mse", **arguments)
+    return model
+
+
+def difference(y_true, y_pred):
+    return abs(y_true - y_pred)
+
+
+CASES = {
+    "both": ("a", lambda k: (["mae"], ["mae"])),
+    "twice": ("a", lambda k: (["mae", "mae"], ["mae", "mae", "mse"])),
+    "objects": (
+        "a",
+        lambda k: (
+            [k.metrics.MeanAbsoluteError(), k.metrics.MeanAbsoluteError()],
+            [k.metrics.MeanAbsoluteError(name="other")],
+        ),
+    ),
+    "functions": ("a", lambda k: ([difference, difference], [difference])),
+    "accuracy": ("a", lambda k: (["acc", "accuracy"], ["accuracy", "acc"])),
+    "weighted": ("a", lambda k: (None, ["mae"])),
+    "nested": ("a", lambda k: ([["mae", "mse"]], {"a": ["mae"]})),
+    "outputs": ("ab", lambda k: ([["mae"], ["mae", "mae"]], [["mae"], ["mae", "mae"]])),
+    "some": ("ab", lambda k: ({"a": "mae", "b": ["mae"]}, {"b": "mae"})),
+    "none": ("ab", lambda k: (["mae", None], [None, "mae"])),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_names(case):
+    outputs, given = CASES[case]
+    results = []
+    for k in (cornu, keras):
+        metrics, weighted = given(k)
+        model = model_of(k, outputs, metrics=metrics, weighted_metrics=weighted)
+        y = [0 * X[:, :1] + i for i in range(len(outputs))]
+        weights = [WEIGHTS] * len(outputs)
+        data = (X, y, weights) if len(outputs) > 1 else (X, y[0], weights[0])
+        logs = model.evaluate(*data[:2], sample_weight=data[2], return_dict=True, verbose=0)
+        ordered = model.evaluate(*data[:2], sample_weight=data[2], verbose=0)
+        history = model.fit(*data[:2], sample_weight=data[2], verbose=0).history
+        assert set(history) == set(logs)
+        results.append((logs, ordered, [m.name for m in model.metrics], model.metrics_names))
+    (logs, ordered, *names), (expected, keras_ordered, *keras_names) = results
+    assert list(logs) == list(expected) and names == keras_names
+    for name, value in logs.items():
+        assert value == pytest.approx(expected[name], rel=1e-5), name
+    # Keras lists some values twice, where names are the same.
+    assert len(ordered) == len(logs) and sorted(ordered) == sorted(logs.values())
+    if len(keras_ordered) == len(ordered):
+        np.testing.assert_allclose(ordered, keras_ordered, rtol=1e-5)
+
+
+class Two(cornu.metrics.Metric):
+    def __init__(self, name="two"):
+        super().__init__(name=name)
+        self.seen = self.add_weight(name="seen", initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.seen.assign_add(1.0 if sample_weight is None else sample_weight.sum())
+
+    def result(self):
+        return {"mae": self.seen.value, "more": 2 * self.seen.value}
+
+
+def test_names_that_keras_mixes_up():
+    tracked = cornu.metrics.Mean(name="loss")
+    model = model_of(cornu, "a", metrics=["mae", Two(), tracked], weighted_metrics=[Two()])
+    model.layers[-1].kept, model.kept = Two(), cornu.metrics.Mean(name="mae")
+    tracked.update_state = lambda y_true, y_pred, sample_weight=None: None
+    logs = model.evaluate(X, X[:, :1], sample_weight=WEIGHTS, return_dict=True, verbose=0)
+    expected = {"loss": (4.0 + 2 * 0.25) / 3, "mae": (2 + 4 + 0.5) / 3, "loss_1": 0.0}
+    # The metrics of `compile` come first, then those of the model and of its layers.
+    expected |= {"mae_1": 1.0, "more": 2.0, "weighted_mae": 3.0, "weighted_more": 6.0}
+    expected |= {"mae_2": 0.0, "mae_3": 0.0, "more_1": 0.0}
+    assert logs == pytest.approx(expected)
+
+
+def test_one_metric_object_in_two_places():
+    shared = cornu.metrics.MeanAbsoluteError(name="s")
+    model = model_of(cornu, "a", metrics=[shared])
+    model.kept = shared
+    assert model.evaluate(X, X[:, :1], return_dict=True, verbose=0).keys() == {"loss", "s"}
+    assert model.metrics_names == ["loss", "compile_metrics"]
+    assert len(model.metrics_variables) == 4
