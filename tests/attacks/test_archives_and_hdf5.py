@@ -1,6 +1,7 @@
 """Containers: zip archives and HDF5 files that reach for other files, or for all the memory."""
 
 import struct
+import tempfile
 import zipfile
 
 import h5py
@@ -98,6 +99,65 @@ def test_members_that_lead_elsewhere(parts, tmp_path, guard):
         cornu.saving.load_model(path)
     assert not guard.seen
     assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+@cornu.saving.register_keras_serializable(package="attacks")
+class Reader(cornu.layers.Layer):
+    """A layer that reads a file of its own, which is unpacked for it."""
+
+    def call(self, x):
+        return x
+
+    def save_assets(self, folder):
+        with open(f"{folder}/own.txt", "w") as file:
+            file.write("own")
+
+    def load_assets(self, folder):
+        with open(f"{folder}/own.txt") as file:
+            assert file.read() == "own"
+
+
+def linked(name):
+    link = zipfile.ZipInfo(name)
+    link.external_attr = 0o120777 << 16
+    return link
+
+
+@pytest.mark.parametrize(
+    "member, data",
+    [
+        ("assets/../../canary", "x"),
+        ("assets/layers/reader/../../../canary", "x"),
+        ("assets/layers\\..\\canary", "x"),
+        ("assets/C:/canary", "x"),
+        (linked("assets/layers/link"), "/etc"),
+        (linked("assets/layers/reader/own.txt"), "/etc/passwd"),
+        ("assets/layers/reader/own.txt", "twice"),
+        ("assets/layers/reader/own.txt/canary", "in a file"),
+        ("assets/layers/reader/", ""),
+        ("assets/layers/reader", "a file in place of a folder"),
+        ("assets/" + 300 * "x", "long"),
+        ("assets/large", bytes(10**7)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate")
+def test_files_of_layers_stay_in_their_folder(member, data, tmp_path, monkeypatch):
+    """CVE-2025-12060 and CVE-2025-12638, where something is indeed unpacked."""
+    folder = tmp_path / "here" / "temporary"
+    folder.mkdir(parents=True)
+    path = tmp_path / "m.keras"
+    cornu.Sequential([cornu.Input((3,)), Reader()]).save(path)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(cornu.saving.limits, "bytes", 10**6)
+    cornu.saving.load_model(path)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(member, data)
+    if member == "assets/layers/reader/":
+        cornu.saving.load_model(path)
+    else:
+        with pytest.raises(cornu.saving.FileFormatError, match=r"m\.keras"):
+            cornu.saving.load_model(path)
+    assert sorted(tmp_path.rglob("*")) == [folder.parent, folder, path]
 
 
 @pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])

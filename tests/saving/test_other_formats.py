@@ -3,6 +3,7 @@
 import json
 
 import h5py
+import keras
 import ml_dtypes
 import numpy as np
 import pytest
@@ -101,26 +102,152 @@ def test_by_name(tmp_path):
         other.load_weights(tmp_path / name, by_name=True)
 
 
-def test_the_optimizer_goes_with_the_weights(tmp_path):
-    def compiled():
-        model = made()
-        model.compile("adam", "mse")
-        return model
+def compiled(optimizer, **kwargs):
+    model = cornu.Sequential([cornu.Input((4,)), layers.Dense(3)])
+    model.compile(optimizer, "mse", **kwargs)
+    return model
 
-    model = compiled()
-    model.fit(X, np.zeros((5, 3)), verbose=0)
-    model.save_weights(tmp_path / "m.weights.h5")
-    other = compiled()
-    other.optimizer.build(other.trainable_variables)
-    other.load_weights(tmp_path / "m.weights.h5")
-    same(other.optimizer.variables, model.optimizer.variables)
+
+def trained(optimizer):
+    model = compiled(optimizer)
+    model.fit(X[:, 0, :4, 0], np.zeros((5, 3)), batch_size=2, verbose=0)
+    return model
+
+
+def test_the_optimizer_goes_with_the_weights(tmp_path):
+    path = tmp_path / "m.weights.h5"
+    schedule = cornu.optimizers.schedules.CosineDecay(0.1, 10)
+    for optimizer in ("sgd", lambda: cornu.optimizers.SGD(schedule, momentum=0.5)):
+        make = optimizer if callable(optimizer) else lambda: "sgd"
+        model, other = trained(make()), compiled(make())
+        model.save_weights(path)
+        other.load_weights(path)
+        assert int(other.optimizer.iterations) == 3
+        same(other.optimizer.variables, model.optimizer.variables)
     # Another optimizer, or none: the weights come all the same.
-    for optimizer in ("sgd", None):
-        other = made()
-        if optimizer:
-            other.compile(optimizer, "mse")
+    other = compiled("adam")
+    with pytest.warns(UserWarning, match=r"state of the optimizer.*begins anew"):
+        other.load_weights(path)
+    assert int(other.optimizer.iterations) == 0
+    same(other.weights, model.weights)
+    other = cornu.Sequential([cornu.Input((4,)), layers.Dense(3)])
+    other.load_weights(path)
+    same(other.weights, model.weights)
+    # An optimizer that has done nothing has nothing to lose.
+    compiled("adam").save_weights(path)
+    trained("adam").load_weights(path)
+    compiled("sgd").load_weights(path)
+
+
+def test_a_learning_rate_that_comes_from_a_file_is_told(tmp_path):
+    trained(cornu.optimizers.Adam(0.5)).save_weights(tmp_path / "m.weights.h5")
+    other = compiled(cornu.optimizers.Adam(0.25))
+    with pytest.warns(UserWarning, match=r"learning rate is 0\.5 now.*not 0\.25"):
         other.load_weights(tmp_path / "m.weights.h5")
-        same(other.weights, model.weights)
+    assert float(other.optimizer.learning_rate) == 0.5
+
+
+def exchanged(k):
+    """A model with a model in it, trained; for `k` Keras or Cornu."""
+    x = k.Input((4,))
+    inner = k.Sequential([k.Input((4,)), k.layers.Dense(3), k.layers.BatchNormalization()])
+    model = k.Model(x, {"o": k.layers.Add(name="o")([k.layers.Dense(3)(x), inner(x)])})
+    metrics = {"o": [k.metrics.MeanSquaredError(name="m")]}
+    model.compile(k.optimizers.SGD(0.1, momentum=0.5), {"o": "mean_squared_error"}, metrics=metrics)
+    model.fit(X[:, 0, :4, 0], {"o": np.zeros((5, 3))}, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("writer, reader", [(cornu, cornu), (cornu, keras), (keras, cornu)])
+def test_whole_models_in_h5(writer, reader, tmp_path):
+    model = exchanged(writer)
+    model.save(tmp_path / "m.h5")
+    loaded = reader.models.load_model(tmp_path / "m.h5")
+    x, y = X[:, 0, :4, 0], {"o": np.zeros((5, 3))}
+    outputs = [m.predict(x, verbose=0)["o"] for m in (loaded, model)]
+    np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-6)
+    values = [m.evaluate(x, y, verbose=0, return_dict=True) for m in (loaded, model)]
+    # Keras calls the metric of a dict's output in two ways.
+    np.testing.assert_allclose(*(list(v.values()) for v in values), rtol=1e-5)
+    if reader is cornu:
+        # Keras loses the state of the optimizer here.
+        same(loaded.optimizer.variables, model.optimizer.variables)
+
+
+class Scaled(cornu.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(2, dtype="bfloat16")
+        self.scale = self.add_weight(shape=(2,), initializer="uniform")
+
+    def call(self, x):
+        return self.dense(x) * self.scale
+
+
+def test_own_models_in_h5(tmp_path):
+    model, scope = Scaled(), {"Scaled": Scaled}
+    model.compile("adam", "mse")
+    model.fit(X[:, 0, :4, 0], np.zeros((5, 2)), verbose=0)
+    for name, given in (("m.h5", {}), ("m.hdf5", {"include_optimizer": False})):
+        model.save(tmp_path / name, **given)
+        loaded = cornu.models.load_model(tmp_path / name, scope)
+        same(loaded.weights, model.weights)
+        assert loaded.compiled != bool(given)
+    model.save(tmp_path / "m.keras", include_optimizer=False)
+    loaded = cornu.models.load_model(tmp_path / "m.keras", scope)
+    assert not loaded.compiled
+
+
+def test_many_names_in_h5(tmp_path):
+    """An attribute of an HDF5 file holds so many bytes."""
+    names = [f"{i}_".ljust(3000, "x") for i in range(45)]
+    model = cornu.Sequential([cornu.Input((1,)), *(layers.Dense(1, name=n) for n in names)])
+    model.save(tmp_path / "m.h5")
+    same(cornu.models.load_model(tmp_path / "m.h5").weights, model.weights)
+
+
+def test_folders(tmp_path):
+    model, path = trained("adam"), tmp_path / "folder"
+    for _ in range(2):
+        model.save(path, zipped=False)
+        assert sorted(p.name for p in path.iterdir()) == [
+            "config.json",
+            "metadata.json",
+            *(["mine.txt"] if (path / "mine.txt").exists() else []),
+            "model.weights.h5",
+        ]
+        (path / "mine.txt").write_text("stays")
+        model.set_weights([w + 1 for w in model.get_weights()])
+    model.save(path, zipped=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+    for loaded in (cornu.models.load_model(path), keras.models.load_model(path)):
+        same(loaded.get_weights(), model.get_weights())
+        same(loaded.optimizer.variables, model.optimizer.variables)
+    other = compiled("adam")
+    other.load_weights(path)
+    same(other.optimizer.variables, model.optimizer.variables)
+    (path / "model.weights.h5").unlink()
+    with pytest.raises(cornu.saving.FileFormatError, match=r"folder.*no model\.weights\.h5"):
+        cornu.models.load_model(path)
+    with pytest.raises(FileExistsError):
+        model.save(path, overwrite=False, zipped=False)
+
+
+@pytest.mark.parametrize(
+    "name, given, match",
+    [
+        ("m.keras", {"zipped": False}, "may not end in"),
+        ("m.h5", {"zipped": True}, "extension"),
+        ("m.keras", {"save_format": "h5"}, "Leave `save_format` out"),
+        ("m", {"save_format": "tf"}, "extension"),
+    ],
+)
+def test_arguments_that_contradict_each_other(name, given, match, tmp_path):
+    with pytest.raises(ValueError, match=match):
+        compiled("sgd").save(tmp_path / name, **given)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(TypeError, match="signatures"):
+        compiled("sgd").save(tmp_path / "m.keras", signatures=None)
 
 
 def as_keras_2(path, model, config):

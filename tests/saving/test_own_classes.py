@@ -292,3 +292,108 @@ def test_models_in_a_model_stay_compiled(tmp_path):
     assert loaded.layers[1].compiled and not loaded.compiled
     loaded = cornu.saving.load_model(tmp_path / "m.keras", compile=False)
     assert not loaded.layers[1].compiled
+
+
+def keeper_of(k, calls):
+    """A layer that keeps words in a file, and numbers that are no weights, by all hooks there are."""
+
+    class Keeper(k.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.words, self.table, self.factor = [], None, 1.0
+
+        def build(self, input_shape):
+            self.w = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+
+        def call(self, x):
+            return x * self.w * self.factor
+
+        def get_build_config(self):
+            calls.append("get_build_config")
+            return {"input_shape": (None, 3), "factor": self.factor}
+
+        def build_from_config(self, config):
+            calls.append("build_from_config")
+            self.factor = config["factor"]
+            self.build(config["input_shape"])
+
+        def save_own_variables(self, store):
+            calls.append("save_own_variables")
+            super().save_own_variables(store)
+            store["table"] = np.asarray(self.table)
+
+        def load_own_variables(self, store):
+            calls.append("load_own_variables")
+            self.table = np.asarray(store["table"])
+            super().load_own_variables({"0": store["0"]})
+
+        def save_assets(self, folder):
+            calls.append("save_assets")
+            with open(f"{folder}/words.txt", "w") as file:
+                file.write(" ".join(self.words))
+
+        def load_assets(self, folder):
+            calls.append("load_assets")
+            with open(f"{folder}/words.txt") as file:
+                self.words = file.read().split()
+
+    return Keeper
+
+
+def model_with(k, keeper):
+    """The layer lies directly in the model, and in a model within it."""
+    inner = k.Sequential([k.Input((3,)), keeper(name="a"), k.layers.Dense(3)])
+    model = k.Sequential([k.Input((3,)), inner, keeper(name="b")])
+    for layer, words in ((inner.layers[0], ["horn"]), (model.layers[1], ["cor", "nu"])):
+        layer.words, layer.table, layer.factor = words, np.arange(len(words)), 0.5
+        layer.w.assign([1.0, 2.0, 3.0])
+    return model
+
+
+@pytest.mark.parametrize("writer, reader", [(cornu, cornu), (cornu, keras), (keras, cornu)])
+def test_hooks_are_called_when_keras_calls_them(writer, reader, tmp_path):
+    calls, expected = [], []
+    model = model_with(writer, keeper_of(writer, calls))
+    path = tmp_path / "m.keras"
+    model.save(path)
+    loaded = reader.saving.load_model(path, {"Keeper": keeper_of(reader, calls)})
+    if writer is reader:
+        theirs = tmp_path / "theirs.keras"
+        model_with(keras, keeper_of(keras, expected)).save(theirs)
+        keras.saving.load_model(theirs, {"Keeper": keeper_of(keras, expected)})
+        assert sorted(calls) == sorted(expected)
+        folder = tmp_path / "folder"
+        model.save(folder, zipped=False)
+        loaded = reader.saving.load_model(folder, {"Keeper": keeper_of(reader, calls)})
+    for before, after in (
+        (model.layers[0].layers[0], loaded.layers[0].layers[0]),
+        (model.layers[1], loaded.layers[1]),
+    ):
+        assert (after.words, after.factor) == (before.words, 0.5)
+        np.testing.assert_array_equal(after.table, before.table)
+    np.testing.assert_allclose(loaded.predict(X, verbose=0), model.predict(X, verbose=0), rtol=1e-6)
+
+
+@own
+class Stubborn(L.Dense):
+    def load_own_variables(self, store):
+        raise KeyError("gamma")
+
+
+def test_a_hook_that_fails_is_named(tmp_path):
+    model = cornu.Sequential([cornu.Input((3,)), L.Dense(2), Stubborn(2, name="own")])
+    path = tmp_path / "m.weights.h5"
+    model.save_weights(path)
+    before = model.get_weights()
+    other = cornu.models.clone_model(model)
+    with pytest.raises(cornu.saving.FileFormatError, match=r"'own' \(Stubborn\).*0, 1.*'gamma'"):
+        model.load_weights(path)
+    other.load_weights(path, skip_mismatch=True)
+    np.testing.assert_array_equal(other.get_weights()[0], before[0])
+
+    class Texts(L.Activation):
+        def save_own_variables(self, store):
+            store["text"] = "horn"
+
+    with pytest.raises(TypeError, match=r"'text' is <U4.*save_assets"):
+        cornu.Sequential([cornu.Input((3,)), Texts("relu")]).save(tmp_path / "m.keras")

@@ -235,7 +235,7 @@ def serialize(obj):
     if hasattr(obj, "get_config"):
         if inspect.isclass(obj):
             return {"module": "builtins", "class_name": "type", "config": get_registered_name(obj)}
-        return _describe(obj)
+        return describe(obj)
     if hasattr(obj, "__array__"):
         array = np.asarray(obj)
         return {
@@ -266,7 +266,8 @@ def _describe_function(function) -> dict:
     }
 
 
-def _describe(obj) -> dict:
+def describe(obj, compiled=True) -> dict:
+    """The description of one object; that of a model says how it was compiled, unless it should not."""
     cls = type(obj)
     config = obj.get_config()
     if not isinstance(config, dict):
@@ -280,7 +281,7 @@ def _describe(obj) -> dict:
         "config": serialize(config),
         "registered_name": None if cls in _canonical else get_registered_name(cls),
     }
-    for more in ("build_config", "compile_config"):
+    for more in ("build_config", "compile_config") if compiled else ("build_config",):
         get = getattr(obj, f"get_{more}", None)
         value = None if get is None else get()
         if value:

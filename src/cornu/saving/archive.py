@@ -2,30 +2,47 @@
 
 import datetime
 import json
+import shutil
+import tempfile
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 from cornu.core import registry
 from cornu.core.variable import deferred_values
-from cornu.saving import legacy
+from cornu.saving import assets, legacy
 from cornu.saving.atomic import replacing, scratch
-from cornu.saving.reading import explained, is_archive, limits, model_of, opened_archive
+from cornu.saving.reading import (
+    explained,
+    is_archive,
+    limits,
+    model_of,
+    opened_archive,
+    opened_folder,
+    uncompiled,
+)
 from cornu.saving.weights import read_state, write_hdf5
+from cornu.saving.writing import KERAS_FORMAT_VERSION
 
-# What the format is, for readers that look at the version: that of Keras which it follows.
-KERAS_FORMAT_VERSION = "3.15.0"
+_FORMATS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5"}
 
 
-def save_model(model, filepath, overwrite=True, zipped=None) -> None:
-    """Write a model, its weights, and how it was compiled, to a `.keras` file.
+def save_model(
+    model, filepath, overwrite=True, zipped=None, include_optimizer=True, save_format=None
+) -> None:
+    """Write a model, its weights, and how it was compiled, to a file or a folder.
 
-    The file is written beside its place and then renamed, so that a crash leaves the old one whole.
+    A file is written beside its place and then renamed, so that a crash leaves the old one whole.
 
     Args:
         model: the model.
-        filepath: a name that ends in `.keras`.
+        filepath: a name that ends in `.keras`; or in `.h5` or `.hdf5`, for the older format, which keeps
+            neither the random generators' states nor what layers write to files of their own.
         overwrite: whether an existing file may be replaced.
-        zipped: kept for Keras scripts; the file is always one zip archive.
+        zipped: False for a folder instead of a `.keras` file, with the same files in it. Other files in
+            it stay; its name may not end in `.keras`.
+        include_optimizer: whether to write how the model was compiled, and the optimizer's state.
+        save_format: for older scripts, `"keras"` or `"h5"`; it has to agree with the name.
 
     Raises ValueError for another ending, FileExistsError if `overwrite` is false, OSError if the file
     cannot be written.
@@ -33,31 +50,92 @@ def save_model(model, filepath, overwrite=True, zipped=None) -> None:
     Source: Keras: Model saving & serialization APIs.
     """
     path = Path(filepath)
-    if path.suffix != ".keras":
+    format = _FORMATS.get(path.suffix) if zipped is not False else "folder"
+    if format is None or (zipped and format != "keras"):
         raise ValueError(
             "Invalid filepath extension for saving. Please add a `.keras` extension for the whole "
-            f"model, or use `save_weights` for a `.weights.h5` file. Received: filepath={filepath}"
+            "model, `.h5` for the older format, or pass `zipped=False` to write a folder; "
+            f"`save_weights` writes a `.weights.h5` file. Received: filepath={filepath}, "
+            f"zipped={zipped}"
+        )
+    if format == "folder" and path.suffix in _FORMATS:
+        raise ValueError(
+            f"With `zipped=False` a folder is written, whose name may not end in `{path.suffix}`. "
+            f"Received: filepath={filepath}"
+        )
+    if save_format and save_format != format:
+        raise ValueError(
+            f"The name says the format: `.keras` or `.h5`. Leave `save_format` out. Received: "
+            f"filepath={filepath}, save_format={save_format!r}"
         )
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already, and `overwrite` is False.")
-    config = registry.serialize(model)
-    metadata = {
-        "keras_version": KERAS_FORMAT_VERSION,
-        "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
+    if format == "h5":
+        legacy.save_model(model, path, include_optimizer)
+        return
+    config = registry.describe(model, compiled=include_optimizer)
+    if not include_optimizer:
+        config = uncompiled(config)
+    texts = {
+        "metadata.json": json.dumps(
+            {
+                "keras_version": KERAS_FORMAT_VERSION,
+                "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
+            }
+        ),
+        "config.json": json.dumps(config),
     }
-    with replacing(path) as temporary, scratch(path) as weights:
-        write_hdf5(model, weights)
+    if format == "folder":
+        _write_folder(model, path, texts, include_optimizer)
+    else:
+        _write_archive(model, path, texts, include_optimizer)
+
+
+def _write_archive(model, path: Path, texts: dict, include_optimizer: bool) -> None:
+    with replacing(path) as temporary, scratch(path) as weights, assets.written(model) as kept:
+        write_hdf5(model, weights, include_optimizer)
         with zipfile.ZipFile(temporary, "w") as archive:
-            archive.writestr("metadata.json", json.dumps(metadata))
-            archive.writestr("config.json", json.dumps(config))
+            for name, text in texts.items():
+                archive.writestr(name, text)
             archive.write(weights, "model.weights.h5")
+            for file, name in assets.files_in(kept):
+                archive.write(file, name)
+
+
+def _write_folder(model, path: Path, texts: dict, include_optimizer: bool) -> None:
+    with _replacing_folder(path) as folder, assets.written(model) as kept:
+        write_hdf5(model, folder / "model.weights.h5", include_optimizer)
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+        for file, name in assets.files_in(kept):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / name)
+
+
+@contextmanager
+def _replacing_folder(path: Path):
+    """A temporary folder beside `path`, whose content takes its place at the end of the block."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
+        folder = Path(name) / "new"
+        folder.mkdir()
+        yield folder
+        if not path.exists():
+            folder.rename(path)
+            return
+        # The configuration comes last: without it, nobody takes the folder for a model.
+        (path / "config.json").unlink(missing_ok=True)
+        if (path / assets.FOLDER).exists():
+            (path / assets.FOLDER).rename(Path(name) / "old")
+        for new in sorted(folder.iterdir(), key=lambda file: file.name == "config.json"):
+            new.replace(path / new.name)
 
 
 def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     """Read the model that `save_model`, or Keras, wrote.
 
     Args:
-        filepath: a `.keras` file, or a whole model in the older `.h5` format of Keras 2 and 3.
+        filepath: a `.keras` file, a folder that `zipped=False` made, or a whole model in the older `.h5`
+            format of Keras 2 and 3.
         custom_objects: dict from names in the file to classes and functions of your own.
         compile: whether to compile as the saved model was.
         safe_mode: kept for Keras scripts; loading never runs code from a file, whatever it says.
@@ -67,29 +145,22 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
 
     Source: Keras: load_model.
     """
-    if not is_archive(filepath):
+    if Path(filepath).is_dir():
+        opened = opened_folder(filepath)
+    elif is_archive(filepath):
+        opened = opened_archive(filepath)
+    else:
         return legacy.load_model(filepath, custom_objects, compile)
-    with opened_archive(filepath) as (config, weights):
+    with opened as (config, weights, archive):
+        config = config if compile else uncompiled(config)
         with (
             explained(filepath, "holds a model that cannot be made"),
             deferred_values(limits.bytes),
         ):
-            model = _make(config, custom_objects, compile, filepath)
+            model = model_of(config, custom_objects, filepath)
             read_state(model, weights, str(filepath), with_optimizer=model.optimizer is not None)
+        if archive is None:
+            assets.read(model, Path(filepath) / assets.FOLDER, filepath)
+        else:
+            assets.read_archive(model, archive, filepath)
         return model
-
-
-def _make(config: dict, custom_objects, compile: bool, filepath):
-    return model_of(config if compile else _uncompiled(config), custom_objects, filepath)
-
-
-def _uncompiled(config):
-    """A configuration without what it says of compiling, of the models in it as well."""
-    if isinstance(config, dict):
-        described = "class_name" in config
-        return {
-            key: _uncompiled(value)
-            for key, value in config.items()
-            if not (described and key == "compile_config")
-        }
-    return [_uncompiled(value) for value in config] if isinstance(config, list) else config

@@ -1,13 +1,101 @@
-"""Whole models and weights in the older `.h5` format of Keras 2 and 3, for reading only."""
+"""Whole models, and weights, in the older `.h5` format of Keras 2 and 3."""
 
+import json
+import warnings
 from typing import Any
+
+import numpy as np
 
 from cornu.core import registry
 from cornu.core.configurable import constructor_parameters
 from cornu.core.layer import Layer
 from cornu.core.variable import deferred_values
 from cornu.saving import hdf5, reading
+from cornu.saving.atomic import replacing
 from cornu.saving.errors import FileFormatError, mismatch
+from cornu.saving.writing import KERAS_FORMAT_VERSION, new_hdf5
+
+
+def save_model(model, path, include_optimizer=True) -> None:
+    """Write a whole model to an `.h5` file; see `cornu.saving.save_model`."""
+    config = reading.uncompiled(registry.describe(model, compiled=False))
+    if config["class_name"] == "Model":
+        config["class_name"] = "Functional"
+    attributes = {
+        "keras_version": KERAS_FORMAT_VERSION,
+        "backend": "jax",
+        "model_config": json.dumps(config),
+    }
+    groups = {f"model_weights/{layer.name}": _legacy_weights(layer) for layer in model.layers}
+    groups[f"model_weights/{_TOP}"] = model._own_weights()
+    if include_optimizer and model.compiled:
+        attributes["training_config"] = json.dumps(_training_config(model))
+        groups["optimizer_weights"] = model.optimizer.variables
+    variables = [v for group in groups.values() for v in group]
+    # Formats of 16 bits may become larger.
+    num_bytes = sum(v.size * max(np.dtype(v.dtype).itemsize, 4) for v in variables)
+    with (
+        replacing(path) as temporary,
+        new_hdf5(
+            temporary, num_bytes + len(attributes["model_config"]), 2 * len(variables)
+        ) as file,
+    ):
+        file.attrs.update(attributes)
+        for name, group in groups.items():
+            _write_group(file.create_group(name), group)
+        weights = file.require_group("model_weights")
+        weights.attrs.update(backend="jax", keras_version=KERAS_FORMAT_VERSION)
+        _write_names(weights, "layer_names", [layer.name for layer in model.layers])
+
+
+# Weights that a model has besides those of its layers.
+_TOP = "top_level_model_weights"
+# The most that fits into one attribute of an HDF5 file.
+_MOST_BYTES = 64_512
+
+
+def _legacy_weights(layer) -> list:
+    return [*layer.trainable_weights, *layer.non_trainable_weights]
+
+
+def _training_config(model) -> dict:
+    given = registry.serialize(model._compile_arguments)
+    given["loss"] = _with_long_names(given["loss"])
+    return {"optimizer_config": given.pop("optimizer"), **given}
+
+
+def _with_long_names(loss):
+    """Losses by the names that Keras can read from these files: not `mse`, for one."""
+    if isinstance(loss, list | tuple):
+        return [_with_long_names(entry) for entry in loss]
+    if isinstance(loss, dict) and "class_name" not in loss:
+        return {key: _with_long_names(entry) for key, entry in loss.items()}
+    name = registry.serialize(registry.find("loss", loss)) if isinstance(loss, str) else loss
+    return name if isinstance(name, str) else loss
+
+
+def _write_group(group, variables: list) -> None:
+    names: list[str] = []
+    for variable in variables:
+        name = variable.path
+        while name in names:
+            name += "_"
+        names.append(name)
+        array = np.asarray(variable)
+        group.create_dataset(
+            name, data=array.astype("float32") if array.dtype.kind == "V" else array
+        )
+    _write_names(group, "weight_names", names)
+
+
+def _write_names(group, attribute: str, names: list[str]) -> None:
+    array = np.asarray([name.encode() for name in names])
+    pieces = max(-(-array.nbytes // _MOST_BYTES), 1)
+    if pieces == 1:
+        group.attrs[attribute] = array
+        return
+    for i, piece in enumerate(np.array_split(array, pieces + 1)):
+        group.attrs[f"{attribute}{i}"] = piece
 
 
 def load_model(filepath, custom_objects=None, compile=True):
@@ -32,9 +120,10 @@ def load_model(filepath, custom_objects=None, compile=True):
             pairs = pairs_by_place(model, file["model_weights"], str(filepath), False)
             if compile and "training_config" in file.attrs:
                 training = reading.parse(str(file.attrs["training_config"]), filepath)
-                with registry.custom_object_scope(custom_objects or {}):
+                with registry.custom_object_scope(custom_objects):
                     _compile(model, training)
-                pairs += _optimizer_pairs(model, file)
+                if model.compiled:
+                    pairs += _optimizer_pairs(model, file, str(filepath))
             assign(pairs)
         return model
 
@@ -125,15 +214,32 @@ def _drop_unknown(class_name: str, own: dict) -> None:
 
 def _compile(model, training: dict) -> None:
     training = modern(training)
-    optimizer = training.pop("optimizer_config", None)
-    training = {key: value for key, value in training.items() if key in _COMPILED}
-    training = registry.deserialize(training)
-    model.compile(optimizer=registry.get("optimizer", optimizer) or "rmsprop", **training)
-    if model.built:
-        model.optimizer.build(model.trainable_variables)
+    given = {key: training[key] for key in _COMPILED if key in training}
+    for key, kind in (("loss", "loss"), ("metrics", "metric"), ("weighted_metrics", "metric")):
+        given[key] = _of_kind(given.get(key), kind)
+    optimizer = registry.get("optimizer", training.get("optimizer_config")) or "rmsprop"
+    model.compile_from_config({**given, "optimizer": optimizer})
 
 
-_COMPILED = ("loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly", "jit_compile")
+def _of_kind(value, kind: str):
+    """Make what is described in a structure: in these files, a loss and a metric may have one name."""
+    if isinstance(value, list):
+        return [_of_kind(entry, kind) for entry in value]
+    if isinstance(value, dict) and "class_name" not in value:
+        return {key: _of_kind(entry, kind) for key, entry in value.items()}
+    return registry.deserialize(value, kind=kind) if isinstance(value, dict) else value
+
+
+_COMPILED = (
+    "loss",
+    "loss_weights",
+    "metrics",
+    "weighted_metrics",
+    "run_eagerly",
+    "steps_per_execution",
+    "jit_compile",
+    "auto_scale_loss",
+)
 
 
 # ---- weights
@@ -162,7 +268,7 @@ def pairs_by_place(model, group, filename: str, skip_mismatch: bool) -> list:
         pairs += _pairs(
             layer, arrays, f"{layer.name}' ('{name}' in the file)", filename, skip_mismatch
         )
-    return pairs
+    return pairs + _top_pairs(model, group, filename, skip_mismatch)
 
 
 def pairs_by_name(model, group, filename: str, skip_mismatch: bool) -> list:
@@ -174,6 +280,15 @@ def pairs_by_name(model, group, filename: str, skip_mismatch: bool) -> list:
     return pairs
 
 
+def _top_pairs(model, group, filename: str, skip_mismatch: bool) -> list:
+    """The weights of the model itself, which older versions did not write."""
+    stored = group.get(_TOP)
+    arrays = [] if stored is None else _arrays(stored, "weight_names")
+    return (
+        _pair(model._own_weights(), arrays, model.name, filename, skip_mismatch) if arrays else []
+    )
+
+
 def assign(pairs: list) -> None:
     """Read the arrays into their variables, one after the other."""
     for variable, array in pairs:
@@ -181,7 +296,10 @@ def assign(pairs: list) -> None:
 
 
 def _pairs(layer: Layer, arrays: list, name: str, filename: str, skip_mismatch: bool) -> list:
-    weights = [*layer.trainable_weights, *layer.non_trainable_weights]
+    return _pair(_legacy_weights(layer), arrays, name, filename, skip_mismatch)
+
+
+def _pair(weights: list, arrays: list, name: str, filename: str, skip_mismatch: bool) -> list:
     # The states of random generators are not in these files.
     weights = [w for w in weights if not w.path.endswith("seed_generator_state")]
     expected, found = [w.shape for w in weights], [a.shape for a in arrays]
@@ -199,14 +317,20 @@ def _pairs(layer: Layer, arrays: list, name: str, filename: str, skip_mismatch: 
     )
 
 
-def _optimizer_pairs(model, file) -> list:
+def _optimizer_pairs(model, file, filename: str) -> list:
     group = file.get("optimizer_weights")
     arrays = _arrays(group, "weight_names") if group is not None else []
     variables = model.optimizer.variables
-    # That of another version of Keras may hold other things.
-    if [a.shape for a in arrays] != [v.shape for v in variables]:
-        return []
-    return list(zip(variables, arrays, strict=True))
+    if [a.shape for a in arrays] == [v.shape for v in variables]:
+        return list(zip(variables, arrays, strict=True))
+    if not all(array.shape == () for array in arrays):
+        # That of another version of Keras may hold other things.
+        warnings.warn(
+            f"The state of the optimizer in {filename} cannot be used, so that it begins anew: it has "
+            f"{len(arrays)} arrays, where {len(variables)} of other shapes were expected.",
+            stacklevel=4,
+        )
+    return []
 
 
 def _names(group, attribute: str) -> list[str]:

@@ -90,11 +90,7 @@ def explained(path, what: str) -> Iterator[None]:
 
 def parse(text, path) -> Any:
     """A configuration from JSON, within the limits."""
-    if len(text) > limits.config_bytes:
-        raise FileFormatError(
-            f"{path}: its configuration has {len(text)} bytes, more than "
-            f"cornu.saving.limits.config_bytes = {limits.config_bytes}."
-        )
+    _check_size(len(text), path)
     with explained(path, "is damaged: its configuration is not JSON"):
         config = json.loads(text)
     check(config, path)
@@ -135,9 +131,24 @@ def model_of(config: dict, custom_objects, filepath):
     return model
 
 
+Opened = tuple[dict, hdf5.File, zipfile.ZipFile | None]
+
+
+def uncompiled(config):
+    """A configuration without what it says of compiling, of the models in it as well."""
+    if isinstance(config, dict):
+        described = "class_name" in config
+        return {
+            key: uncompiled(value)
+            for key, value in config.items()
+            if not (described and key == "compile_config")
+        }
+    return [uncompiled(value) for value in config] if isinstance(config, list) else config
+
+
 @contextmanager
-def opened_archive(path) -> Iterator[tuple[dict, hdf5.File]]:
-    """The configuration and the weights of a `.keras` file."""
+def opened_archive(path) -> Iterator[Opened]:
+    """The configuration and the weights of a `.keras` file, and the archive."""
     with open_file(path) as stream:
         with explained(path, "is damaged or not a `.keras` file"):
             archive = zipfile.ZipFile(stream)
@@ -150,26 +161,49 @@ def opened_archive(path) -> Iterator[tuple[dict, hdf5.File]]:
                 )
         with explained(path, "is damaged"):
             infos = [archive.getinfo(name) for name in _MEMBERS]
-            if infos[0].file_size > limits.config_bytes:
-                raise FileFormatError(
-                    f"{path}: its configuration has {infos[0].file_size} bytes, more than "
-                    f"cornu.saving.limits.config_bytes = {limits.config_bytes}."
-                )
+            _check_size(infos[0].file_size, path)
             text = archive.read(infos[0])
-        config = parse(text, path)
-        if not isinstance(config, dict):
-            raise FileFormatError(
-                f"{path}: its configuration is not an object, but {config!r:.50}."
-            )
+        config = _configuration(text, path)
         with _member(archive, infos[1], stream, path) as weights:
-            yield config, weights
+            yield config, weights, archive
+
+
+@contextmanager
+def opened_folder(path) -> Iterator[Opened]:
+    """The configuration and the weights in a folder that has the files of a `.keras` file."""
+    for name in _MEMBERS:
+        if not (Path(path) / name).is_file():
+            raise FileFormatError(f"The folder {path} holds no model: there is no {name} in it.")
+    config_path, weights_path = (Path(path) / name for name in _MEMBERS)
+    _check_size(config_path.stat().st_size, path)
+    config = _configuration(config_path.read_bytes(), path)
+    with open_file(weights_path) as stream:
+        yield config, hdf5.File(stream, str(weights_path)), None
+
+
+def _check_size(size: int, path) -> None:
+    if size > limits.config_bytes:
+        raise FileFormatError(
+            f"{path}: its configuration has {size} bytes, more than "
+            f"cornu.saving.limits.config_bytes = {limits.config_bytes}."
+        )
+
+
+def _configuration(text, path) -> dict:
+    config = parse(text, path)
+    if not isinstance(config, dict):
+        raise FileFormatError(f"{path}: its configuration is not an object, but {config!r:.50}.")
+    return config
 
 
 @contextmanager
 def opened_weights(path) -> Iterator[hdf5.File]:
-    """The weights in a `.weights.h5`, `.h5` or `.keras` file."""
-    if is_archive(path):
-        with opened_archive(path) as (_, weights):
+    """The weights in a `.weights.h5`, `.h5` or `.keras` file, or a folder with the files of the last."""
+    if Path(path).is_dir():
+        with opened_folder(path) as (_, weights, _):
+            yield weights
+    elif is_archive(path):
+        with opened_archive(path) as (_, weights, _):
             yield weights
     else:
         with open_file(path) as stream:

@@ -1,13 +1,14 @@
 """Weights in files: HDF5, laid out as Keras lays them out (`layers/conv2d/vars/0`), and safetensors."""
 
 import errno
+import warnings
 from collections import deque
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cornu.core import tracking
+from cornu.core import registry, tracking
 from cornu.core.layer import Layer
 from cornu.core.naming import to_snake_case
 from cornu.core.random import SeedGenerator
@@ -130,56 +131,146 @@ class _Store:
 
     def __setitem__(self, key: str, value) -> None:
         array = np.asarray(value)
+        if array.dtype.kind not in "biufSV":
+            raise TypeError(
+                f"`save_own_variables` may keep numbers only, but {key!r} is {array.dtype}. Write "
+                "other things to files, in `save_assets(folder)`."
+            )
         dataset = self._group.create_dataset(key, data=array)
         if array.dtype.name == "bfloat16":
             # HDF5 has no such type; it is kept as two bytes with this note.
             dataset.attrs["dtype"] = "bfloat16"
 
 
-def write_hdf5(model, filepath) -> None:
+def write_hdf5(model, filepath, with_optimizer=True) -> None:
     """Write everything that `model` consists of, and the state of its optimizer, to a new file."""
-    parts = [part for _, part in _walk(model, "", True, set())]
+    parts = [part for _, part in _walk(model, "", with_optimizer, set())]
+    own = {id(part): _own_state(part) for part in parts if _has_hooks(part)}
     variables = [v for part in parts for v in getattr(part, "variables", [])]
+    arrays = {id(v): v for state in own.values() for v in state.values()}
     unique = {id(v): v for v in variables}.values()
-    num_bytes = sum(v.size * np.dtype(v.dtype).itemsize for v in unique)
-    with new_hdf5(filepath, num_bytes, len(parts) + len(unique)) as file:
-        write_state(model, file, with_optimizer=True)
+    num_bytes = sum(v.size * np.dtype(v.dtype).itemsize for v in [*unique, *arrays.values()])
+    with new_hdf5(filepath, num_bytes, len(parts) + len(unique) + len(arrays)) as file:
+        write_state(model, file, with_optimizer, own)
 
 
-def write_state(obj, group, with_optimizer=False) -> None:
-    """Write everything that `obj` consists of into a group of an HDF5 file."""
+def write_state(obj, group, with_optimizer=False, own=None) -> None:
+    """Write everything that `obj` consists of into a group of an HDF5 file.
+
+    `own` has, by their ids, the states of the parts that say themselves what they keep.
+    """
     for path, part in _walk(obj, "", with_optimizer, set()):
-        own = group.require_group(f"{path}vars")
+        vars_group = group.require_group(f"{path}vars")
         if getattr(part, "name", None):
-            own.attrs["name"] = part.name
-        part.save_own_variables(_Store(own))
+            vars_group.attrs["name"] = part.name
+        store = _Store(vars_group)
+        if own is None or id(part) not in own:
+            part.save_own_variables(store)
+        else:
+            for key, array in own[id(part)].items():
+                store[key] = array
+
+
+# What does as all of its kind do; whatever else has hooks knows itself what it keeps.
+_USUAL = (Layer, Optimizer, SeedGenerator, Metric)
+
+
+def _has_hooks(part) -> bool:
+    """Whether a class of the user's own says what is kept of a part."""
+    return not any(
+        isinstance(part, usual)
+        and type(part).save_own_variables is usual.save_own_variables
+        and type(part).load_own_variables is usual.load_own_variables
+        for usual in _USUAL
+    )
+
+
+def _own_state(part) -> dict[str, np.ndarray]:
+    store: dict[str, Any] = {}
+    part.save_own_variables(store)
+    return {str(key): np.asarray(value) for key, value in store.items()}
 
 
 def read_state(obj, group, filename: str, skip_mismatch=False, with_optimizer=False) -> None:
-    """Read what `write_state` wrote; all shapes are compared before anything is changed."""
+    """Read what `write_state` wrote.
+
+    All shapes are compared before anything is changed; only a part whose class has hooks of its own
+    reads at once, as it may make the parts that come after it.
+    """
     loads = []
-    parts = list(_walk(obj, "", with_optimizer, set()))
-    if any(isinstance(part, Layer) and group.get(f"{path}vars") is None for path, part in parts):
-        # Of an earlier Cornu, perhaps.
-        others = list(_walk(obj, "", with_optimizer, set(), in_list=False))
-        if all(
-            group.get(f"{path}vars") is not None for path, part in others if isinstance(part, Layer)
-        ):
-            parts = others
-    for path, part in parts:
+
+    def has_all(in_list: bool) -> bool:
+        parts = _walk(obj, "", with_optimizer, set(), in_list)
+        return all(
+            group.get(f"{p}vars") is not None for p, part in parts if isinstance(part, Layer)
+        )
+
+    # Otherwise it is of an earlier Cornu, perhaps.
+    in_list = has_all(True) or not has_all(False)
+    for path, part in _walk(obj, "", with_optimizer, set(), in_list):
         stored = group.get(f"{path}vars")
         found = {} if stored is None else {key: stored[key] for key in stored}
         if not found and isinstance(part, SeedGenerator | Metric):
             # Keras does not write the state of its generators, nor older files that of metrics.
             continue
-        if isinstance(part, Optimizer) and len(found) != len(part.variables):
-            # The weights are there without the optimizer's state, or it is that of another optimizer.
-            continue
-        if (problem := compare(part, found, filename, path)) is None:
+        if isinstance(part, Optimizer) and found:
+            if _was_never_used(found):
+                continue
+            if not part.built and id(part) == id(getattr(obj, "optimizer", None)):
+                _make_ready(part, found, obj, filename)
+        if _has_hooks(part):
+            problem = _read_own(part, found, filename, path)
+        elif (problem := compare(part, found, filename, path)) is None:
             loads.append((part, found))
-        elif not skip_mismatch:
+        if problem is None or skip_mismatch:
+            continue
+        if not isinstance(part, Optimizer):
             raise FileFormatError(problem)
+        if found:
+            warnings.warn(
+                f"The state of the optimizer in {filename} cannot be used, so that it begins anew: "
+                f"{problem}",
+                stacklevel=4,
+            )
     _assign(loads)
+
+
+def _was_never_used(found: dict) -> bool:
+    """Whether the state of an optimizer is that before its first step: no more than two scalars."""
+    scalars = len(found) <= 2 and all(array.shape == () for array in found.values())
+    return scalars and "0" in found and int(found["0"].read()) == 0
+
+
+def _make_ready(optimizer: Optimizer, found: dict, model, filename: str) -> None:
+    """Make the state of an optimizer that has done no step yet, so that it can be read."""
+    optimizer.build(model.trainable_variables)
+    rate = optimizer._learning_rate
+    place = next((i for i, v in enumerate(optimizer.variables) if v is rate), None)
+    if len(found) != len(optimizer.variables) or place is None or str(place) not in found:
+        return
+    array = found[str(place)]
+    if array.shape == () and float(array.read()) != float(rate.numpy()):
+        warnings.warn(
+            f"The learning rate is {float(array.read()):.6g} now, as {filename} holds it, and not "
+            f"{float(rate.numpy()):.6g}, as the model was compiled with. To have another one, set "
+            "`model.optimizer.learning_rate` after loading.",
+            stacklevel=5,
+        )
+
+
+def _read_own(part, found: dict, filename: str, path: str) -> str | None:
+    """Let a part read what it kept; returns what went wrong."""
+    try:
+        part.load_own_variables({key: array.read() for key, array in found.items()})
+    except (FileFormatError, OSError):
+        raise
+    except Exception as error:
+        name = getattr(part, "name", path)
+        return (
+            f"'{name}' ({type(part).__name__}) cannot load what {filename} holds for it "
+            f"({', '.join(found) or 'nothing'}): {type(error).__name__}: {error}"
+        )
+    return None
 
 
 def _assign(loads: list) -> None:
@@ -206,25 +297,20 @@ def _read_by_name(model, group, filename: str, skip_mismatch: bool) -> None:
         if stored is None or not isinstance(part, Layer) or part is model:
             continue
         found = {key: stored[key] for key in stored}
-        if (problem := compare(part, found, filename, path)) is None:
+        if _has_hooks(part):
+            problem = _read_own(part, found, filename, path)
+        elif (problem := compare(part, found, filename, path)) is None:
             loads.append((part, found))
-        elif not skip_mismatch:
+        if problem is not None and not skip_mismatch:
             raise FileFormatError(problem)
     _assign(loads)
 
 
-def _wanted(part) -> dict[str, Any]:
-    """What a part would write: its variables, whose values are not looked at, if it is one of the usual."""
-    saves = type(part).save_own_variables
-    if saves is Layer.save_own_variables:
-        return {str(i): v for i, v in enumerate(part._own_weights())}
-    if saves in (Optimizer.save_own_variables, Metric.save_own_variables):
-        return {str(i): v for i, v in enumerate(part.variables)}
-    if saves is SeedGenerator.save_own_variables:
-        return {"0": part.state}
-    wanted: dict[str, Any] = {}
-    part.save_own_variables(wanted)
-    return wanted
+def _wanted(part) -> list[Variable]:
+    """The variables that a part without hooks of its own writes, in order."""
+    if isinstance(part, SeedGenerator):
+        return [part.state]
+    return part._own_weights() if isinstance(part, Layer) else part.variables
 
 
 def compare(part, found: dict, filename: str, path: str = "") -> str | None:
@@ -236,14 +322,18 @@ def compare(part, found: dict, filename: str, path: str = "") -> str | None:
             "it. Was the file written by another model, or is this model not built yet? Layers "
             "that do not fit are left out with `skip_mismatch=True`."
         )
-    for key, value in wanted.items():
-        expected = np.shape(value) if not isinstance(value, Variable) else value.shape
+    for key, variable in zip(map(str, range(len(wanted))), wanted, strict=True):
         shape = getattr(found.get(key), "shape", None)
-        if shape != tuple(expected):
-            return mismatch(f"{name}', array '{key}", expected, shape, filename)
+        if shape != variable.shape:
+            return mismatch(f"{name}', array '{key}", variable.shape, shape, filename)
         if found[key].dtype.kind not in "biufV":
             return f"'{name}', array {key}: {filename} holds {found[key].dtype} and not numbers."
     return None
+
+
+def parts_of(model) -> list:
+    """Everything that a model consists of, its optimizer as well, with the places in its file."""
+    return list(_walk(model, "", True, set()))
 
 
 def _walk(obj, path: str, with_optimizer: bool, seen: set, in_list=True):
@@ -293,9 +383,10 @@ def _walk_group(group, path: str, with_optimizer: bool, seen: set, in_list: bool
 def _name_of_class(value) -> str:
     if isinstance(value, _CONTAINERS):
         return "container"
-    name = to_snake_case(type(value).__name__)
-    # Keras has a class of its own for models from a graph.
-    return "functional" if name == "model" and getattr(value, "_graph", None) is not None else name
+    # Keras has a class of its own for models from a graph; a class of the user's may be called Model.
+    if type(value) is registry.find("layer", "Model") and value._graph is not None:
+        return "functional"
+    return to_snake_case(type(value).__name__)
 
 
 _SAVED = (Layer, SeedGenerator, Optimizer, Metric)

@@ -4,6 +4,9 @@ import io
 import os
 from contextlib import contextmanager
 
+# What the formats are, for readers that look at the version: those of Keras which they follow.
+KERAS_FORMAT_VERSION = "3.15.0"
+
 
 @contextmanager
 def new_hdf5(filepath, num_bytes: int, num_objects: int):
