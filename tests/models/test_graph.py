@@ -161,6 +161,94 @@ def test_clone_function():
     assert wide.output_shape == model.output_shape
 
 
+def nested(k, optimizer="adam"):
+    """A Sequential model, called twice, in a graph."""
+    L = k.layers
+    inner = k.Sequential([k.Input((4,)), L.Dense(4, activation="relu", name="d")], name="inner")
+    x = k.Input((4,), name="x")
+    model = k.Model(x, L.Dense(2, name="out")(inner(inner(x))), name="outer")
+    model.compile(optimizer, "mse", metrics=["mae", k.metrics.MeanSquaredError(name="m")])
+    return model
+
+
+def to_tanh(k):
+    def clone(layer):
+        config = layer.get_config()
+        if isinstance(layer, k.layers.Dense):
+            config["activation"] = "tanh"
+        return type(layer).from_config(config)
+
+    return clone
+
+
+def test_clones_of_models_in_models_are_those_of_keras():
+    def seen(k):
+        model = nested(k)
+        calls = []
+
+        def call(layer, *args, **kwargs):
+            calls.append(layer.name)
+            out = layer(*args, **kwargs)
+            return k.layers.ReLU(name="behind")(out) if layer.name == "out" else out
+
+        found = []
+        for given in ({}, {"recursive": True}, {"recursive": True, "call_function": call}):
+            clone = k.models.clone_model(model, clone_function=to_tanh(k), **given)
+            found.append([layer.name for layer in clone.layers])
+            inner = clone.get_layer("inner").layers[-1]
+            found.append([layer.activation.__name__ for layer in (inner, clone.get_layer("out"))])
+            assert inner is not model.get_layer("inner").layers[-1]
+            found.append((clone.compiled, clone.name, clone.count_params()))
+        x = k.Input((4,), name="mine")
+        clone = k.models.clone_model(model, input_tensors=x)
+        assert clone.input is x or clone.inputs[0] is x
+        other = k.models.clone_model(model.get_layer("inner"), input_tensors=[x])
+        return found, calls, other.output_shape, type(clone.optimizer).__name__
+
+    assert seen(cornu) == seen(keras)
+
+
+def test_clones_share_nothing():
+    import optax
+
+    for optimizer in ("adam", optax.sgd(0.1)):
+        model = nested(cornu, optimizer)
+        clone = cornu.models.clone_model(model)
+        x, y = np.ones((2, 4)), np.ones((2, 2))
+        clone.fit(x, y, verbose=0)
+        assert not model.optimizer.built and int(clone.optimizer.iterations) == 1
+        names = list(clone.history.history)
+        assert names == list(model.fit(x, y, verbose=0).history) and len(names) == 3
+
+
+class OwnDense(layers.Dense):
+    """Not registered."""
+
+
+def test_what_cannot_be_cloned_says_so():
+    class Own(cornu.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = OwnDense(2)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Own()
+    model(np.ones((1, 3)))
+    clone = cornu.models.clone_model(model)
+    assert type(clone) is Own and clone.count_params() == 8
+    with pytest.raises(ValueError, match="clone_function: only for Sequential"):
+        cornu.models.clone_model(model, clone_function=lambda layer: layer)
+    sequential = cornu.Sequential([cornu.Input((3,)), OwnDense(2)])
+    assert type(cornu.models.clone_model(sequential).layers[0]) is OwnDense
+    with pytest.raises(ValueError, match="call_function"):
+        cornu.models.clone_model(sequential, call_function=lambda layer, x: x)
+    for wrong in (np.ones((1, 3)), [cornu.Input((3,)), cornu.Input((3,))]):
+        with pytest.raises(ValueError, match="`input_tensors` must be"):
+            cornu.models.clone_model(sequential, input_tensors=wrong)
+
+
 def test_many_layers_do_not_exhaust_the_stack():
     x = inputs = cornu.Input((2,))
     for i in range(1500):

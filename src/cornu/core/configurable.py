@@ -34,7 +34,8 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
     return parameters
 
 
-def _is_ours(cls: type) -> bool:
+def is_ours(cls: type) -> bool:
+    """Whether a class is one of this library's."""
     return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
@@ -46,7 +47,7 @@ def described_class(cls: type) -> type:
     constructor takes is then its own business, and what it inherits describes this library's class.
     """
     owner = next((b for b in cls.__mro__ if "get_config" in b.__dict__), cls)
-    return cls if _is_ours(owner) else next(b for b in cls.__mro__ if _is_ours(b))
+    return cls if is_ours(owner) else next(b for b in cls.__mro__ if is_ours(b))
 
 
 class Configurable:

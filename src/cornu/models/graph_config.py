@@ -147,8 +147,8 @@ def _is_function(entry: dict) -> bool:
     return str(entry.get("module")).startswith("keras.src.ops.")
 
 
-def rebuild(config: dict, made: dict | None = None):
-    """The `(name, inputs, outputs)` of a described graph, of the layers in `made` if given.
+def rebuild(config: dict):
+    """The `(name, inputs, outputs)` of a described graph.
 
     Raises ValueError if a layer refers to one that is not there, or the graph goes in a circle.
     """
@@ -159,9 +159,7 @@ def rebuild(config: dict, made: dict | None = None):
         if name in layers:
             raise ValueError(f"The configuration describes two layers named {name!r}.")
         more: dict = {}
-        if made is not None and not _is_function(entry):
-            layers[name] = made[name]
-        elif _is_function(entry):
+        if _is_function(entry):
             layers[name], more = _make_function(entry)
         else:
             description = {key: entry[key] for key in _DESCRIPTION if key in entry}

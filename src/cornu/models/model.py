@@ -379,7 +379,7 @@ class Model(Trainer):
         return json.dumps(registry.serialize(self), **kwargs)
 
     def get_config(self) -> dict:
-        if self._graph is not None and not _has_own_constructor(type(self)):
+        if self._graph is not None and not has_own_constructor(type(self)):
             return graph_config.describe(self)
         return super().get_config()
 
@@ -389,10 +389,10 @@ class Model(Trainer):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """Make a model from what `get_config()` returned."""
-        with registry.custom_object_scope(custom_objects or {}):
+        with registry.custom_object_scope(custom_objects):
             if "input_layers" in config and "layers" in config:
                 name, inputs, outputs = graph_config.rebuild(config)
-                if _has_own_constructor(cls):
+                if has_own_constructor(cls):
                     cls = Model
                 return cls(inputs, outputs, name=name, trainable=config.get("trainable", True))
             return super().from_config(config)
@@ -407,6 +407,11 @@ def _symbols(shapes, dtypes=None):
     )
 
 
-def _has_own_constructor(cls: Any) -> bool:
+def has_own_constructor(cls: Any) -> bool:
+    """Whether the constructor takes something else than a graph's inputs and outputs."""
     own = inspect.signature(cls.__init__).parameters
-    return cls is not Model and not {"inputs", "outputs"} <= set(own)
+    takes_all = {p.kind for p in own.values()} >= {
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+    }
+    return cls is not Model and not takes_all and not {"inputs", "outputs"} <= set(own)

@@ -148,7 +148,7 @@ class Sequential(Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        with registry.custom_object_scope(custom_objects or {}):
+        with registry.custom_object_scope(custom_objects):
             layers = [registry.deserialize(c, kind="layer") for c in config["layers"]]
         model = cls(layers, trainable=config.get("trainable", True), name=config.get("name"))
         shape = config.get("build_input_shape")
