@@ -21,7 +21,7 @@ $(VENV)/installed-test: $(VENV)/installed
 	touch $@
 
 demo: $(VENV)/installed  ## train a CNN on the embedded digits and show the result
-	$(BIN)/cornu train digits --output demo --epochs 20 --seed 0
+	$(BIN)/cornu train digits --output demo --epochs 20 --seed 0 --overwrite
 
 test: $(VENV)/installed-test  ## run the test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
@@ -70,7 +70,7 @@ wheel: $(VENV)/installed-test  ## build the wheel and try it in an empty environ
 	rm -f build.log
 	$(PYTHON) -m venv build/wheel-env
 	build/wheel-env/bin/python -m pip install --quiet dist/*.whl
-	cd build && wheel-env/bin/cornu train digits --epochs 1 --seed 0 --output wheel-demo
+	cd build && wheel-env/bin/cornu train digits --epochs 1 --seed 0 --output wheel-demo --overwrite
 	cd build && wheel-env/bin/python -c "import cornu, cornu.explorer as e; m = cornu.saving.load_model('wheel-demo/model.keras'); e.explore(m).stop()"
 	rm -rf build dist
 

@@ -1,6 +1,7 @@
 """Each mistake ends with one clear line, exit code 1, and nothing left behind."""
 
 import pickle
+import socket
 
 import numpy as np
 import pytest
@@ -139,6 +140,69 @@ def test_test_folder_of_other_classes(refuse_train, tmp_path, photos):
 )
 def test_options_that_do_not_fit(refuse_train, options, message):
     assert message in refuse_train("digits", *options)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--model", "resnt"], "Did you mean 'resnet'?"),
+        (["--model", "nothing.py:make"], "There is no file nothing.py"),
+        (["--model", "{folder}/mine.py:mak"], "has no function 'mak'. Functions in it: make"),
+        (["--optimizer", "adm"], "Did you mean 'Adam'"),
+        (["--optimizer", "LossScaleOptimizer"], "cannot be made from its name alone"),
+        (["--output", "{folder}/file"], "file cannot be a folder, as"),
+        (["--output", "{folder}/file/below"], "below cannot be a folder, as"),
+        (["--output", "{folder}/old"], "holds a training already: curves.png. Choose another"),
+        (["--explore", "--port", "{port}"], "Cannot listen on 127.0.0.1, port {port}"),
+    ],
+)
+def test_options_are_checked_before_the_data_are_loaded(
+    run, tmp_path, monkeypatch, options, message
+):
+    def load(*_, **__):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("cornu.cli.data._load_named", load)
+    (tmp_path / "mine.py").write_text("def make(shape, n): pass")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "curves.png").write_text("")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        words = {"folder": tmp_path, "port": server.getsockname()[1]}
+        options = [option.format(**words) for option in options]
+        assert message.format(**words) in refuse(run, "train", "mnist", *options)
+    with pytest.raises(AssertionError, match="loaded"):
+        run("train", "mnist")
+
+
+def test_other_commands_look_at_their_arguments_first(run, tmp_path):
+    """The model is none, and would be opened next."""
+    (tmp_path / "m.keras").write_bytes(b"nothing")
+    for command, options, message in [
+        ("export", [tmp_path / "a.pb"], "must end in .stablehlo or .onnx"),
+        ("export", [tmp_path / "none" / "a.onnx"], "there is no folder"),
+        ("evaluate", ["digit"], "Did you mean 'digits'?"),
+        ("explore", ["--data", "digit"], "Did you mean 'digits'?"),
+        ("explore", ["--host", "192.0.2.1"], "Cannot listen on 192.0.2.1"),
+        ("summary", ["--classes", 3], "for networks that have a name"),
+    ]:
+        assert message in refuse(run, command, tmp_path / "m.keras", *options)
+
+
+@pytest.mark.parametrize(
+    "x, message",
+    [
+        (X[:, None], "x_train has its channels first: its shape is (20, 1, 8, 8)"),
+        (
+            X / 255,
+            "x_test in {path} hold numbers from 0 to 250; those of x_train hold numbers",
+        ),
+    ],
+)
+def test_arrays_of_another_layout_or_range(refuse_train, tmp_path, x, message):
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=x, y_train=Y, x_test=X, y_test=Y)
+    assert message.format(path=path) in refuse_train(path)
 
 
 @pytest.mark.parametrize(

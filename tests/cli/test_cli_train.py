@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from bars import make_images, write_images
 
+from cornu.cli.run_folder import free_name
 from cornu.saving import load_model
 
 FILES = {
@@ -161,3 +162,68 @@ def test_unreadable_images_are_named_and_can_be_skipped(run, tmp_path, tiny, pho
     skipped = run("train", photos, *options, "--skip-unreadable")
     assert skipped.exit_code == 0
     assert "warning" in skipped.stderr and "broken.png" in skipped.stderr
+
+
+def test_nothing_is_mixed_with_an_older_run(run, tmp_path, tiny, npz):
+    folder = tmp_path / "out"
+    options = ("--epochs", 1, "--model", tiny, "--output", folder)
+    assert run("train", npz, *options).exit_code == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    refused = run("train", npz, *options)
+    assert refused.exit_code == 1 and "--overwrite" in refused.stderr
+    # A run that fails takes nothing away.
+    assert run("train", npz, *options, "--overwrite", "--validation-split", 0.001).exit_code == 1
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    for name in ("curves.png", "confusion_matrix.png", "predictions.png"):
+        (folder / name).write_bytes(b"old")
+
+    def stop(*_, **__):
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"model.keras", "history.csv", "settings.json"}
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cornu.cli.train.judge", stop)
+        assert run("train", npz, *options, "--overwrite").exit_code == 130
+    assert run("train", npz, *options, "--overwrite").exit_code == 0
+    assert {path.name for path in folder.iterdir()} == FILES
+
+
+def test_two_runs_in_one_second_have_folders_of_their_own(tmp_path):
+    names = [free_name(tmp_path / "a") for _ in range(3) if not free_name(tmp_path / "a").mkdir()]
+    assert [name.name for name in names] == ["a-2", "a-3", "a-4"]
+
+
+def test_folders_without_images_and_hidden_files_are_no_classes_and_no_images(
+    run, tmp_path, tiny, photos
+):
+    (photos / "empty").mkdir()
+    (photos / "notes" / "below").mkdir(parents=True)
+    (photos / "notes" / "readme.txt").write_text("")
+    (photos / "level" / "._1.png").write_bytes(b"what macOS leaves")
+    options = ("--image-size", 8, "--epochs", 1, "--model", tiny, "--output", tmp_path / "out")
+    done = run("train", photos, *options)
+    assert (
+        done.exit_code == 0
+        and "no class, as there are no images in them: empty, notes" in done.stderr
+    )
+    assert "27 training, 3 validation images of 8x8x3, 2 classes" in done.stdout
+    assert "(30 images, " in run("evaluate", tmp_path / "out", photos).stdout
+
+
+def test_images_of_all_parts_are_looked_at_before_training(run, tmp_path, tiny):
+    for part in ("train", "test"):
+        write_images(tmp_path / "data" / part, 12)
+    whole = (tmp_path / "data" / "test" / "level" / "1.png").read_bytes()
+    broken = []
+    for part, n in (("train", 1), ("train", 3), ("test", 1)):
+        broken.append(tmp_path / "data" / part / "level" / f"{n}.png")
+        broken[-1].write_bytes(whole[: len(whole) // 2])
+    options = ("--image-size", 8, "--epochs", 1, "--model", tiny, "--output", tmp_path / "out")
+    refused = run("train", tmp_path / "data", *options)
+    assert refused.exit_code == 1 and refused.stdout == ""
+    assert str(broken[0]) in refused.stderr and str(broken[1]) in refused.stderr
+    for path in broken[:2]:
+        path.unlink()
+    refused = run("train", tmp_path / "data", *options)
+    assert refused.exit_code == 1 and str(broken[2]) in refused.stderr

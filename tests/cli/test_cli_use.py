@@ -76,6 +76,39 @@ def test_evaluate_refuses_what_does_not_fit(run, trained, tmp_path, photos):
     assert done.exit_code == 1 and "does not know: 0, 1" in done.stderr
 
 
+@pytest.mark.filterwarnings("default")
+def test_evaluate_reads_image_files_as_predict_does(run, trained, tmp_path):
+    """A model of grey bars; colour files, 16-bit files, one lying on its side, and one that is none."""
+    x, y = make_images(12, seed=3)
+    names = ["upright", "level"]
+    for name in names:
+        (tmp_path / "bars" / name).mkdir(parents=True)
+    for n, (image, label) in enumerate(zip(x, y, strict=True)):
+        path = tmp_path / "bars" / names[label] / f"{n}.png"
+        if n % 3 == 0:
+            Image.fromarray(image.astype("uint16") * 257).save(path)
+        elif n % 3 == 1:
+            Image.fromarray(image).convert("RGB").save(path)
+        else:
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            Image.fromarray(np.rot90(image)).save(path, exif=exif)
+    (wrong,) = [
+        int(n)
+        for n in re.findall(r"(\d+) wrong", run("evaluate", trained, tmp_path / "bars").stdout)
+    ]
+    np.savez(tmp_path / "bars.npz", x=x, y=np.array(names)[y])
+    assert f" {wrong} wrong" in run("evaluate", trained, tmp_path / "bars.npz").stdout
+    (tmp_path / "bars" / "level" / "x.png").write_bytes(b"none")
+    done = run("evaluate", trained, tmp_path / "bars")
+    assert done.exit_code == 1 and "x.png" in done.stderr and "--skip-unreadable" in done.stderr
+    done = run("evaluate", trained, tmp_path / "bars", "--skip-unreadable")
+    assert f"(12 images, {wrong} wrong)" in done.stdout
+    np.savez(tmp_path / "bars.npz", x=x / 255, y=np.array(names)[y])
+    done = run("evaluate", trained, tmp_path / "bars.npz")
+    assert done.exit_code == 1 and "the model was trained on numbers from 0 to 255" in done.stderr
+
+
 def test_predict_prepares_images_as_training_did(run, trained, bar):
     done = run("predict", trained, bar)
     assert done.exit_code == 0, done.stderr

@@ -23,6 +23,9 @@ _DATA_HELP = (
     "subfolder for each class."
 )
 _MODEL_HELP = "The folder of a training run, or a .keras file."
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="For a folder: leave out damaged images.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -117,9 +120,7 @@ def train(
             help="For a folder: rows x columns to bring images to. Default: 128x128.",
         ),
     ] = None,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="For a folder: leave out damaged images.")
-    ] = False,
+    skip_unreadable: SkipUnreadable = False,
     seed: Annotated[
         int | None,
         typer.Option(min=0, max=2**32 - 1, metavar="N", help="The same seed, the same result."),
@@ -128,6 +129,10 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="Folder for the results. Default: runs/<data>-<time>."),
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace an older training in the folder of the results."),
+    ] = False,
     explore: Annotated[
         bool,
         typer.Option(
@@ -167,6 +172,7 @@ def train(
         output,
         shows_bars=sys.stdout.isatty(),
         explore_port=port or 0 if explore else None,
+        overwrite=overwrite,
         model=model,
         epochs=epochs,
         batch_size=batch_size,
@@ -186,6 +192,7 @@ def evaluate(
     model: Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")],
     data: Annotated[str, typer.Argument(help=_DATA_HELP, metavar="DATA")],
     batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Images a step.")] = 64,
+    skip_unreadable: SkipUnreadable = False,
     debug: Debug = False,
 ):
     """Print a model's accuracy on DATA.
@@ -199,7 +206,7 @@ def evaluate(
     """
     from cornu.cli.predict import evaluate as run
 
-    run(model, data, batch_size)
+    run(model, data, batch_size, skip_unreadable)
 
 
 @app.command()
@@ -222,8 +229,10 @@ def export(
       cornu export demo digits.onnx
       cornu export model.keras model.stablehlo --batch-size 1
     """
-    from cornu.cli.run_folder import load
+    from cornu.cli.run_folder import check_file, load
+    from cornu.saving.export import FORMATS
 
+    check_file(output, tuple(FORMATS))
     load(model)[0].export(output, batch_size=batch_size)
     typer.echo(f"{output}: {output.stat().st_size:,} bytes")
 
@@ -316,14 +325,17 @@ def summary(
         ),
     ],
     input_shape: Annotated[
-        tuple,
+        tuple | None,
         typer.Option(
-            parser=_shape, metavar="SHAPE", help="For a network: rows x columns x channels."
+            parser=_shape,
+            metavar="SHAPE",
+            help="For a network: rows x columns x channels. Default: 28x28x1.",
         ),
-    ] = "28x28x1",  # type: ignore[assignment]
+    ] = None,
     classes: Annotated[
-        int, typer.Option(min=2, metavar="N", help="For a network: number of classes.")
-    ] = 10,
+        int | None,
+        typer.Option(min=2, metavar="N", help="For a network: number of classes. Default: 10."),
+    ] = None,
     explain: Annotated[
         bool,
         typer.Option("--explain", help="Print the formulas that the numbers come from, too."),

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from cornu.cli.class_names import CLASS_NAMES
-from cornu.cli.command import CommandError
-from cornu.utils.image_dataset import image_dataset_from_directory
-from cornu.utils.image_folder import white_of
+from cornu.cli.command import CommandError, say
+from cornu.utils.image_dataset import empty_classes, image_dataset_from_directory
+from cornu.utils.image_folder import mode_of, white_of
 
 DEFAULT_IMAGE_SIZE = (128, 128)
 _EXPECTED_KEYS = "Expected x_train, y_train, x_test, y_test; or x, y."
@@ -21,9 +21,13 @@ _EXPECTED_KEYS = "Expected x_train, y_train, x_test, y_test; or x, y."
 
 @dataclasses.dataclass
 class Part:
-    """Images with their classes: arrays `(x, y)`, or a folder's data set, read while it is used."""
+    """Images with their classes: arrays `(x, y)`, or a folder's data set, read while it is used.
+
+    A folder's pixels are multiplied with `scale`.
+    """
 
     source: Any
+    scale: float = 1.0
 
     @property
     def is_in_memory(self) -> bool:
@@ -37,12 +41,14 @@ class Part:
         if self.is_in_memory:
             x, y = self.source
             return x[rows], y[rows]
-        return self.source.some(rows)
+        x, y = self.source.some(rows)
+        return x * np.float32(self.scale), y
 
     def batches(self, batch_size: int):
         """All images and classes in their order; a folder's batches have the size it was given."""
         if not self.is_in_memory:
-            yield from self.source
+            for x, y in self.source:
+                yield x * np.float32(self.scale), y
             return
         x, y = self.source
         for start in range(0, len(x), batch_size):
@@ -97,12 +103,14 @@ def load_data(
     validation_folder = next(
         (folder / n for n in ("validation", "val", "valid") if (folder / n).is_dir()), None
     )
+    empty = empty_classes(train_folder)
+    own = {**options, "seed": seed, "class_names": _classes(train_folder, empty)}
     if train_folder == folder or validation_folder is None:
         train, validation = _open_folder(
-            train_folder, seed=seed, validation_split=validation_split, subset="both", **options
+            train_folder, validation_split=validation_split, subset="both", **own
         )
     else:
-        train = _open_folder(train_folder, seed=seed, **options)
+        train = _open_folder(train_folder, **own)
         _check_folders(validation_folder, train.class_names)
         validation = _open_folder(
             validation_folder, class_names=train.class_names, shuffle=False, **options
@@ -112,9 +120,13 @@ def load_data(
         test = _folder_to_judge(folder / "test", train.class_names, **options)
     if len(train.class_names) < 2:
         raise CommandError(
-            f"{train_folder} has one class only, {train.class_names[0]!r}. Expected a subfolder for "
-            "each of several classes."
+            f"{train_folder} has one class only, {train.class_names[0]!r}. Expected a subfolder with "
+            "images for each of several classes."
         )
+    for part in (train, validation, *([test.source] if test else [])):
+        part.check(SKIP)
+    if empty:
+        say(f"no class, as there are no images in them: {', '.join(empty)} (in {train_folder}).")
     return Data(
         name=folder.resolve().name,
         class_names=train.class_names,
@@ -127,22 +139,62 @@ def load_data(
     )
 
 
-def load_to_judge(data: str, class_names: list[str], image_size, batch_size: int) -> Part:
-    """The images of DATA to judge a model by: its test part, or all if it has no parts."""
+def load_to_judge(
+    data: str, class_names: list[str], shape, white, batch_size: int, skip_unreadable=False
+) -> Part:
+    """The images of DATA to judge a model by: its test part, or all if it has no parts.
+
+    Args:
+        data: DATA.
+        class_names: those of the model.
+        shape: of the images that the model takes: (rows, columns, channels).
+        white: the number that stands for white there; None if its numbers are no pixels.
+        batch_size: images a batch of a folder.
+        skip_unreadable: whether to leave out images that cannot be read.
+    """
     if is_folder(data):
+        mode = mode_of(shape)
+        if mode is None or white is None:
+            raise CommandError(
+                f"{data} holds image files, and the model was not trained on the pixels of images (gray, "
+                f"colours, colours with transparency), but on arrays of shape {shape}. Expected an "
+                ".npz file."
+            )
         folder = Path(data)
         if _has_parts(folder) and (folder / "test").is_dir():
             folder = folder / "test"
-        return _folder_to_judge(folder, class_names, image_size=image_size, batch_size=batch_size)
+        on_error = "skip" if skip_unreadable else "raise"
+        options = {"image_size": shape[:2], "batch_size": batch_size, "on_error": on_error}
+        part = _folder_to_judge(folder, class_names, color_mode=mode, **options)
+        return Part(part.source, white / 255)
     if data in CLASS_NAMES:
         _, (x, y) = _load_named(data)
         # By name, as the model may know other classes.
         labels = np.array(CLASS_NAMES[data])[y.reshape(-1)]
-        return Part((_with_channels(x, data), _encode(labels, data, len(x), class_names)))
-    arrays = read_npz(data)
-    key = "_test" if "x_test" in arrays else ""
-    x = _with_channels(arrays[f"x{key}"], f"x{key}")
-    return Part((x, _encode(arrays[f"y{key}"], f"y{key}", len(x), class_names)))
+        x, y = _with_channels(x, data), _encode(labels, data, len(x), class_names)
+    else:
+        arrays = read_npz(data)
+        key = "_test" if "x_test" in arrays else ""
+        x = _with_channels(arrays[f"x{key}"], f"x{key}")
+        y = _encode(arrays[f"y{key}"], f"y{key}", len(x), class_names)
+    if x.shape[1:] != tuple(shape):
+        raise CommandError(
+            f"The images of {data} have shape {x.shape[1:]}; the model was trained on {tuple(shape)}."
+        )
+    check_range(x, data, white, "the model was trained on")
+    return Part((x, y))
+
+
+def check_range(x, name: str, white: float | None, whose: str) -> None:
+    """Raise CommandError if images cannot be of the same range as others: 0 to 255 beside 0 to 1."""
+    if white is None:
+        return
+    low, high = float(x.min()), float(x.max())
+    if low < 0 or high > 2 * white or 0 < high <= white / 8:
+        raise CommandError(
+            f"The images of {name} hold numbers from {low:g} to {high:g}; {whose} numbers from 0 to "
+            f"{white:g}. Bring them to the same range."
+        )
 
 
 def is_folder(data: str) -> bool:
@@ -170,7 +222,22 @@ def _has_parts(folder: Path) -> bool:
 
 
 def _open_folder(folder: Path, **options):
-    return image_dataset_from_directory(str(folder), verbose=False, **options)
+    return image_dataset_from_directory(
+        str(folder), verbose=False, exif_orientation=True, **options
+    )
+
+
+# Instead of what Python programs are told.
+SKIP = "leave out unreadable images with --skip-unreadable."
+
+
+def _classes(folder: Path, empty: list[str]) -> list[str] | None:
+    """The subfolders that hold images; None if there are none, for which there is an error."""
+    return sorted(_visible_folders(folder) - set(empty)) or None
+
+
+def _visible_folders(folder: Path) -> set[str]:
+    return {c.name for c in folder.iterdir() if c.is_dir() and not c.name.startswith(".")}
 
 
 def _folder_to_judge(folder: Path, class_names: list[str], **options) -> Part:
@@ -179,13 +246,16 @@ def _folder_to_judge(folder: Path, class_names: list[str], **options) -> Part:
 
 
 def _check_folders(folder: Path, class_names: list[str]) -> None:
-    found = {c.name for c in folder.iterdir() if c.is_dir() and not c.name.startswith(".")}
+    found = _visible_folders(folder)
     if missing := sorted(set(class_names) - found):
         raise CommandError(
             f"{folder} has no subfolder for the classes {', '.join(missing)}. If there are no such "
             "images, make empty ones."
         )
-    if unknown := sorted(found - set(class_names)):
+    empty = set(empty_classes(folder))
+    # Without images in it, a folder is no class; but if none has images, their names may say why.
+    unknown = sorted(found - set(class_names) - (empty if empty < found else set()))
+    if unknown:
         raise CommandError(
             f"{folder} has subfolders that are no class of the model: {', '.join(unknown)}. The "
             f"classes are {', '.join(class_names)}."
@@ -217,6 +287,7 @@ def _arrays_to_learn(data: str, validation_split: float, seed: int) -> Data:
                 f"{data}: the images of x_train have shape {x.shape[1:]}, those of x_test "
                 f"{x_test.shape[1:]}. Expected the same."
             )
+        check_range(x_test, f"x_test in {data}", white_of(x), "those of x_train hold")
         test = Part((x_test, _encode(arrays["y_test"], "y_test", len(x_test), class_names)))
     # Files are often sorted by class, so that their last images are of one class only.
     order = np.random.default_rng(seed).permutation(len(x))
@@ -282,6 +353,11 @@ def _with_channels(x, key: str):
         raise CommandError(
             f"{key} holds NaN or infinity in {int(bad.sum())} of {len(x)} images, the first at index "
             f"{int(bad.argmax())}. Remove these images."
+        )
+    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and x.shape[3] > 4:
+        raise CommandError(
+            f"{key} has its channels first: its shape is {x.shape}. Expected (n, rows, columns, channels): "
+            "x.transpose(0, 2, 3, 1) brings them to the end."
         )
     return x[..., None] if x.ndim == 3 else x
 

@@ -10,6 +10,7 @@ from cornu.cli.command import CommandError, say
 from cornu.cli.data import Data, Part, is_folder, load_to_judge, read_npz
 from cornu.cli.run_folder import SETTINGS, load, settings_of
 from cornu.explorer import Examples, Network, Server, Watch, guess_white
+from cornu.explorer.server import listen
 from cornu.explorer.watch import FOLLOWED
 from cornu.training.interrupts import Terminated
 
@@ -21,6 +22,10 @@ def explore(
     model: str, data: str | None, shape: tuple | None, host: str, port: int, opens: bool
 ) -> None:
     """Serve the page of a trained model until Ctrl-C."""
+    # What is wrong without the model and the data is said before they are loaded.
+    if data is not None:
+        is_folder(data)
+    check_address(host, port)
     loaded, path = load(model)
     network = Network(loaded, shape)
     if network.num_classes is not None:
@@ -42,6 +47,11 @@ def explore(
         if opens:
             webbrowser.open(server.link)
         server.wait()
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise OSError if a server could not listen there, before anything is loaded for it."""
+    listen(host, port).close()
 
 
 @contextmanager
@@ -92,7 +102,7 @@ def load_examples(data: str, network: Network) -> Examples:
             raise CommandError(
                 f"{data} holds images, and the model takes arrays of shape {shape}. Expected an .npz file."
             )
-        part = load_to_judge(data, names, shape[:2], 1)
+        part = load_to_judge(data, names, shape, network.white, 1)
         return spread(part, most, shape)
     arrays = read_npz(data)
     key = "_test" if "x_test" in arrays else "_train" if "x_train" in arrays else ""
@@ -123,4 +133,5 @@ def spread(part: Part, most: int, shape) -> Examples:
             raise CommandError(f"The images have shape {x.shape[1:]}; the model takes {shape}.")
         return Examples(x[:most], y[:most])
     chosen = np.unique(np.linspace(0, len(part) - 1, min(most, len(part), 200)).astype(int))
+    chosen = part.source.readable(chosen)
     return Examples(*part.some(chosen))

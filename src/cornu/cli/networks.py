@@ -94,10 +94,14 @@ def _residual_block(x, filters, strides):
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network and the least number of rows and columns that it can take."""
+    """A network and the least number of rows and columns that it can take.
+
+    `function` is `(x, num_classes)`, or, of a user's file, `(input_shape, num_classes)` to a model.
+    """
 
     function: Callable
-    least_size: int
+    least_size: int = 1
+    is_own: bool = False
 
 
 NETWORKS = {
@@ -109,7 +113,9 @@ NETWORKS = {
 }
 
 
-def make_model(name: str, input_shape, num_classes: int, preprocessing=()):
+def make_model(
+    name: str, input_shape, num_classes: int, preprocessing=(), network: Network | None = None
+):
     """The network called `name`, or that of `file.py:function`, behind layers of preprocessing.
 
     Args:
@@ -118,32 +124,36 @@ def make_model(name: str, input_shape, num_classes: int, preprocessing=()):
         input_shape: (rows, columns, channels).
         num_classes: number of probabilities.
         preprocessing: layers between the images and the network.
+        network: what `find_network(name)` has found, if it was asked before.
     """
+    network = network or find_network(name)
+    check_size(name, network, input_shape)
     inputs = x = layers.Input(input_shape)
     for layer in preprocessing:
         x = layer(x)
-    if ":" in name:
-        outputs = _network_from_file(name, input_shape, num_classes)(x)
+    if network.is_own:
+        outputs = _own_model(name, network.function, input_shape, num_classes)(x)
         _check_output(name, outputs, num_classes)
-        title = name.rpartition(":")[2]
     else:
-        network = find_network(name)
-        if min(input_shape[:2]) < network.least_size:
-            fitting = [
-                n for n, other in NETWORKS.items() if other.least_size <= min(input_shape[:2])
-            ]
-            raise CommandError(
-                f"The network {name!r} needs images of at least {network.least_size}x"
-                f"{network.least_size} pixels; these are {input_shape[0]}x{input_shape[1]}. "
-                f"Networks for them: {', '.join(fitting) or 'none'}."
-            )
         outputs = network.function(x, num_classes)
-        title = name
-    return models.Model(inputs, outputs, name=title)
+    return models.Model(inputs, outputs, name=name.rpartition(":")[2])
+
+
+def check_size(name: str, network: Network, shape) -> None:
+    """Raise CommandError if images of this shape, (rows, columns, …), are too small for a network."""
+    if min(shape[:2]) < network.least_size:
+        fitting = [n for n, other in NETWORKS.items() if other.least_size <= min(shape[:2])]
+        raise CommandError(
+            f"The network {name!r} needs images of at least {network.least_size}x"
+            f"{network.least_size} pixels; these are {shape[0]}x{shape[1]}. "
+            f"Networks for them: {', '.join(fitting) or 'none'}."
+        )
 
 
 def find_network(name: str) -> Network:
-    """The network of this name."""
+    """The network of this name, or in this file, which is run."""
+    if ":" in name:
+        return Network(_function_from_file(name), is_own=True)
     if name not in NETWORKS:
         near = difflib.get_close_matches(name, NETWORKS, 1)
         guess = f" Did you mean {near[0]!r}?" if near else ""
@@ -154,7 +164,7 @@ def find_network(name: str) -> Network:
     return NETWORKS[name]
 
 
-def _network_from_file(name: str, input_shape, num_classes: int):
+def _function_from_file(name: str) -> Callable:
     path_text, _, function_name = name.rpartition(":")
     path = Path(path_text)
     if not path.is_file():
@@ -170,6 +180,11 @@ def _network_from_file(name: str, input_shape, num_classes: int):
         raise CommandError(
             f"{path} has no function {function_name!r}. Functions in it: {', '.join(own) or 'none'}."
         )
+    return function
+
+
+def _own_model(name: str, function: Callable, input_shape, num_classes: int):
+    function_name = name.rpartition(":")[2]
     try:
         model = function(input_shape, num_classes)
     except Exception as error:

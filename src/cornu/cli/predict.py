@@ -3,21 +3,22 @@
 import numpy as np
 
 from cornu.cli.command import CommandError, say
-from cornu.cli.data import load_to_judge
+from cornu.cli.data import SKIP, is_folder, load_to_judge
 from cornu.cli.judge import judge
 from cornu.cli.run_folder import SETTINGS, TrainedModel, load_trained
 from cornu.utils.image_folder import reader_for
 
 
-def evaluate(model: str, data: str, batch_size: int) -> None:
+def evaluate(model: str, data: str, batch_size: int, skip_unreadable: bool) -> None:
     """Print how many of DATA's images a model takes for what they are."""
+    # Says what is wrong with the name before a large model is loaded.
+    is_folder(data)
     trained = load_trained(model)
-    part = load_to_judge(data, trained.class_names, trained.shape[:2], batch_size)
-    if part.is_in_memory and part.source[0].shape[1:] != trained.shape:
-        raise CommandError(
-            f"The images of {data} have shape {part.source[0].shape[1:]}; {trained.path} was trained "
-            f"on {trained.shape}."
-        )
+    part = load_to_judge(
+        data, trained.class_names, trained.shape, trained.white, batch_size, skip_unreadable
+    )
+    if not part.is_in_memory:
+        part.source.check(SKIP)
     print(f"Accuracy: {judge(trained.model, part, batch_size).describe()}")
 
 

@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import importlib.metadata
+import itertools
 import json
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from cornu.saving.atomic import replacing
 
 MODEL, SETTINGS, HISTORY = "model.keras", "settings.json", "history.csv"
 CURVES, CONFUSION, PREDICTIONS = "curves.png", "confusion_matrix.png", "predictions.png"
+PICTURES = (CURVES, CONFUSION, PREDICTIONS)
 
 
 @dataclasses.dataclass
@@ -25,6 +28,40 @@ class TrainedModel:
     class_names: list[str]
     shape: tuple[int, ...]
     white: float | None
+
+
+def check_new(folder: Path, overwrite: bool) -> None:
+    """Raise CommandError if a folder cannot be made, or holds a run that must not be overwritten."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise CommandError(f"{folder} cannot be a folder, as {there} is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise CommandError(
+            f"{folder} cannot be written: there is no permission to write in {there}."
+        )
+    old = [name for name in (MODEL, SETTINGS, HISTORY, *PICTURES) if (folder / name).exists()]
+    if old and not overwrite:
+        raise CommandError(
+            f"{folder} holds a training already: {', '.join(old)}. Choose another folder with --output, "
+            "or pass --overwrite."
+        )
+
+
+def check_file(path: Path, endings: tuple[str, ...]) -> None:
+    """Raise CommandError if a file cannot be written, or its name does not say of which kind it is."""
+    if path.suffix not in endings:
+        raise CommandError(f"{path} must end in {' or '.join(endings)}.")
+    if path.is_dir() or not path.parent.is_dir():
+        what = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise CommandError(f"{path} cannot be written: {what}.")
+
+
+def free_name(folder: Path) -> Path:
+    """The folder, or, if it is there, the same with a number."""
+    names = itertools.chain(
+        [folder], (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2))
+    )
+    return next(name for name in names if not name.exists())
 
 
 def versions() -> dict[str, str]:

@@ -10,16 +10,21 @@ import numpy as np
 from cornu import callbacks, layers, optimizers
 from cornu.cli import run_folder
 from cornu.cli.command import CommandError, Interrupted
-from cornu.cli.data import Data, Part, load_data
+from cornu.cli.data import DEFAULT_IMAGE_SIZE, Data, Part, is_folder, load_data
 from cornu.cli.judge import judge
-from cornu.cli.networks import make_model
+from cornu.cli.networks import check_size, find_network, make_model
 from cornu.core.random import set_random_seed
 from cornu.training import interrupts
 from cornu.visualize import plot_confusion_matrix, plot_history, plot_predictions
 
 
 def train(
-    data: str, output: Path | None, shows_bars: bool, explore_port: int | None = None, **settings
+    data: str,
+    output: Path | None,
+    shows_bars: bool,
+    explore_port: int | None = None,
+    overwrite: bool = False,
+    **settings,
 ) -> None:
     """Train a network on DATA and leave everything in a folder.
 
@@ -29,6 +34,16 @@ def train(
     if seed is None:
         seed = settings["seed"] = int(np.random.default_rng().integers(2**31))
     set_random_seed(seed)
+    # What is wrong without the data is said before they are loaded, or even downloaded.
+    size = settings["image_size"] or DEFAULT_IMAGE_SIZE if is_folder(data) else None
+    network = find_network(settings["model"])
+    if size is not None:
+        check_size(settings["model"], network, size)
+    optimizer = _optimizer(settings)
+    if output is not None:
+        run_folder.check_new(output, overwrite)
+    if explore_port:
+        _check_port(explore_port)
     loaded = load_data(
         data,
         settings["validation_split"],
@@ -39,17 +54,18 @@ def train(
     )
     print(loaded.describe())
     preprocessing = _preprocessing(loaded, settings["augment"])
-    model = make_model(settings["model"], loaded.shape, len(loaded.class_names), preprocessing)
-    optimizer = optimizers.get(settings["optimizer"])
-    if settings["learning_rate"] is not None:
-        optimizer.learning_rate = settings["learning_rate"]
+    model = make_model(
+        settings["model"], loaded.shape, len(loaded.class_names), preprocessing, network
+    )
     settings["learning_rate"] = _rounded(optimizer.learning_rate)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    if ":" in settings["model"]:
+    if network.is_own:
         _check_probabilities(model, settings["model"], loaded)
     model.summary()
 
-    folder = output or Path("runs", f"{loaded.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    folder = output or run_folder.free_name(
+        Path("runs", f"{loaded.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    )
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "data": data,
@@ -64,7 +80,13 @@ def train(
     )
     with _page(model, loaded, explore_port) as watching:
         try:
-            _fit(model, loaded, settings, [best, recorder, *watching], shows_bars)
+            _fit(
+                model,
+                loaded,
+                settings,
+                [_OldPictures(folder), best, recorder, *watching],
+                shows_bars,
+            )
             _finish(model, loaded, folder, recorder)
         except KeyboardInterrupt as error:
             stopped = f"Stopped by {interrupts.name_of(error)}"
@@ -75,6 +97,37 @@ def train(
                 f"{recorder.best_epoch} with validation accuracy {best.best:.4f}, is kept: "
                 f"{folder / run_folder.MODEL}"
             ) from error
+
+
+def _optimizer(settings: dict):
+    try:
+        optimizer = optimizers.get(settings["optimizer"])
+    except TypeError as error:
+        raise CommandError(
+            f"--optimizer {settings['optimizer']} cannot be made from its name alone: {error}."
+        ) from error
+    if settings["learning_rate"] is not None:
+        optimizer.learning_rate = settings["learning_rate"]
+    return optimizer
+
+
+def _check_port(port: int) -> None:
+    from cornu.cli.explore import check_address
+
+    check_address("127.0.0.1", port)
+
+
+class _OldPictures(callbacks.Callback):
+    """Takes away what an older run drew, before the first model of this one is saved."""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            for name in run_folder.PICTURES:
+                (self.folder / name).unlink(missing_ok=True)
 
 
 def _page(model, data: Data, port: int | None):

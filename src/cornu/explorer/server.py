@@ -89,7 +89,7 @@ class Server:
     ):
         self.network, self.examples, self.watch = network, examples or Examples.none(), watch
         self._tokens = {"owner": secrets.token_urlsafe(24), "viewer": secrets.token_urlsafe(24)}
-        self._socket = _listen(host, port)
+        self._socket = listen(host, port)
         self.port = self._socket.getsockname()[1]
         self.is_shared = not _is_loopback(host)
         self._names = {"localhost", host.lower(), socket.gethostname().lower()}
@@ -473,7 +473,8 @@ def _files() -> dict[str, tuple[bytes, str]]:
     return found
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises OSError with the address if it cannot."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sends what is small at once (TCP_NODELAY) only on sockets whose protocol is named; else an
     # answer waits 40 ms for the acknowledgement of its header.

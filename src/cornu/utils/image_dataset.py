@@ -235,11 +235,7 @@ def _find_images(directory, labels, class_names, follow_links):
             raise ValueError(f"`labels` must be integers. Received: {list(labels)[:5]}, …")
         return paths, np.array(labels, "int32"), [str(label) for label in sorted(set(labels))]
 
-    subfolders = sorted(
-        entry.name
-        for entry in os.scandir(directory)
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+    subfolders = _subfolders(directory)
     if not subfolders:
         raise ValueError(
             f"{_no_images(directory)} Expected a subfolder for each class, such as "
@@ -259,6 +255,20 @@ def _find_images(directory, labels, class_names, follow_links):
     if not paths:
         raise ValueError(_no_images(directory))
     return paths, np.repeat(np.arange(len(found), dtype="int32"), [*map(len, found)]), class_names
+
+
+def _subfolders(directory: str) -> list[str]:
+    return sorted(
+        entry.name
+        for entry in os.scandir(directory)
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
+
+
+def empty_classes(directory) -> list[str]:
+    """The subfolders that hold no picture."""
+    names = _subfolders(os.fspath(directory))
+    return [name for name in names if not _walk(os.path.join(directory, name), False)]
 
 
 def _walk(folder: str, follow_links: bool) -> list[str]:

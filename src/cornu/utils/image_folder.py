@@ -73,6 +73,10 @@ class ImageFolderDataset(PyDataset):
             check_readable(self._unchecked, cure or _SKIP)
             self._unchecked.clear()
 
+    def readable(self, chosen):
+        """Those of some numbers of `file_paths` that can be read; the others are named in a warning."""
+        return chosen[are_readable(self._reader, [self.file_paths[i] for i in chosen])]
+
     def __iter__(self):
         self.on_epoch_begin()
         return iterate(self, range(len(self)))
@@ -157,6 +161,11 @@ def white_of(x) -> float | None:
     return 255.0 if 128 <= largest <= 255 else max(largest, 1.0)
 
 
+def mode_of(shape) -> str | None:
+    """The colour mode of images of a shape, `(rows, columns, channels)`; None if they are none."""
+    return next((m for m, n in _CHANNELS.items() if len(shape) == 3 and n == shape[2]), None)
+
+
 def reader_for(shape, white):
     """A function from an image (a path, or an `io.BytesIO`) to the pixels that a model takes.
 
@@ -167,7 +176,7 @@ def reader_for(shape, white):
     Returns:
         the function, to float32; None if these are no pixels of gray or coloured images.
     """
-    mode = next((m for m, n in _CHANNELS.items() if len(shape) == 3 and n == shape[2]), None)
+    mode = mode_of(shape)
     if white is None or mode is None:
         return None
     reader = ImageReader(mode, tuple(shape[:2]), "bilinear", None, "channels_last", True)
