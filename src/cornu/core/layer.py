@@ -99,7 +99,7 @@ class Layer(Operation, Configurable, Tracked):
         self.dtype_policy = get_dtype_policy(dtype)
         self.autocast = autocast
         self.input_spec = None
-        self.supports_masking = False
+        self.supports_masking = type(self).compute_mask is not Layer.compute_mask
         self._trainable = bool(trainable)
         self._variables: list[Variable] = []
         self._losses: list[Any] = []
@@ -423,16 +423,18 @@ class Layer(Operation, Configurable, Tracked):
                 # The sizes that a build finds out are checked at once.
                 check_inputs(self.input_spec, next(iter(arguments.values()), None), self.name)
                 _autocast.dtype = self.compute_dtype if mixed and self.autocast else None
+                recorded = dict(kwargs)
+                self._fill_masks(arguments, kwargs)
+                previous_mask = self._previous_mask(arguments, kwargs)
                 if symbolic:
                     outputs = self.compute_output_spec(*args, **kwargs)
                     if asked is not None:
-                        kwargs["training"] = asked
-                    args, kwargs = _with_variables(given, (args, kwargs))
-                    Node(self, args, kwargs, outputs)
+                        recorded["training"] = asked
+                    Node(self, *_with_variables(given, (args, recorded)), outputs)
+                    self._pass_mask_on(arguments, previous_mask, outputs)
                     return outputs
                 if caller is None:
                     self._clear_losses()
-                masks = self._fill_masks(arguments, kwargs)
                 if training is not None and _accepts(self, "training"):
                     kwargs["training"] = training
                 outputs = self.call(*args, **kwargs)
@@ -447,7 +449,7 @@ class Layer(Operation, Configurable, Tracked):
         finally:
             _call.layer, _call.training, _autocast.dtype = previous
         outputs = seen(self, given, arguments, outputs)
-        self._pass_masks_on(arguments, masks, outputs)
+        self._pass_mask_on(arguments, previous_mask, outputs)
         return outputs
 
     def _say_where(self, error: Exception, arguments: dict) -> None:
@@ -484,9 +486,11 @@ class Layer(Operation, Configurable, Tracked):
             if isinstance(value, KerasTensor):
                 cast = KerasTensor(value.shape, self.input_dtype)
                 cast._keras_history = value._keras_history
-                return cast
-            value = value.astype(self.input_dtype)
-            masking.set_mask(value, mask)
+                value = cast
+            else:
+                value = value.astype(self.input_dtype)
+            if mask is not None:
+                masking.set_mask(value, mask)
         return value
 
     def _maybe_build(self, arguments: dict) -> None:
@@ -520,7 +524,7 @@ class Layer(Operation, Configurable, Tracked):
         if (
             closed_form
             and len(args) == 1
-            and not kwargs
+            and all(_is_mask(name) for name in kwargs)
             and all(is_float(t.dtype) for t in tensors)
         ):
             shapes = jax.tree.map(lambda t: tuple(t.shape), args[0], is_leaf=_is_leaf)
@@ -639,44 +643,47 @@ class Layer(Operation, Configurable, Tracked):
         """The mask of the output. The default hands the input's on."""
         return previous_mask
 
-    def _fill_masks(self, arguments: dict, kwargs: dict) -> dict:
-        """Find the masks on the inputs and give them to a `call` that asks for them."""
-        masks = {}
-        for position, (name, value) in enumerate(arguments.items()):
-            if not _holds_tensors(value):
-                continue
-            mask = jax.tree.map(masking.get_mask, value, is_leaf=_is_leaf)
-            if not any(m is not None for m in jax.tree.leaves(mask)):
-                continue
-            masks[name] = mask
-            parameter = "mask" if position == 0 else f"{name}_mask"
-            if position == 0 and not _accepts(self, "mask"):
-                parameter = f"{name}_mask"
-            if _accepts(self, parameter) and kwargs.get(parameter) is None:
-                kwargs[parameter] = mask
-        return masks
+    def _fill_masks(self, arguments: dict, kwargs: dict) -> None:
+        """Give the masks on the inputs to a `call` that asks for them.
 
-    def _pass_masks_on(self, arguments: dict, masks: dict, outputs) -> None:
+        Of one input it is called `mask`; of several, that of `query`, say, is `query_mask`.
+        """
+        tensors = {name: value for name, value in arguments.items() if _holds_tensors(value)}
+        for name, value in tensors.items():
+            parameter = "mask" if len(tensors) == 1 else f"{name}_mask"
+            if _accepts(self, parameter) and kwargs.get(parameter) is None:
+                mask = _masks_on(value)
+                if mask is not None:
+                    kwargs[parameter] = mask
+
+    def _previous_mask(self, arguments: dict, kwargs: dict):
+        """The mask that `compute_mask` starts from: the one given, or that of the first input."""
+        if kwargs.get("mask") is not None:
+            return kwargs["mask"]
+        return _masks_on(next(iter(arguments.values()), None))
+
+    def _pass_mask_on(self, arguments: dict, previous, outputs) -> None:
+        if not self.supports_masking:
+            if previous is not None:
+                warnings.warn(
+                    f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a "
+                    "mask attached to it. However, this layer does not support masking and will "
+                    "therefore destroy the mask information. Downstream layers will not see the mask."
+                )
+            return
+        flat = [t for t in jax.tree.leaves(outputs) if isinstance(t, jax.Array | KerasTensor)]
+        missing = [tensor for tensor in flat if masking.get_mask(tensor) is None]
         overridden = type(self).compute_mask is not Layer.compute_mask
-        if not masks and not overridden:
+        if not missing or not (overridden or previous is not None):
             return
-        inputs = next(iter(arguments.values()), None)
-        previous = next(iter(masks.values()), None)
-        if not self.supports_masking and not overridden:
-            warnings.warn(
-                f"Layer '{self.name}' (of type {type(self).__name__}) was passed an input with a "
-                "mask attached to it. However, this layer does not support masking and will "
-                "therefore destroy the mask information. Downstream layers will not see the mask."
-            )
-            return
-        new = self.compute_mask(inputs, previous)
-        if new is None:
-            return
-        flat = jax.tree.leaves(outputs)
-        flat_masks = jax.tree.leaves(new, is_leaf=lambda m: m is None)
-        for tensor, mask in zip(flat, flat_masks, strict=False):
-            # An output that is the input itself already carries it.
-            if mask is not None and isinstance(tensor, jax.Array):
+        given = next(iter(arguments.values()), None), previous
+        if overridden and any_symbolic(given, outputs):
+            new = infer_outputs(self.compute_mask, given)
+        else:
+            new = self.compute_mask(*given)
+        masks = jax.tree.leaves(new, is_leaf=lambda m: m is None)
+        for tensor, mask in zip(flat, masks, strict=False):
+            if mask is not None and masking.get_mask(tensor) is None:
                 masking.set_mask(tensor, mask)
 
     # ---- configuration
@@ -797,7 +804,17 @@ def bind_call(layer: Layer, args: tuple, kwargs: dict) -> dict:
     bound = dict(zip(positional, args, strict=False))
     bound.update({f"arg{i}": a for i, a in enumerate(args[len(positional) :])})
     bound.update(kwargs)
-    return {n: v for n, v in bound.items() if n != "mask" and not n.endswith("_mask")}
+    return {n: v for n, v in bound.items() if not _is_mask(n)}
+
+
+def _is_mask(name: str) -> bool:
+    return name == "mask" or name.endswith("_mask")
+
+
+def _masks_on(value):
+    """The masks on a tensor, or on a structure of them; None if there is none."""
+    masks = jax.tree.map(masking.get_mask, value, is_leaf=_is_leaf)
+    return masks if jax.tree.leaves(masks) else None
 
 
 def _is_leaf(value) -> bool:

@@ -5,6 +5,7 @@ or a function of `cornu.ops` on one records a `Node`; a `Model(inputs, outputs)`
 between its inputs and its outputs.
 """
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cornu.core import naming, registry
+from cornu.core import masking, naming, registry
 from cornu.core.configurable import Configurable
 from cornu.core.dtype import standardize_dtype
 from cornu.core.variable import Variable, throwaway_scope
@@ -294,6 +295,10 @@ def _forget_probe(error: Exception, trial: Callable) -> None:
             error.args = ("".join(merged),)
 
 
+def _filled(shape, probe: int) -> tuple:
+    return tuple(probe if size is None else size for size in shape)
+
+
 def infer_outputs(function: Callable, args=(), kwargs=None):
     """The symbolic outputs of a function on symbolic arguments, without computing anything.
 
@@ -303,22 +308,26 @@ def infer_outputs(function: Callable, args=(), kwargs=None):
     leaves, structure = jax.tree.flatten((args, kwargs or {}))
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, KerasTensor)]
 
-    def run(*arrays):
+    def run(probe, *arrays):
         filled = list(leaves)
         for place, array in zip(places, arrays, strict=True):
             filled[place] = array
+        for place, array in zip(places, arrays, strict=True):
+            mask = masking.get_mask(leaves[place])
+            if isinstance(mask, KerasTensor):
+                mask = jax.numpy.ones(_filled(mask.shape, probe), mask.dtype)
+            if mask is not None:
+                masking.set_mask(array, mask)
         filled_args, filled_kwargs = jax.tree.unflatten(structure, filled)
         with throwaway_scope():
-            return function(*plain(filled_args), **plain(filled_kwargs))
+            outputs = function(*plain(filled_args), **plain(filled_kwargs))
+        return outputs, [masking.get_mask(leaf) for leaf in jax.tree.leaves(outputs)]
 
     def trial(probe):
         arrays = [
-            jax.ShapeDtypeStruct(
-                tuple(probe if size is None else size for size in leaves[i].shape), leaves[i].dtype
-            )
-            for i in places
+            jax.ShapeDtypeStruct(_filled(leaves[i].shape, probe), leaves[i].dtype) for i in places
         ]
-        return jax.eval_shape(run, *arrays)
+        return jax.eval_shape(functools.partial(run, probe), *arrays)
 
     is_known = all(None not in leaves[i].shape for i in places)
     try:
@@ -333,4 +342,8 @@ def infer_outputs(function: Callable, args=(), kwargs=None):
         shape = tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
         return KerasTensor(shape, dtype=a.dtype)
 
-    return jax.tree.map(merge, first, second)
+    outputs, masks = jax.tree.map(merge, first, second)
+    for tensor, mask in zip(jax.tree.leaves(outputs), masks, strict=True):
+        if mask is not None:
+            masking.set_mask(tensor, mask)
+    return outputs

@@ -20,7 +20,7 @@ class Merge(Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
 
-    def _merge(self, inputs: list):
+    def _merge_function(self, inputs: list):
         raise NotImplementedError
 
     def _check_list(self, shapes, exactly: int | None = None) -> list[tuple]:
@@ -71,7 +71,7 @@ class Merge(Layer):
     def call(self, inputs):
         self.compute_output_shape(shapes_of(inputs))
         ndim = max(x.ndim for x in inputs)
-        return self._merge(
+        return self._merge_function(
             [
                 x
                 if x.ndim == ndim
@@ -105,7 +105,7 @@ class Add(Merge):
     [[4.0, 6.0]]
     """
 
-    def _merge(self, inputs):
+    def _merge_function(self, inputs):
         return functools.reduce(operator.add, inputs)
 
 
@@ -122,7 +122,7 @@ class Subtract(Merge):
         self._check_list(input_shape, exactly=2)
         return super().compute_output_shape(input_shape)
 
-    def _merge(self, inputs):
+    def _merge_function(self, inputs):
         return inputs[0] - inputs[1]
 
 
@@ -137,7 +137,7 @@ class Multiply(Merge):
     [[3.0, 8.0]]
     """
 
-    def _merge(self, inputs):
+    def _merge_function(self, inputs):
         masks = [_element_mask(x) for x in inputs]
         factors = [
             x if mask is None else jnp.where(mask, x, jnp.ones((), x.dtype))
@@ -158,7 +158,7 @@ class Average(Merge):
     [[2.0, 3.0]]
     """
 
-    def _merge(self, inputs):
+    def _merge_function(self, inputs):
         return functools.reduce(operator.add, inputs) / len(inputs)
 
 
@@ -173,7 +173,7 @@ class Maximum(Merge):
     [[3.0, 5.0]]
     """
 
-    def _merge(self, inputs):
+    def _merge_function(self, inputs):
         return _merge_unmasked(jnp.maximum, inputs)
 
 
@@ -188,7 +188,7 @@ class Minimum(Merge):
     [[1.0, 4.0]]
     """
 
-    def _merge(self, inputs):
+    def _merge_function(self, inputs):
         return _merge_unmasked(jnp.minimum, inputs)
 
 
@@ -252,7 +252,7 @@ class Concatenate(Merge):
                 )
         return tuple(output)
 
-    def _merge(self, inputs):
+    def _merge_function(self, inputs):
         return jnp.concatenate(inputs, axis=self.axis)
 
     def compute_mask(self, inputs, mask=None):

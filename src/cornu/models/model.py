@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cornu.core import registry
+from cornu.core import masking, registry
 from cornu.core.dtype import is_float, standardize_dtype
 from cornu.core.layer import Layer, bind_call, is_shape, shapes_of, tuples
 from cornu.core.naming import auto_name
@@ -181,7 +181,22 @@ class Model(Trainer):
                 kwargs = {**kwargs, "training": training}
             return operation(*args, **kwargs)
 
-        return self._graph.run(self._standardize_inputs(inputs), run)
+        flat = self._standardize_inputs(inputs)
+        masks = [None] * len(flat)
+        if mask is not None:
+            masks = jax.tree.leaves(mask, is_leaf=lambda m: m is None)
+            if len(masks) != len(flat):
+                raise ValueError(
+                    f"Model '{self.name}' has {len(flat)} input(s), but `mask` has {len(masks)} "
+                    "entries. Pass one mask, or None, for each input."
+                )
+        with masking.masked(flat, masks):
+            return self._graph.run(flat, run)
+
+    def _pass_mask_on(self, arguments, previous, outputs):
+        # In a graph its layers have done so.
+        if self._graph is None:
+            super()._pass_mask_on(arguments, previous, outputs)
 
     def _standardize_inputs(self, inputs) -> list:
         """The inputs in the graph's order, format and rank."""
