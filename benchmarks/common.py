@@ -40,7 +40,9 @@ def use(library: str):
     """Import the library; the files in examples/, which say `import cornu as keras`, will get it."""
     sys.path.insert(0, str(ROOT / "examples"))
     if LIBRARIES[library] is None:
-        return importlib.import_module("cornu")
+        cornu = importlib.import_module("cornu")
+        cornu.config.keep_freed_memory()
+        return cornu
     os.environ["KERAS_BACKEND"] = LIBRARIES[library]
     keras = importlib.import_module("keras")
     for name in ("", ".layers", ".models", ".datasets", ".utils", ".callbacks"):

@@ -108,3 +108,26 @@ def test_only_ops_touch_convolutions():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 assert not (node.value.id == "lax" and node.attr in names), f"{path}:{node.lineno}"
+
+
+# What `import` calls a package of another name.
+MODULE_OF = {"pillow": "PIL"}
+
+
+def test_optional_packages_are_asked_for():
+    """What Cornu does not depend on is imported through `required`, which says how to install it."""
+    import re
+    import tomllib
+
+    project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text())["project"]
+    names = [re.match(r"[\w-]+", d)[0] for d in project["dependencies"]]
+    ours = {MODULE_OF.get(n, n) for n in names} | {"cornu", *sys.stdlib_module_names}
+    # JAX needs the first two. `export` has asked for onnx before `saving/onnx.py` imports it.
+    ours |= {"ml_dtypes", "scipy"}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            allowed = ours | {"onnx"} if path == PACKAGE / "saving" / "onnx.py" else ours
+            assert {n.split(".")[0] for n in names} <= allowed, f"{path}:{node.lineno}"

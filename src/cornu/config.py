@@ -1,4 +1,4 @@
-"""Settings of the whole process: number formats, and where channels stand in an image."""
+"""Settings of the whole process: number formats, where channels stand in an image, memory."""
 
 from cornu.core.dtype import (
     DTypePolicy,
@@ -11,6 +11,7 @@ from cornu.core.dtype import (
     set_floatx,
     set_image_data_format,
 )
+from cornu.core.memory import keep_freed_memory
 
 
 def backend() -> str:
@@ -46,6 +47,7 @@ __all__ = [
     "epsilon",
     "floatx",
     "image_data_format",
+    "keep_freed_memory",
     "native",
     "set_dtype_policy",
     "set_epsilon",

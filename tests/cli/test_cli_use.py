@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -209,7 +210,7 @@ def test_summary_of_named_networks(run, name, shape, classes, parameters):
         assert f"Total params: {parameters} " in done.stdout
 
 
-def test_export(run, trained, tmp_path):
+def test_export(run, trained, tmp_path, monkeypatch):
     import jax.export
 
     path = tmp_path / "bars.stablehlo"
@@ -224,3 +225,8 @@ def test_export(run, trained, tmp_path):
     assert done.exit_code == 1 and ".stablehlo" in done.stderr and "Traceback" not in done.stderr
     done = run("export", tmp_path / "none.keras", path)
     assert done.exit_code == 1 and "no file" in done.stderr
+    for ending, package in (("onnx", "onnx"), ("stablehlo", "flatbuffers")):
+        monkeypatch.setitem(sys.modules, package, None)
+        done = run("export", trained, tmp_path / f"new.{ending}")
+        assert done.exit_code == 1 and done.stderr.count("\n") == 1
+        assert done.stderr.endswith(f"Run: pip install {package}\n")

@@ -88,6 +88,20 @@ def test_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
 
 
+def test_a_folder_that_cannot_be_synced(tmp_path, monkeypatch):
+    """As on Windows, which opens none, and on some network file systems."""
+    opened = os.open
+
+    def no_folders(path, flags, *mode, **more):
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, flags, *mode, **more)
+
+    monkeypatch.setattr(os, "open", no_folders)
+    model_of().save(tmp_path / "m.keras")
+    assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
 def test_what_killed_processes_have_left_goes_after_a_day(tmp_path):
     old, young, other = (
         tmp_path / f".{name}.part" for name in ("[m].keras.aa", "[m].keras.bb", "n.keras.aa")

@@ -11,6 +11,7 @@ import numpy as np
 from cornu.callbacks.callback import Callback
 from cornu.callbacks.learning_rate import current_learning_rate
 from cornu.core import registry
+from cornu.core.optional import MissingPackage
 
 
 @registry.register("callback", module="keras.callbacks")
@@ -205,7 +206,7 @@ class _Writer:
             except ImportError:
                 continue
         else:
-            raise ImportError(
+            raise MissingPackage(
                 "The TensorBoard callback needs the package `tensorboardX` or `tensorboard`, and "
                 "neither is installed. Run: pip install tensorboardX"
             )

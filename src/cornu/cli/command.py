@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 import typer
 
+from cornu.core.memory import keep_freed_memory
+from cornu.core.optional import MissingPackage
+
 EXIT_ERROR = 1
 
 
@@ -32,6 +35,8 @@ def command(function: Callable) -> Callable:
         from cornu.training import interrupts
 
         try:
+            if os.environ.get("CORNU_KEEP_MEMORY") != "0":
+                keep_freed_memory()
             keep_compiled_programs()
             with interrupts.heard(), warnings.catch_warnings():
                 warnings.showwarning = _show_warning
@@ -44,7 +49,7 @@ def command(function: Callable) -> Callable:
         except BrokenPipeError:
             # Whoever read the output, such as `head`, has seen enough.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (CommandError, ValueError, OSError, MemoryError) as error:
+        except (CommandError, MissingPackage, ValueError, OSError, MemoryError) as error:
             _end(error, debug, _message(error), EXIT_ERROR)
         except RuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):

@@ -8,7 +8,6 @@ other: it can be compiled, differentiated in both modes, and batched.
 import ctypes
 import functools
 import os
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,29 +47,6 @@ TARGETS = (
     "take_rows",
     "bernoulli",
 )
-
-
-def keep_freed_memory() -> None:
-    """Tell the C library to keep what XLA frees, up to a gigabyte, for the next step.
-
-    XLA allocates what a step needs when it begins and frees it at its end. Large blocks would go back
-    to the system, and of each new one every page would have to be mapped and zeroed again, which can
-    take a third of a step (`benchmarks/fit.py --only convolutions`, with and without it). It works for
-    threads that start later, so it is done before JAX starts its own. `CORNU_KEEP_MEMORY=0` switches
-    it off.
-    """
-    if not sys.platform.startswith("linux") or os.environ.get("CORNU_KEEP_MEMORY", "1") == "0":
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "gnu_get_libc_version"):
-        for option, value in _KEEP_OPTIONS.items():
-            library.mallopt(option, value)
-
-
-# Of <malloc.h>: M_ARENA_MAX (those of threads give memory back in any case), M_MMAP_MAX, M_TRIM_THRESHOLD.
-_KEEP_OPTIONS = {-8: 1, -4: 0, -1: 2**30}
-
-keep_freed_memory()
 
 
 class Native(NamedTuple):

@@ -36,7 +36,8 @@ def replacing(path):
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        with temporary.open("rb") as file:
+        # For writing, or Windows would not sync it.
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())
         # mkstemp makes files for the owner only; a model is an ordinary file.
         mask = os.umask(0)
@@ -80,8 +81,11 @@ def _forget_old(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power failure, where the system can."""
-    if os.name == "posix":
+    """Make the new name itself survive a power failure, where the system can.
+
+    Windows opens no folders, and some network file systems sync none; the file is in its place.
+    """
+    with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

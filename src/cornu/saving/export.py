@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from cornu.core.optional import required
 from cornu.core.symbolic import infer_outputs
 from cornu.saving.atomic import replacing
 
@@ -45,16 +46,12 @@ def export(model, filepath, format=None, batch_size=None) -> None:
             f"format= one of {sorted(set(FORMATS.values()))}. Received: filepath={filepath}"
         )
     _check(model)
-    try:
-        if format == "onnx":
-            data = exported_onnx(model, batch_size).SerializeToString()
-        else:
-            data = exported(model, batch_size).serialize()
-    except ImportError as error:
-        package = "onnx" if format == "onnx" else "flatbuffers"
-        raise ImportError(
-            f"Writing {path.name} needs the package `{package}`: pip install {package}"
-        ) from error
+    # Before the work, not after it.
+    required("onnx" if format == "onnx" else "flatbuffers", f"Writing {path.name}")
+    if format == "onnx":
+        data = exported_onnx(model, batch_size).SerializeToString()
+    else:
+        data = exported(model, batch_size).serialize()
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
