@@ -1,3 +1,5 @@
+import functools
+import json
 import threading
 
 import keras
@@ -87,6 +89,11 @@ def test_scopes_belong_to_a_thread_and_registrations_to_all():
             assert registry.get_registered_object("theirs") is None
             late = registry.register_keras_serializable(package="threads", name="late")(lambda: 0)
         assert "mine" not in registry.get_custom_objects()
+        scope = registry.custom_object_scope({"again": BigGadget})
+        for _ in range(2):
+            with scope, scope:
+                assert registry.get_registered_object("again") is BigGadget
+            assert registry.get_registered_object("again") is None
         outside.set()
         thread.join()
     assert seen == [(None, True)]
@@ -113,6 +120,25 @@ def test_own_things_with_names_of_keras():
     assert type(registry.deserialize(keras_own, scope)) is cornu.layers.Dense
     assert registry.deserialize(registry.serialize(relu), scope) is relu
     assert registry.deserialize(registry.serialize(cornu.activations.relu)) == "relu"
+
+
+def test_classes_and_numbers_in_configurations():
+    parts = {
+        "norm": cornu.layers.LayerNormalization,
+        "own": SmallGadget,
+        "dtype": np.float32,
+        "bytes": b"cornu",
+        "array": np.arange(2, dtype="uint8"),
+    }
+    described = json.loads(json.dumps(registry.serialize(parts)))
+    made = registry.deserialize(described, {"SmallGadget": SmallGadget})
+    assert made["norm"] is parts["norm"] and made["own"] is SmallGadget
+    assert (made["dtype"], made["bytes"]) == ("float32", b"cornu")
+    assert made["array"].dtype == "uint8" and made["array"].tolist() == [0, 1]
+    with pytest.raises(ValueError, match="not registered"):
+        registry.deserialize({"class_name": "type", "config": "system", "module": "os"})
+    with pytest.raises(TypeError, match="Cannot describe"):
+        registry.serialize(functools.partial(print))
 
 
 def overriding(k, base, **kwargs):

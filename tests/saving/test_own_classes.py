@@ -87,6 +87,17 @@ class Built(cornu.Model):
         return self.last(x * self.scale)
 
 
+@own
+class Alone(L.Layer):
+    """Its `build` takes nothing."""
+
+    def build(self):
+        self.w = self.add_weight(shape=(3,), initializer="uniform")
+
+    def call(self, x):
+        return x * self.w
+
+
 def class_of_that_name():
     class Model(cornu.Model):
         def __init__(self, units=2, **kwargs):
@@ -145,6 +156,7 @@ WAYS = {
     "in a late Sequential": (in_sequential(Nest), called, (X,), {}),
     "in a Sequential": (in_sequential(Model, cornu.Input((3,))), called, (X,), {}),
     "in a graph": (in_graph(Two), fitted, (X,), {}),
+    "build without a shape": (in_graph(Alone), called, (X,), {}),
     "a layer in a graph": (in_graph(lambda: Block(2)), called, (X,), {}),
 }
 
@@ -160,6 +172,20 @@ def test_models_load_however_they_were_built(way, tmp_path):
     if build is fitted:
         for saved, read in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
             np.testing.assert_array_equal(saved, read)
+
+
+def test_models_that_are_not_built_say_so(tmp_path):
+    for path in (tmp_path / "m.weights.h5", tmp_path / "m.safetensors"):
+        with pytest.raises(ValueError, match=r"not built.*nothing to write"):
+            Two().save_weights(path)
+        model = Two()
+        model(X)
+        model.save_weights(path)
+        with pytest.raises(ValueError, match=r"not built.*no place yet"):
+            Two().load_weights(path)
+    with pytest.warns(UserWarning, match="without weights"):
+        Two().save(tmp_path / "m.keras")
+    assert not cornu.saving.load_model(tmp_path / "m.keras").built
 
 
 def test_a_model_that_cannot_be_built_says_so(tmp_path):

@@ -722,12 +722,17 @@ class Layer(Operation, Configurable, Tracked):
 
     def get_build_config(self) -> dict | None:
         """What the layer was built for, so that a loaded one can be built again; may be overridden."""
-        shapes = self.__dict__.get("_build_arguments") or {
-            f"{name}_shape": shape for name, shape in self.__dict__.get("_built_shapes", {}).items()
-        }
+        shapes = self.__dict__.get("_build_arguments")
+        if shapes is not None and not inspect.signature(self.build).parameters:
+            return {"shapes_dict": {}}
+        if not shapes:
+            called = self.__dict__.get("_built_shapes")
+            if not called:
+                return None
+            shapes = {f"{name}_shape": shape for name, shape in called.items()}
         if len(shapes) == 1:
             return {"input_shape": next(iter(shapes.values()))}
-        return {"shapes_dict": shapes} if shapes else None
+        return {"shapes_dict": shapes}
 
     def build_from_config(self, config: dict) -> None:
         """Build as `get_build_config` says; may be overridden."""

@@ -10,7 +10,6 @@ import re
 import threading
 import types
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -133,8 +132,7 @@ def get_custom_objects() -> dict[str, Any]:
     return _custom
 
 
-@contextmanager
-def custom_object_scope(custom_objects: dict[str, Any] | None):
+class custom_object_scope:
     """Within the `with` block, names in `custom_objects` are known to every loader in this thread.
 
     A scope within another adds to it. None is no object at all.
@@ -145,12 +143,18 @@ def custom_object_scope(custom_objects: dict[str, Any] | None):
     >>> with cornu.utils.custom_object_scope({"double": lambda x: 2 * x}):
     ...     layer = cornu.layers.Activation("double")
     """
-    before = _scope.objects
-    _scope.objects = {**before, **(custom_objects or {})}
-    try:
-        yield
-    finally:
-        _scope.objects = before
+
+    def __init__(self, custom_objects: dict[str, Any] | None):
+        self.custom_objects = custom_objects or {}
+        self._before: list[dict[str, Any]] = []
+
+    def __enter__(self):
+        self._before.append(_scope.objects)
+        _scope.objects = {**_scope.objects, **self.custom_objects}
+        return self
+
+    def __exit__(self, *error):
+        _scope.objects = self._before.pop()
 
 
 def find(kind: str, name: str, custom_objects: dict | None = None):
@@ -234,7 +238,7 @@ def serialize(obj):
             return _describe_function(obj)
     if hasattr(obj, "get_config"):
         if inspect.isclass(obj):
-            return {"module": "builtins", "class_name": "type", "config": get_registered_name(obj)}
+            return _describe_class(obj)
         return describe(obj)
     if hasattr(obj, "__array__"):
         array = np.asarray(obj)
@@ -266,6 +270,17 @@ def _describe_function(function) -> dict:
     }
 
 
+def _describe_class(cls) -> dict:
+    _, module, name = _canonical.get(cls, ("", cls.__module__, cls.__name__))
+    registered_name = None if cls in _canonical else get_registered_name(cls)
+    return {
+        "module": module,
+        "class_name": "type",
+        "config": name,
+        "registered_name": registered_name,
+    }
+
+
 def describe(obj, compiled=True) -> dict:
     """The description of one object; that of a model says how it was compiled, unless it should not."""
     cls = type(obj)
@@ -274,13 +289,8 @@ def describe(obj, compiled=True) -> dict:
         raise TypeError(
             f"`get_config()` of {cls.__name__} must return a dict. It returned: {config!r}"
         )
-    _, module, name = _canonical.get(cls, ("", cls.__module__, cls.__name__))
-    description = {
-        "module": module,
-        "class_name": name,
-        "config": serialize(config),
-        "registered_name": None if cls in _canonical else get_registered_name(cls),
-    }
+    described = _describe_class(cls)
+    description = {**described, "class_name": described["config"], "config": serialize(config)}
     for more in ("build_config", "compile_config") if compiled else ("build_config",):
         get = getattr(obj, f"get_{more}", None)
         value = None if get is None else get()
@@ -318,6 +328,8 @@ def deserialize(config, custom_objects: dict | None = None, kind: str | None = N
         return Ellipsis
     if name == "function":
         return _find_function(config, custom_objects, kind)
+    if name == "type":
+        return _find_class({**config, "class_name": inner}, custom_objects, None)
     cls = _find_class(config, custom_objects, kind)
     if not inspect.isclass(cls) or not hasattr(cls, "from_config"):
         raise TypeError(

@@ -4,6 +4,7 @@ import datetime
 import json
 import shutil
 import tempfile
+import warnings
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,12 @@ def save_model(
         )
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already, and `overwrite` is False.")
+    if not model.built:
+        warnings.warn(
+            f"The model '{model.name}' is written without weights: it is not built. Call it on data, or "
+            "`build((None, …))`, first.",
+            stacklevel=3,
+        )
     if format == "h5":
         legacy.save_model(model, path, include_optimizer)
         return

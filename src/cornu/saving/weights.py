@@ -38,6 +38,7 @@ def save_weights(model, filepath, overwrite=True) -> None:
     Source: Keras: Weights-only saving & loading.
     """
     path = Path(filepath)
+    _need_built(model, f"nothing to write to {path}")
     if not path.name.endswith((".weights.h5", ".safetensors")):
         raise ValueError(
             "The filename must end in `.weights.h5` or `.safetensors`. Received: "
@@ -77,6 +78,7 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False) -> None:
     Source: Keras: Weights-only saving & loading.
     """
     name = str(filepath)
+    _need_built(model, f"no place yet for what {name} holds")
     if name.endswith(".safetensors"):
         if by_name:
             raise ValueError("`by_name` needs a file with layers, not `.safetensors`.")
@@ -89,6 +91,14 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False) -> None:
             _read_by_name(model, file, name, skip_mismatch)
         else:
             read_state(model, file, name, skip_mismatch, with_optimizer=True)
+
+
+def _need_built(model, what: str) -> None:
+    if not model.built:
+        raise ValueError(
+            f"The model '{model.name}' is not built: it has no weights, so there is {what}. Call it on "
+            "data, or `build((None, …))`, first."
+        )
 
 
 def _load_safetensors(model, filepath, skip_mismatch: bool) -> None:

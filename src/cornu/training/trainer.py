@@ -140,6 +140,7 @@ class Trainer(Layer):
             "run_eagerly": run_eagerly,
             "steps_per_execution": steps_per_execution,
             "jit_compile": jit_compile,
+            **({} if auto_scale_loss else {"auto_scale_loss": False}),
         }
         self.run_eagerly = run_eagerly
         self.jit_compile = jit_compile is True or jit_compile == "auto"
