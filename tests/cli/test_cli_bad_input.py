@@ -106,7 +106,8 @@ def test_pickles_are_never_opened(refuse_train, tmp_path, monkeypatch):
 
 def test_folders_that_cannot_be_learned(refuse_train, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert "no subfolders" in refuse_train(tmp_path / "empty")
+    message = refuse_train(tmp_path / "empty")
+    assert "no subfolders" in message and "labels=None" not in message
     (tmp_path / "empty" / "cat").mkdir()
     assert "No images found" in refuse_train(tmp_path / "empty")
 
@@ -148,10 +149,10 @@ def test_options_that_do_not_fit(refuse_train, options, message):
         (["--model", "resnt"], "Did you mean 'resnet'?"),
         (["--model", "nothing.py:make"], "There is no file nothing.py"),
         (["--model", "{folder}/mine.py:mak"], "has no function 'mak'. Functions in it: make"),
-        (["--optimizer", "adm"], "Did you mean 'Adam'"),
-        (["--optimizer", "LossScaleOptimizer"], "cannot be made from its name alone"),
-        (["--output", "{folder}/file"], "file cannot be a folder, as"),
-        (["--output", "{folder}/file/below"], "below cannot be a folder, as"),
+        (["--optimizer", "adm"], "There is no optimizer 'adm'. Did you mean 'adam'?"),
+        (["--optimizer", "LossScaleOptimizer"], "Optimizers: adadelta, "),
+        (["--output", "{folder}/file"], "file cannot be made or written: "),
+        (["--output", "{folder}/file/below"], "below cannot be made or written: "),
         (["--output", "{folder}/old"], "holds a training already: curves.png. Choose another"),
         (["--explore", "--port", "{port}"], "Cannot listen on 127.0.0.1, port {port}"),
     ],

@@ -202,3 +202,11 @@ def test_what_only_training_does_is_left_out():
     assert network.window(x, len(changes) + 1, (0, 1), 0)["grids"][0]["patch"] == pytest.approx(
         seen[:3, 1:].reshape(3, 3), abs=1e-6
     )
+
+
+def test_examples_of_another_layout_are_refused():
+    """As many numbers, but in another order."""
+    model = cornu.Sequential([cornu.Input((4, 5, 3)), L.Conv2D(1, 3)])
+    for shape in ((2, 3, 4, 5), (2, 5, 4, 3), (2, 60)):
+        with pytest.raises(ValueError, match=r"shape \(n, 4, 5, 3\) are expected"):
+            cornu.explorer.explore(model, np.zeros(shape))

@@ -222,6 +222,11 @@ def _has_parts(folder: Path) -> bool:
 
 
 def _open_folder(folder: Path, **options):
+    if not _visible_folders(folder):
+        raise CommandError(
+            f"{folder} has no subfolders. Expected one for each class, such as "
+            f"{folder / 'cat' / '1.jpg'}."
+        )
     return image_dataset_from_directory(
         str(folder), verbose=False, exif_orientation=True, **options
     )

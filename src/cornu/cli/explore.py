@@ -9,7 +9,7 @@ from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Data, Part, is_folder, load_to_judge, read_npz
 from cornu.cli.run_folder import SETTINGS, load, settings_of
-from cornu.explorer import Examples, Network, Server, Watch, guess_white
+from cornu.explorer import Examples, Network, Server, Watch, guess_white, takes
 from cornu.explorer.server import listen
 from cornu.explorer.watch import FOLLOWED
 from cornu.training.interrupts import Terminated
@@ -107,7 +107,7 @@ def load_examples(data: str, network: Network) -> Examples:
     arrays = read_npz(data)
     key = "_test" if "x_test" in arrays else "_train" if "x_train" in arrays else ""
     x, y = arrays[f"x{key}"], arrays[f"y{key}"]
-    if x.dtype.kind not in "buif" or x[:1].size != np.prod(shape) or not len(x):
+    if x.dtype.kind not in "buif" or not len(x) or not takes(shape, x.shape[1:]):
         raise CommandError(
             f"{data}: x{key} must hold numbers of shape (n, {', '.join(map(str, shape))}). Received: dtype "
             f"{x.dtype}, shape {x.shape}."

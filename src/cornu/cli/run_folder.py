@@ -1,12 +1,13 @@
 """The folder of a training run: which files it holds, and the settings that belong to the model."""
 
+import contextlib
 import csv
 import dataclasses
 import importlib.metadata
 import itertools
 import json
-import os
 import platform
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,17 @@ class TrainedModel:
 
 def check_new(folder: Path, overwrite: bool) -> None:
     """Raise CommandError if a folder cannot be made, or holds a run that must not be overwritten."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise CommandError(f"{folder} cannot be a folder, as {there} is a file.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise CommandError(
-            f"{folder} cannot be written: there is no permission to write in {there}."
-        )
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Whether it can be written is seen by writing; nothing is left.
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise CommandError(f"{folder} cannot be made or written: {error.strerror}.") from error
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
     old = [name for name in (MODEL, SETTINGS, HISTORY, *PICTURES) if (folder / name).exists()]
     if old and not overwrite:
         raise CommandError(

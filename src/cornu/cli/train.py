@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import difflib
 import time
 from pathlib import Path
 
@@ -100,15 +101,23 @@ def train(
 
 
 def _optimizer(settings: dict):
+    name = settings["optimizer"]
     try:
-        optimizer = optimizers.get(settings["optimizer"])
-    except TypeError as error:
+        optimizer = optimizers.get(name)
+    except (TypeError, ValueError) as error:
+        # Those that can be made from their names alone.
+        names = [n.lower() for n in optimizers.__all__ if n not in _NOT_BY_NAME]
+        near = difflib.get_close_matches(name.lower(), names, 1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
         raise CommandError(
-            f"--optimizer {settings['optimizer']} cannot be made from its name alone: {error}."
+            f"There is no optimizer {name!r}.{guess} Optimizers: {', '.join(sorted(names))}."
         ) from error
     if settings["learning_rate"] is not None:
         optimizer.learning_rate = settings["learning_rate"]
     return optimizer
+
+
+_NOT_BY_NAME = ("LossScaleOptimizer", "OptaxOptimizer", "Optimizer")
 
 
 def _check_port(port: int) -> None:

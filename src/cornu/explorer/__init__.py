@@ -47,8 +47,7 @@ def explore(
         shape = x.shape[1:] if is_open else None
     network = Network(model, shape, class_names)
     if x is not None:
-        # A single channel may be left out.
-        if not len(x) or x[0].size != math.prod(network.shape):
+        if not len(x) or not takes(network.shape, x.shape[1:]):
             raise ValueError(
                 f"Examples of the shape (n, {', '.join(map(str, network.shape))}) are expected. Received: "
                 f"shape {x.shape}"
@@ -62,6 +61,12 @@ def explore(
                 )
     network.white = guess_white(network, examples) if white == "auto" else white
     return Server(network, examples, host=host, port=port).start()
+
+
+def takes(shape: tuple, given: tuple) -> bool:
+    """Whether arrays are inputs of a shape; a single channel may be missing, and a vector be folded."""
+    is_alike = given in (shape, shape[:-1]) or len(shape) == 1
+    return is_alike and math.prod(given) == math.prod(shape)
 
 
 def guess_white(network: Network, examples: Examples | None) -> float | None:
