@@ -292,6 +292,24 @@ def test_a_subclass_computes_between_its_layers():
     np.testing.assert_allclose(peak[4, 1:6], [2 / 3, 2 / 3, 1, 2 / 3, 1 / 3], rtol=1e-5)
 
 
+def test_inputs_that_are_not_as_many():
+    first, second = cornu.Input((6, 6, 1), name="first"), cornu.Input((6, 6, 1), name="second")
+    conv = L.Conv2D(1, 3)
+    pooled = L.GlobalMaxPooling2D()(L.Subtract()([conv(first), conv(second)]))
+    model = cornu.Model([first, second], L.Dense(2)(pooled))
+    x = random.uniform(size=(1, 6, 6, 1)).astype("float32")
+    in_a_list = explain.grad_cam(model, [x, x], 0)
+    for given in ((x, x), {"second": x, "first": x}, [x[0], x[0]]):
+        found = explain.grad_cam(model, given, 0)
+        found = list(found.values()) if isinstance(given, dict) else list(found)
+        np.testing.assert_array_equal(found, in_a_list)
+    for given in (x, [x, x, x]):
+        with pytest.raises(ValueError, match="has 2 inputs, first, second: pass a list or dict"):
+            explain.saliency(model, given)
+    with pytest.raises(ValueError, match="for models with one input.*has 2 inputs"):
+        explain.activation_maximization(model, conv)
+
+
 def test_several_inputs():
     """A shared convolution, an input that it does not see, and numbers without places."""
     first, second = cornu.Input((6, 6, 1), name="first"), cornu.Input((8, 8, 1), name="second")

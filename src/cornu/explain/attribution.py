@@ -541,7 +541,13 @@ def activation_maximization(
 
     Source: Erhan et al. 2009, "Visualizing higher-layer features of a deep network".
     """
-    shape = model.input_shape[1:]
+    tensors = jax.tree.leaves(getattr(model, "inputs", None) or [])
+    if len(tensors) != 1:
+        raise ValueError(
+            "An input is made for models with one input. Model "
+            f"{model.name} has {len(tensors) or 'no known'} inputs."
+        )
+    shape = tensors[0].shape[1:]
     if None in shape:
         if size is None:
             raise ValueError(

@@ -228,7 +228,7 @@ def as_batch(model, x, example: int | None = None):
         x: an array, or a list or dict of arrays.
         example: keep only this one.
 
-    Raises ValueError if there is no such example.
+    Raises ValueError if there is no such example, or there are not as many arrays as inputs.
     """
     tensors = model._graph.inputs if getattr(model, "_graph", None) else None
 
@@ -248,6 +248,15 @@ def as_batch(model, x, example: int | None = None):
         leaves = x.values() if isinstance(x, dict) else x if isinstance(x, list | tuple) else []
         alone = len(leaves) == 1 and hasattr(next(iter(leaves)), "shape")
         return batch(next(iter(leaves)) if alone else x, flat[0])
-    if tensors is not None:
-        return jax.tree.map(batch, x, tensors)
-    return jax.tree.map(batch, x)
+    arrays, structure = jax.tree.flatten(x)
+    if tensors is None:
+        return jax.tree.unflatten(structure, map(batch, arrays))
+    if isinstance(x, dict) and not isinstance(tensors, dict):
+        named = {t.name: t for t in flat}
+        flat = [named.get(name) for name in sorted(x)]
+    if len(arrays) != len(flat):
+        raise ValueError(
+            f"Model {model.name} has {len(flat)} inputs, {', '.join(t.name for t in flat)}: pass a list or "
+            f"dict of as many arrays. Received: {type(x).__name__} of {len(arrays)}."
+        )
+    return jax.tree.unflatten(structure, map(batch, arrays, flat))
