@@ -306,7 +306,7 @@ def test_inputs_that_are_not_as_many():
     for given in (x, [x, x, x]):
         with pytest.raises(ValueError, match="has 2 inputs, first, second: pass a list or dict"):
             explain.saliency(model, given)
-    with pytest.raises(ValueError, match="for models with one input.*has 2 inputs"):
+    with pytest.raises(ValueError, match=r"for models with one input.*has 2 inputs"):
         explain.activation_maximization(model, conv)
 
 
