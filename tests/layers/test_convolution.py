@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from oracle import compare_with_keras
 
+import cornu
 from cornu import layers
 
 RANDOM = np.random.RandomState(0)
@@ -145,3 +146,23 @@ def test_other_channels_than_it_was_built_for():
     layer(IMAGE)
     with pytest.raises(ValueError, match=r"'conv2d' .*expected axis -1 .* value 4, but .*8, 3\)"):
         layer(IMAGE[..., :3])
+
+
+@pytest.mark.parametrize("name", ["Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose"])
+def test_convolution_op_may_be_overridden(name):
+    class Halved(getattr(layers, name)):
+        def convolution_op(self, inputs, kernel):
+            return super().convolution_op(inputs, kernel / 2)
+
+    rank = int(name[4])
+    x = np.random.default_rng(0).normal(size=(2, *[4] * rank, 2)).astype("float32")
+    plain = getattr(layers, name)(3, 2, activation="relu", bias_initializer="ones")
+    halved = Halved(3, 2, activation="relu", bias_initializer="ones")
+    plain.build(x.shape)
+    model = cornu.Sequential([cornu.Input(x.shape[1:]), halved])
+    halved.set_weights(plain.get_weights())
+    kernel, bias = plain.get_weights()
+    plain.set_weights([kernel / 2, bias])
+    np.testing.assert_allclose(halved(x), plain(x), rtol=1e-5)
+    # Compiled and fused it is called, too.
+    np.testing.assert_allclose(model.predict(x, verbose=0), plain(x), rtol=1e-4, atol=1e-6)

@@ -130,6 +130,7 @@ ONE_BY_ONE = [
     ("one_hot", (INTEGERS, 5), {}),
     ("one_hot", (INTEGERS, 5), {"axis": 0, "dtype": "int32"}),
     ("multi_hot", (INTEGERS, 5), {}),
+    ("multi_hot", (INTEGERS, 5), {"axis": 0}),
     ("multi_hot", (INTEGERS[0], 5), {}),
     ("top_k", (A, 2), {}),
     ("in_top_k", (np.array([1, 2, 0]), A, 2), {}),

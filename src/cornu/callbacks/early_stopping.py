@@ -51,7 +51,7 @@ class EarlyStopping(MonitorCallback):
         self._reset()
 
     def on_epoch_end(self, epoch, logs=None):
-        current = self._value(logs or {})
+        current = self.get_monitor_value(logs or {})
         if current is None or epoch < self.start_from_epoch:
             return
         # The first epoch is remembered even if its value is NaN.
@@ -80,7 +80,8 @@ class EarlyStopping(MonitorCallback):
                 )
             self.model.set_weights(self.best_weights)
 
-    def _value(self, logs):
+    def get_monitor_value(self, logs):
+        """The value that is watched, or None; may be overridden."""
         value = logs.get(self.monitor)
         if value is None:
             warnings.warn(

@@ -38,12 +38,12 @@ def set_mask(tensor, mask) -> None:
 @contextlib.contextmanager
 def masked(tensors: list, masks: list):
     """Within, tensors have these masks (where that is not None); afterwards those from before."""
-    before = [get_mask(tensor) for tensor in tensors]
     pairs = [(t, m) for t, m in zip(tensors, masks, strict=True) if m is not None]
+    before = [get_mask(tensor) for tensor, _ in pairs]
     try:
         for tensor, mask in pairs:
             set_mask(tensor, mask)
         yield
     finally:
-        for tensor, mask in zip(tensors, before, strict=True):
+        for (tensor, _), mask in zip(pairs, before, strict=True):
             set_mask(tensor, mask)

@@ -1,5 +1,7 @@
 """Convolution layers: kernels that slide over signals, images and volumes."""
 
+import jax.numpy as jnp
+
 from cornu import activations, constraints, initializers, regularizers
 from cornu.core import registry
 from cornu.core.dtype import standardize_data_format
@@ -186,17 +188,22 @@ class BaseConv(Windowed):
                 name="bias",
             )
 
-    def call(self, inputs):
-        outputs = ops.conv(
+    def convolution_op(self, inputs, kernel):
+        """The convolution alone, before bias and activation. Override it to change the kernel first,
+        for instance: `return super().convolution_op(inputs, kernel / jnp.linalg.norm(kernel))`.
+        """
+        return ops.conv(
             inputs,
-            self.kernel.value,
+            jnp.asarray(kernel),
             self.strides,
             self.padding,
             self.data_format,
             self.dilation_rate,
             self.groups,
         )
-        return self._finish(outputs)
+
+    def call(self, inputs):
+        return self._finish(self.convolution_op(inputs, self.kernel.value))
 
     def compute_output_shape(self, input_shape):
         return self._window_shape(input_shape, self.filters)

@@ -1,5 +1,7 @@
 """Transposed convolution: from few numbers to many."""
 
+import jax.numpy as jnp
+
 from cornu.core import registry
 from cornu.layers.convolution import BaseConv, join_shape, split_shape
 from cornu.ops import convolution as ops
@@ -73,17 +75,17 @@ class BaseConvTranspose(BaseConv):
     def _kernel_shape(self, channels: int) -> tuple:
         return (*self.kernel_size, self.filters, channels)
 
-    def call(self, inputs):
-        outputs = ops.conv_transpose(
+    def convolution_op(self, inputs, kernel):
+        """The transposed convolution alone, before bias and activation; may be overridden."""
+        return ops.conv_transpose(
             inputs,
-            self.kernel.value,
+            jnp.asarray(kernel),
             self.strides,
             self.padding,
             self.output_padding,
             self.data_format,
             self.dilation_rate,
         )
-        return self._finish(outputs)
 
     def compute_output_shape(self, input_shape):
         spatial, _ = split_shape(input_shape, self.data_format)

@@ -104,7 +104,9 @@ class Graph:
                 result = node.operation(*args, **kwargs)
             else:
                 result = call(node.operation, args, kwargs)
-            for tensor, value in zip(node.output_tensors, jax.tree.leaves(result), strict=True):
+            # A layer may hand on that an optional input is not there.
+            values = [None] if result is None else jax.tree.leaves(result)
+            for tensor, value in zip(node.output_tensors, values, strict=True):
                 known[key_of(tensor)] = value
         return fill(self.outputs)
 

@@ -184,7 +184,7 @@ class Model(Trainer):
         flat = self._standardize_inputs(inputs)
         masks = [None] * len(flat)
         if mask is not None:
-            masks = jax.tree.leaves(mask, is_leaf=lambda m: m is None)
+            masks = _leaves_and_none(mask)
             if len(masks) != len(flat):
                 raise ValueError(
                     f"Model '{self.name}' has {len(flat)} input(s), but `mask` has {len(masks)} "
@@ -217,9 +217,9 @@ class Model(Trainer):
                     f"Missing data for input '{missing[0]}'. You passed a data dictionary with keys "
                     f"{list(inputs)}. Expected the following keys: {list(graph.inputs)}"
                 )
-            flat = jax.tree.leaves({key: inputs[key] for key in graph.inputs})
+            flat = _leaves_and_none({key: inputs[key] for key in graph.inputs})
         else:
-            flat = jax.tree.leaves(inputs)
+            flat = _leaves_and_none(inputs)
         if len(flat) != len(names):
             raise ValueError(
                 f"Model '{self.name}' expected {len(names)} input(s) ({', '.join(names)}). "
@@ -231,6 +231,14 @@ class Model(Trainer):
         ]
 
     def _fit_input(self, value, symbol: KerasTensor, index: int):
+        if value is None:
+            source = node_of(symbol).operation
+            if not getattr(source, "optional", False):
+                raise ValueError(
+                    f"Model '{self.name}': the input '{source.name}' is not optional, but None was "
+                    "passed. Pass an array, or make it with `Input(…, optional=True)`."
+                )
+            return None
         expected, shape = symbol.shape, tuple(value.shape)
         if len(shape) == len(expected) - 1 and expected[-1] == 1:
             value = value[..., None]
@@ -430,3 +438,7 @@ def has_own_constructor(cls: Any) -> bool:
         inspect.Parameter.VAR_KEYWORD,
     }
     return cls is not Model and not takes_all and not {"inputs", "outputs"} <= set(own)
+
+
+def _leaves_and_none(structure) -> list:
+    return jax.tree.leaves(structure, is_leaf=lambda leaf: leaf is None)

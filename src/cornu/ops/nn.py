@@ -167,12 +167,18 @@ def one_hot(x, num_classes, axis=-1, dtype=None, sparse=False):
 
 @operation
 def multi_hot(inputs, num_classes=None, axis=-1, dtype=None, sparse=False, **kwargs):
-    """Zeros with ones in the places of all integers along an axis."""
+    """Zeros with ones in the places of all integers of a row.
+
+    The classes get an axis of their own at `axis`, and then, as in Keras, the second axis of what has
+    more than two gives way: with `axis=-1` that of the integers.
+    """
     num_classes = kwargs.pop("num_tokens", num_classes)
+    if kwargs:
+        raise TypeError(f"multi_hot has no arguments {list(kwargs)}.")
     inputs = jnp.asarray(inputs)
-    ones = one_hot(inputs, num_classes, dtype=dtype, sparse=sparse)
-    # The axis of the integers gives way to that of the classes.
-    return jnp.max(ones, axis=-2 if inputs.ndim == 1 else min(inputs.ndim - 1, 1))
+    if inputs.ndim < 2:
+        return jnp.max(one_hot(inputs.reshape(-1), num_classes, dtype=dtype, sparse=sparse), axis=0)
+    return jnp.max(one_hot(inputs, num_classes, axis=axis, dtype=dtype, sparse=sparse), axis=1)
 
 
 @operation

@@ -358,9 +358,9 @@ class Optimizer(Configurable, Tracked):
         self._iterations.assign_add(1)
 
     def _update_all(self, grads, variables) -> None:
-        grads = self._clip(grads)
+        grads = self._clip_gradients(grads)
         rate = self.learning_rate
-        self._apply_weight_decay(variables, rate)
+        self._apply_weight_decay(variables)
         self._before_updates()
         for gradient, variable in zip(grads, variables, strict=True):
             self.update_step(gradient, variable, rate)
@@ -407,7 +407,7 @@ class Optimizer(Configurable, Tracked):
             )
         return [g for g, _ in pairs], [v for _, v in pairs]
 
-    def _clip(self, grads):
+    def _clip_gradients(self, grads):
         if self.clipnorm:
             return [self._clip_by_norm(g) for g in grads]
         if self.clipvalue:
@@ -449,7 +449,8 @@ class Optimizer(Configurable, Tracked):
     def _weight_decay_of(self, variable):
         return self.weight_decay
 
-    def _apply_weight_decay(self, variables, rate) -> None:
+    def _apply_weight_decay(self, variables) -> None:
+        rate = self.learning_rate
         for variable in variables:
             decay = self._weight_decay_of(variable)
             if decay is not None and self._use_weight_decay(variable):

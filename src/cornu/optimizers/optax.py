@@ -57,7 +57,7 @@ class OptaxOptimizer(Optimizer):
         if len(variables) != len(self._trainable_variables):
             given = {id(v): g for v, g in zip(variables, grads, strict=True)}
             grads = [given.get(id(v), jnp.zeros_like(v.value)) for v in self._trainable_variables]
-        grads = self._clip(grads)
+        grads = self._clip_gradients(grads)
         values = [v.value for v in self._trainable_variables]
         state = jax.tree.unflatten(self._structure, [v.value for v in self._state])
         updates, state = self.transformation.update(grads, state, values)
