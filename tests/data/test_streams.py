@@ -340,7 +340,51 @@ def test_mistakes(data, arguments, message):
 
 
 def test_a_generator_that_ends_too_early():
-    with pytest.raises(ValueError, match=r"yielded no batch.*used up"):
-        fit(cornu, generator(), epochs=2)
     with pytest.warns(UserWarning, match="ran out of data after 1 of 2 batches"):
         assert len(fit(cornu, generator(), steps_per_epoch=2)["loss"]) == 2
+
+
+class Once:
+    """Can be read once, though it does not say so."""
+
+    def __init__(self, batches):
+        self._batches = iter(batches)
+
+    def __iter__(self):
+        yield from self._batches
+
+
+def pieces(count):
+    return ((X[:2], Y[:2]) for _ in range(count))
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data after 2 of 3 batches")
+@pytest.mark.parametrize("made", [lambda count: pieces(count), lambda count: Once(pieces(count))])
+@pytest.mark.parametrize("count, steps, epochs", [(5, 3, 2), (6, 3, 2), (4, None, 1), (2, 3, 1)])
+def test_what_ends_early_loses_nothing(made, count, steps, epochs):
+    ends = []
+    watch = cornu.callbacks.LambdaCallback(on_train_end=lambda logs: ends.append(logs))
+    model = network(cornu)
+    model.compile("sgd", "mse")
+    with pytest.warns(
+        UserWarning, match=f"ran out of data before the end of epoch {epochs + 1} of 9"
+    ):
+        found = model.fit(
+            made(count), steps_per_epoch=steps, epochs=9, verbose=0, callbacks=[watch]
+        )
+    assert len(found.history["loss"]) == epochs and int(model.optimizer.iterations) == count
+    assert len(ends) == 1 and ends[0]["loss"] == found.history["loss"][-1]
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data after 2 of 3 batches")
+@pytest.mark.parametrize("steps, epochs", [(3, 2), (None, 1)])
+def test_validation_data_that_end_early(steps, epochs):
+    model = network(cornu)
+    model.compile("sgd", "mse")
+    with pytest.warns(
+        UserWarning, match=f"validation data before the end of epoch {epochs + 1} of 4"
+    ):
+        found = model.fit(
+            *(X, Y), epochs=4, verbose=0, validation_data=pieces(5), validation_steps=steps
+        )
+    assert [len(found.history[name]) for name in ("loss", "val_loss")] == [4, epochs]

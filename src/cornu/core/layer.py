@@ -596,7 +596,7 @@ class Layer(Operation, Configurable, Tracked):
             return outputs, (self.losses if return_losses else None)
 
         # What a layer counts into its metrics is no result of the call.
-        counted = self.metrics_variables
+        counted = unique(v for metric in self._structure().metrics for v in metric.variables)
         values = [*trainable_variables, *non_trainable_variables, *[v.value for v in counted]]
         (outputs, losses), new = functional(run, trainable + others + counted)(values)
         new_others = new[len(trainable) : len(trainable) + len(others)]

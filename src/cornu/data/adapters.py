@@ -126,6 +126,10 @@ class ArrayData:
         """Let the next pass begin at the first sample."""
         self._running = None
 
+    def is_used_up(self) -> bool:
+        """Arrays can be read again."""
+        return False
+
     def position(self) -> dict:
         """Where the pass stands that runs."""
         return {"start": self._pass_start, "done": self._done}
@@ -195,8 +199,18 @@ class StreamData:
             return self._standardize(get_batch(self._py_dataset, next(iter(self._order()))))
         if self._first is None:
             self._running = self._start()
-            self._first = next(self._running)
+            self._first = next(self._running, None)
+            if self._first is None:
+                raise ValueError(self._no_batch())
         return self._first
+
+    def is_used_up(self) -> bool:
+        """Whether data that can be read only once have given some batches, and have none left."""
+        if not self._once or not self._in_all or self._first is not None:
+            return False
+        self._running = self._running or self._start()
+        self._first = next(self._running, None)
+        return self._first is None
 
     def rewind(self) -> None:
         """Let the next pass begin at the first batch, if the data can be read again."""
@@ -223,11 +237,9 @@ class StreamData:
             return
         if self._first is not None:
             running, self._first = itertools.chain([self._first], running), None
-        count = 0
         for batch in itertools.islice(running, rest):
-            count += 1
             yield self._count(batch)
-        if not count and not done:
+        if not self._in_all:
             raise ValueError(self._no_batch())
 
     def _count(self, batch):
@@ -280,9 +292,12 @@ class StreamData:
     def _start(self) -> Iterator:
         """What there is to read: once, or again and again if a number of steps says where to stop."""
         one_pass = self._order if self._py_dataset is not None else self._read
-        again = self._steps and self._repeat and not self._once
-        passes = itertools.count() if again else range(1)
-        return itertools.chain.from_iterable(self._begin(one_pass) for _ in passes)
+        again, empty = True, False
+        while again and not empty:
+            again, empty = self._steps and self._repeat and not self._once, True
+            for each in self._begin(one_pass):
+                empty = False
+                yield each
 
     def _order(self) -> Iterable[int]:
         count = self._py_dataset.num_batches
@@ -299,12 +314,8 @@ class StreamData:
             raw = raw.as_numpy_iterator()
         elif not hasattr(raw, "__iter__") and hasattr(raw, "__len__"):
             raw = (self._data[i] for i in range(len(self._data)))
-        empty = True
         for batch in raw:
-            empty = False
             yield self._standardize(batch)
-        if empty:
-            raise ValueError(self._no_batch())
 
     def _no_batch(self) -> str:
         hint = (

@@ -144,6 +144,8 @@ class CompiledMetrics(Metric):
         self._spread: list[list] = []
         self._entries: list[_Entry] = []
         self.names: list[str] = []
+        # The names in the last result.
+        self.result_names: list[str] = []
         self.built = False
 
     def spread(self, names: list[str]) -> None:
@@ -215,6 +217,7 @@ class CompiledMetrics(Metric):
                 if weighted and key in results:
                     key = f"{prefix}weighted_{name}"
                 results[unused(key, results)] = number
+        self.result_names = list(results)
         return results
 
 

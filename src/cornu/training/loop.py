@@ -78,8 +78,8 @@ def run_steps(
     collect: list | None = None,
     first_step: int = 0,
     check: Callable | None = None,
-) -> Logs:
-    """One pass over the data; returns the logs of the last step.
+) -> Logs | None:
+    """One pass over the data; returns the logs of the last step, or None if there was no batch.
 
     Args:
         model: what is trained; its `stop_training` (or what `STOP` says) ends the pass early.
@@ -125,16 +125,14 @@ def run_steps(
         end(done - 1, {"outputs": result} if kind == "predict" else logs)
     if collect is not None:
         collect.extend(jax.tree.map(np.asarray, rest) for rest, _ in ahead)
-    if not done:
-        raise ValueError("The dataset yielded no batch, so there was nothing to do.")
-    if data.num_batches is not None and done < data.num_batches and not stops:
+    if data.num_batches is not None and 0 < done < data.num_batches and not stops:
         warnings.warn(
             f"Your input ran out of data after {done} of {data.num_batches} batches; the epoch "
             "ended early. Make sure that your dataset or generator can generate at least "
             "`steps_per_epoch * epochs` batches.",
             stacklevel=3,
         )
-    return logs
+    return logs if done else None
 
 
 class _Pace:

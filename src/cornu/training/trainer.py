@@ -73,7 +73,8 @@ class Trainer(Layer):
         # For which kinds of work a batch has been looked at since `compile`.
         self._checked: frozenset = frozenset()
         self._functions: dict = {}
-        self._turn = _Turn()
+        # Held by a step of training, and while weights and metrics are made.
+        self._turn, self._making = _Turn(), _Turn()
         self._output_names_of_call = ["output"]
         # Symbolic outputs, once a batch was seen.
         self._output_specs: Any = None
@@ -345,15 +346,11 @@ class Trainer(Layer):
 
     def stateless_call(self, trainable_variables, non_trainable_variables, *args, **kwargs):
         """Call the model as a pure function of its variables' values: see `Layer`."""
-        kept = self._kept_counts()
-        pure = functional(super().stateless_call, kept)
-
-        def call(trainable, others):
-            # What layers count with metrics of their own is no part of this state: it stays as it is.
-            return pure([v.value for v in kept], trainable, others, *args, **kwargs)[0]
-
         values = list(trainable_variables), list(non_trainable_variables)
-        return call(*values) if self.run_eagerly else fuse(call)(*values)
+        call = super().stateless_call
+        if self.run_eagerly:
+            return call(*values, *args, **kwargs)
+        return fuse(lambda trainable, others: call(trainable, others, *args, **kwargs))(*values)
 
     def _unlisted_counts(self, kind: str, listed: list) -> list:
         """The variables of metrics that a step may count with though its state does not list them."""
@@ -483,19 +480,19 @@ class Trainer(Layer):
     def _prepare(self, data, training: bool) -> None:
         """Make whatever is still missing, from the shapes of one batch, before computing anything."""
         kind = "train" if training else "test"
-        if not self.built or kind not in self._checked:
-            self._step(kind)
-            x, y, sample_weight = unpack_x_y_sample_weight(data.first_batch())
-            if self._has_own_step(kind):
-                self._prepare_own_step(x, y, sample_weight)
-            else:
-                self._prepare_step(x, y, sample_weight)
-            # The other kind does the same, unless it is the user's.
-            both = {kind, "train", "test"} if not self._has_own_step(kind) else {kind}
-            done = {k for k in both if k == kind or not self._has_own_step(k)}
-            self._checked = self._checked | done
-        if training and self.optimizer is not None and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+        with self._making:
+            if not self.built or kind not in self._checked:
+                self._step(kind)
+                parts = unpack_x_y_sample_weight(data.first_batch())
+                if self._has_own_step(kind):
+                    self._prepare_own_step(*parts)
+                    done = {kind}
+                else:
+                    self._prepare_step(*parts)
+                    done = {k for k in ("train", "test") if not self._has_own_step(k)}
+                self._checked = self._checked | done
+            if training and self.optimizer is not None and not self.optimizer.built:
+                self.optimizer.build(self.trainable_variables)
 
     def _prepare_step(self, x, y, sample_weight) -> None:
         if not self.built:
@@ -685,6 +682,9 @@ class Trainer(Layer):
         for epoch in range(initial_epoch, epochs):
             if snapshot is not None and self.stop_training:
                 break
+            if not first_step and data.is_used_up():
+                _warn_used_up("data", "training ended", epoch, epochs)
+                break
             self.reset_metrics()
             callbacks.on_epoch_begin(epoch)
             if first_step:
@@ -694,9 +694,15 @@ class Trainer(Layer):
                 self, function, data, callbacks, "train", first_step=first_step, check=check
             )
             first_step = 0
+            if logs is None:
+                _warn_used_up("data", "training ended", epoch, epochs)
+                break
             epoch_logs = dict(logs)
             if validation is not None and _is_due(epoch, validation_freq):
-                result = self._evaluate(validation, callbacks)
+                result = {} if validation.is_used_up() else self._evaluate(validation, callbacks)
+                if not result:
+                    _warn_used_up("validation data", "nothing is validated any more", epoch, epochs)
+                    validation = None
                 epoch_logs.update({f"val_{name}": value for name, value in result.items()})
             callbacks.on_epoch_end(epoch, epoch_logs)
             training_logs = epoch_logs
@@ -723,7 +729,7 @@ class Trainer(Layer):
         with self._own_counts():
             self.reset_metrics()
             callbacks.on_test_begin()
-            logs = dict(run_steps(self, self._function("test"), data, callbacks, "test"))
+            logs = dict(run_steps(self, self._function("test"), data, callbacks, "test") or {})
             callbacks.on_test_end(logs)
         return logs
 
@@ -792,7 +798,7 @@ class Trainer(Layer):
         names = [metric.name for metric in self._loss_trackers()]
         compiled = self._compiled_metrics
         if compiled is not None and len(compiled.names) == 1:
-            names += list(compiled.result())
+            names += compiled.result_names
         names += [metric.name for metric in self.metrics]
         names = [name for name in dict.fromkeys(names) if name in logs]
         values = [logs[name] for name in [*names, *sorted(set(logs) - set(names))]]
@@ -811,8 +817,9 @@ class Trainer(Layer):
         data = adapters.adapt(
             x, batch_size=batch_size, steps=steps, repeat=False, gather_in_step=False
         )
-        if not self.built:
-            self._build_from(unpack_x_y_sample_weight(data.first_batch())[0])
+        with self._making:
+            if not self.built:
+                self._build_from(unpack_x_y_sample_weight(data.first_batch())[0])
         if not isinstance(callbacks, CallbackList):
             callbacks = CallbackList(
                 callbacks,
@@ -868,8 +875,9 @@ class Trainer(Layer):
         if not adapters.is_batch(x):
             data = adapters.ArrayData(x, None, None, None, False, steps=1, gather_in_step=False)
             batch = data.first_batch()
-        if not self.built:
-            self._build_from(unpack_x_y_sample_weight(batch)[0])
+        with self._making:
+            if not self.built:
+                self._build_from(unpack_x_y_sample_weight(batch)[0])
         outputs = self._function("predict")(batch)
         return jax.tree.map(np.asarray, outputs)
 
@@ -922,15 +930,16 @@ class _Function:
 
     def tried(self, batch):
         """The logs of a step, and the weights after it; nothing changes."""
-        run = jax.jit(self._run) if self._compiles else self._run
+        outside = self._outside
+        run = functools.partial(self._run, outside)
         try:
-            logs, new = run(*self._take(), batch)
+            logs, new = (jax.jit(run) if self._compiles else run)(*self._take(outside), batch)
         except _Missed as missed:
             self._pass(missed.variables)
             return self.tried(batch)
         return logs, new[: len(self._groups[0])]
 
-    def _run(self, values, outside, data):
+    def _run(self, others, values, outside, data):
         """The results of a step, and the new values of all variables; None where one stays as it is.
 
         Whatever the step reads and assigns besides its state has the values of this moment, too.
@@ -938,7 +947,7 @@ class _Function:
         rest = iter(values)
         *state, _ = [list(itertools.islice(rest, len(group))) for group in self._groups]
         missed: dict = {}
-        variables = [*self._variables, *self._outside]
+        variables = [*self._variables, *others]
         pure = functional(self._step, variables, missed=functools.partial(self._miss, missed))
         returned, assigned = pure([*values, *outside], tuple(state), data)
         if missed and self._compiles:
@@ -990,11 +999,11 @@ class _Function:
             )
         return result if self._kind == "predict" else as_logs(result, name), state
 
-    def _run_rows(self, values, outside, source, rows, count):
+    def _run_rows(self, others, values, outside, source, rows, count):
         """`count` steps, each on the next `rows`: one program whatever their number."""
 
         def step(values, outside, rows):
-            return self._run(values, outside, adapters.gather(source, rows))
+            return self._run(others, values, outside, adapters.gather(source, rows))
 
         made = jax.make_jaxpr(step, return_shape=True)
         traced, (result, new) = made(values, outside, rows[0])
@@ -1015,19 +1024,23 @@ class _Function:
             new[place] = value
         return jax.tree.unflatten(jax.tree.structure(result), results), new
 
-    def _one_by_one(self, values, outside, source, rows, count):
+    def _one_by_one(self, others, values, outside, source, rows, count):
         """The same, without compiling."""
         for i in range(int(count)):
-            result, new = self._run(values, outside, adapters.gather(source, rows[i]))
+            result, new = self._run(others, values, outside, adapters.gather(source, rows[i]))
             values = [v if n is None else n for v, n in zip(values, new, strict=True)]
         return result, values
 
-    def _make(self, gathers: bool):
+    def _make(self, gathers: bool) -> tuple:
+        """The step, and the variables that it takes besides its own."""
+        outside = self._outside
         if not self._compiles:
-            return self._one_by_one if gathers else self._run
+            step = self._one_by_one if gathers else self._run
+            return functools.partial(step, outside), outside
         # Only training gives weights away, so that evaluation and prediction may run in several threads.
         donated = 0 if self._kind == "train" else ()
-        return jax.jit(self._run_rows if gathers else self._run, donate_argnums=donated)
+        step = functools.partial(self._run_rows if gathers else self._run, outside)
+        return jax.jit(step, donate_argnums=donated), outside
 
     def __call__(self, batch, source=None):
         """Run a step on a batch of an adapter and put the new state into the variables.
@@ -1044,15 +1057,15 @@ class _Function:
 
     def _pass(self, variables: list) -> None:
         """Make these variables arguments of the step, so that they are no constants in it."""
-        self._outside.extend(variables)
-        self._compiled.clear()
-        self._sizes.clear()
+        self._outside = list({id(v): v for v in [*self._outside, *variables]}.values())
+        self._compiled, self._sizes = {}, set()
 
     def _call(self, batch, source):
         gathers = source is not None
-        if gathers not in self._compiled:
-            self._compiled[gathers] = self._make(gathers)
-        step = self._compiled[gathers]
+        compiled, known = self._compiled, self._sizes
+        if gathers not in compiled:
+            compiled[gathers] = self._make(gathers)
+        step, outside = compiled[gathers]
         arguments: tuple = (batch,)
         if gathers:
             rows = np.zeros((MOST_AT_ONCE, len(batch[0])), np.int32)
@@ -1060,38 +1073,35 @@ class _Function:
             arguments = source, rows, np.int32(len(batch))
         if self._compiles:
             sizes = (gathers, *[leaf.shape for leaf in jax.tree.leaves(arguments)])
-            if sizes not in self._sizes:
-                interrupts.compile_ahead(step, *self._take(), *arguments)
-                self._sizes.add(sizes)
+            if sizes not in known:
+                interrupts.compile_ahead(step, *self._take(outside), *arguments)
+                known.add(sizes)
         if self._kind != "train":
-            result, new = self._read(step, arguments)
-            self._put(new)
+            result, new = self._read(step, outside, arguments)
+            put_values([*self._variables, *outside], new)
             return result
         # The step takes the old arrays' memory. An interrupt (Ctrl-C) between that and the assignment
         # would leave weights without numbers, so it waits; one that comes as an exception in another way
         # finds what the step returned stored by `extend(map(…))`, and `finally` assigns it.
         done: list = []
         with self._model._turn, interrupts.postponed():
-            values = self._take()
+            values = self._take(outside)
             try:
                 done.extend(map(step, *([a] for a in (*values, *arguments))))
             finally:
                 for _, new in done:
-                    self._put(new)
+                    put_values([*self._variables, *outside], new)
         return done[0][0]
 
-    def _take(self) -> tuple[list, list]:
+    def _take(self, outside: list) -> tuple[list, list]:
         """The values of the step's own variables, and of those outside."""
-        values = take_values([*self._variables, *self._outside])
+        values = take_values([*self._variables, *outside])
         own = len(self._variables)
         return values[:own], values[own:]
 
-    def _put(self, new: list) -> None:
-        put_values([*self._variables, *self._outside], new)
-
-    def _read(self, step, arguments: tuple):
+    def _read(self, step, outside: list, arguments: tuple):
         """A step that gives nothing away. Training in another thread may: its step is waited for."""
-        values = self._take()
+        values = self._take(outside)
         try:
             return step(*values, *arguments)
         except Exception:
@@ -1101,7 +1111,7 @@ class _Function:
         # same layers soon.
         for _ in range(1000):
             with self._model._turn:
-                values = self._take()
+                values = self._take(outside)
                 if not _are_gone(values):
                     return step(*values, *arguments)
             time.sleep(0.01)
@@ -1211,6 +1221,15 @@ def _names_of(y_pred) -> list[str]:
         return sorted(y_pred)
     count = len(jax.tree.leaves(y_pred))
     return ["output"] if count == 1 else [f"output_{i + 1}" for i in range(count)]
+
+
+def _warn_used_up(what: str, so: str, epoch: int, epochs: int) -> None:
+    warnings.warn(
+        f"Your input ran out of {what} before the end of epoch {epoch + 1} of {epochs}: not one batch was "
+        f"left, and {so}. What can be read only once, as a generator, has to give enough batches for all "
+        "epochs.",
+        stacklevel=4,
+    )
 
 
 def _validation_parts(validation_data) -> tuple:
