@@ -188,3 +188,12 @@ def test_a_model_that_forgets_its_call():
 
     with pytest.raises(NotImplementedError, match=r"Empty does not have a `call\(\)`"):
         Empty()(IMAGES)
+
+
+def test_the_batch_of_an_input_is_no_limit():
+    """As in Keras: a Sequential model remembers the batch that it was built with."""
+    model = cornu.Sequential([cornu.Input(batch_shape=(4, 3)), layers.Dense(2)])
+    assert model(np.ones((5, 3))).shape == (5, 2)
+    assert model.predict(np.ones((7, 3)), verbose=0).shape == (7, 2)
+    with pytest.raises(ValueError, match=r"expected shape=.*3\), found shape=\(4, 2\)"):
+        model(np.ones((4, 2)))

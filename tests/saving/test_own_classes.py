@@ -1,6 +1,7 @@
 """Models and layers of the user's own: built in any way, saved with what they hold, and loaded."""
 
 import warnings
+import zipfile
 
 import keras
 import numpy as np
@@ -296,6 +297,32 @@ def test_objects_in_configurations(tmp_path):
     assert loaded.own_loss is own_loss
     assert loaded.optimizer.momentum == 0.5
     assert not cornu.saving.load_model(tmp_path / "m.keras", compile=False).compiled
+
+
+@own
+class Holding(L.Layer):
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x)
+
+
+def test_what_is_shared_stays_shared(tmp_path):
+    """A layer lies in two others, and one in two models of a model. Keras cannot load this."""
+    held, shared = L.Dense(3), L.Dense(3)
+    x, z = cornu.Input((3,)), cornu.Input((3,))
+    a = cornu.Model(x, shared(x))
+    b = cornu.Model(z, L.ReLU()(shared(L.Dense(3)(shared(z)))))
+    y = Holding(held)(Holding(held)(x))
+    model = cornu.Model(x, L.Add()([a(y), b(y)]))
+    model.save(tmp_path / "m.keras")
+    loaded = cornu.saving.load_model(tmp_path / "m.keras")
+    assert loaded.count_params() == model.count_params() == 36
+    np.testing.assert_array_equal(loaded(X), model(X))
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        assert archive.read("config.json").count(b"shared_object_id") == 4
 
 
 def test_an_own_compile_is_not_called_with_arguments_it_does_not_know(tmp_path):

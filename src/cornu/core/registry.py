@@ -10,6 +10,7 @@ import re
 import threading
 import types
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,11 @@ _custom_names: dict[Any, str] = {}
 
 
 class _Scope(threading.local):
-    """The custom objects that only this thread knows, for a while."""
+    """What only this thread knows, for a while: custom objects, and what is shared in a file."""
 
     def __init__(self):
         self.objects: dict[str, Any] = {}
+        self.shared: dict[Any, Any] | None = None
 
 
 _scope = _Scope()
@@ -155,6 +157,16 @@ class custom_object_scope:
 
     def __exit__(self, *error):
         _scope.objects = self._before.pop()
+
+
+@contextmanager
+def sharing():
+    """Within, what has weights and lies in several configurations is one object, and stays one."""
+    before, _scope.shared = _scope.shared, {}
+    try:
+        yield
+    finally:
+        _scope.shared = before
 
 
 def find(kind: str, name: str, custom_objects: dict | None = None):
@@ -296,6 +308,10 @@ def describe(obj, compiled=True) -> dict:
         value = None if get is None else get()
         if value:
             description[more] = serialize(value)
+    if _scope.shared is not None and getattr(obj, "weights", None):
+        # The object is kept, so that no other gets its id.
+        number, _ = _scope.shared.setdefault(id(obj), (len(_scope.shared) + 1, obj))
+        description["shared_object_id"] = number
     return description
 
 
@@ -328,6 +344,10 @@ def deserialize(config, custom_objects: dict | None = None, kind: str | None = N
         return Ellipsis
     if name == "function":
         return _find_function(config, custom_objects, kind)
+    number = config.get("shared_object_id")
+    known = _scope.shared if isinstance(number, int) else None
+    if known and number in known:
+        return known[number]
     if name == "type":
         return _find_class({**config, "class_name": inner}, custom_objects, None)
     cls = _find_class(config, custom_objects, kind)
@@ -341,6 +361,8 @@ def deserialize(config, custom_objects: dict | None = None, kind: str | None = N
             obj.build_from_config(config["build_config"])
         if config.get("compile_config") and hasattr(obj, "compile_from_config"):
             obj.compile_from_config(config["compile_config"])
+    if known is not None:
+        known[number] = obj
     return obj
 
 

@@ -140,6 +140,7 @@ _DESCRIPTION = (
     "registered_name",
     "build_config",
     "compile_config",
+    "shared_object_id",
 )
 
 
@@ -153,6 +154,8 @@ def rebuild(config: dict):
     Raises ValueError if a layer refers to one that is not there, or the graph goes in a circle.
     """
     layers: dict = {}
+    # A layer that another model of the file has as well was called there already.
+    called: dict[str, int] = {}
     pending: list = []
     for entry in config["layers"]:
         name = entry["name"] if "name" in entry else entry["config"]["name"]
@@ -164,15 +167,17 @@ def rebuild(config: dict):
         else:
             description = {key: entry[key] for key in _DESCRIPTION if key in entry}
             layers[name] = registry.deserialize(description, kind="layer")
+        nodes = layers[name]._inbound_nodes
+        called[name] = 0 if nodes and nodes[0].is_input else len(nodes)
         for i, node in enumerate(entry["inbound_nodes"]):
             kwargs = {**more, **node["kwargs"]}
-            pending.append((layers[name], i, {"args": node["args"], "kwargs": kwargs}))
+            pending.append((name, i, {"args": node["args"], "kwargs": kwargs}))
 
     def find(reference):
         name, index, tensor_index = reference
         if name not in layers:
             raise ValueError(f"The configuration refers to a layer {name!r} that is not in it.")
-        nodes = layers[name]._inbound_nodes
+        nodes = layers[name]._inbound_nodes[called[name] :]
         if index >= len(nodes):
             raise _NotYet
         return nodes[index].output_tensors[tensor_index]
@@ -188,17 +193,17 @@ def rebuild(config: dict):
 
     while pending:
         waiting = []
-        for layer, index, node in pending:
+        for name, index, node in pending:
             try:
-                if len(layer._inbound_nodes) != index:
+                if len(layers[name]._inbound_nodes) - called[name] != index:
                     raise _NotYet
                 args, kwargs = restore(list(node["args"])), restore(node["kwargs"])
             except _NotYet:
-                waiting.append((layer, index, node))
+                waiting.append((name, index, node))
                 continue
-            layer(*args, **kwargs)
+            layers[name](*args, **kwargs)
         if len(waiting) == len(pending):
-            names = sorted({layer.name for layer, _, _ in waiting})
+            names = sorted({name for name, _, _ in waiting})
             raise ValueError(f"The described graph goes in a circle, through {', '.join(names)}.")
         pending = waiting
 

@@ -1,5 +1,6 @@
 """Whole models in files: `.keras`, a zip of `metadata.json`, `config.json` and `model.weights.h5`."""
 
+import collections
 import datetime
 import json
 import shutil
@@ -80,7 +81,8 @@ def save_model(
     if format == "h5":
         legacy.save_model(model, path, include_optimizer)
         return
-    config = registry.describe(model, compiled=include_optimizer)
+    with registry.sharing():
+        config = _of_shared(registry.describe(model, compiled=include_optimizer))
     if not include_optimizer:
         config = uncompiled(config)
     texts = {
@@ -96,6 +98,29 @@ def save_model(
         _write_folder(model, path, texts, include_optimizer)
     else:
         _write_archive(model, path, texts, include_optimizer)
+
+
+def _of_shared(config: dict) -> dict:
+    """A configuration in which only what is there several times has a number."""
+    counts: collections.Counter = collections.Counter()
+
+    def visit(value, change):
+        if isinstance(value, dict):
+            if "class_name" in value and "shared_object_id" in value:
+                change(value)
+            for entry in value.values():
+                visit(entry, change)
+        elif isinstance(value, list | tuple):
+            for entry in value:
+                visit(entry, change)
+
+    def forget(value):
+        if counts[value["shared_object_id"]] == 1:
+            del value["shared_object_id"]
+
+    visit(config, lambda value: counts.update([value["shared_object_id"]]))
+    visit(config, forget)
+    return config
 
 
 def _write_archive(model, path: Path, texts: dict, include_optimizer: bool) -> None:

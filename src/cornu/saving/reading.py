@@ -125,7 +125,8 @@ def model_of(config: dict, custom_objects, filepath):
     from cornu.models import Model
 
     check(config, filepath)
-    model = registry.deserialize(config, custom_objects, kind="layer")
+    with registry.sharing():
+        model = registry.deserialize(config, custom_objects, kind="layer")
     if not isinstance(model, Model):
         raise FileFormatError(f"{filepath}: it describes a {type(model).__name__} and not a model.")
     return model
