@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check wheel lessons benchmark gallery explorer files fuzz clean
+.PHONY: help demo test test-slow check wheel lessons benchmark gallery explorer files dtypes fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -60,6 +60,9 @@ explorer: $(VENV)/installed-test  ## how soon the page follows a hand that draws
 
 files: $(VENV)/installed-test  ## exchange with Keras and the cost of saving; writes docs/files.md
 	$(BIN)/python benchmarks/files.py
+
+dtypes: $(VENV)/installed-test  ## every layer on inputs of every format; writes docs/dtypes.md
+	$(BIN)/python tests/layers/grid.py
 
 fuzz: $(VENV)/installed-test  ## 200,000 mutated inputs for each reader
 	$(BIN)/python tests/attacks/fuzz.py --inputs 200000

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.interpreters import ad, batching
 
 from cornu.core import registry
+from cornu.core.dtype import floatx, is_discrete
 from cornu.core.kernels import primitive
 from cornu.core.operation import operation
 
@@ -24,6 +25,12 @@ batching.primitive_batchers[rectified] = lambda operands, axes: (
     rectified.bind(*operands),
     axes[0],
 )
+
+
+def _as_floats(x):
+    """An array to calculate with: of integers, the results are no integers, or do not fit their format."""
+    x = jnp.asarray(x)
+    return x.astype(floatx()) if is_discrete(x.dtype) else x
 
 
 def _smooth_jvp(primals, tangents):
@@ -55,6 +62,10 @@ def relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
     [0.0, 2.0]
     """
     x = jnp.asarray(x)
+    if negative_slope != 0 or max_value is not None or threshold != 0:
+        x = _as_floats(x)
+    elif x.dtype == bool:
+        x = x.astype("int32")
     if negative_slope != 0 and threshold == 0 and max_value is None:
         return jax.nn.leaky_relu(x, negative_slope)
     if threshold != 0:
@@ -72,13 +83,13 @@ def relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
 @_register
 def leaky_relu(x, negative_slope=0.2):
     """`f(x) = x` above zero, `negative_slope * x` below (Maas et al. 2013)."""
-    return jax.nn.leaky_relu(jnp.asarray(x), negative_slope)
+    return jax.nn.leaky_relu(_as_floats(x), negative_slope)
 
 
 @_register
 def relu6(x):
     """`f(x) = min(max(x, 0), 6)`."""
-    return jax.nn.relu6(jnp.asarray(x))
+    return jax.nn.relu6(_as_floats(x))
 
 
 @_register
@@ -89,8 +100,8 @@ def softmax(x, axis=-1):
     >>> cornu.activations.softmax(jnp.zeros(4)).tolist()
     [0.25, 0.25, 0.25, 0.25]
     """
-    x = jnp.asarray(x)
-    if axis in (-1, x.ndim - 1) and x.ndim > 1 and jnp.issubdtype(x.dtype, jnp.floating):
+    x = _as_floats(x)
+    if axis in (-1, x.ndim - 1) and x.ndim > 1:
         return smooth.bind(x)
     return jax.nn.softmax(x, axis=axis)
 
@@ -98,113 +109,113 @@ def softmax(x, axis=-1):
 @_register
 def log_softmax(x, axis=-1):
     """The logarithm of `softmax`, without its rounding."""
-    return jax.nn.log_softmax(jnp.asarray(x), axis=axis)
+    return jax.nn.log_softmax(_as_floats(x), axis=axis)
 
 
 @_register
 def elu(x, alpha=1.0):
     """`f(x) = x` above zero, `alpha * (exp(x) - 1)` below (Clevert et al. 2016)."""
-    return jax.nn.elu(jnp.asarray(x), alpha=alpha)
+    return jax.nn.elu(_as_floats(x), alpha=alpha)
 
 
 @_register
 def selu(x):
     """`1.0507 * elu(x, 1.6733)`: keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
-    return jax.nn.selu(jnp.asarray(x))
+    return jax.nn.selu(_as_floats(x))
 
 
 @_register
 def celu(x, alpha=1.0):
     """`max(0, x) + min(0, alpha * (exp(x / alpha) - 1))` (Barron 2017)."""
-    return jax.nn.celu(jnp.asarray(x), alpha=alpha)
+    return jax.nn.celu(_as_floats(x), alpha=alpha)
 
 
 @_register
 def softplus(x):
     """`f(x) = log(exp(x) + 1)`."""
-    return jax.nn.softplus(jnp.asarray(x))
+    return jax.nn.softplus(_as_floats(x))
 
 
 @_register
 def softsign(x):
     """`f(x) = x / (|x| + 1)`."""
-    return jax.nn.soft_sign(jnp.asarray(x))
+    return jax.nn.soft_sign(_as_floats(x))
 
 
 @_register
 def sigmoid(x):
     """`f(x) = 1 / (1 + exp(-x))`."""
-    return jax.nn.sigmoid(jnp.asarray(x))
+    return jax.nn.sigmoid(_as_floats(x))
 
 
 @_register
 def log_sigmoid(x):
     """`f(x) = log(1 / (1 + exp(-x)))`."""
-    return jax.nn.log_sigmoid(jnp.asarray(x))
+    return jax.nn.log_sigmoid(_as_floats(x))
 
 
 @_register
 def hard_sigmoid(x):
     """`f(x) = relu6(x + 3) / 6`, a sigmoid of straight lines."""
-    return jax.nn.hard_sigmoid(jnp.asarray(x))
+    return jax.nn.hard_sigmoid(_as_floats(x))
 
 
 @registry.register("activation", "silu", "swish", module="keras.activations")
 @operation
 def silu(x):
     """`f(x) = x * sigmoid(x)`, also called swish (Ramachandran et al. 2017)."""
-    return jax.nn.silu(jnp.asarray(x))
+    return jax.nn.silu(_as_floats(x))
 
 
 @registry.register("activation", "hard_silu", "hard_swish", module="keras.activations")
 @operation
 def hard_silu(x):
     """`f(x) = x * hard_sigmoid(x)` (Howard et al. 2019)."""
-    return jax.nn.hard_silu(jnp.asarray(x))
+    return jax.nn.hard_silu(_as_floats(x))
 
 
 @_register
 def gelu(x, approximate=False):
     """`f(x) = x * P(X <= x)` for normal `X` (Hendrycks and Gimpel 2016)."""
-    return jax.nn.gelu(jnp.asarray(x), approximate=approximate)
+    return jax.nn.gelu(_as_floats(x), approximate=approximate)
 
 
 @_register
 def glu(x, axis=-1):
     """Gated linear unit: the first half along an axis times the sigmoid of the second."""
-    return jax.nn.glu(jnp.asarray(x), axis=axis)
+    return jax.nn.glu(_as_floats(x), axis=axis)
 
 
 @_register
 def tanh(x):
     """Hyperbolic tangent."""
-    return jnp.tanh(jnp.asarray(x))
+    return jnp.tanh(_as_floats(x))
 
 
 @_register
 def hard_tanh(x):
     """`f(x) = min(max(x, -1), 1)`."""
-    return jax.nn.hard_tanh(jnp.asarray(x))
+    return jax.nn.hard_tanh(_as_floats(x))
 
 
 @_register
 def tanh_shrink(x):
     """`f(x) = x - tanh(x)`."""
-    x = jnp.asarray(x)
+    x = _as_floats(x)
     return x - jnp.tanh(x)
 
 
 @_register
 def soft_shrink(x, threshold=0.5):
     """`x` moved towards zero by `threshold`, and zero within it."""
-    x = jnp.asarray(x)
+    x = _as_floats(x)
     return jnp.where(x > threshold, x - threshold, jnp.where(x < -threshold, x + threshold, 0.0))
 
 
 @_register
 def hard_shrink(x, threshold=0.5):
     """`x` where `|x| > threshold`, zero elsewhere."""
-    x = jnp.asarray(x)
+    x = _as_floats(x)
     return jnp.where(jnp.abs(x) > threshold, x, 0.0)
 
 
@@ -212,38 +223,38 @@ def hard_shrink(x, threshold=0.5):
 @operation
 def threshold(x, threshold, default_value):
     """`x` where `x > threshold`, `default_value` elsewhere."""
-    x = jnp.asarray(x)
+    x = _as_floats(x)
     return jnp.where(x > threshold, x, default_value)
 
 
 @_register
 def sparse_plus(x):
     """`0` below -1, `((x + 1) / 2)^2` up to 1, `x` above."""
-    return jax.nn.sparse_plus(jnp.asarray(x))
+    return jax.nn.sparse_plus(_as_floats(x))
 
 
 @_register
 def sparse_sigmoid(x):
     """`0` below -1, `(x + 1) / 2` up to 1, `1` above."""
-    return jax.nn.sparse_sigmoid(jnp.asarray(x))
+    return jax.nn.sparse_sigmoid(_as_floats(x))
 
 
 @_register
 def squareplus(x, b=4):
     """`f(x) = (x + sqrt(x^2 + b)) / 2` (Barron 2021)."""
-    return jax.nn.squareplus(jnp.asarray(x), b)
+    return jax.nn.squareplus(_as_floats(x), b)
 
 
 @_register
 def exponential(x):
     """`f(x) = exp(x)`."""
-    return jnp.exp(jnp.asarray(x))
+    return jnp.exp(_as_floats(x))
 
 
 @_register
 def mish(x):
     """`f(x) = x * tanh(softplus(x))` (Misra 2019)."""
-    x = jnp.asarray(x)
+    x = _as_floats(x)
     return x * jnp.tanh(jax.nn.softplus(x))
 
 
@@ -253,8 +264,8 @@ def sparsemax(x, axis=-1):
 
     Source: Martins and Astudillo 2016, "From softmax to sparsemax".
     """
-    x = jnp.moveaxis(jnp.asarray(x), axis, -1)
-    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32
+    x = jnp.moveaxis(_as_floats(x), axis, -1)
+    dtype = x.dtype
     x = x.astype(jnp.promote_types(dtype, jnp.float32))
     # This does not move the result, but keeps the sums of large numbers from being rounded.
     x = x - jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))

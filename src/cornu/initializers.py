@@ -13,7 +13,7 @@ import numpy as np
 
 from cornu.core import registry, threefry
 from cornu.core.configurable import Configurable
-from cornu.core.dtype import standardize_dtype
+from cornu.core.dtype import as_array, standardize_dtype
 from cornu.core.random import SeedGenerator, draw_seed, make_default_seed
 
 
@@ -58,7 +58,7 @@ class Constant(Initializer):
         self.value = value
 
     def __call__(self, shape, dtype=None):
-        return jnp.broadcast_to(jnp.asarray(self.value, standardize_dtype(dtype)), shape)
+        return jnp.broadcast_to(as_array(self.value, standardize_dtype(dtype)), shape)
 
 
 @registry.register(
@@ -373,7 +373,7 @@ def get(identifier):
                     f"Expected `shape` to be {array.shape} for an array that is used as an "
                     f"initializer. Received: shape={shape}"
                 )
-            return jnp.asarray(array, standardize_dtype(dtype))
+            return as_array(array, standardize_dtype(dtype))
 
         return as_given
     return registry.get("initializer", identifier)

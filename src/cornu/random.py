@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from cornu.core.dtype import standardize_dtype
+from cornu.core.dtype import as_array, standardize_dtype
 from cornu.core.random import SeedGenerator, draw_seed
 from cornu.ops.random_bits import bernoulli
 
@@ -45,7 +45,7 @@ def randint(shape, minval, maxval, dtype="int32", seed=None):
 
 def categorical(logits, num_samples, dtype="int32", seed=None):
     """Classes drawn with the probabilities `softmax(logits)`, `num_samples` for each row."""
-    logits = jnp.asarray(logits)
+    logits = as_array(logits)
     if logits.ndim != 2:
         raise ValueError(
             "`logits` should be a 2-D tensor with shape [batch_size, num_classes]. Received: "
@@ -59,26 +59,26 @@ def categorical(logits, num_samples, dtype="int32", seed=None):
 def gamma(shape, alpha, dtype=None, seed=None):
     """Numbers from the gamma distribution with shape parameter `alpha` and rate 1."""
     dtype = standardize_dtype(dtype)
-    return jax.random.gamma(draw_seed(seed), jnp.asarray(alpha), shape, dtype)
+    return jax.random.gamma(draw_seed(seed), as_array(alpha), shape, dtype)
 
 
 def beta(shape, alpha, beta, dtype=None, seed=None):
     """Numbers from the beta distribution, between 0 and 1."""
     dtype = standardize_dtype(dtype)
-    alpha, beta = jnp.asarray(alpha), jnp.asarray(beta)
+    alpha, beta = as_array(alpha), as_array(beta)
     return jax.random.beta(draw_seed(seed), alpha, beta, shape, dtype)
 
 
 def binomial(shape, counts, probabilities, dtype=None, seed=None):
     """How many of `counts` trials succeed, each with the given probability."""
     dtype = standardize_dtype(dtype)
-    counts, probabilities = jnp.asarray(counts), jnp.asarray(probabilities)
+    counts, probabilities = as_array(counts), as_array(probabilities)
     return jax.random.binomial(draw_seed(seed), counts, probabilities, shape, dtype)
 
 
 def shuffle(x, axis=0, seed=None):
     """The same entries in another order along an axis; what belongs to one entry stays together."""
-    return jax.random.permutation(draw_seed(seed), jnp.asarray(x), axis)
+    return jax.random.permutation(draw_seed(seed), as_array(x), axis)
 
 
 def dropout(inputs, rate, noise_shape=None, seed=None):
@@ -86,7 +86,7 @@ def dropout(inputs, rate, noise_shape=None, seed=None):
 
     Numbers along axes where `noise_shape` is 1 are dropped together; None there means the input's.
     """
-    inputs = jnp.asarray(inputs)
+    inputs = as_array(inputs)
     if rate == 0:
         return inputs
     if rate == 1:

@@ -4,6 +4,7 @@ import functools
 import threading
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -107,6 +108,58 @@ def standardize_dtype(dtype=None) -> str:
 def is_float(dtype) -> bool:
     """Whether a format holds floating-point numbers."""
     return dtype != "string" and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+
+
+@functools.cache
+def is_discrete(dtype) -> bool:
+    """Whether a format holds integers or booleans."""
+    return dtype != "string" and jnp.dtype(dtype).kind in "biu"
+
+
+def for_jax(value, dtype: str | None = None):
+    """An array of NumPy as JAX takes it, of a format if one is given; anything else as it is.
+
+    Of any byte order it becomes one of the machine's, a float of more than 64 bits one of 64.
+
+    Raises ValueError where JAX would change numbers without a word: an integer that 32 bits cannot hold,
+    or an array with masked elements.
+
+    >>> import numpy as np
+    >>> from cornu.core.dtype import for_jax
+    >>> for_jax(np.array([1, 2], ">i4")).dtype.isnative
+    True
+    """
+    if not isinstance(value, np.ndarray | np.generic):
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise ValueError(
+                "An array with masked elements (numpy.ma) was passed, and what is behind its mask would "
+                "count. Fill the gaps (x.filled(0)), or pass the mask as a mask or as `sample_weight`."
+            )
+        value = value.data
+    if dtype is not None and is_float(dtype) and value.dtype.kind in "biuf":
+        return value.astype(jnp.dtype(dtype), copy=False)
+    if not value.dtype.isnative:
+        value = value.astype(value.dtype.newbyteorder("="))
+    kind, kept = value.dtype.kind, jax.dtypes.canonicalize_dtype
+    if kind == "f" and value.dtype.itemsize > 8:
+        return value.astype(np.float64)
+    if kind in "iu" and kept(value.dtype) != value.dtype:
+        limits = np.iinfo(kept(value.dtype))
+        if value.size and (value.max() > limits.max or value.min() < limits.min):
+            wrong = value.max() if value.max() > limits.max else value.min()
+            raise ValueError(
+                f"An array of {value.dtype.name} holds {wrong}, which does not fit the 32 bits that JAX "
+                "keeps of it. Convert it to floats (x.astype('float32')), number its values anew "
+                "(np.unique(x, return_inverse=True)[1]), or set JAX_ENABLE_X64=1 for 64 bits."
+            )
+    return value
+
+
+def as_array(value, dtype: str | None = None) -> jax.Array:
+    """`jax.numpy.asarray` for whatever a user may pass: see `for_jax`."""
+    return jnp.asarray(for_jax(value, dtype), dtype)
 
 
 class DTypePolicy(Configurable):

@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cornu.core import masking, naming, registry, tracking
@@ -19,8 +18,8 @@ from cornu.core.configurable import (
     once_per_class,
     takes_anything,
 )
+from cornu.core.dtype import as_array, get_dtype_policy, is_discrete, is_float, standardize_dtype
 from cornu.core.dtype import autocast as _autocast
-from cornu.core.dtype import get_dtype_policy, is_float, standardize_dtype
 from cornu.core.input_spec import check_inputs
 from cornu.core.random import SeedGenerator
 from cornu.core.symbolic import KerasTensor, Node, Operation, any_symbolic, infer_outputs
@@ -145,6 +144,10 @@ class Layer(Operation, Configurable, Tracked):
 
     # A layer whose state may come into being only while `call` runs (a subclassed model).
     _builds_on_call = False
+
+    # A layer that calculates with its inputs, and does not only move, choose or look them up, wants
+    # integers and booleans as floats: a mean of bytes has a fraction, and their sum does not fit a byte.
+    _calculates = False
 
     def build(self, input_shape=None):
         """Make the weights for inputs of this shape. Override it; it runs before the first call."""
@@ -408,7 +411,7 @@ class Layer(Operation, Configurable, Tracked):
         asked = kwargs.get("training")
         training = self._resolve_training(kwargs)
         given = args, kwargs
-        args, kwargs = jax.tree.map(self._to_tensor, given, is_leaf=_is_leaf)
+        args, kwargs = self._to_tensors(args, kwargs)
         arguments = bind_call(self, args, kwargs)
         symbolic = any_symbolic(arguments)
         check_inputs(self.input_spec, next(iter(arguments.values()), None), self.name)
@@ -442,7 +445,7 @@ class Layer(Operation, Configurable, Tracked):
                     for output in jax.tree.leaves(outputs):
                         # A mean over the batch, so that its size does not change the weight.
                         size = max(np.shape(output)[0], 1) if np.ndim(output) else 1
-                        self.add_loss(self.activity_regularizer(output) / size)
+                        self.add_loss(self.activity_regularizer(self._to_float(output)) / size)
         except Exception as error:
             self._say_where(error, arguments)
             raise
@@ -471,27 +474,34 @@ class Layer(Operation, Configurable, Tracked):
             training = _call_defaults(type(self)).get("training")
         return training
 
+    def _to_tensors(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """The arguments of a call with arrays of any kind as JAX's, in the format for the layer."""
+        args, kwargs = jax.tree.map(self._to_tensor, (args, kwargs), is_leaf=_is_leaf)
+        if self._calculates:
+            # The inputs are the first argument; masks and flags stay what they are.
+            first = next(iter(_call_parameters(type(self))), None)
+            if args:
+                args = (jax.tree.map(self._to_float, args[0], is_leaf=_is_leaf), *args[1:])
+            elif first in kwargs:
+                inputs = jax.tree.map(self._to_float, kwargs[first], is_leaf=_is_leaf)
+                kwargs = {**kwargs, first: inputs}
+        return args, kwargs
+
     def _to_tensor(self, value):
         if isinstance(value, Variable):
             value = value.value
-        if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufV":
-            value = jnp.asarray(value)
-        elif not isinstance(value, jax.Array | KerasTensor):
-            if hasattr(value, "__array__") and not isinstance(value, str):
-                value = jnp.asarray(np.asarray(value))
-            else:
+        if not isinstance(value, jax.Array | KerasTensor):
+            if not hasattr(value, "__array__") or isinstance(value, str):
                 return value
-        if self.autocast and is_float(value.dtype) and value.dtype != self.input_dtype:
-            mask = masking.get_mask(value)
-            if isinstance(value, KerasTensor):
-                cast = KerasTensor(value.shape, self.input_dtype)
-                cast._keras_history = value._keras_history
-                value = cast
-            else:
-                value = value.astype(self.input_dtype)
-            if mask is not None:
-                masking.set_mask(value, mask)
+            value = as_array(value if isinstance(value, np.ndarray) else np.asarray(value))
+        if self.autocast and is_float(value.dtype):
+            return cast_tensor(value, self.input_dtype)
         return value
+
+    def _to_float(self, value):
+        if not isinstance(value, jax.Array | KerasTensor) or not is_discrete(value.dtype):
+            return value
+        return cast_tensor(value, self.compute_dtype if self.autocast else self.variable_dtype)
 
     def _maybe_build(self, arguments: dict) -> None:
         if self.built and "_built_shapes" in self.__dict__:
@@ -519,6 +529,7 @@ class Layer(Operation, Configurable, Tracked):
     def compute_output_spec(self, *args, **kwargs):
         """The symbolic outputs (shapes and dtypes) for symbolic inputs."""
         kwargs.pop("training", None)
+        args, kwargs = self._to_tensors(args, kwargs)
         tensors = [t for t in jax.tree.leaves((args, kwargs)) if isinstance(t, KerasTensor)]
         closed_form = type(self).compute_output_shape is not Layer.compute_output_shape
         if (
@@ -824,6 +835,21 @@ def _masks_on(value):
 
 def _is_leaf(value) -> bool:
     return isinstance(value, KerasTensor | Variable)
+
+
+def cast_tensor(value, dtype: str):
+    """A tensor in another format, with its mask and its place in the graph."""
+    if value.dtype == dtype:
+        return value
+    if isinstance(value, KerasTensor):
+        cast: Any = KerasTensor(value.shape, dtype)
+        cast._keras_history = value._keras_history
+    else:
+        cast = value.astype(dtype)
+    mask = masking.get_mask(value)
+    if mask is not None:
+        masking.set_mask(cast, mask)
+    return cast
 
 
 def is_shape(value) -> bool:

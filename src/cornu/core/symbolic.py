@@ -15,7 +15,7 @@ import numpy as np
 
 from cornu.core import masking, naming, registry
 from cornu.core.configurable import Configurable
-from cornu.core.dtype import standardize_dtype
+from cornu.core.dtype import for_jax, standardize_dtype
 from cornu.core.variable import Variable, throwaway_scope
 from cornu.core.watching import seen
 
@@ -264,9 +264,9 @@ class FunctionOperation(Operation, Configurable):
 
 
 def plain(structure):
-    """The structure with variables replaced by their arrays."""
+    """The structure with variables replaced by their arrays, and NumPy's arrays as JAX takes them."""
     return jax.tree.map(
-        lambda leaf: leaf.value if isinstance(leaf, Variable) else leaf,
+        lambda leaf: leaf.value if isinstance(leaf, Variable) else for_jax(leaf),
         structure,
         is_leaf=lambda leaf: isinstance(leaf, Variable),
     )

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core import naming
+from cornu.core.dtype import as_array, for_jax, is_float, standardize_dtype
 from cornu.core.dtype import autocast as _autocast
-from cornu.core.dtype import is_float, standardize_dtype
 from cornu.core.tracking import Tracked
 
 
@@ -206,6 +206,7 @@ class Variable(Tracked):
                 self._fill()
             else:
                 value = initializer.value if isinstance(initializer, Variable) else initializer
+                value = for_jax(value, dtype and standardize_dtype(dtype))
                 self.dtype = standardize_dtype(dtype or _natural_dtype(value))
                 self._value = jnp.array(value, dtype=self.dtype)
                 self.shape = tuple(self._value.shape)
@@ -251,7 +252,7 @@ class Variable(Tracked):
         value = value.value if isinstance(value, Variable) else value
         given = value
         if getattr(value, "dtype", None) != self.dtype or getattr(value, "weak_type", False):
-            value = jnp.array(value, dtype=self.dtype)
+            value = jnp.array(for_jax(value, self.dtype), dtype=self.dtype)
         if tuple(value.shape) != self.shape:
             raise ValueError(
                 "The shape of the target variable and the shape of the target value in "
@@ -276,11 +277,11 @@ class Variable(Tracked):
 
     def assign_add(self, value) -> "Variable":
         """Add to the value."""
-        return self.assign(self._stored() + jnp.asarray(_plain(value)))
+        return self.assign(self._stored() + as_array(_plain(value)))
 
     def assign_sub(self, value) -> "Variable":
         """Subtract from the value."""
-        return self.assign(self._stored() - jnp.asarray(_plain(value)))
+        return self.assign(self._stored() - as_array(_plain(value)))
 
     def _stored(self):
         dtype, _autocast.dtype = _autocast.dtype, None
@@ -382,7 +383,7 @@ def _add_operators():
 
     def binary(name):
         def apply(self, other):
-            value, other = self.value, _plain(other)
+            value, other = self.value, for_jax(_plain(other))
             if isinstance(other, (list, tuple)):
                 other = np.asarray(other, dtype=value.dtype)
             return getattr(value, name)(other)

@@ -11,6 +11,7 @@ there in another process, after `step` batches of the epoch that goes on: the ne
 """
 
 import itertools
+import math
 import random
 import reprlib
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -21,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.core.dtype import floatx, is_float, standardize_dtype
+from cornu.core.dtype import floatx, for_jax, is_float, standardize_dtype
 from cornu.data.position import random_state, set_random_state
 from cornu.ops.rows import take_rows
 from cornu.utils.py_dataset import PyDataset, get_batch, iterate
@@ -89,12 +90,12 @@ class ArrayData:
         leaves = jax.tree.leaves(self._host)
         self._gather_in_step = (
             gather_in_step
-            and not any(hasattr(a, "toarray") for a in leaves)
+            and not any(hasattr(a, "toarray") or is_in_file(a) for a in leaves)
             and sum(a.nbytes for a in leaves) <= DEVICE_LIMIT_BYTES
         )
         self.source = None
         if self._gather_in_step:
-            self.source = jax.tree.map(jnp.asarray, self._host)
+            self.source = jax.tree.map(lambda a: jnp.asarray(in_format(a)), self._host)
             self._host = None
 
     def first_batch(self):
@@ -105,8 +106,9 @@ class ArrayData:
         return self._rows(slice(0, self.batch_size))
 
     def _rows(self, indices):
-        host = self.source if self._gather_in_step else self._host
-        return jax.tree.map(lambda a: _dense(a[indices]), host)
+        if self._gather_in_step:
+            return jax.tree.map(lambda a: a[indices], self.source)
+        return jax.tree.map(lambda a: in_format(a[indices]), self._host)
 
     def batches(self) -> Iterator[Any]:
         """One pass: row numbers, or the rows themselves if the data are too big for the device.
@@ -328,7 +330,7 @@ class StreamData:
 
     def _standardize(self, batch):
         x, y, sample_weight = to_arrays(*unpack_x_y_sample_weight(batch))
-        x, y, sample_weight = (jax.tree.map(_dense, part) for part in (x, y, sample_weight))
+        x, y, sample_weight = (jax.tree.map(in_format, part) for part in (x, y, sample_weight))
         if not any(a.ndim and a.size for a in jax.tree.leaves(x)):
             raise ValueError(
                 f"A batch of the dataset ({type(self._data).__name__}) holds no samples, which the "
@@ -429,9 +431,11 @@ def train_validation_split(arrays, validation_split: float):
 def to_arrays(*parts) -> tuple:
     """Each part with every array in it, of whatever kind, as a NumPy, JAX or scipy.sparse array.
 
+    Their formats are what they were: arrays that lie in files are not read here.
+
     >>> from cornu.data.adapters import to_arrays
     >>> to_arrays([[1.0, 2.0]], {"a": [3]}, None)
-    (array([[1., 2.]], dtype=float32), {'a': array([3], dtype=int32)}, None)
+    (array([[1., 2.]]), {'a': array([3])}, None)
     """
     return tuple(jax.tree.map(_to_array, part, is_leaf=is_leaf) for part in parts)
 
@@ -468,7 +472,9 @@ def _is_numbers(value) -> bool:
 
 
 def _to_array(value):
-    """An array (NumPy, JAX, or scipy's sparse), floats in the default float format."""
+    """An array of numbers: of NumPy, of JAX, a sparse one of scipy's, or one in a file."""
+    if isinstance(value, StoredRows):
+        return value
     if _is_pandas(value):
         value = _from_pandas(value)
     elif hasattr(value, "detach"):
@@ -477,6 +483,9 @@ def _to_array(value):
         value = value.tocsr()
     elif hasattr(value, "todense"):
         value = value.todense()
+    elif hasattr(value, "chunks") and hasattr(value, "dtype"):
+        # Of h5py, zarr or dask.
+        value = StoredRows(value)
     elif not isinstance(value, np.ndarray | jax.Array):
         try:
             value = np.asarray(value)
@@ -488,11 +497,54 @@ def _to_array(value):
             f"The data hold {what} and not numbers (dtype {value.dtype}). Give every row the same "
             "length, and turn text, dates and other objects into numbers."
         )
-    if is_float(standardize_dtype(value.dtype)) and value.dtype != floatx():
-        return value.astype(floatx())
-    if value.dtype in (np.int64, np.uint64):
-        return value.astype(np.int32)
     return value
+
+
+def in_format(value):
+    """The rows of a batch in memory: floats in the default format, the rest as JAX takes it."""
+    value = for_jax(_dense(value) if not isinstance(value, StoredRows) else np.asarray(value))
+    if is_float(standardize_dtype(value.dtype)):
+        return value if value.dtype == floatx() else value.astype(floatx())
+    return value
+
+
+class StoredRows:
+    """An array that is read from its file batch by batch, or a range of rows of it.
+
+    Args:
+        array: one of `h5py`, or of another library with the same interface.
+        rows: which of its rows; default: all.
+    """
+
+    def __init__(self, array, rows: range | None = None):
+        self._array, self._rows = array, range(len(array)) if rows is None else rows
+        self.dtype = array.dtype
+        self.shape = (len(self._rows), *array.shape[1:])
+        self.ndim = len(self.shape)
+        self.nbytes = math.prod(self.shape) * array.dtype.itemsize
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, rows):
+        """The rows of a slice as another such array, those of a vector of numbers in memory."""
+        if isinstance(rows, slice):
+            return StoredRows(self._array, self._rows[rows])
+        # These libraries read rows that are in order, each once.
+        wanted, places = np.unique(np.asarray(rows) + self._rows.start, return_inverse=True)
+        return np.asarray(self._array[wanted])[places]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self._array[self._rows.start : self._rows.stop], dtype)
+
+
+def is_in_file(value) -> bool:
+    """Whether an array is read from a file as its rows are asked for."""
+    while isinstance(value, np.ndarray):
+        if isinstance(value, np.memmap):
+            return True
+        value = value.base
+    return isinstance(value, StoredRows)
 
 
 def is_batch(value) -> bool:

@@ -111,6 +111,8 @@ class LeakyReLU(Layer):
     [-1.0, 1.0]
     """
 
+    _calculates = True
+
     def __init__(self, negative_slope=0.3, **kwargs):
         if "alpha" in kwargs:
             warnings.warn(
@@ -146,6 +148,8 @@ class PReLU(Layer):
     >>> layer(jnp.array([[-2.0, 1.0]])).tolist(), layer.alpha.shape
     ([[-2.0, 1.0]], (1,))
     """
+
+    _calculates = True
 
     def __init__(
         self,
@@ -211,6 +215,8 @@ class ELU(Layer):
     [0.0, 1.0]
     """
 
+    _calculates = True
+
     def __init__(self, alpha=1.0, **kwargs):
         super().__init__(**kwargs)
         self.alpha = alpha
@@ -236,6 +242,8 @@ class Softmax(Layer):
     >>> cornu.layers.Softmax()(jnp.zeros((1, 4))).tolist()
     [[0.25, 0.25, 0.25, 0.25]]
     """
+
+    _calculates = True
 
     def __init__(self, axis=-1, **kwargs):
         super().__init__(**kwargs)

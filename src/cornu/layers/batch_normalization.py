@@ -49,6 +49,8 @@ class BatchNormalization(Layer):
     [[-1.0], [1.0]]
     """
 
+    _calculates = True
+
     def __init__(
         self,
         axis=-1,

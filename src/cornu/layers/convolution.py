@@ -56,6 +56,7 @@ class Windowed(Layer):
     """
 
     rank: int
+    _calculates = True
 
     def _set_window(self, kernel_size, strides, padding, data_format, dilation_rate):
         self.kernel_size = as_tuple(kernel_size, self.rank, "kernel_size")

@@ -21,6 +21,8 @@ class _Weighted(Layer):
         lora_rank, lora_alpha, quantization_config: accepted as None, for files that Keras wrote.
     """
 
+    _calculates = True
+
     def __init__(
         self,
         activation=None,

@@ -76,8 +76,12 @@ class Dot(Merge):
     def call(self, inputs):
         shape = self.compute_output_shape(shapes_of(inputs))
         axes = self._axes(shapes_of(inputs))
+        inputs = self._as_numbers(inputs)
         if self.normalize:
+            inputs = [self._to_float(x) for x in inputs]
             inputs = [_to_unit_length(x, axis) for x, axis in zip(inputs, axes, strict=True)]
+        dtype = jnp.result_type(*inputs)
+        inputs = [x.astype(dtype) for x in inputs]
         contract = ((axes[0],), (axes[1],))
         return jax.lax.dot_general(*inputs, (contract, ((0,), (0,)))).reshape(shape)
 

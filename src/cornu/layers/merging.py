@@ -6,7 +6,8 @@ import operator
 import jax.numpy as jnp
 
 from cornu.core import masking, registry
-from cornu.core.layer import Layer
+from cornu.core.dtype import is_discrete
+from cornu.core.layer import Layer, cast_tensor
 
 
 class Merge(Layer):
@@ -16,12 +17,25 @@ class Merge(Layer):
     input with fewer axes gets axes of size one behind the batch.
     """
 
+    # Whether outputs are new numbers, and not some of those that came.
+    _combines = False
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
 
     def _merge_function(self, inputs: list):
         raise NotImplementedError
+
+    def _as_numbers(self, inputs: list) -> list:
+        """The inputs in a format that holds sums, differences and products of what they hold.
+
+        Integers of at least 32 bits with a sign are calculated with as they are.
+        """
+        dtype = jnp.result_type(*inputs)
+        if not is_discrete(dtype) or (dtype.kind == "i" and dtype.itemsize >= 4):
+            return inputs
+        return [cast_tensor(x, self.compute_dtype) for x in inputs]
 
     def _check_list(self, shapes, exactly: int | None = None) -> list[tuple]:
         kind = type(self).__name__
@@ -71,6 +85,7 @@ class Merge(Layer):
     def call(self, inputs):
         self.compute_output_shape(shapes_of(inputs))
         ndim = max(x.ndim for x in inputs)
+        inputs = self._as_numbers(inputs) if self._combines else inputs
         return self._merge_function(
             [
                 x
@@ -105,6 +120,8 @@ class Add(Merge):
     [[4.0, 6.0]]
     """
 
+    _combines = True
+
     def _merge_function(self, inputs):
         return functools.reduce(operator.add, inputs)
 
@@ -117,6 +134,8 @@ class Subtract(Merge):
     >>> cornu.layers.Subtract()([jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 5.0]])]).tolist()
     [[-2.0, -3.0]]
     """
+
+    _combines = True
 
     def compute_output_shape(self, input_shape):
         self._check_list(input_shape, exactly=2)
@@ -136,6 +155,8 @@ class Multiply(Merge):
     >>> cornu.layers.Multiply()([jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 4.0]])]).tolist()
     [[3.0, 8.0]]
     """
+
+    _combines = True
 
     def _merge_function(self, inputs):
         masks = [_element_mask(x) for x in inputs]
@@ -157,6 +178,8 @@ class Average(Merge):
     >>> cornu.layers.Average()([jnp.array([[1.0, 2.0]]), jnp.array([[3.0, 4.0]])]).tolist()
     [[2.0, 3.0]]
     """
+
+    _calculates = True
 
     def _merge_function(self, inputs):
         return functools.reduce(operator.add, inputs) / len(inputs)

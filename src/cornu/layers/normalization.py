@@ -42,6 +42,8 @@ def _check_axis_type(axis):
 class _Scaled(Layer):
     """What `LayerNormalization` and `GroupNormalization` share: `gamma` and `beta`."""
 
+    _calculates = True
+
     def __init__(
         self,
         epsilon=0.001,
@@ -100,7 +102,7 @@ class _Scaled(Layer):
         offset = -mean * factor
         if self.beta is not None:
             offset = offset + self.beta.value.astype(x.dtype).reshape(weight_shape)
-        return (x * factor + offset).astype(inputs.dtype)
+        return (x * factor + offset).astype(self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -177,10 +179,8 @@ class LayerNormalization(_Scaled):
         if self.rms_scaling:
             x = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
             factor = jax.lax.rsqrt(jnp.var(x, axes, keepdims=True) + self.epsilon)
-            outputs = (x * factor * self.gamma.value.reshape(shape)).astype(inputs.dtype)
-        else:
-            outputs = self._standardize(inputs, axes, shape)
-        return outputs.astype(self.compute_dtype)
+            return (x * factor * self.gamma.value.reshape(shape)).astype(self.compute_dtype)
+        return self._standardize(inputs, axes, shape)
 
 
 @registry.register("layer", module="keras.layers")
@@ -259,7 +259,7 @@ class GroupNormalization(_Scaled):
         axes = tuple(i for i in range(1, len(shape)) if i != axis)
         weight_shape = [n if i in (axis, axis + 1) else 1 for i, n in enumerate(shape)]
         outputs = self._standardize(inputs.reshape(shape), axes, weight_shape)
-        return outputs.reshape(inputs.shape).astype(self.compute_dtype)
+        return outputs.reshape(inputs.shape)
 
 
 @registry.register("layer", module="keras.layers")
@@ -277,6 +277,8 @@ class RMSNormalization(Layer):
     >>> cornu.layers.RMSNormalization()(jnp.array([[3.0, 3.0]])).round(3).tolist()
     [[1.0, 1.0]]
     """
+
+    _calculates = True
 
     def __init__(self, axis=-1, epsilon=1e-6, **kwargs):
         super().__init__(**kwargs)
@@ -313,6 +315,8 @@ class UnitNormalization(Layer):
     >>> cornu.layers.UnitNormalization()(jnp.array([[0.0, 4.0]])).tolist()
     [[0.0, 1.0]]
     """
+
+    _calculates = True
 
     def __init__(self, axis=-1, **kwargs):
         super().__init__(**kwargs)

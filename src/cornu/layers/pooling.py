@@ -84,7 +84,13 @@ def _pooling(operation: str, rank: int):
     cls = type(
         name,
         (BasePooling,),
-        {"rank": rank, "operation": operation, "__doc__": text, "__module__": __name__},
+        {
+            "rank": rank,
+            "operation": operation,
+            "_calculates": operation != "max",
+            "__doc__": text,
+            "__module__": __name__,
+        },
     )
     aliases = (name, f"{_SHORT[operation]}{rank}D")
     return registry.register("layer", *aliases, module="keras.layers")(cls)
@@ -132,6 +138,8 @@ class BaseGlobalMaxPooling(BaseGlobalPooling):
 
 class BaseGlobalAveragePooling(BaseGlobalPooling):
     """The mean of each channel."""
+
+    _calculates = True
 
     def call(self, inputs):
         return ops.global_average_pool(inputs, self.keepdims, self.data_format)

@@ -10,6 +10,7 @@ import numpy as np
 from cornu.core import registry
 from cornu.core.dtype import epsilon, image_data_format, is_float, standardize_data_format
 from cornu.core.layer import Layer
+from cornu.ops.core import saturate_cast
 
 
 @registry.register("layer", module="keras.layers")
@@ -283,7 +284,8 @@ class Resizing(ImageLayer):
         antialias: whether to smooth when shrinking.
         data_format: `"channels_last"` (the default) or `"channels_first"`.
 
-    The output has the input's dtype.
+    The output has the input's dtype, rounded if that is an integer; of booleans it is in the compute
+    format, unless the interpolation is `"nearest"`.
 
     Source: Keras: Resizing layer.
 
@@ -343,8 +345,10 @@ class Resizing(ImageLayer):
         images = resize(images, self.height, self.width, self.interpolation, self.antialias)
         if images.dtype == dtype:
             return images
-        limits = jnp.iinfo(dtype)
-        return jnp.clip(jnp.round(images), limits.min, limits.max).astype(dtype)
+        if dtype == jnp.bool_:
+            # Between black and white there is grey.
+            return images.astype(self.compute_dtype)
+        return saturate_cast(jnp.round(images), dtype)
 
 
 @registry.register("layer", module="keras.layers")

@@ -24,6 +24,8 @@ def _check_fraction(name: str, value, below_one: bool = False) -> None:
 class _RandomLayer(Layer):
     """A layer that adds noise of one strength in training and is the identity otherwise."""
 
+    _calculates = True
+
     def __init__(self, amount, seed, **kwargs):
         super().__init__(**kwargs)
         self.seed = seed

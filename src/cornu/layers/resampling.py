@@ -242,6 +242,7 @@ class UpSampling2D(BaseUpSampling):
                 f"`interpolation` of layer '{self.name}' must be one of {methods}. Received: "
                 f"interpolation={interpolation}"
             )
+        self._calculates = self.interpolation != "nearest"
 
     def call(self, inputs):
         if self.interpolation == "nearest":

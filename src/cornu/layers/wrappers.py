@@ -164,7 +164,7 @@ class SpectralNormalization(Wrapper):
             )
             self.vector_u.assign(vector_u)
             self.kernel.assign(kernel)
-        return self.layer(inputs).astype(inputs.dtype)
+        return self.layer(inputs).astype(self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return self.layer.compute_output_shape(input_shape)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from cornu.core import masking, registry
 from cornu.core.configurable import Configurable
-from cornu.core.dtype import epsilon, floatx, standardize_dtype
+from cornu.core.dtype import as_array, epsilon, floatx, is_discrete, standardize_dtype
 
 REDUCTIONS = ("sum_over_batch_size", "sum", None, "none", "mean", "mean_with_sample_weight")
 
@@ -20,12 +20,25 @@ def same_rank(a, b, expand_rank_1=True):
     return a, b
 
 
+def in_single(y_pred):
+    """Predictions as floats of at least 32 bits: of 16, `1 - epsilon()` is 1 and squares are infinite."""
+    y_pred = as_array(y_pred)
+    if is_discrete(y_pred.dtype):
+        return y_pred.astype(floatx())
+    return y_pred.astype(jnp.promote_types(y_pred.dtype, jnp.float32))
+
+
+def widened(y_true):
+    """Targets of few bits as `int32`: in a function of the user's, `1 - y_true` of bytes would wrap."""
+    y_true = as_array(y_true)
+    few = y_true.dtype.kind in "iu" and y_true.dtype.itemsize < 4
+    return y_true.astype(jnp.int32) if few else y_true
+
+
 def prepare(y_true, y_pred, align=True):
-    """Arrays of the prediction's dtype and of one rank."""
-    y_pred = jnp.asarray(y_pred)
-    if not jnp.issubdtype(y_pred.dtype, jnp.floating):
-        y_pred = y_pred.astype(floatx())
-    y_true = jnp.asarray(y_true).astype(y_pred.dtype)
+    """Arrays of one format and of one rank."""
+    y_pred = in_single(y_pred)
+    y_true = as_array(y_true).astype(y_pred.dtype)
     return same_rank(y_true, y_pred) if align else (y_true, y_pred)
 
 
@@ -43,18 +56,18 @@ def reduce_values(values, sample_weight=None, mask=None, reduction="sum_over_bat
     """Weigh losses and reduce them to what `reduction` says."""
     averages = reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
     if mask is not None:
-        mask = jnp.asarray(mask).astype(values.dtype)
+        mask = as_array(mask).astype(values.dtype)
         if averages and reduction != "mean_with_sample_weight":
             # The mean is over all positions, so those that count get the share of the others.
             mask = mask * (math.prod(mask.shape) / (jnp.sum(mask) + epsilon()))
         if sample_weight is None:
             sample_weight = mask
         else:
-            sample_weight = jnp.asarray(sample_weight).astype(values.dtype)
+            sample_weight = as_array(sample_weight).astype(values.dtype)
             sample_weight, mask = broadcast_weights(sample_weight, mask)
             sample_weight = sample_weight * mask
     if sample_weight is not None:
-        sample_weight = jnp.asarray(sample_weight).astype(values.dtype)
+        sample_weight = as_array(sample_weight).astype(values.dtype)
         sample_weight, values = broadcast_weights(sample_weight, values)
         values = values * sample_weight
     if reduction in (None, "none") or values.shape in ((), (0,)):
@@ -104,8 +117,8 @@ class Loss(Configurable):
     def __call__(self, y_true, y_pred, sample_weight=None):
         """The loss; `sample_weight` is broadcast over the positions of each sample."""
         mask = masking.get_mask(y_pred)
-        y_pred = jnp.asarray(y_pred).astype(self.dtype)
-        y_true = jnp.asarray(y_true)
+        y_pred = as_array(y_pred).astype(self.dtype)
+        y_true = widened(y_true)
         if jnp.issubdtype(y_true.dtype, jnp.floating) or y_true.dtype == bool:
             y_true = y_true.astype(self.dtype)
         losses = self.call(y_true, y_pred)

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import masking, registry
-from cornu.losses.base import LossFunctionWrapper, loss_class, prepare
+from cornu.core.dtype import as_array
+from cornu.losses.base import LossFunctionWrapper, in_single, loss_class, prepare
 
 
 def _register(*names):
@@ -62,10 +63,10 @@ def circle(
 
     Source: Sun et al. 2020, "Circle loss".
     """
-    y_pred = jnp.asarray(y_pred)
-    labels = jnp.asarray(y_true).astype(jnp.int32).reshape(-1)
-    others = y_pred if ref_embeddings is None else jnp.asarray(ref_embeddings)
-    other_labels = labels if ref_labels is None else jnp.asarray(ref_labels, jnp.int32).reshape(-1)
+    y_pred = in_single(y_pred)
+    labels = as_array(y_true).astype(jnp.int32).reshape(-1)
+    others = y_pred if ref_embeddings is None else in_single(ref_embeddings)
+    other_labels = labels if ref_labels is None else as_array(ref_labels, "int32").reshape(-1)
     distances = jnp.maximum(1 - y_pred @ others.T, 0.0)
     equal = labels[:, None] == other_labels[None, :]
     different = ~equal

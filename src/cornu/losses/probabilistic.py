@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from cornu.core import masking, registry
-from cornu.core.dtype import epsilon
-from cornu.losses.base import LossFunctionWrapper, loss_class, prepare
+from cornu.core.dtype import as_array, epsilon
+from cornu.losses.base import LossFunctionWrapper, in_single, loss_class, prepare, widened
 
 
 def _register(*names):
@@ -152,7 +152,7 @@ def sparse_categorical_crossentropy(y_true, y_pred, from_logits=False, ignore_cl
         axis: the axis of the classes.
     """
     _check_axis(axis)
-    y_true, y_pred = jnp.asarray(y_true), jnp.asarray(y_pred)
+    y_true, y_pred = widened(y_true), in_single(y_pred)
     if y_true.ndim == y_pred.ndim and y_true.shape[axis] == 1:
         y_true = jnp.squeeze(y_true, axis)
     expected = list(y_pred.shape)
@@ -253,9 +253,9 @@ def categorical_generalized_cross_entropy(y_true, y_pred, q):
 
     For noisy integer labels. Source: Zhang and Sabuncu 2018.
     """
-    y_pred = jnp.asarray(y_pred)
+    y_pred = in_single(y_pred)
     labels = jax.nn.one_hot(
-        jnp.asarray(y_true).astype(jnp.int32), y_pred.shape[-1], dtype=y_pred.dtype
+        as_array(y_true).astype(jnp.int32), y_pred.shape[-1], dtype=y_pred.dtype
     )
     return (1 - jnp.power(jnp.sum(y_pred * labels, axis=-1), q)) / q
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
-from cornu.core.dtype import epsilon
-from cornu.losses.base import LossFunctionWrapper, prepare
+from cornu.core.dtype import as_array, epsilon
+from cornu.losses.base import LossFunctionWrapper, in_single, prepare
 
 
 def _register(*names):
@@ -43,7 +43,7 @@ def ctc(y_true, y_pred):
 
     Source: Graves et al. 2006.
     """
-    y_true, y_pred = jnp.asarray(y_true), jnp.asarray(y_pred)
+    y_true, y_pred = as_array(y_true), in_single(y_pred)
     if y_true.ndim != 2:
         raise ValueError(
             "Targets `y_true` are expected to be a tensor of shape `(batch_size, max_length)` in "

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from cornu.core import registry
-from cornu.core.dtype import floatx
+from cornu.core.dtype import as_array, floatx, is_discrete
 from cornu.losses.base import same_rank
 from cornu.metrics.reduction import MeanMetricWrapper, mean_metric
 
@@ -14,8 +14,12 @@ def _register(*names):
 
 def accuracy(y_true, y_pred):
     """1 where prediction and target are equal."""
-    y_true, y_pred = same_rank(jnp.asarray(y_true), jnp.asarray(y_pred))
-    return (y_true.astype(y_pred.dtype) == y_pred).astype(floatx())
+    y_true, y_pred = same_rank(as_array(y_true), as_array(y_pred))
+    dtype = jnp.result_type(y_true, y_pred)
+    if not is_discrete(dtype):
+        # A float of 16 bits holds integers up to 2048 only.
+        dtype = jnp.promote_types(dtype, jnp.float32)
+    return (y_true.astype(dtype) == y_pred.astype(dtype)).astype(floatx())
 
 
 @_register("binary_accuracy")
@@ -26,7 +30,7 @@ def binary_accuracy(y_true, y_pred, threshold=0.5):
     >>> cornu.metrics.binary_accuracy([[1], [0]], [[0.9], [0.7]]).tolist()
     [[1.0], [0.0]]
     """
-    y_true, y_pred = same_rank(jnp.asarray(y_true), jnp.asarray(y_pred))
+    y_true, y_pred = same_rank(as_array(y_true), as_array(y_pred))
     return (y_true == (y_pred > threshold).astype(y_true.dtype)).astype(floatx())
 
 
@@ -38,8 +42,8 @@ def categorical_accuracy(y_true, y_pred):
     >>> cornu.metrics.categorical_accuracy([[0, 1], [1, 0]], [[0.2, 0.8], [0.4, 0.6]]).tolist()
     [1.0, 0.0]
     """
-    labels = jnp.argmax(jnp.asarray(y_true), axis=-1)
-    predicted = jnp.argmax(jnp.asarray(y_pred), axis=-1)
+    labels = jnp.argmax(as_array(y_true), axis=-1)
+    predicted = jnp.argmax(as_array(y_pred), axis=-1)
     return (labels == predicted.reshape(labels.shape)).astype(floatx())
 
 
@@ -53,7 +57,7 @@ def sparse_categorical_accuracy(y_true, y_pred):
     >>> cornu.metrics.sparse_categorical_accuracy([1, 0], [[0.2, 0.8], [0.4, 0.6]]).tolist()
     [1.0, 0.0]
     """
-    y_true, y_pred = jnp.asarray(y_true), jnp.asarray(y_pred)
+    y_true, y_pred = as_array(y_true), as_array(y_pred)
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
         y_true = y_true[..., 0]
     matches = (y_true == jnp.argmax(y_pred, axis=-1)).astype(floatx())
@@ -77,7 +81,7 @@ def top_k_categorical_accuracy(y_true, y_pred, k=5):
     >>> cornu.metrics.top_k_categorical_accuracy([[0, 0, 1]], [[0.5, 0.2, 0.3]], k=2).tolist()
     [1.0]
     """
-    return _in_top_k(jnp.argmax(jnp.asarray(y_true), axis=-1), jnp.asarray(y_pred), k)
+    return _in_top_k(jnp.argmax(as_array(y_true), axis=-1), as_array(y_pred), k)
 
 
 @_register("sparse_top_k_categorical_accuracy")
@@ -90,7 +94,7 @@ def sparse_top_k_categorical_accuracy(y_true, y_pred, k=5, from_sorted_ids=False
     >>> cornu.metrics.sparse_top_k_categorical_accuracy([2], [[0.5, 0.2, 0.3]], k=2).tolist()
     [1.0]
     """
-    y_true, y_pred = jnp.asarray(y_true), jnp.asarray(y_pred)
+    y_true, y_pred = as_array(y_true), as_array(y_pred)
     if not from_sorted_ids:
         return _in_top_k(y_true, y_pred, k)
     labels = y_true.reshape(y_pred.shape[:-1])[..., None]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core import registry
-from cornu.core.dtype import epsilon
+from cornu.core.dtype import as_array, epsilon
 from cornu.metrics.base import ratio
 from cornu.metrics.confusion import ThresholdMetric, evenly_spaced
 
@@ -98,7 +98,7 @@ class AUC(ThresholdMetric):
         self._built = True
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        y_true, y_pred = jnp.asarray(y_true), jnp.asarray(y_pred)
+        y_true, y_pred = as_array(y_true), as_array(y_pred)
         if self.multi_label and y_pred.ndim != 2:
             raise ValueError(
                 f"`y_pred` must have rank 2 when `multi_label=True`. Found rank {y_pred.ndim}. Full "

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core import registry
-from cornu.core.dtype import epsilon
+from cornu.core.dtype import as_array, epsilon
 from cornu.losses.base import broadcast_weights, same_rank
 from cornu.metrics.base import Metric, ratio
 
@@ -96,7 +96,7 @@ class ThresholdMetric(Metric):
         vars(self).update(self._counters)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        self._count(jnp.asarray(y_true), jnp.asarray(y_pred), sample_weight)
+        self._count(as_array(y_true), as_array(y_pred), sample_weight)
 
     def _count(self, y_true, y_pred, sample_weight, label_weights=None, multi_label=False) -> None:
         dtype = next(iter(self._counters.values())).dtype
@@ -119,7 +119,7 @@ class ThresholdMetric(Metric):
         if self._clip:
             y_pred = jnp.clip(y_pred, 0.0, 1.0)
         if sample_weight is not None:
-            sample_weight = jnp.asarray(sample_weight).astype(dtype)
+            sample_weight = as_array(sample_weight).astype(dtype)
             sample_weight, y_pred = broadcast_weights(sample_weight, y_pred)
             y_true = y_true.reshape(y_pred.shape)
         if label_weights is not None:

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from cornu.core import registry
-from cornu.core.dtype import epsilon
+from cornu.core.dtype import as_array, epsilon
 from cornu.metrics.base import Metric
 
 
@@ -80,8 +80,8 @@ class FBetaScore(Metric):
         self._built = True
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        y_true = jnp.asarray(y_true).astype(self.dtype)
-        y_pred = jnp.asarray(y_pred).astype(self.dtype)
+        y_true = as_array(y_true).astype(self.dtype)
+        y_pred = as_array(y_pred).astype(self.dtype)
         if not self._built:
             self._build(y_true.shape, y_pred.shape)
         if self.threshold is None:
@@ -92,7 +92,7 @@ class FBetaScore(Metric):
         positive = positive.astype(self.dtype)
         weights = jnp.ones(y_pred.shape[:1], self.dtype)
         if sample_weight is not None:
-            weights = jnp.asarray(sample_weight).astype(self.dtype).reshape(weights.shape)
+            weights = as_array(sample_weight).astype(self.dtype).reshape(weights.shape)
         axis = None if self.average == "micro" else 0
 
         def count(values):

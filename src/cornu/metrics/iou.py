@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core import registry
-from cornu.core.dtype import epsilon, is_float
+from cornu.core.dtype import as_array, epsilon, is_float
 from cornu.metrics.base import Metric
 
 
@@ -74,12 +74,12 @@ class IoU(Metric):
         self.total_cm.assign(self.total_cm.value.at[rows, columns].add(weights))
 
     def _labels(self, y, sparse: bool):
-        y = jnp.asarray(y)
+        y = as_array(y)
         y = y if sparse else jnp.argmax(y, axis=self.axis)
         return y.astype(jnp.int32).reshape(-1)
 
     def _weights(self, sample_weight, shape):
-        sample_weight = jnp.asarray(1 if sample_weight is None else sample_weight)
+        sample_weight = as_array(1 if sample_weight is None else sample_weight)
         if is_float(sample_weight.dtype) and not is_float(self.dtype):
             warnings.warn(
                 f"{self.name}: you are passing weight as `float`, but dtype is `int`, so weights "
@@ -117,7 +117,7 @@ class BinaryIoU(IoU):
         self.threshold = threshold
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        y_pred = jnp.asarray(y_pred).astype(jnp.float32) >= self.threshold
+        y_pred = as_array(y_pred).astype(jnp.float32) >= self.threshold
         super().update_state(y_true, y_pred, sample_weight)
 
 

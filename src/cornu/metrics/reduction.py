@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 
 from cornu.core import masking, registry
-from cornu.losses.base import Loss, broadcast_weights, same_rank
+from cornu.core.dtype import as_array
+from cornu.losses.base import Loss, broadcast_weights, same_rank, widened
 from cornu.metrics.base import Metric, ratio
 
 
@@ -18,9 +19,9 @@ def reduce_to_samplewise_values(values, sample_weight, reduce, dtype):
     the weights are applied, the rest behind the first one after that.
     """
     mask = masking.get_mask(values)
-    values = jnp.asarray(values).astype(dtype)
+    values = as_array(values).astype(dtype)
     if sample_weight is not None:
-        sample_weight = jnp.asarray(sample_weight).astype(dtype)
+        sample_weight = as_array(sample_weight).astype(dtype)
         if mask is not None:
             sample_weight = _both(sample_weight, mask, dtype)
         values, sample_weight = same_rank(values, sample_weight)
@@ -36,10 +37,10 @@ def reduce_to_samplewise_values(values, sample_weight, reduce, dtype):
 
 
 def _both(sample_weight, mask, dtype):
-    mask = jnp.asarray(mask).astype(dtype)
+    mask = as_array(mask).astype(dtype)
     if sample_weight is None:
         return mask
-    sample_weight, mask = broadcast_weights(jnp.asarray(sample_weight).astype(dtype), mask)
+    sample_weight, mask = broadcast_weights(as_array(sample_weight).astype(dtype), mask)
     return sample_weight * mask
 
 
@@ -124,7 +125,8 @@ class MeanMetricWrapper(Mean):
         mask = masking.get_mask(y_pred)
         if mask is not None:
             sample_weight = _both(sample_weight, mask, self.dtype)
-        super().update_state(self.fn(y_true, y_pred, **self._keywords), sample_weight)
+        values = self.fn(widened(y_true), as_array(y_pred), **self._keywords)
+        super().update_state(values, sample_weight)
 
     def get_config(self) -> dict:
         config = super().get_config()

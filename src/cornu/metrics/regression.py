@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.core.dtype import as_array
 from cornu.losses import cosine_similarity as cosine_loss
 from cornu.losses import (
     huber,
@@ -66,7 +67,7 @@ class RootMeanSquaredError(Mean):
 
 
 def _numbers(y_true, y_pred, dtype):
-    return same_rank(jnp.asarray(y_true).astype(dtype), jnp.asarray(y_pred).astype(dtype))
+    return same_rank(as_array(y_true).astype(dtype), as_array(y_pred).astype(dtype))
 
 
 def cosine_similarity(y_true, y_pred, axis=-1):
@@ -150,7 +151,7 @@ class R2Score(Metric):
         y_true, y_pred = _numbers(y_true, y_pred, self.dtype)
         if not self._built:
             self._build(y_true.shape, y_pred.shape)
-        weights = jnp.asarray(1 if sample_weight is None else sample_weight).astype(self.dtype)
+        weights = as_array(1 if sample_weight is None else sample_weight).astype(self.dtype)
         weights = jnp.broadcast_to(broadcast_weights(weights, y_true)[0], y_true.shape)
         self.sum.assign_add(jnp.sum(y_true * weights, axis=0))
         self.squared_sum.assign_add(jnp.sum(jnp.square(y_true) * weights, axis=0))

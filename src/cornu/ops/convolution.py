@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import ad
 
+from cornu.core.dtype import is_discrete
 from cornu.core.kernels import Geometry, primitive, transpose
 from cornu.ops.windows import as_tuple, check_fits, output_sizes, padding_amounts, transposed_size
 
@@ -60,9 +61,17 @@ def conv(
     check_fits("convolution", x.shape, spatial, window, sizes)
     amounts = padding_amounts(spatial, window, strides, padding, dilation_rate)
     geometry = Geometry(tuple(spatial), window, strides, tuple(amounts), dilation_rate, groups)
-    return with_channels_last(
-        lambda x: convolution.bind(x, kernel.astype(x.dtype), geometry=geometry), x, data_format
-    )
+    x, kernel = _of_one_format(x, kernel)
+    convolve = _convolution if is_discrete(x.dtype) else convolution.bind
+    return with_channels_last(lambda x: convolve(x, kernel, geometry=geometry), x, data_format)
+
+
+def _of_one_format(x, kernel):
+    """Image and kernel in the format that holds both; sums of small integers have 32 bits."""
+    dtype = jnp.result_type(x, kernel)
+    if is_discrete(dtype):
+        dtype = jnp.promote_types(dtype, jnp.int32)
+    return x.astype(dtype), kernel.astype(dtype)
 
 
 # The geometry of an image of one place.
@@ -299,8 +308,14 @@ def conv_transpose(
         amounts.append(_transposed_padding(n, w, s, d, padding, sizes[-1]))
     # The image is to the result what a gradient is to the image that a convolution saw.
     geometry = Geometry(tuple(sizes), window, strides, tuple(amounts), dilation_rate)
+    x, kernel = _of_one_format(x, kernel)
+    if is_discrete(x.dtype):
+        raise ValueError(
+            "A transposed convolution works on floats. Received: an image and a kernel of integers. "
+            "Convert one of them: x.astype('float32')."
+        )
     return with_channels_last(
-        lambda x: input_gradient.bind(x, kernel.astype(x.dtype), geometry=geometry), x, data_format
+        lambda x: input_gradient.bind(x, kernel, geometry=geometry), x, data_format
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jax.interpreters import ad
 
+from cornu.core.dtype import floatx, is_discrete
 from cornu.core.kernels import Geometry, native, primitive, transpose
 from cornu.ops.convolution import with_channels_last
 from cornu.ops.windows import as_tuple, check_fits, output_sizes, padding_amounts
@@ -58,6 +59,8 @@ _MOST_PLACES = 64
 
 
 def _lowest(dtype):
+    if dtype == jnp.bool_:
+        return np.array(False)
     if jnp.issubdtype(dtype, jnp.integer):
         return np.array(jnp.iinfo(dtype).min, dtype)
     return np.array(-np.inf, dtype)
@@ -199,19 +202,19 @@ ad.deflinear2(window_sum, lambda ct, x, **geometry: [spread.bind(ct, **geometry)
 ad.deflinear2(spread, lambda ct, x, **geometry: [window_sum.bind(ct, **geometry)])
 
 
-def _sum_of_windows(x, geometry: Geometry):
-    if jnp.issubdtype(x.dtype, jnp.floating):
-        return window_sum.bind(x, geometry=geometry)
-    return _sum(x, geometry=geometry)
+def _as_floats(x):
+    """What is averaged: a mean of integers has a fraction, and their sum may not fit their format."""
+    x = jnp.asarray(x)
+    return x.astype(floatx()) if is_discrete(x.dtype) else x
 
 
 def average_pool(x, pool_size, strides=None, padding="valid", data_format="channels_last"):
     """The mean of each window; padding does not count."""
-    x = jnp.asarray(x)
+    x = _as_floats(x)
     geometry = _geometry(x, pool_size, strides, padding, data_format)
 
     def pool(x):
-        total = _sum_of_windows(x, geometry)
+        total = window_sum.bind(x, geometry=geometry)
         if not any(map(any, geometry.padding)):
             return total / math.prod(geometry.window)
         counts = _sum(jnp.ones((1, *x.shape[1:]), x.dtype), geometry=geometry)
@@ -222,6 +225,7 @@ def average_pool(x, pool_size, strides=None, padding="valid", data_format="chann
 
 def global_average_pool(x, keepdims=False, data_format="channels_last"):
     """The mean of each channel."""
+    x = _as_floats(x)
     axes = range(1, x.ndim - 1) if data_format == "channels_last" else range(2, x.ndim)
     known = all(isinstance(x.shape[a], int) and x.shape[a] > 0 for a in axes)
     if data_format != "channels_last" or x.dtype != jnp.float32 or not known:
@@ -232,11 +236,11 @@ def global_average_pool(x, keepdims=False, data_format="channels_last"):
 
 def l2_pool(x, pool_size, strides=None, padding="valid", data_format="channels_last"):
     """The root of the sum of squares of each window; its gradient is zero where all are zero."""
-    x = jnp.asarray(x)
+    x = _as_floats(x)
     geometry = _geometry(x, pool_size, strides, padding, data_format)
 
     def pool(x):
-        squares = _sum_of_windows(jnp.square(x), geometry)
+        squares = window_sum.bind(jnp.square(x), geometry=geometry)
         # The square root's slope at zero is infinite; nothing is there to move along it.
         positive = squares > 0
         return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)

@@ -1,5 +1,6 @@
 """Mistakes in the data that are better found before any computing."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 
 from cornu.core.dtype import is_float
 from cornu.core.symbolic import KerasTensor
-from cornu.data.adapters import is_leaf
+from cornu.data.adapters import in_format, is_leaf
 from cornu.training.compiled import align
 from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
@@ -79,16 +80,35 @@ def _not_finite(array) -> tuple[np.ndarray, str] | None:
     """Which rows hold NaN or infinity, and which of both."""
     if not is_float(array.dtype):
         return None
-    # One fast pass: a sum is not finite if anything in it is not (or if it overflows).
-    with np.errstate(all="ignore"):
-        if np.isfinite(float(array.sum())):
-            return None
-    array = np.asarray(array.toarray() if hasattr(array, "toarray") else array)
-    finite = np.isfinite(array).reshape(len(array), -1).all(1)
-    if finite.all():
-        return None
-    names = {"NaN (not a number)": np.isnan(array), "infinity": np.isinf(array)}
-    return ~finite, " and ".join(name for name, places in names.items() if places.any())
+    wrong = np.zeros(array.shape[0], bool)
+    kinds: set[str] = set()
+    for start, block in _blocks(array):
+        # One fast pass: a sum is not finite if anything in it is not (or if it overflows).
+        with np.errstate(all="ignore"):
+            if np.isfinite(float(block.sum())):
+                continue
+        block = np.asarray(block.toarray() if hasattr(block, "toarray") else block)
+        rows = ~np.isfinite(block).reshape(len(block), -1).all(1)
+        wrong[start : start + len(block)] = rows
+        names = {"NaN (not a number)": np.isnan(block), "infinity": np.isinf(block)}
+        kinds.update(name for name, places in names.items() if places.any())
+    return (wrong, " and ".join(sorted(kinds))) if kinds else None
+
+
+# Of an array that lies in a file, or is converted for the step, this much is looked at at once.
+_BLOCK_BYTES = 16 * 1024**2
+
+
+def _blocks(array) -> Iterator[tuple[int, Any]]:
+    """An array as the step gets it, in parts, each with the number of its first row."""
+    if isinstance(array, jax.Array) or hasattr(array, "toarray"):
+        yield 0, array
+        return
+    rows = max(_BLOCK_BYTES * len(array) // max(array.nbytes, 1), 1)
+    for start in range(0, len(array), rows):
+        # A number that float32 does not hold is infinite in the step.
+        with np.errstate(over="ignore"):
+            yield start, in_format(array[start : start + rows])
 
 
 def _survives(model, parts: tuple, rows: np.ndarray, size: int) -> bool:
@@ -97,9 +117,8 @@ def _survives(model, parts: tuple, rows: np.ndarray, size: int) -> bool:
     if function.survives:
         return True
     chosen = np.resize(rows[:: max(len(rows) // size, 1)], size)
-    batch = jax.tree.map(
-        lambda a: a[chosen].toarray() if hasattr(a, "toarray") else np.asarray(a[chosen]), parts
-    )
+    with np.errstate(over="ignore"):
+        batch = jax.tree.map(lambda a: np.asarray(in_format(a[chosen])), parts)
     logs, weights = function.tried(pack_x_y_sample_weight(*batch))
     numbers = [logs.get("loss", 0.0), *weights]
     function.survives = all(np.isfinite(np.asarray(v)).all() for v in numbers)

@@ -1,0 +1,284 @@
+"""Every layer on inputs of every format: run as a program, it writes docs/dtypes.md (`make dtypes`).
+
+The right numbers are those of Keras' layer, with the same weights, on the same inputs as float32. What
+`predict`, `fit`, and a saved and loaded model give is asked of models that hold many layers side by side.
+"""
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+if __name__ == "__main__":
+    # Thousands of small programs are compiled, and each runs once.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import jax
+import keras
+import numpy as np
+from test_contract import CASES, IMAGE, PAIR, ROW, Case
+
+import cornu
+from cornu import layers
+
+FORMATS = "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 bfloat16 float32 float64".split()
+
+# What a layer does may depend on its arguments.
+VARIANTS = {
+    "ReLU, all arguments": Case({"max_value": 6.5, "negative_slope": 0.1, "threshold": 1.0}),
+    "Activation, softmax": Case({"activation": "softmax"}),
+    "Conv1D, causal": Case({"filters": 2, "kernel_size": 3, "padding": "causal"}, ROW),
+    "Conv2D, groups": Case({"filters": 2, "kernel_size": 3, "groups": 2}, IMAGE),
+    "Dot, normalized": Case({"axes": 2, "normalize": True}, PAIR),
+    "LayerNormalization, no scale": Case({"scale": False}),
+    "MaxPooling2D, same": Case({"pool_size": 3, "padding": "same"}, IMAGE),
+    "AveragePooling2D, same": Case({"pool_size": 3, "padding": "same"}, IMAGE),
+    "UpSampling2D, bilinear": Case({"interpolation": "bilinear"}, IMAGE),
+    "Resizing, nearest": Case({"height": 3, "width": 5, "interpolation": "nearest"}, IMAGE),
+}
+ALL = {**CASES, **VARIANTS}
+
+# A user's own function gets what comes, and sums of bytes in it are bytes.
+OWN_FUNCTION = {"Lambda"}
+# As in Keras, integers stay integers: they are rounded.
+ROUNDED = {"Resizing"}
+
+
+def make(name, module=layers):
+    """The layer of a case, from Cornu or from Keras."""
+    arguments = dict(ALL[name].arguments)
+    kind = name.split(",")[0]
+    if "layer" in arguments:
+        inner, *values = arguments["layer"]
+        arguments["layer"] = getattr(module, inner)(*values)
+    if "Pooling" in kind and "Global" not in kind:
+        # In Keras it has no default.
+        arguments.setdefault("pool_size", 2)
+    return getattr(module, kind)(**arguments)
+
+
+def shapes_of(name) -> list[tuple]:
+    shape = ALL[name].shape
+    return shape if isinstance(shape, list) else [shape]
+
+
+def example(name, dtype, batch=2):
+    """Numbers over most of a format's range, at most 100 from zero: sums of them are exact in float32."""
+    random = np.random.RandomState(0)
+    high = 5 if name == "Embedding" else {"bool": 2, "int8": 100}.get(dtype, 201)
+    low = 0 if name == "Embedding" or dtype == "bool" or dtype.startswith("u") else -100
+    arrays = [random.randint(low, high, (batch, *s)) for s in shapes_of(name)]
+    if "float" in dtype and name != "Embedding":
+        # Quarters are exact in each float format.
+        arrays = [a % 8 / 4 for a in arrays]
+    arrays = [a.astype(jax.numpy.dtype(dtype)) for a in arrays]
+    return arrays if isinstance(ALL[name].shape, list) else arrays[0]
+
+
+def as_float(value):
+    return jax.tree.map(lambda a: np.asarray(a, np.float32), value)
+
+
+def weights_for(layer):
+    """Weights to compare with, the same for a layer here and in Keras."""
+    for number, weight in enumerate(layer.weights):
+        if "float" in str(weight.dtype) and not weight.path.endswith(
+            ("mean", "variance", "vector_u")
+        ):
+            random = np.random.RandomState(number)
+            weight.assign(random.uniform(0.2, 1, weight.shape).astype("float32"))
+
+
+def called(name, module, inputs):
+    layer = make(name, module)
+    layer(as_float(inputs), training=False)
+    weights_for(layer)
+    return layer(inputs, training=False)
+
+
+def right(name, inputs):
+    """What Keras computes of the same numbers as float32, or NumPy where Keras has no such layer."""
+    inputs = as_float(inputs)
+    if name.startswith("L2Pooling"):
+        mean = called(name.replace("L2", "Average"), keras.layers, inputs**2)
+        return np.sqrt(np.asarray(mean) * 2 ** (inputs.ndim - 2))
+    # Outside of training, Keras' hands on images that are larger than what it states.
+    module = layers if name == "RandomCrop" else keras.layers
+    return np.asarray(called(name, module, inputs))
+
+
+def check_number(name, output, expected):
+    given, expected = np.asarray(output, np.float64), np.asarray(expected, np.float64)
+    if name.split(",")[0] in ROUNDED and output.dtype != np.float32:
+        expected = np.rint(expected)
+    np.testing.assert_allclose(given, expected, rtol=2e-5, atol=2e-5, err_msg=name)
+
+
+def check_eager(name, dtype) -> str:
+    """Call a layer on an array; returns the format of the result, which it stated before."""
+    inputs = example(name, dtype)
+    output = called(name, layers, inputs)
+    if name not in OWN_FUNCTION:
+        check_number(name, output, right(name, inputs))
+    symbols = jax.tree.map(lambda a: layers.Input(a.shape[1:], dtype=str(a.dtype)), inputs)
+    stated = make(name)(symbols)
+    assert jax.dtypes.canonicalize_dtype(stated.dtype) == output.dtype, (name, dtype, stated)
+    return str(output.dtype)
+
+
+# `Masking` warns where a layer beside it destroys its mask.
+ALONE = {"Embedding", "Masking", *OWN_FUNCTION}
+
+
+def names_of(shape, trained=False) -> list[str]:
+    """The cases whose inputs have a shape; only those whose training can be compared, if so."""
+    return [
+        name
+        for name, case in ALL.items()
+        if case.shape == shape and name not in ALONE and not (trained and is_untrainable(name))
+    ]
+
+
+def is_untrainable(name) -> bool:
+    """Whether training is random, or the format of the inputs makes a difference."""
+    return ALL[name].training or name.split(",")[0] in ROUNDED | OWN_FUNCTION
+
+
+def side_by_side(names, dtype):
+    """Inputs of a format, and for each layer what it gives for them."""
+    shape = ALL[names[0]].shape
+    several = isinstance(shape, list)
+    inputs = [layers.Input(s, dtype=dtype) for s in (shape if several else [shape])]
+    inputs = inputs if several else inputs[0]
+    outputs = {}
+    for number, name in enumerate(names):
+        layer = make(name)
+        layer.name = f"layer_{number}"
+        outputs[f"{number:02}"] = layer(inputs)
+        weights_for(layer)
+    return inputs, outputs
+
+
+def check_predict(names, dtype, folder) -> None:
+    """`predict`, with a model as it was made and as it was loaded, gives what Keras does for float32."""
+    inputs = example(names[0], dtype)
+    model = cornu.Model(*side_by_side(names, dtype))
+    path = str(Path(folder) / "model.keras")
+    model.save(path)
+    for one in (model, cornu.saving.load_model(path)):
+        outputs = one.predict(inputs, verbose=0)
+        for key, name in zip(sorted(outputs), names, strict=True):
+            stated = jax.dtypes.canonicalize_dtype(one.output[key].dtype)
+            assert outputs[key].dtype == stated, (name, dtype)
+            if name not in OWN_FUNCTION:
+                check_number(name, outputs[key], right(name, inputs))
+
+
+def check_fit(names, dtype) -> None:
+    """A step of training on a format changes weights as one on float32 does."""
+    found = []
+    for own in (dtype, "float32"):
+        inputs, outputs = side_by_side(names, own)
+        sums = [
+            layers.Dense(1, kernel_initializer="ones")(layers.Flatten()(output))
+            for output in outputs.values()
+        ]
+        model = cornu.Model(inputs, layers.Concatenate()(sums))
+        model.compile(cornu.optimizers.SGD(1e-6), "mean_squared_error")
+        x = example(names[0], dtype)
+        model.fit(x if own == dtype else as_float(x), np.zeros((2, len(names))), verbose=0)
+        found.append(model.weights)
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(
+            mine.numpy(), theirs.numpy(), rtol=2e-5, atol=2e-5, err_msg=f"{mine.path} {dtype}"
+        )
+
+
+# ---- the table
+
+SHORT = {"float": "f", "uint": "u", "int": "i", "bool": "b", "bfloat": "bf"}
+
+INTRODUCTION = """# Inputs of every format
+
+What each layer gives for inputs of each format: the format of its result, and in which ways the numbers
+were found right. Written by `make dtypes` (tests/layers/grid.py); the test suite runs a part of it.
+
+- **e**: the layer called on an array of NumPy;
+- **j**: in a compiled model, by `predict`;
+- **s**: in a model that was saved as `.keras` and loaded;
+- **f**: after a step of `fit` on such data, all weights are those that the same data as float32 give. Not
+  asked where training is random, or the format rightly makes a difference.
+
+The numbers are compared with those of Keras {keras}, of the same layer with the same weights on the same
+inputs as float32 (of `L2Pooling`, which Keras does not have, with NumPy's). In each case the result has the
+format that the layer stated for symbolic inputs before. Arrays of 64 bits become arrays of 32, as
+everywhere in JAX unless `JAX_ENABLE_X64=1`; integers that do not fit are refused.
+
+**\\*** Keras itself gives another number for such inputs, or an error.
+**\\~** Keras gives the same number in another format.
+
+A layer that calculates converts integers and booleans to its compute format first, as it does floats: a
+mean of bytes has a fraction, and their sum does not fit a byte. One that only moves, chooses or looks up
+numbers leaves them as they are. `Add`, `Subtract`, `Multiply` and `Dot` calculate with signed integers of
+32 bits as they are, and convert others. `Resizing` rounds to the format of its input, as Keras does. A
+`Lambda` gets what comes: what its function makes of bytes is not compared.
+"""
+
+
+def compared_with_keras(name, dtype, inputs, output) -> str:
+    """How Keras' answer for the same inputs differs: "*" in numbers, "~" in format, or not at all."""
+    if name.startswith("L2Pooling") or name in OWN_FUNCTION or name == "RandomCrop":
+        return ""
+    try:
+        theirs = called(name, keras.layers, inputs)
+        check_number(name, theirs, output)
+    except Exception:
+        return "*"
+    return "" if str(theirs.dtype) == str(output.dtype) else "~"
+
+
+def shortened(dtype: str) -> str:
+    """`float32` as `f32`."""
+    kind = dtype.rstrip("0123456789")
+    return SHORT[kind] + dtype[len(kind) :]
+
+
+def main() -> None:
+    """Compute everything, and write the page."""
+    warnings.simplefilter("ignore")
+    # A model that was loaded is the same program as the one that was saved.
+    cache = tempfile.mkdtemp()
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    cells: dict[tuple, str] = {}
+    for dtype in FORMATS:
+        print(dtype, flush=True)
+        shapes = {str(ALL[name].shape): ALL[name].shape for name in ALL if name not in ALONE}
+        groups = [names_of(shape) for shape in shapes.values()] + [[name] for name in sorted(ALONE)]
+        passed = dict.fromkeys(ALL, "e")
+        for names in groups:
+            with tempfile.TemporaryDirectory() as folder:
+                check_predict(names, dtype, folder)
+            trained = [name for name in names if not is_untrainable(name)]
+            if trained:
+                check_fit(trained, dtype)
+            for name in names:
+                passed[name] += "js" + "f" * (name in trained)
+        for name in ALL:
+            result = shortened(check_eager(name, dtype))
+            inputs = example(name, dtype)
+            mark = compared_with_keras(name, dtype, inputs, called(name, layers, inputs))
+            cells[name, dtype] = f"{result} {passed[name]}" + (f" \\{mark}" if mark else "")
+    lines = [INTRODUCTION.format(keras=keras.__version__)]
+    lines.append("| | " + " | ".join(FORMATS) + " |")
+    lines.append("|---" * (len(FORMATS) + 1) + "|")
+    for name in sorted(ALL):
+        row = [cells[name, dtype] for dtype in FORMATS]
+        lines.append(f"| {name} | " + " | ".join(row) + " |")
+    page = Path(__file__).parents[2] / "docs" / "dtypes.md"
+    page.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
