@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cornu.core import registry
+from cornu.core.arguments import check_arguments
 
 _F = TypeVar("_F", bound=Callable)
 
@@ -63,8 +64,10 @@ class Configurable:
 
     def __new__(cls, *args, **kwargs):
         obj = super().__new__(cls)
+        bound = _bind(cls, args, kwargs)
+        check_arguments(cls, bound)
         # object.__setattr__, because a subclass may watch its attributes from __init__ on.
-        object.__setattr__(obj, "_constructor_arguments", _bind(cls, args, kwargs))
+        object.__setattr__(obj, "_constructor_arguments", bound)
         return obj
 
     def _config_names(self) -> list[str]:

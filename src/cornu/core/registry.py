@@ -205,7 +205,13 @@ def get(kind: str, identifier):
         found = find(kind, identifier)
         return found() if inspect.isclass(found) else found
     if isinstance(identifier, dict):
-        return deserialize(identifier, kind=kind)
+        found = deserialize(identifier, kind=kind)
+        if isinstance(found, dict):
+            raise ValueError(
+                f"Could not interpret {kind} identifier: {identifier!r}. A configuration has the keys "
+                "'class_name' and 'config'."
+            )
+        return found
     if inspect.isclass(identifier):
         return identifier()
     if callable(identifier) or hasattr(identifier, "get_config"):

@@ -1,9 +1,11 @@
 """Convolution layers: kernels that slide over signals, images and volumes."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from cornu import activations, constraints, initializers, regularizers
 from cornu.core import registry
+from cornu.core.arguments import described
 from cornu.core.dtype import standardize_data_format
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
@@ -29,12 +31,12 @@ def join_shape(batch, spatial, channels, data_format: str) -> tuple:
 
 def positive(value, name: str, layer: Layer) -> int:
     """Check an argument that counts something."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(
             f"Invalid value for argument `{name}` of layer '{layer.name}'. Expected a strictly "
-            f"positive integer. Received: {name}={value}"
+            f"positive integer. Received: {described(name, value)}"
         )
-    return value
+    return int(value)
 
 
 class Windowed(Layer):

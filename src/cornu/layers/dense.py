@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core import registry
+from cornu.core.arguments import described
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.ops.convolution import dense
@@ -137,7 +138,7 @@ class Dense(_Weighted):
         if not isinstance(units, int | np.integer) or isinstance(units, bool) or units <= 0:
             raise ValueError(
                 f"Layer '{self.name}': received an invalid value for `units`, expected a positive "
-                f"integer. Received: units={units!r}"
+                f"integer. Received: {described('units', units)}"
             )
         self.units = int(units)
         self.use_bias = use_bias

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.core.arguments import described
 from cornu.core.dtype import standardize_data_format
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
@@ -17,8 +18,13 @@ def _amounts(value, rank: int, name: str) -> tuple:
         value = ((value, value),) * rank
     elif rank == 1:
         value = (value,)
-    else:
+    elif isinstance(value, list | tuple):
         value = tuple((v, v) if isinstance(v, int) else v for v in value)
+    else:
+        raise ValueError(
+            f"`{name}` must be an integer, or a tuple of {rank} integers or pairs of them. Received: "
+            f"{described(name, value)}"
+        )
     if len(value) != rank:
         raise ValueError(f"`{name}` should have {rank} elements. Received: {name}={value}.")
     return tuple(as_tuple(pair, 2, name, allow_zero=True) for pair in value)

@@ -4,6 +4,8 @@ import contextlib
 import operator
 from collections.abc import Iterable, Sequence
 
+from cornu.core.arguments import described
+
 
 def as_tuple(value, rank: int, name: str, allow_zero: bool = False) -> tuple[int, ...]:
     """One integer for each axis, from an integer or a tuple.
@@ -23,7 +25,7 @@ def as_tuple(value, rank: int, name: str, allow_zero: bool = False) -> tuple[int
         kind = "non-negative" if allow_zero else "positive"
         raise ValueError(
             f"The `{name}` argument must be a tuple of {rank} {kind} integers, or one of them for "
-            f"all axes. Received: {name}={value}"
+            f"all axes. Received: {described(name, value)}"
         )
     return values
 
