@@ -18,6 +18,8 @@ _OR_NONE = {"weight_decay", "negative_slope", "threshold", "max_value", "seed"}
 _SEVERAL = {"target_shape", "dims"}
 _ONE_OR_SEVERAL = {"axis", "shared_axes", "noise_shape", "EinsumDense.output_shape"}
 _TEXT = {"equation"}
+# Constructors that check these themselves.
+_CHECKED = {"LayerNormalization.axis", "UnitNormalization.axis"}
 
 _kinds: dict[type, dict[str, str]] = {}
 
@@ -45,6 +47,8 @@ def _kind_of(owner: str, parameter: inspect.Parameter) -> str | None:
     def is_in(names: set[str]) -> bool:
         return parameter.name in names or f"{owner}.{parameter.name}" in names
 
+    if is_in(_CHECKED):
+        return None
     for kind, among in (("sequence", _SEVERAL), ("axes", _ONE_OR_SEVERAL), ("text", _TEXT)):
         if is_in(among):
             return kind

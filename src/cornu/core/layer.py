@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cornu.core import masking, naming, registry, tracking
+from cornu.core import blame, masking, naming, registry, tracking
 from cornu.core import variable as variables_module
 from cornu.core.configurable import (
     Configurable,
@@ -22,7 +22,14 @@ from cornu.core.dtype import as_array, get_dtype_policy, is_discrete, is_float, 
 from cornu.core.dtype import autocast as _autocast
 from cornu.core.input_spec import check_inputs
 from cornu.core.random import SeedGenerator
-from cornu.core.symbolic import KerasTensor, Node, Operation, any_symbolic, infer_outputs
+from cornu.core.symbolic import (
+    KerasTensor,
+    Node,
+    Operation,
+    any_symbolic,
+    infer_outputs,
+    known_sizes,
+)
 from cornu.core.tracking import Tracked, unique
 from cornu.core.variable import Variable, functional
 from cornu.core.watching import seen
@@ -440,7 +447,7 @@ class Layer(Operation, Configurable, Tracked):
                     self._clear_losses()
                 if training is not None and _accepts(self, "training"):
                     kwargs["training"] = training
-                outputs = self.call(*args, **kwargs)
+                outputs = self._watched_call(args, kwargs)
                 if self.activity_regularizer is not None:
                     for output in jax.tree.leaves(outputs):
                         # A mean over the batch, so that its size does not change the weight.
@@ -455,16 +462,27 @@ class Layer(Operation, Configurable, Tracked):
         self._pass_mask_on(arguments, previous_mask, outputs)
         return outputs
 
+    def _watched_call(self, args: tuple, kwargs: dict):
+        """`call`; where a user's is traced, it must not draw numbers that would be constants."""
+        leaves = jax.tree.leaves(args) if _is_users(type(self)) else ()
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return self.call(*args, **kwargs)
+
+        def again():
+            with variables_module.throwaway_scope():
+                self.call(*args, **kwargs)
+
+        return blame.watch_random(self, lambda: self.call(*args, **kwargs), again)
+
     def _say_where(self, error: Exception, arguments: dict) -> None:
-        """Note in which layer, on which shapes, something went wrong; the innermost is enough."""
-        if hasattr(error, "_cornu_layer"):
-            return
-        error._cornu_layer = self.name  # type: ignore[attr-defined]
-        shapes = jax.tree.map(lambda t: getattr(t, "shape", t), arguments, is_leaf=_is_leaf)
-        error.add_note(
-            f"This happened in the layer '{self.name}' ({type(self).__name__}), called on "
-            + ", ".join(f"{name}: {shape}" for name, shape in shapes.items())
+        """Note in which layer, on which shapes and in which line something went wrong."""
+        shapes = jax.tree.map(
+            lambda t: known_sizes(t.shape) if hasattr(t, "shape") else t,
+            arguments,
+            is_leaf=_is_leaf,
         )
+        shown = ", ".join(f"{name}: {shape}" for name, shape in shapes.items())
+        blame.blame(error, self, shown)
 
     def _resolve_training(self, kwargs: dict):
         training = kwargs.pop("training", None)
@@ -790,6 +808,12 @@ def _takes(cls: type, name: str) -> bool:
     return name in constructor_parameters(cls) or takes_anything(cls)
 
 
+@once_per_class
+def _is_users(cls: Any) -> bool:
+    """Whether `call` is code of the user's."""
+    return not cls.call.__module__.startswith("cornu.") or cls.__name__ == "Lambda"
+
+
 @functools.cache
 def _base_parameters() -> frozenset:
     return frozenset(constructor_parameters(Layer))
@@ -873,9 +897,9 @@ def _as_tuple(shape) -> tuple:
 
 
 def shapes_of(arguments: dict) -> dict:
-    """The shapes of those arguments of a call that are tensors."""
+    """The shapes of those arguments of a call that are tensors; None for a size that is only tried."""
     return {
-        name: jax.tree.map(lambda t: tuple(t.shape), value, is_leaf=_is_leaf)
+        name: jax.tree.map(lambda t: known_sizes(t.shape), value, is_leaf=_is_leaf)
         for name, value in arguments.items()
         if _holds_tensors(value)
     }

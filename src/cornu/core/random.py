@@ -12,9 +12,24 @@ from cornu.core.naming import auto_name, name_scope
 from cornu.core.tracking import Tracked
 from cornu.core.variable import Variable
 
+# How many seeds were drawn from Python's generator, so that others' draws can be told from these.
+num_default_seeds = 0
+
+FRESH_NUMBERS = (
+    "Draw random numbers from a generator that the layer keeps: in `__init__` "
+    "self.seed_generator = cornu.random.SeedGenerator(0), and in `call` "
+    "cornu.random.normal(shape, seed=self.seed_generator)."
+)
+
+
+class UnseededError(RuntimeError):
+    """A random function without a seed was used in a step that is compiled."""
+
 
 def make_default_seed() -> int:
     """A seed from Python's own generator, which `set_random_seed` controls."""
+    global num_default_seeds
+    num_default_seeds += 1
     return python_random.randint(1, int(1e9))
 
 
@@ -117,7 +132,13 @@ def draw_seed(seed=None) -> jax.Array:
     if isinstance(seed, SeedGenerator):
         return seed.next()
     if seed is None:
-        return shared_seed_generator().next(ordered=False)
+        try:
+            return shared_seed_generator().next(ordered=False)
+        except RuntimeError:
+            raise UnseededError(
+                "A random function without a seed is used while the step is compiled: its numbers "
+                f"would be constants. {FRESH_NUMBERS}"
+            ) from None
     if isinstance(seed, (int, np.integer)):
         return jnp.asarray(np.array([int(seed) & 0xFFFFFFFF, 0], np.uint32))
     if isinstance(seed, jax.Array):

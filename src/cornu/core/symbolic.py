@@ -7,7 +7,9 @@ between its inputs and its outputs.
 
 import functools
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -283,10 +285,40 @@ def record(name: str, function: Callable, args: tuple, kwargs: dict):
 _PROBES = (96, 160)
 
 
-def _forget_probe(error: Exception, trial: Callable) -> None:
+class _Sizes(threading.local):
+    # Of the batch, where data are there.
+    batch: int | None = None
+    # What stands for None in the trial that runs, in the first axis and in others.
+    first: int | None = None
+    rest: int | None = None
+
+
+_sizes = _Sizes()
+
+
+@contextmanager
+def known_batch(size: int | None) -> Iterator[None]:
+    """Within, shapes are inferred with this size for a batch that is None, so that no other is tried."""
+    previous, _sizes.batch = _sizes.batch, size
+    try:
+        yield
+    finally:
+        _sizes.batch = previous
+
+
+def known_sizes(shape) -> tuple:
+    """A shape in a trial, with None for the sizes that only stand for unknown ones."""
+    first, rest = _sizes.first, _sizes.rest
+    return tuple(
+        None if size is not None and size == (rest if axis else first) else size
+        for axis, size in enumerate(shape)
+    )
+
+
+def _forget_probe(error: Exception, trial: Callable, known: bool) -> None:
     """Let the message of an error in a trial say None where it says the size that was tried."""
     try:
-        trial(_PROBES[1])
+        trial(_PROBES[1], _PROBES[0] if known else _PROBES[1])
     except Exception as other:
         # Numbers that belong to a name stay: of a layer that is made in each trial.
         parts, others = (re.split(r"(?<!\w)(\d+)", str(e)) for e in (error, other))
@@ -295,27 +327,30 @@ def _forget_probe(error: Exception, trial: Callable) -> None:
             error.args = ("".join(merged),)
 
 
-def _filled(shape, probe: int) -> tuple:
-    return tuple(probe if size is None else size for size in shape)
+def _filled(shape, first: int, rest: int) -> tuple:
+    return tuple(
+        (rest if axis else first) if size is None else size for axis, size in enumerate(shape)
+    )
 
 
 def infer_outputs(function: Callable, args=(), kwargs=None):
     """The symbolic outputs of a function on symbolic arguments, without computing anything.
 
     Sizes that are None in the arguments are tried with two different numbers; the sizes of the
-    outputs that differ between the two are None.
+    outputs that differ between the two are None. The size of a batch of data is tried alone: see
+    `known_batch`.
     """
     leaves, structure = jax.tree.flatten((args, kwargs or {}))
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, KerasTensor)]
 
-    def run(probe, *arrays):
+    def run(first, rest, *arrays):
         filled = list(leaves)
         for place, array in zip(places, arrays, strict=True):
             filled[place] = array
         for place, array in zip(places, arrays, strict=True):
             mask = masking.get_mask(leaves[place])
             if isinstance(mask, KerasTensor):
-                mask = jax.numpy.ones(_filled(mask.shape, probe), mask.dtype)
+                mask = jax.numpy.ones(_filled(mask.shape, first, rest), mask.dtype)
             if mask is not None:
                 masking.set_mask(array, mask)
         filled_args, filled_kwargs = jax.tree.unflatten(structure, filled)
@@ -323,23 +358,37 @@ def infer_outputs(function: Callable, args=(), kwargs=None):
             outputs = function(*plain(filled_args), **plain(filled_kwargs))
         return outputs, [masking.get_mask(leaf) for leaf in jax.tree.leaves(outputs)]
 
-    def trial(probe):
-        arrays = [
-            jax.ShapeDtypeStruct(_filled(leaves[i].shape, probe), leaves[i].dtype) for i in places
-        ]
-        return jax.eval_shape(functools.partial(run, probe), *arrays)
+    shapes = [leaves[i].shape for i in places]
+    batch, has_batch = _sizes.batch, any(None in shape[:1] for shape in shapes)
+    is_known = not any(None in shape[0 if batch is None else 1 :] for shape in shapes)
 
-    is_known = all(None not in leaves[i].shape for i in places)
+    def trial(first, rest):
+        arrays = [
+            jax.ShapeDtypeStruct(_filled(leaves[i].shape, first, rest), leaves[i].dtype)
+            for i in places
+        ]
+        previous = _sizes.first, _sizes.rest
+        is_tried = not is_known and any(None in shape[1:] for shape in shapes)
+        _sizes.first = first if has_batch and batch is None else None
+        _sizes.rest = rest if is_tried else None
+        try:
+            return jax.eval_shape(functools.partial(run, first, rest), *arrays)
+        finally:
+            _sizes.first, _sizes.rest = previous
+
+    first_probe, second_probe = ((p if batch is None else batch, p) for p in _PROBES)
     try:
-        first = trial(_PROBES[0])
+        first = trial(*first_probe)
     except Exception as error:
-        if not is_known:
-            _forget_probe(error, trial)
+        if has_batch or not is_known:
+            _forget_probe(error, trial, is_known)
         raise
-    second = first if is_known else trial(_PROBES[1])
+    second = first if is_known else trial(*second_probe)
 
     def merge(a, b):
-        shape = tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
+        shape = [m if m == n else None for m, n in zip(a.shape, b.shape, strict=True)]
+        if has_batch and shape and batch is not None and shape[0] == batch:
+            shape[0] = None
         return KerasTensor(shape, dtype=a.dtype)
 
     outputs, masks = jax.tree.map(merge, first, second)

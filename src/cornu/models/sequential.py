@@ -4,7 +4,7 @@ from typing import Any
 
 from cornu.core import registry
 from cornu.core.layer import Layer
-from cornu.core.symbolic import KerasTensor
+from cornu.core.symbolic import KerasTensor, known_batch
 from cornu.layers.input import Input, InputLayer
 from cornu.models.model import Model
 
@@ -123,7 +123,8 @@ class Sequential(Model):
             )
         inputs = Input(batch_shape=(None, *input_shape[1:]))
         self._layers.insert(0, inputs._keras_history.operation)
-        self._chain(inputs)
+        with known_batch(input_shape[0]):
+            self._chain(inputs)
 
     @property
     def layers(self) -> list[Layer]:

@@ -18,7 +18,7 @@ import numpy as np
 from cornu.callbacks import CallbackList
 from cornu.core import registry
 from cornu.core.layer import Layer, running_layer
-from cornu.core.symbolic import infer_outputs
+from cornu.core.symbolic import infer_outputs, known_batch
 from cornu.core.variable import Variable, functional, own_values, put_values, take_values
 from cornu.data import adapters
 from cornu.metrics import Mean
@@ -484,12 +484,13 @@ class Trainer(Layer):
             if not self.built or kind not in self._checked:
                 self._step(kind)
                 parts = unpack_x_y_sample_weight(data.first_batch())
-                if self._has_own_step(kind):
-                    self._prepare_own_step(*parts)
-                    done = {kind}
-                else:
-                    self._prepare_step(*parts)
-                    done = {k for k in ("train", "test") if not self._has_own_step(k)}
+                with known_batch(_batch_size(parts[0])):
+                    if self._has_own_step(kind):
+                        self._prepare_own_step(*parts)
+                        done = {kind}
+                    else:
+                        self._prepare_step(*parts)
+                        done = {k for k in ("train", "test") if not self._has_own_step(k)}
                 self._checked = self._checked | done
             if training and self.optimizer is not None and not self.optimizer.built:
                 self.optimizer.build(self.trainable_variables)
@@ -572,10 +573,11 @@ class Trainer(Layer):
                 checks.check_labels(loss, target, output)
 
     def _build_from(self, x) -> None:
-        if not self._is_built_by_call():
-            self.build(jax.tree.map(lambda a: (None, *a.shape[1:]), x))
-        if not self.built or self._graph is None:
-            self._build_by_call(jax.tree.map(checks.symbol, x))
+        with known_batch(_batch_size(x)):
+            if not self._is_built_by_call():
+                self.build(jax.tree.map(lambda a: a.shape, x))
+            if not self.built or self._graph is None:
+                self._build_by_call(jax.tree.map(checks.symbol, x))
 
     # ---- fit
 
@@ -1210,6 +1212,10 @@ class _Missed(Exception):
     def __init__(self, variables):
         super().__init__()
         self.variables = list(variables)
+
+
+def _batch_size(x) -> int | None:
+    return next((leaf.shape[0] for leaf in jax.tree.leaves(x) if np.ndim(leaf)), None)
 
 
 def _num_samples(x) -> int:
