@@ -62,10 +62,14 @@ def relu(x, negative_slope=0.0, max_value=None, threshold=0.0):
     [0.0, 2.0]
     """
     x = jnp.asarray(x)
-    if negative_slope != 0 or max_value is not None or threshold != 0:
-        x = _as_floats(x)
-    elif x.dtype == bool:
+    if x.dtype == bool:
         x = x.astype("int32")
+    if is_discrete(x.dtype):
+        most = jnp.iinfo(x.dtype).max
+        if max_value is not None and max_value >= most:
+            max_value = None
+        if negative_slope != 0 or (max_value is not None and max_value != int(max_value)):
+            x = _as_floats(x)
     if negative_slope != 0 and threshold == 0 and max_value is None:
         return jax.nn.leaky_relu(x, negative_slope)
     if threshold != 0:
@@ -195,7 +199,8 @@ def tanh(x):
 @_register
 def hard_tanh(x):
     """`f(x) = min(max(x, -1), 1)`."""
-    return jax.nn.hard_tanh(_as_floats(x))
+    x = jnp.asarray(x)
+    return jax.nn.hard_tanh(x if x.dtype.kind == "i" else _as_floats(x))
 
 
 @_register
