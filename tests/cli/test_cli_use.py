@@ -110,6 +110,14 @@ def test_evaluate_reads_image_files_as_predict_does(run, trained, tmp_path):
     assert done.exit_code == 1 and "the model was trained on numbers from 0 to 255" in done.stderr
 
 
+def test_a_model_alone_takes_arrays_of_any_range(run, trained, tmp_path):
+    """Only its settings say what it was trained on."""
+    shutil.copy(trained / "model.keras", tmp_path / "alone.keras")
+    x, y = make_images(4)
+    np.savez(tmp_path / "a.npz", x=x / 255, y=1 - y)
+    assert "(4 images, " in run("evaluate", tmp_path / "alone.keras", tmp_path / "a.npz").stdout
+
+
 def test_predict_prepares_images_as_training_did(run, trained, bar):
     done = run("predict", trained, bar)
     assert done.exit_code == 0, done.stderr

@@ -7,7 +7,7 @@ import numpy as np
 
 from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError, say
-from cornu.cli.data import Data, Part, is_folder, load_to_judge, read_npz
+from cornu.cli.data import Data, Part, check_range, is_folder, load_to_judge, read_npz
 from cornu.cli.run_folder import SETTINGS, load, settings_of
 from cornu.explorer import Examples, Network, Server, Watch, guess_white, takes
 from cornu.explorer.server import listen
@@ -32,7 +32,10 @@ def explore(
         names, network.white = settings_of(path, network.num_classes)
         network.name_classes(names)
     examples = None if data is None else load_examples(data, network)
-    if not (path.parent / SETTINGS).is_file() and len(network.shape) == 3:
+    has_settings = (path.parent / SETTINGS).is_file()
+    if has_settings and examples is not None and data is not None:
+        check_range(examples.x, data, network.white, "the model was trained on")
+    if not has_settings and len(network.shape) == 3:
         network.white = guess_white(network, examples)
         say(
             f"there is no {SETTINGS} beside {path}: "

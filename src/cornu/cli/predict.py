@@ -3,7 +3,7 @@
 import numpy as np
 
 from cornu.cli.command import CommandError, say
-from cornu.cli.data import SKIP, is_folder, load_to_judge
+from cornu.cli.data import SKIP, check_range, is_folder, load_to_judge
 from cornu.cli.judge import judge
 from cornu.cli.run_folder import SETTINGS, TrainedModel, load_trained
 from cornu.utils.image_folder import reader_for
@@ -19,6 +19,8 @@ def evaluate(model: str, data: str, batch_size: int, skip_unreadable: bool) -> N
     )
     if not part.is_in_memory:
         part.source.check(SKIP)
+    elif (trained.path.parent / SETTINGS).is_file():
+        check_range(part.source[0], data, trained.white, "the model was trained on")
     print(f"Accuracy: {judge(trained.model, part, batch_size).describe()}")
 
 

@@ -96,7 +96,7 @@ def open_image(
         file = io.BytesIO(Path(name).read_bytes())
     else:
         raise TypeError(f"path should be path-like or io.BytesIO, not {type(source)}")
-    with _named(name):
+    with _named(name, formats):
         image = _opened(file, file.getbuffer().nbytes, formats)
         image.load()
         white = _white_of(image)
@@ -107,7 +107,7 @@ def open_image(
 
 def check_image(path: str, formats: tuple[str, ...]) -> None:
     """Raise OSError if a file is no picture, or ends too early, without decoding what looks whole."""
-    with _named(path), open(path, "rb") as file:
+    with _named(path, formats), open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         image = _opened(file, size, formats)
         file.seek(0)
@@ -128,14 +128,15 @@ _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
 
 
 @contextlib.contextmanager
-def _named(name: str):
+def _named(name: str, formats: tuple[str, ...] | None):
     """Make whatever Pillow raises an OSError that names the file: it fails in a dozen ways."""
     from PIL import Image
 
     try:
         yield
     except Image.UnidentifiedImageError as error:
-        raise OSError(f"Cannot read the image {name}: no known image format.") from error
+        known = f" ({', '.join(formats)})" if formats else ""
+        raise OSError(f"Cannot read the image {name}: no known image format{known}.") from error
     except Exception as error:
         raise OSError(f"Cannot read the image {name}: {error}.") from error
 
@@ -143,6 +144,8 @@ def _named(name: str):
 def _opened(file, num_bytes: int, formats: tuple[str, ...] | None):
     from PIL import Image
 
+    if not num_bytes:
+        raise ValueError("no known image format, as the file is empty")
     image = Image.open(file, formats=formats)
     _check_size(image, num_bytes)
     return image
