@@ -155,11 +155,7 @@ def load_to_judge(
     if is_folder(data):
         mode = mode_of(shape)
         if mode is None or white is None:
-            raise CommandError(
-                f"{data} holds image files, and the model was not trained on the pixels of images (gray, "
-                f"colours, colours with transparency), but on arrays of shape {shape}. Expected an "
-                ".npz file."
-            )
+            raise not_of_images("The model", shape, white)
         folder = Path(data)
         if _has_parts(folder) and (folder / "test").is_dir():
             folder = folder / "test"
@@ -182,6 +178,17 @@ def load_to_judge(
             f"The images of {data} have shape {x.shape[1:]}; the model was trained on {tuple(shape)}."
         )
     return Part((x, y))
+
+
+def not_of_images(model: str, shape, white: float | None) -> CommandError:
+    """The error that image files cannot be shown to a model."""
+    what = f"arrays of shape {tuple(shape)}"
+    if white is None:
+        what += " with negative numbers"
+    return CommandError(
+        f"{model} was not trained on the pixels of images (gray, colours, colours with transparency), but "
+        f"on {what}, so it cannot take image files."
+    )
 
 
 def check_range(x, name: str, white: float | None, whose: str) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cornu.cli.command import CommandError, say
-from cornu.cli.data import SKIP, check_range, is_folder, load_to_judge
+from cornu.cli.data import SKIP, check_range, is_folder, load_to_judge, not_of_images
 from cornu.cli.judge import judge
 from cornu.cli.run_folder import SETTINGS, TrainedModel, load_trained
 from cornu.utils.image_folder import reader_for
@@ -52,10 +52,7 @@ def _reader(trained: TrainedModel, invert: bool):
     """A function from an image's path to its pixels as the model wants them."""
     white, reader = trained.white, reader_for(trained.shape, trained.white)
     if white is None or reader is None:
-        raise CommandError(
-            f"{trained.path} was not trained on the pixels of images (gray, colours, colours with "
-            f"transparency), but on arrays of shape {trained.shape}, so it cannot take image files."
-        )
+        raise not_of_images(str(trained.path), trained.shape, white)
     return (lambda path: white - reader(path)) if invert else reader
 
 
