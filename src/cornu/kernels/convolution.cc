@@ -12,7 +12,7 @@
 #include "image.h"
 #include "kernels.h"
 #include "sparse.h"
-#include "tile.h"
+#include "tiles.h"
 #include "winograd.h"
 
 CORNU_BEGIN
@@ -43,92 +43,81 @@ struct Gather {
   ix weight_tap, weight_in, weight_out, weight_group;
 };
 
-struct Segment {
-  ix offset, count;
+// ---- what becomes of a tile's sums
+
+// For each vector of sums: function(sum, which vector of channels, where it goes, how many of its lanes are
+// results).
+template <int V, class Function>
+CORNU_INLINE void for_each_whole_sum(const Panel& panel, const Vector* sum, int rows, int places,
+                                     const Function& function) {
+  for (int r = 0; r < rows; ++r)
+    for (int p = 0; p < places; ++p, sum += V)
+      CORNU_UNROLL for (int v = 0; v < V; ++v)
+        function(sum[v], v, r * panel.out_row + p * panel.out_pixel + v * LANES, LANES);
+}
+template <class Function>
+CORNU_INLINE void for_each_sum(const Panel& panel, const Vector* sum, int rows, int places, int vectors,
+                               const Function& function) {
+  if (panel.channels >= WIDE * LANES && vectors == WIDE)
+    return for_each_whole_sum<WIDE>(panel, sum, rows, places, function);
+  for (int r = 0; r < rows; ++r)
+    for (int p = 0; p < places; ++p)
+      for (int v = 0; v < vectors; ++v, ++sum) {
+        const ix count = panel.channels - v * LANES;
+        if (count > 0)
+          function(*sum, v, r * panel.out_row + p * panel.out_pixel + v * LANES, count);
+      }
+}
+
+// The bias of each vector; minus zero changes nothing.
+struct Biases {
+  Vector of[WIDE];
+  Biases(const Panel& panel, int vectors) {
+    for (int v = 0; v < WIDE; ++v)
+      of[v] = panel.bias && v < vectors ? load(panel.bias + v * LANES) : broadcast(-0.f);
+  }
 };
 
 template <class Result>
-struct Panel {
-  const float* in;
-  ix in_row, in_pixel;
-  const Segment* segments;
-  ix num_segments;
-  const float* weights;
-  const float* bias;
-  Activation activation;
-  Result* out;
-  ix out_row, out_pixel, channels;
-  uint8_t* picks;
-  bool streams;
-};
-
-template <Format FORMAT, class Result, int R, int P, int V>
-CORNU_INLINE void gather(Tile<R, P, V>& tile, const Panel<Result>& panel) {
-  tile.clear(tile);
-  const float* weights = panel.weights;
-  for (ix s = 0; s < panel.num_segments; ++s) {
-    const Segment segment = panel.segments[s];
-    tile.template multiply<'j', FORMAT>(tile, panel.in + segment.offset, panel.in_row,
-                                        panel.in_pixel, 1, weights, V * LANES, segment.count);
-    weights += segment.count * V * LANES;
-  }
+void finish_sums(const Panel& panel, const Vector* sums, int rows, int places, int vectors) {
+  Result* out = static_cast<Result*>(panel.out);
+  const Biases bias(panel, vectors);
+  const Vector least = broadcast(panel.activation == RELU ? 0 : -__builtin_inff());
+  for_each_sum(panel, sums, rows, places, vectors, [&](Vector sum, int v, ix to, ix count) {
+    sum += bias.of[v];
+    // NaN is not below anything, and so stays.
+    sum = sum < least ? least : sum;
+    if constexpr (std::is_same_v<Result, float>) store_first(out + to, sum, count, panel.streams);
+    else store_first(out + to, sum, count);
+  });
 }
 
-template <Format FORMAT, class Result>
-struct GatherTile {
-  typedef Panel<Result> Arguments;
-  static constexpr int ROWS = MOST_ROWS;
-  template <int R, int P, int V>
-  static void run(const Panel<Result>& panel) {
-    Tile<R, P, V> tile;
-    gather<FORMAT>(tile, panel);
-    CORNU_UNROLL for (int r = 0; r < R; ++r)
-      CORNU_UNROLL for (int p = 0; p < P; ++p)
-        CORNU_UNROLL for (int v = 0; v < V; ++v) {
-          Vector sum = tile.sum[r * P + p][v];
-          if (panel.bias) sum += load(panel.bias + v * LANES);
-          const ix count = panel.channels - v * LANES;
-          const ix to = r * panel.out_row + p * panel.out_pixel + v * LANES;
-          if (count <= 0) continue;
-          if constexpr (std::is_same_v<Result, float>)
-            if (panel.picks) {
-              store_picked(sum, Integers{}, panel.out + to, panel.picks + to, count, panel.streams);
-              continue;
-            }
-          // NaN is not below zero, and so stays.
-          if (panel.activation == RELU) sum = sum < Vector{} ? Vector{} : sum;
-          if constexpr (std::is_same_v<Result, float>)
-            store_first(panel.out + to, sum, count, panel.streams);
-          else
-            store_first(panel.out + to, sum, count);
-        }
-  }
-};
+void pick_sums(const Panel& panel, const Vector* sums, int rows, int places, int vectors) {
+  float* out = static_cast<float*>(panel.out);
+  const Biases bias(panel, vectors);
+  for_each_sum(panel, sums, rows, places, vectors, [&](Vector sum, int v, ix to, ix count) {
+    store_picked(sum + bias.of[v], Integers{}, out + to, panel.picks + to, count, panel.streams);
+  });
+}
 
 // With relu and max-pooling of pairs of pixels, of all rows at once.
-template <Format FORMAT>
-struct PooledTile {
-  typedef Panel<float> Arguments;
-  static constexpr int ROWS = 2;
-  template <int R, int P, int V>
-  static void run(const Panel<float>& panel) {
-    Tile<R, P, V> tile;
-    gather<FORMAT>(tile, panel);
-    CORNU_UNROLL for (int v = 0; v < V; ++v) {
-      const ix count = panel.channels - v * LANES;
-      if (count <= 0) break;
-      const Vector bias = load(panel.bias + v * LANES);
-      CORNU_UNROLL for (int p = 0; p + 1 < P; p += 2) {
-        Vector best = tile.sum[p][v] + bias;
-        Integers winner = {};
-        CORNU_UNROLL for (int k = 1; k < 2 * R; ++k)
-          compare(tile.sum[k / 2 * P + p + k % 2][v] + bias, Integers{} + k, best, winner);
-        const ix to = p / 2 * panel.out_pixel + v * LANES;
-        store_picked(best, winner, panel.out + to, panel.picks + to, count, panel.streams);
-      }
+template <int R>
+void pool_sums(const Panel& panel, const Vector* sums, int, int places, int vectors) {
+  float* out = static_cast<float*>(panel.out);
+  for (int v = 0; v < vectors; ++v) {
+    const ix count = panel.channels - v * LANES;
+    if (count <= 0) break;
+    const Vector bias = load(panel.bias + v * LANES);
+    for (int p = 0; p + 1 < places; p += 2) {
+      Vector best = sums[p * vectors + v] + bias;
+      Integers winner = {};
+      CORNU_UNROLL for (int k = 1; k < 2 * R; ++k)
+        compare(sums[(k / 2 * places + p + k % 2) * vectors + v] + bias, Integers{} + k, best, winner);
+      const ix to = p / 2 * panel.out_pixel + v * LANES;
+      store_picked(best, winner, out + to, panel.picks + to, count, panel.streams);
     }
   }
-};
+}
 
 // The weights in the order in which tiles read them: by block of channels, tap, and channel seen.
 struct PackedWeights {
@@ -275,25 +264,30 @@ struct Beside {
 
 constexpr ix FEW_WEIGHTS = 4096;  // that stay in the nearest cache
 
-template <Format FORMAT, class Result>
+// `format` is that of the source and the kernel; results are float32 if they are `single`, or bfloat16.
 void run_gather(const Pool& pool, const Gather& gather, const Source& source, const float* kernel,
-                const Finish& finish, Result* result) {
-  constexpr bool single = std::is_same_v<Result, float>;
-  const bool depthwise = FORMAT == SINGLES && single &&
+                const Finish& finish, Format format, bool single, void* result) {
+  const bool depthwise = format == SINGLES &&
                          is_depthwise(gather.groups, gather.channels_in, gather.channels_out);
   // Small windows are pooled in registers, others from scratch memory.
   const bool rectifies = finish.rectifies() && !depthwise;
   const bool pools_at_once = finish.picks && finish.pooling[0] == 1 && finish.pooling[1] <= 2 &&
                              finish.pooling[2] == 2 && !depthwise;
   const bool pools = finish.picks && !rectifies && !pools_at_once;
+  const Tiles<Panel>& tiles = format == PAIRS ? gather_tiles_of_pairs : gather_tiles;
   const ix pooling[3] = {1, pools_at_once ? finish.pooling[1] : 1, pools_at_once ? 2 : 1};
-  bool streams_out = false;
-  if constexpr (single)
-    streams_out = streams(
-        result, gather.batch * product(gather.size) * gather.channels_out / product(finish.pooling),
-        gather.channels_out / gather.groups);
+  const ix result_bytes = single ? sizeof(float) : sizeof(uint16_t);
+  const bool streams_out =
+      single && streams(static_cast<float*>(result),
+                        gather.batch * product(gather.size) * gather.channels_out / product(finish.pooling),
+                        gather.channels_out / gather.groups);
   const float* bias = pools ? nullptr : finish.bias;
   const Activation activation = finish.activation;
+  const auto finish_tile = pools_at_once ? (pooling[1] == 1 ? pool_sums<1> : pool_sums<2>)
+                           : rectifies ? pick_sums
+                           : single ? finish_sums<float> : finish_sums<uint16_t>;
+  const bool finishes = !single || pools_at_once || rectifies || bias || activation != LINEAR ||
+                        (streams_out && !pools);
   const ix out = gather.channels_out / gather.groups, in = gather.channels_in / gather.groups;
   // A whole vector may be read from the end of a bias.
   Scratch padded_bias(bias ? gather.channels_out + WIDE * LANES : 0);
@@ -368,9 +362,10 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
     if (pools) dense[axis] = high - low;
     Scratch unpooled(pools ? images * product(dense) * gather.channels_out : 0);
     for (int a = 0; a < 3; ++a) dense[a] /= pooling[a];
-    Result* results = result + first_image * product(dense) * gather.channels_out;
-    if constexpr (single)
-      if (pools) results = unpooled.data();
+    // Results are counted from here.
+    const ix first_result = pools ? 0 : first_image * product(dense) * gather.channels_out;
+    char* const results = pools ? reinterpret_cast<char*>(unpooled.data())
+                                : static_cast<char*>(result) + first_result * result_bytes;
     const ix out_row = dense[2] * gather.channels_out, out_plane = dense[1] * out_row;
     for (size_t f = 0; f < gather.phases.size(); ++f) {
       const Phase& phase = gather.phases[f];
@@ -380,7 +375,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
       if (pools) count[axis] = high - low;
       else if (parts > 1) start[axis] = low, count[axis] = high - low;
       if (product(count) <= 0) continue;
-      Panel<Result> panel;
+      Panel panel;
       panel.segments = segments.data();
       panel.num_segments = segments.size();
       panel.activation = activation;
@@ -389,7 +384,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
       panel.in_pixel = gather.in_step[2] * gather.channels_in;
       panel.out_row = phase.step[1] * out_row;
       panel.out_pixel = phase.step[2] * gather.channels_out;
-      if constexpr (single) if (depthwise) {
+      if (depthwise) {
         const ix channels = gather.channels_in, taps = phase.taps.size();
         Scratch weights(taps * channels);
         std::vector<ix> offsets;
@@ -405,7 +400,7 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                                  h * panel.in_row,
                              panel.in_pixel, offsets.data(), weights.data(), taps, channels,
                              count[2], bias, activation,
-                             results + i * dense[0] * out_plane +
+                             reinterpret_cast<float*>(results) + i * dense[0] * out_plane +
                                  (start[0] + d * phase.step[0]) * out_plane +
                                  (start[1] + h * phase.step[1]) * out_row + start[2] * channels,
                              panel.out_pixel});
@@ -429,10 +424,10 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                 const ix rows = std::min(rows_together, count[1] - h);
                 const float* in_here = data + i * image_floats + d * gather.in_step[0] * in_plane +
                                        h * panel.in_row + group * in;
-                Result* out_here = results + i * dense[0] * out_plane +
-                                   (start[0] + d * phase.step[0]) * out_plane +
-                                   (start[1] + h * phase.step[1]) / pooling[1] * out_row +
-                                   start[2] / pooling[2] * gather.channels_out + group * out;
+                const ix out_here = i * dense[0] * out_plane +
+                                    (start[0] + d * phase.step[0]) * out_plane +
+                                    (start[1] + h * phase.step[1]) / pooling[1] * out_row +
+                                    start[2] / pooling[2] * gather.channels_out + group * out;
                 for (ix w = 0; w < count[2];) {
                   const ix pixels = pools_at_once
                                         ? 2 * next_piece((count[2] - w) / 2, MOST_PLACES / (2 * rows))
@@ -445,31 +440,28 @@ void run_gather(const Pool& pool, const Gather& gather, const Source& source, co
                                                     block.offset * taps;
                     panel.bias = bias ? padded_bias.data() + group * out + block.first : nullptr;
                     panel.channels = out - block.first;
-                    panel.out = out_here + w / pooling[2] * panel.out_pixel + block.first;
-                    panel.picks = rectifies || pools_at_once ? finish.picks + (panel.out - result) : nullptr;
-                    if constexpr (single)
-                      if (pools_at_once) {
-                        Tiles<PooledTile<FORMAT>>::of(rows, pixels, block.vectors)(panel);
-                        continue;
-                      }
-                    Tiles<GatherTile<FORMAT, Result>>::of(rows, pixels, block.vectors)(panel);
+                    const ix to = out_here + w / pooling[2] * panel.out_pixel + block.first;
+                    panel.out = results + to * result_bytes;
+                    panel.picks = rectifies || pools_at_once ? finish.picks + first_result + to : nullptr;
+                    // What is stored as it is needs no second look.
+                    const bool whole = panel.channels >= block.vectors * LANES;
+                    panel.finish = finishes || !whole ? finish_tile : nullptr;
+                    tiles.of(rows, pixels, block.vectors)(panel);
                   }
                   w += pixels;
                 }
                 h += rows;
               }
     }
-    if constexpr (single) {
-      if (!pools) return;
-      ix first_pooled = low / unit;
-      for (int a = axis + 1; a < 3; ++a) first_pooled *= gather.size[a] / finish.pooling[a];
-      ix all_pooled = 1;
-      for (int a = 0; a < 3; ++a) all_pooled *= gather.size[a] / finish.pooling[a];
-      for (ix i = 0; i < images; ++i) {
-        const ix to = ((first_image + i) * all_pooled + first_pooled) * gather.channels_out;
-        relu_and_pool<false>(results + i * dense[0] * out_plane, dense, gather.channels_out, finish,
-                             result + to, finish.picks + to, streams_out);
-      }
+    if (!pools) return;
+    ix first_pooled = low / unit;
+    for (int a = axis + 1; a < 3; ++a) first_pooled *= gather.size[a] / finish.pooling[a];
+    ix all_pooled = 1;
+    for (int a = 0; a < 3; ++a) all_pooled *= gather.size[a] / finish.pooling[a];
+    for (ix i = 0; i < images; ++i) {
+      const ix to = ((first_image + i) * all_pooled + first_pooled) * gather.channels_out;
+      relu_and_pool<false>(unpooled.data() + i * dense[0] * out_plane, dense, gather.channels_out, finish,
+                           static_cast<float*>(result) + to, finish.picks + to, streams_out);
     }
   });
 }
@@ -483,18 +475,11 @@ bool run_beside(const Pool& pool, const Beside& beside, const Source& source, Fi
   });
   if (!finite) return false;
   if (finish.bias) finish.bias = beside.bias.data();
-  run_gather<SINGLES>(pool, beside.gather, source, beside.kernel.data(), finish, result);
+  run_gather(pool, beside.gather, source, beside.kernel.data(), finish, SINGLES, true, result);
   return true;
 }
 
-// A 1x1 convolution does the same to every pixel: all of them are one long row.
-bool is_pointwise(const Window& w) {
-  bool yes = true;
-  for (int a = 0; a < 3; ++a)
-    yes = yes && w.window[a] == 1 && w.strides[a] == 1 && w.before[a] == 0 &&
-          w.output[a] == w.size[a];
-  return yes;
-}
+// All pixels of a 1x1 convolution as one long row.
 Window as_row(Window w) {
   w.size[2] = w.output[2] = w.batch * product(w.size);
   w.size[0] = w.size[1] = w.output[0] = w.output[1] = w.batch = 1;
@@ -537,16 +522,15 @@ void row_times_kernel(const Pool& pool, const float* row, const float* kernel, i
   });
 }
 
-template <Format FORMAT, class Result>
 void convolve(const Pool& pool, const Window& given, const float* image, const float* kernel,
-              const Finish& finish, Result* result) {
+              const Finish& finish, Format format, bool single, void* result) {
+  float* const singles = static_cast<float*>(result);
   const bool row = is_pointwise(given) && product(finish.pooling) == 1;
   const Window w = row ? as_row(given) : given;
-  if constexpr (FORMAT == SINGLES && std::is_same_v<Result, float>)
-    if (row && w.size[2] == 1 && w.groups == 1) {
-      row_times_kernel(pool, image, kernel, w.channels_in, w.channels_out, finish, result);
-      return;
-    }
+  if (format == SINGLES && row && w.size[2] == 1 && w.groups == 1) {
+    row_times_kernel(pool, image, kernel, w.channels_in, w.channels_out, finish, singles);
+    return;
+  }
   const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
   Gather gather;
   gather.batch = w.batch;
@@ -575,32 +559,17 @@ void convolve(const Pool& pool, const Window& given, const float* image, const f
     phase.taps.push_back(tap);
   });
   gather.phases.push_back(std::move(phase));
-  if constexpr (FORMAT == SINGLES && std::is_same_v<Result, float>) {
+  if (format == SINGLES) {
     const auto winograd = winograd_for(w).convolve;
     const bool pools = product(finish.pooling) != 1;
     const Beside beside(gather, w.output[2], pools ? nullptr : kernel, finish, winograd);
-    if (!pools && run_beside(pool, beside, source, finish, result)) return;
+    if (!pools && run_beside(pool, beside, source, finish, singles)) return;
     // Where pixels would be put beside each other if nothing were pooled, the direct kernels give the
     // same bits.
     const bool direct = pools && beside.pixels > 1;
-    if (winograd && !direct && winograd(pool, w, source, kernel, finish, result)) return;
+    if (winograd && !direct && winograd(pool, w, source, kernel, finish, singles)) return;
   }
-  run_gather<FORMAT>(pool, gather, source, kernel, finish, result);
-}
-
-// A convolution with its finish. Two neighbouring bfloat16 of an image are as one float is; of a kernel,
-// the two that meet them are put beside each other.
-template <class Result>
-void convolve_pairs(const Pool& pool, Window w, const uint16_t* image, const uint16_t* kernel,
-                    const Finish& finish, Result* result) {
-  const ix out = w.channels_out, pairs = product(w.window) * (w.channels_in / w.groups) / 2;
-  Scratch interleaved(pairs * out);
-  uint16_t* to = reinterpret_cast<uint16_t*>(interleaved.data());
-  for (ix pair = 0; pair < pairs; ++pair, kernel += 2 * out)
-    for (ix o = 0; o < out; ++o, to += 2) to[0] = kernel[o], to[1] = kernel[out + o];
-  w.channels_in /= 2;
-  convolve<PAIRS>(pool, w, reinterpret_cast<const float*>(image), interleaved.data(), finish,
-                  result);
+  run_gather(pool, gather, source, kernel, finish, format, single, result);
 }
 
 }  // namespace
@@ -610,12 +579,7 @@ void convolution(const Pool& pool, const Window& w, const float* image, const fl
   Finish finish;
   finish.bias = bias;
   finish.activation = activation;
-  convolve<SINGLES>(pool, w, image, kernel, finish, result);
-}
-
-void convolution_of_pairs(const Pool& pool, const Window& w, const uint16_t* image,
-                          const uint16_t* kernel, uint16_t* result) {
-  convolve_pairs(pool, w, image, kernel, Finish{}, result);
+  convolve(pool, w, image, kernel, finish, SINGLES, true, result);
 }
 
 static Finish pooled_finish(const float* bias, const ix (&pooling)[3], uint8_t* picks) {
@@ -629,20 +593,14 @@ static Finish pooled_finish(const float* bias, const ix (&pooling)[3], uint8_t* 
 void convolution_relu_pool(const Pool& pool, const Window& w, const ix (&pooling)[3],
                            const float* image, const float* kernel, const float* bias,
                            float* result, uint8_t* picks) {
-  convolve<SINGLES>(pool, w, image, kernel, pooled_finish(bias, pooling, picks), result);
-}
-
-void convolution_relu_pool_of_pairs(const Pool& pool, const Window& w, const ix (&pooling)[3],
-                                    const uint16_t* image, const uint16_t* kernel,
-                                    const float* bias, float* result, uint8_t* picks) {
-  convolve_pairs(pool, w, image, kernel, pooled_finish(bias, pooling, picks), result);
+  convolve(pool, w, image, kernel, pooled_finish(bias, pooling, picks), SINGLES, true, result);
 }
 
 // A number of the image was seen by the results whose window covered it. Numbers with the same
 // remainder by the strides were seen through the same places of the kernel.
-template <Format FORMAT, class Result>
 static void gather_input_gradient(const Pool& pool, const Window& given, const float* gradient,
-                                  const Picks& picks, const float* kernel, Result* result) {
+                                  const Picks& picks, const float* kernel, Format format,
+                                  void* result) {
   const bool row = is_pointwise(given) && product(picks.pool) == 1;
   const Window w = row ? as_row(given) : given;
   Source source{gradient, {w.output[0], w.output[1], w.output[2]}, w.channels_out, picks};
@@ -692,13 +650,14 @@ static void gather_input_gradient(const Pool& pool, const Window& given, const f
   for (Phase& phase : gather.phases)
     for (Tap& tap : phase.taps)
       for (int a = 0; a < 3; ++a) tap.position[a] += gather.before[a];
-  if constexpr (FORMAT == SINGLES) {
+  if (format == SINGLES) {
+    float* const singles = static_cast<float*>(result);
     const auto winograd = winograd_for(w).gradient_of_input;
     const Beside beside(gather, gather.size[2], kernel, Finish{}, winograd);
-    if (run_beside(pool, beside, source, Finish{}, result)) return;
-    if (winograd && winograd(pool, w, source, kernel, result)) return;
+    if (run_beside(pool, beside, source, Finish{}, singles)) return;
+    if (winograd && winograd(pool, w, source, kernel, singles)) return;
   }
-  run_gather<FORMAT>(pool, gather, source, kernel, Finish{}, result);
+  run_gather(pool, gather, source, kernel, Finish{}, format, format == SINGLES, result);
 }
 
 void input_gradient(const Pool& pool, const Window& w, const float* gradient, const Picks& picks,
@@ -706,7 +665,36 @@ void input_gradient(const Pool& pool, const Window& w, const float* gradient, co
   if ((is_sparse(w, picks) || (has_narrow_image(w, picks) && !winograd_for(w).gradient_of_input)) &&
       sparse_input_gradient(pool, w, gradient, picks, kernel, result))
     return;
-  gather_input_gradient<SINGLES>(pool, w, gradient, picks, kernel, result);
+  gather_input_gradient(pool, w, gradient, picks, kernel, SINGLES, result);
+}
+
+// ---- pairs of bfloat16
+
+#ifdef CORNU_PAIRS
+
+// A convolution with its finish. Two neighbouring bfloat16 of an image are as one float is; of a kernel,
+// the two that meet them are put beside each other.
+static void convolve_pairs(const Pool& pool, Window w, const uint16_t* image, const uint16_t* kernel,
+                           const Finish& finish, bool single, void* result) {
+  const ix out = w.channels_out, pairs = product(w.window) * (w.channels_in / w.groups) / 2;
+  Scratch interleaved(pairs * out);
+  uint16_t* to = reinterpret_cast<uint16_t*>(interleaved.data());
+  for (ix pair = 0; pair < pairs; ++pair, kernel += 2 * out)
+    for (ix o = 0; o < out; ++o, to += 2) to[0] = kernel[o], to[1] = kernel[out + o];
+  w.channels_in /= 2;
+  convolve(pool, w, reinterpret_cast<const float*>(image), interleaved.data(), finish, PAIRS, single,
+           result);
+}
+
+void convolution_of_pairs(const Pool& pool, const Window& w, const uint16_t* image,
+                          const uint16_t* kernel, uint16_t* result) {
+  convolve_pairs(pool, w, image, kernel, Finish{}, false, result);
+}
+
+void convolution_relu_pool_of_pairs(const Pool& pool, const Window& w, const ix (&pooling)[3],
+                                    const uint16_t* image, const uint16_t* kernel,
+                                    const float* bias, float* result, uint8_t* picks) {
+  convolve_pairs(pool, w, image, kernel, pooled_finish(bias, pooling, picks), true, result);
 }
 
 // In a kernel, too, what meets two neighbours of a gradient are two neighbours.
@@ -714,354 +702,10 @@ void input_gradient_of_pairs(const Pool& pool, const Window& given, const uint16
                              const uint16_t* kernel, uint16_t* result) {
   Window w = given;
   w.channels_out /= 2;
-  gather_input_gradient<PAIRS>(pool, w, reinterpret_cast<const float*>(gradient), Picks{},
-                               reinterpret_cast<const float*>(kernel), result);
+  gather_input_gradient(pool, w, reinterpret_cast<const float*>(gradient), Picks{},
+                        reinterpret_cast<const float*>(kernel), PAIRS, result);
 }
 
-// ---- the gradient of the kernel
-
-namespace {
-
-// A run of the kernel's places that neighbour each other in the image too.
-struct Run {
-  ix offset, count;  // in the region
-  ix weight;         // first place of the kernel, times channels seen
-};
-
-struct Sum {
-  const float* image;
-  const float* gradient;
-  ix images, planes, rows, pixels;
-  ix image_step, plane_step, row_step, pixel_step;      // of the image, in floats
-  ix gradient_image, gradient_plane, gradient_row, gradient_step;  // of the gradient
-  ix run_step;                                          // from one run to the next
-  float* result;
-  ix result_step, result_run, channels;
-  bool add;
-};
-
-// Call function(image, gradient) for each row of results, with what its first pixel sees and where its
-// gradients begin.
-template <class Function>
-CORNU_INLINE void for_each_row(const Sum& s, const Function& function) {
-  for (ix i = 0; i < s.images; ++i)
-    for (ix d = 0; d < s.planes; ++d)
-      for (ix h = 0; h < s.rows; ++h)
-        function(s.image + i * s.image_step + d * s.plane_step + h * s.row_step,
-                 i * s.gradient_image + d * s.gradient_plane + h * s.gradient_row);
-}
-
-template <int R, int P, int V>
-CORNU_INLINE void store_sums(const Tile<R, P, V>& tile, const Sum& s) {
-  CORNU_UNROLL for (int r = 0; r < R; ++r)
-    CORNU_UNROLL for (int p = 0; p < P; ++p)
-      CORNU_UNROLL for (int v = 0; v < V; ++v) {
-        const ix count = s.channels - v * LANES;
-        if (count <= 0) continue;
-        float* to = s.result + r * s.result_run + p * s.result_step + v * LANES;
-        Vector sum = tile.sum[r * P + p][v];
-        if (s.add) sum += load_first(to, count);
-        store_first(to, sum, count);
-      }
-}
-
-// The same of a gradient that relu and pooling have picked: `gradient` and the steps are of pooled
-// windows, `places` says where in the image the places of one begin.
-struct PickedSum : Sum {
-  const uint8_t* picks;
-  const ix* places;
-  ix num_places;
-};
-
-struct PickedSumTile {
-  typedef PickedSum Arguments;
-  static constexpr int ROWS = MOST_ROWS;
-  template <int R, int P, int V>
-  static void run(const PickedSum& s) {
-    Tile<R, P, V> tile;
-    tile.clear(tile);
-    for_each_row(s, [&](const float* image, ix from) {
-      for (ix w = 0; w < s.pixels; ++w, image += s.pixel_step, from += s.gradient_step) {
-        Vector gradient[V];
-        Integers picked[V];
-        CORNU_UNROLL for (int v = 0; v < V; ++v) {
-          const ix at = from + v * LANES, count = s.channels - v * LANES;
-          gradient[v] = load_first(s.gradient + at, count);
-          picked[v] = load_bytes(s.picks + at, count);
-        }
-        for (ix k = 0; k < s.num_places; ++k) {
-          const float* window = image + s.places[k];
-          Vector here[V];
-          CORNU_UNROLL for (int v = 0; v < V; ++v)
-            here[v] = picked[v] == Integers{} + int32_t(k) ? gradient[v] : Vector{};
-          CORNU_UNROLL for (int r = 0; r < R; ++r)
-            CORNU_UNROLL for (int p = 0; p < P; ++p) {
-              const Vector factor = broadcast(window[r * s.run_step + p]);
-              CORNU_UNROLL for (int v = 0; v < V; ++v)
-                tile.sum[r * P + p][v] += factor * here[v];
-            }
-        }
-      }
-    });
-    store_sums(tile, s);
-  }
-};
-
-struct SumTile {
-  typedef Sum Arguments;
-  static constexpr int ROWS = MOST_ROWS;
-  template <int R, int P, int V>
-  static void run(const Sum& s) {
-    Tile<R, P, V> tile;
-    tile.clear(tile);
-    // A kernel of many units is far away by the time that it is written.
-    for (int r = 0; r < R; ++r)
-      for (int p = 0; p < P; ++p) {
-        const float* to = s.result + r * s.result_run + p * s.result_step;
-        for (int v = 0; v < V; ++v) prefetch_to_write(to + v * LANES);
-        prefetch_to_write(to + V * LANES - 1);
-      }
-    for_each_row(s, [&](const float* image, ix from) {
-      tile.template multiply<'p'>(tile, image, s.run_step, 1, s.pixel_step, s.gradient + from,
-                                  s.gradient_step, s.pixels);
-    });
-    store_sums(tile, s);
-  }
-};
-
-// Sums over images are split in so many parts, whatever the number of threads, that each part
-// always holds the same images: so the same bits come out.
-constexpr ix MOST_PARTS = 16;
-constexpr ix MOST_PART_FLOATS = ix{2} << 20;   // all partial sums together
-constexpr ix COPIED_AT_ONCE = ix{1} << 19;     // floats of copies, for large kernels
-constexpr ix MANY_PIXELS = 128;                // for which a partial sum is worth while
-constexpr ix MOST_PICKED = 36;                 // places of a kernel times channels seen
-constexpr ix STRIP = 4 * MOST_PLACES;           // places of the kernel
-constexpr ix FAR = 1024, MOST_CACHED = 1 << 18; // floats
-
-}  // namespace
-
-void kernel_gradient(const Pool& pool, const Window& given, const float* image,
-                     const float* gradient, const Picks& picks, float* result) {
-  if (is_sparse(given, picks) &&
-      sparse_kernel_gradient(pool, given, image, gradient, picks, result))
-    return;
-  Source images{image, {given.size[0], given.size[1], given.size[2]}, given.channels_in, {}};
-  Source gradients{gradient, {given.output[0], given.output[1], given.output[2]},
-                   given.channels_out, picks};
-  if (is_depthwise(given.groups, given.channels_in, given.channels_out)) {
-    depthwise_kernel_gradient(pool, given, images, gradients, result);
-    return;
-  }
-  const auto winograd = winograd_for(given).gradient_of_kernel;
-  if (winograd && winograd(pool, given, images, gradients, result)) return;
-  Window w = given;
-  ix pool_size[3] = {picks.pool[0], picks.pool[1], picks.pool[2]};
-  if (is_pointwise(given) && product(pool_size) == 1) {
-    // One long row again, cut in pieces that stand for images.
-    const ix length = given.batch * product(given.size);
-    ix pieces = std::clamp<ix>(length / 16, 1, 64);
-    while (length % pieces) --pieces;
-    w.batch = pieces;
-    w.size[0] = w.size[1] = w.output[0] = w.output[1] = 1;
-    w.size[2] = w.output[2] = length / pieces;
-    for (int a = 0; a < 3; ++a) images.size[a] = gradients.size[a] = w.size[a];
-  }
-  const ix in = w.channels_in / w.groups, out = w.channels_out / w.groups;
-  const Region region = seen_by(w);
-  Region all;
-  bool copies = false;
-  for (int a = 0; a < 3; ++a) {
-    all.from[a] = 0;
-    all.to[a] = w.output[a];
-    copies = copies || region.from[a] < 0 || region.to[a] > w.size[a];
-  }
-  // With few places of the kernel, what was not picked is left out as it is read. Else the gradient
-  // is put back to where it was picked, once for all places.
-  bool picks_here = !gradients.plain() && w.groups == 1 && product(w.window) * in <= MOST_PICKED;
-  // Beyond the last window of the pool is a zero for each number, unless that is not finite.
-  for (int a = 0; a < 3 && picks_here; ++a)
-    if (w.output[a] % picks.pool[a] != 0)
-      picks_here = all_finite(image, w.batch * product(w.size) * w.channels_in);
-  // Whole vectors are read from the gradient, also of the last channels.
-  const bool widens = !picks_here && out % LANES != 0;
-  const bool rewrites = !picks_here && (widens || !gradients.plain());
-  const ix wide_out = (out + LANES - 1) / LANES * LANES;
-  // A block of WIDE vectors may read beyond the last.
-  const ix slack = WIDE * LANES;
-  const ix image_floats = region.places() * w.channels_in;
-  const ix gradient_floats = picks_here ? gradients.floats()
-                             : all.places() * (widens ? wide_out * w.groups : w.channels_out);
-
-  std::vector<Run> runs;
-  ix weight = 0;
-  for_each_place(w.window, [&](const ix (&place)[3]) {
-    const ix row = place[0] * w.dilation[0] * region.length(1) + place[1] * w.dilation[1];
-    const ix offset = (row * region.row() + place[2] * w.dilation[2]) * w.channels_in;
-    if (w.groups == 1 && !runs.empty() && place[2] > 0 && w.dilation[2] == 1)
-      runs.back().count += in;
-    else
-      runs.push_back({offset, in, weight});
-    weight += in;
-  });
-
-  // Of wide pixels a tile reads a line each, and each from a page of its own, where the processor does not
-  // guess the next: the next strip is asked for.
-  const bool far = is_pointwise(given) && in >= FAR && w.batch * w.output[2] * in > MOST_CACHED;
-
-  // Jobs: a few runs, or a part of one, by a block of channels.
-  struct Job {
-    ix run, runs, start, count, group, first, vectors;
-  };
-  std::vector<Job> jobs;
-  ix rows = in * (w.groups == 1 && w.dilation[2] == 1 ? w.window[2] : 1);
-  const ix runs_together = rows_at_once(std::min(rows, ix{MOST_PLACES}));
-  for (ix group = 0; group < w.groups; ++group)
-    for (ix first = 0; first < out;) {
-      const ix vectors = next_vectors(out - first);
-      for (ix run = 0; run < ix(runs.size());) {
-        // Only runs at equal distances, those of one plane, can be taken together.
-        const ix in_plane = runs.size() / w.window[0];
-        const ix many = std::min(runs_together, in_plane - run % in_plane);
-        const auto step = [&](ix r) { return runs[r + 1].offset - runs[r].offset; };
-        const bool even = many < 3 || step(run + 1) == step(run);
-        const ix count = runs[run].count, once = (far ? 4 : 1) * STRIP;
-        for (ix start = 0; start < count; start += once)
-          jobs.push_back({run, even ? many : 1, start, std::min(once, count - start), group, first,
-                          vectors});
-        run += even ? many : 1;
-      }
-      first += vectors * LANES;
-    }
-
-  // Fixed chunks of images. With a large kernel, or few pixels, there are few, and its parts are
-  // shared out instead.
-  const ix kernel_floats = product(w.window) * in * w.channels_out;
-  const ix pixels = w.batch * product(w.output);
-  const ix parts = std::clamp<ix>(
-      std::min({MOST_PARTS, MOST_PART_FLOATS / kernel_floats, pixels / MANY_PIXELS}), 1, w.batch);
-  const bool by_images = jobs.size() == 1 || (parts > 1 && parts >= std::min<ix>(8, w.batch));
-
-  std::vector<ix> places;
-  for_each_place(pool_size, [&](const ix (&place)[3]) {
-    const ix row = place[0] * w.strides[0] * region.length(1) + place[1] * w.strides[1];
-    places.push_back((row * region.row() + place[2] * w.strides[2]) * w.channels_in);
-  });
-
-  auto sum_job = [&](const Job& job, const float* image_data, ix image_step,
-                     const float* gradient_data, ix gradient_step, ix images, float* to, bool add) {
-    PickedSum s;
-    s.images = images;
-    s.planes = w.output[0];
-    s.rows = w.output[1];
-    s.pixels = w.output[2];
-    s.image_step = image_step;
-    s.row_step = w.strides[1] * region.row() * w.channels_in;
-    s.plane_step = w.strides[0] * region.length(1) * region.row() * w.channels_in;
-    s.pixel_step = w.strides[2] * w.channels_in;
-    s.gradient_step = widens ? wide_out * w.groups : w.channels_out;
-    s.gradient_row = w.output[2] * s.gradient_step;
-    s.gradient_plane = w.output[1] * s.gradient_row;
-    s.gradient_image = gradient_step;
-    s.run_step = job.runs > 1 ? runs[job.run + 1].offset - runs[job.run].offset : 0;
-    s.result_step = w.channels_out;
-    s.result_run = job.runs > 1 ? (runs[job.run + 1].weight - runs[job.run].weight) * w.channels_out : 0;
-    s.channels = out - job.first;
-    s.add = add;
-    if (picks_here) {
-      s.picks = picks.bytes + (gradient_data - gradient) + job.first;
-      s.places = places.data();
-      s.num_places = places.size();
-      s.planes = gradients.pooled(0);
-      s.rows = gradients.pooled(1);
-      s.pixels = gradients.pooled(2);
-      s.plane_step *= pool_size[0];
-      s.row_step *= pool_size[1];
-      s.pixel_step *= pool_size[2];
-      s.gradient_row = s.pixels * s.gradient_step;
-      s.gradient_plane = s.rows * s.gradient_row;
-    }
-    const Run& run = runs[job.run];
-    const float* g = gradient_data + (widens ? job.group * wide_out : job.group * out) + job.first;
-    s.gradient = g;
-    for (ix start = job.start, end = start + job.count; start < end;) {
-      const ix count = next_piece(end - start, MOST_PLACES);
-      s.image = image_data + run.offset + job.group * in + start;
-      s.result = to + (run.weight + start) * w.channels_out + job.group * out + job.first;
-      if (far && start + STRIP < end)
-        for (ix i = 0; i < s.images; ++i)
-          for (ix p = 0; p < s.pixels; ++p)
-            prefetch(s.image + i * s.image_step + p * s.pixel_step + STRIP);
-      if (picks_here) Tiles<PickedSumTile>::of(job.runs, count, job.vectors)(s);
-      else Tiles<SumTile>::of(job.runs, count, job.vectors)(s);
-      start += count;
-    }
-  };
-  auto prepare = [&](ix n, float* image_copy, float* gradient_copy) {
-    if (copies) copy_region(images, n, region, image_copy);
-    if (!rewrites) return;
-    if (!widens) {
-      copy_region(gradients, n, all, gradient_copy);
-      return;
-    }
-    Scratch rows_of(w.output[2] * w.channels_out);
-    for (ix d = 0; d < w.output[0]; ++d)
-      for (ix h = 0; h < w.output[1]; ++h) {
-        gradients.copy_row(n, d, h, 0, w.output[2], rows_of.data());
-        for (ix p = 0; p < w.output[2] * w.groups; ++p, gradient_copy += wide_out) {
-          for (ix c = 0; c < wide_out; c += LANES)
-            store(gradient_copy + c, load_first(rows_of.data() + p * out + c, out - c));
-        }
-      }
-  };
-
-  if (by_images) {
-    Scratch partial(parts > 1 ? parts * kernel_floats : 0);
-    parallel_for(pool, parts, [&](ix part) {
-      const ix begin = w.batch * part / parts, end = w.batch * (part + 1) / parts;
-      float* to = parts > 1 ? partial.data() + part * kernel_floats : result;
-      // As many images at once as stay in the cache.
-      const ix once = std::clamp<ix>((ix{1} << 16) / (image_floats + gradient_floats), 1, end - begin);
-      Scratch image_copies(copies ? once * image_floats : 0);
-      Scratch gradient_copies(rewrites ? once * gradient_floats + slack : 0);
-      for (ix n = begin; n < end; n += once) {
-        const ix count = std::min(once, end - n);
-        for (ix i = 0; i < count; ++i)
-          prepare(n + i, image_copies.data() + i * image_floats, gradient_copies.data() + i * gradient_floats);
-        for (const Job& job : jobs)
-          sum_job(job, copies ? image_copies.data() : image + n * image_floats, image_floats,
-                  rewrites ? gradient_copies.data() : gradient + n * gradient_floats,
-                  gradient_floats, count, to, n > begin);
-      }
-    });
-    if (parts == 1) return;
-    const ix piece = 4096, pieces = (kernel_floats + piece - 1) / piece;
-    parallel_for(kernel_floats < (1 << 15) ? Pool{1, {}} : pool, pieces, [&](ix p) {
-      for (ix k = p * piece; k < std::min(kernel_floats, (p + 1) * piece); k += LANES) {
-        const ix count = kernel_floats - k;
-        const float* from = partial.data() + k;
-        Vector sum = load_first(from, count);
-        for (ix part = 1; part < parts; ++part) sum += load_first(from + part * kernel_floats, count);
-        store_first(result + k, sum, count);
-      }
-    });
-    return;
-  }
-  const ix once = std::clamp<ix>(COPIED_AT_ONCE / (image_floats + gradient_floats), 1, w.batch);
-  Scratch image_copies(copies ? once * image_floats : 0);
-  Scratch gradient_copies(rewrites ? once * gradient_floats + slack : 0);
-  for (ix n = 0; n < w.batch; n += once) {
-    const ix count = std::min(once, w.batch - n);
-    if (copies || rewrites)
-      parallel_for(pool, count, [&](ix i) {
-        prepare(n + i, image_copies.data() + i * image_floats, gradient_copies.data() + i * gradient_floats);
-      });
-    parallel_for(pool, jobs.size(), [&](ix job) {
-      sum_job(jobs[job], copies ? image_copies.data() : image + n * image_floats, image_floats,
-              rewrites ? gradient_copies.data() : gradient + n * gradient_floats, gradient_floats,
-              count, result, n > 0);
-    });
-  }
-}
+#endif
 
 CORNU_END

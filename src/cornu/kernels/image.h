@@ -137,4 +137,13 @@ inline Region seen_by(const Window& w) {
   return region;
 }
 
+// A 1x1 convolution does the same to every pixel.
+inline bool is_pointwise(const Window& w) {
+  bool yes = true;
+  for (int a = 0; a < 3; ++a)
+    yes = yes && w.window[a] == 1 && w.strides[a] == 1 && w.before[a] == 0 &&
+          w.output[a] == w.size[a];
+  return yes;
+}
+
 CORNU_END

@@ -40,7 +40,7 @@ void adam(const Pool&, const Step&, int64_t, const float*, const float*, const f
 void take_rows(const Pool&, const float*, const int32_t*, int64_t, int64_t, float*);
 void bernoulli(const Pool&, const uint32_t*, float, int64_t, uint8_t*);
 
-#if defined(__AVX512F__)
+#ifdef CORNU_PAIRS
 #define CORNU_OF_PAIRS(function) function
 #else
 #define CORNU_OF_PAIRS(function) nullptr

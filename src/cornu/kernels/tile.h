@@ -10,8 +10,6 @@
 // sees. All sums have the same order whatever the size of the tile, and so the same bits.
 #pragma once
 
-#include <utility>
-
 #include "vector.h"
 
 CORNU_BEGIN
@@ -59,29 +57,33 @@ struct Tile {
   }
 };
 
-// The function of a `Kind` of tile for so many rows, places of each, and vectors of channels:
-// `Kind::run<rows, places, vectors>`, with at most `Kind::ROWS` rows.
-template <class Kind>
-class Tiles {
- public:
-  typedef void (*Run)(const typename Kind::Arguments&);
-  static Run of(int64_t rows, int64_t places, int64_t vectors) {
-    static const Tiles all(std::make_index_sequence<Kind::ROWS * MOST_PLACES * WIDE>{});
-    return all.runs_[((rows - 1) * MOST_PLACES + places - 1) * WIDE + vectors - 1];
+// The functions of a kind of tile, one for each number of rows, of places of each, and of vectors of
+// channels.
+template <class Arguments>
+struct Tiles {
+  typedef void (*Run)(const Arguments&);
+  Run runs[MOST_ROWS][MOST_PLACES][WIDE];
+  Run of(int64_t rows, int64_t places, int64_t vectors) const {
+    return runs[rows - 1][places - 1][vectors - 1];
   }
-
- private:
-  template <int N>
-  static constexpr Run run() {
-    constexpr int vectors = N % WIDE + 1, places = N / WIDE % MOST_PLACES + 1;
-    constexpr int rows = N / WIDE / MOST_PLACES + 1;
-    if constexpr (rows * places > MOST_PLACES) return nullptr;
-    else return Kind::template run<rows, places, vectors>;
-  }
-  template <size_t... N>
-  explicit Tiles(std::index_sequence<N...>) : runs_{run<int(N)>()...} {}
-  Run runs_[Kind::ROWS * MOST_PLACES * WIDE];
 };
+
+// Those of a `Kind`: `Kind::run<rows, places, vectors>`.
+template <class Kind, int ROWS, int PLACES>
+constexpr void add_tiles(Tiles<typename Kind::Arguments>& all) {
+  if constexpr (ROWS * PLACES <= MOST_PLACES) {
+    all.runs[ROWS - 1][PLACES - 1][0] = Kind::template run<ROWS, PLACES, 1>;
+    all.runs[ROWS - 1][PLACES - 1][1] = Kind::template run<ROWS, PLACES, WIDE>;
+  }
+  if constexpr (PLACES < MOST_PLACES) add_tiles<Kind, ROWS, PLACES + 1>(all);
+  else if constexpr (ROWS < MOST_ROWS) add_tiles<Kind, ROWS + 1, 1>(all);
+}
+template <class Kind>
+constexpr Tiles<typename Kind::Arguments> tiles_of() {
+  Tiles<typename Kind::Arguments> all{};
+  add_tiles<Kind, 1, 1>(all);
+  return all;
+}
 
 // How many pieces of at most `most` a length has, and how long the piece is that comes next: nearly
 // equal ones, so that none is too small to be fast.

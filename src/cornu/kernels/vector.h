@@ -50,13 +50,17 @@ CORNU_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
 CORNU_INLINE void prefetch_to_write(const float* p) { __builtin_prefetch(p, 1); }
 CORNU_INLINE Vector broadcast(float x) { return x - Vector{}; }
 
+#if defined(__AVX512F__)
+#define CORNU_PAIRS  // there are products of pairs of bfloat16
+#endif
+
 // What the lanes of a product hold: float32, or two bfloat16 whose products are both added.
 enum Format { SINGLES, PAIRS };
 
 // sum + factor * row
 template <Format FORMAT>
 CORNU_INLINE Vector multiply_add(Vector sum, Vector factor, Vector row) {
-#if defined(__AVX512F__)
+#ifdef CORNU_PAIRS
   if constexpr (FORMAT == PAIRS) {
     // Written so because the file is compiled for processors without it, too.
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(row), "v"(factor));

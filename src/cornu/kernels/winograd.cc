@@ -20,7 +20,7 @@
 #include <numeric>
 #include <vector>
 
-#include "tile.h"
+#include "tiles.h"
 
 CORNU_BEGIN
 namespace {
@@ -145,88 +145,139 @@ CORNU_INLINE void turn_both(const Turn& turn, const Vector (&in)[N][N], Vector (
 constexpr ix whole(ix channels) { return (channels + LANES - 1) / LANES * LANES; }
 
 // Tiles of SIDE x SIDE numbers to their points, for `rows` rows of tiles, the next of which begins
-// `step` numbers later. `numbers` is padded; points of one kind are `point_step` floats from the next.
-template <int SIDE, int N, class Turn>
-void turn_tiles(const Turn& turn, const float* numbers, ix step, ix row, ix channels, ix rows,
-                ix columns, float* turned, ix point_step) {
+// STEP numbers later. `numbers` is padded; points of one kind are `point_step` floats from the next.
+template <int SIDE, int N, int STEP, const auto& TURN>
+void turn_tiles(const float* numbers, ix row, ix channels, ix rows, ix columns, float* turned,
+                ix point_step) {
   for (ix r = 0; r < rows; ++r)
     for (ix t = 0; t < columns; ++t, turned += whole(channels)) {
-      const float* from = numbers + step * (r * row + t * channels);
+      const float* from = numbers + STEP * (r * row + t * channels);
       for (ix c = 0; c < channels; c += LANES) {
         Vector in[SIDE][SIDE], out[N][N];
         CORNU_UNROLL for (int y = 0; y < SIDE; ++y)
           CORNU_UNROLL for (int x = 0; x < SIDE; ++x)
             in[y][x] = load(from + y * row + x * channels + c);
-        turn_both(turn, in, out);
+        turn_both(TURN, in, out);
         CORNU_UNROLL for (int p = 0; p < N * N; ++p)
           store(turned + p * point_step + c, out[p / N][p % N]);
       }
     }
 }
 
-// One product of matrices: result(i, n) = sum of a(i, j) * b(j, n) over j, or sum of a(j, i) * b(j, n).
-struct Product {
-  const float* a;
-  ix a_place, a_step;  // from one i to the next, and from one j
-  const float* b;
-  ix b_step, count;
-  float* result;
-  ix result_step;
-  bool add;
-};
-template <char UNIT>
-struct ProductTile {
-  typedef Product Arguments;
-  static constexpr int ROWS = 1;
-  template <int R, int P, int V>
-  static void run(const Product& m) {
-    Tile<1, P, V> tile;
-    tile.clear(tile);
-    tile.template multiply<UNIT>(tile, m.a, 0, m.a_place, m.a_step, m.b, m.b_step, m.count);
-    CORNU_UNROLL for (int p = 0; p < P; ++p)
-      CORNU_UNROLL for (int v = 0; v < V; ++v) {
-        float* to = m.result + p * m.result_step + v * LANES;
-        store(to, m.add ? load(to) + tile.sum[p][v] : tile.sum[p][v]);
+// NxN vectors, which lie `step` floats from each other, to MxM.
+template <int N, int M, const auto& TURN>
+void turn_one(const float* from, ix step, Vector* to) {
+  Vector in[N][N], out[M][M];
+  CORNU_UNROLL for (int p = 0; p < N * N; ++p) in[p / N][p % N] = load(from + p * step);
+  turn_both(TURN, in, out);
+  CORNU_UNROLL for (int p = 0; p < M * M; ++p) to[p] = out[p / M][p % M];
+}
+
+// Relu and max-pooling of 2x2 of MxM results, those that are there; `odd` shows what is not finite.
+template <int M>
+void pool_tile(const Vector* y, Vector bias, ix rows, ix columns, ix out_row, ix out_pixel, float* out,
+               uint8_t* picks, ix count, bool streams, Vector& odd) {
+  CORNU_UNROLL for (int a = 0; a < M; a += 2)
+    CORNU_UNROLL for (int b = 0; b < M; b += 2) {
+      if (a + 2 > rows || b + 2 > columns) continue;
+      Vector best = y[a * M + b] + bias;
+      Integers winner = {};
+      odd += best - best;
+      CORNU_UNROLL for (int k = 1; k < 4; ++k) {
+        const Vector here = y[(a + k / 2) * M + b + k % 2] + bias;
+        odd += here - here;
+        compare(here, Integers{} + k, best, winner);
       }
-  }
+      const ix to = a / 2 * out_row + b / 2 * out_pixel;
+      store_picked(best, winner, out + to, picks + to, count, streams);
+    }
+}
+
+// F(MxM, RxR): how many points there are in a row, N, and how numbers become points and points numbers.
+struct Method {
+  typedef void (*TurnTiles)(const float* numbers, ix row, ix channels, ix rows, ix columns, float* turned,
+                            ix point_step);
+  typedef void (*TurnOne)(const float* from, ix step, Vector* to);
+  ix m, r, n;
+  TurnTiles image, gradient;
+  TurnOne window, result, window_back;
+  void (*pool)(const Vector* y, Vector bias, ix rows, ix columns, ix out_row, ix out_pixel, float* out,
+               uint8_t* picks, ix count, bool streams, Vector& odd);
+
+  ix points() const { return n * n; }
 };
-template <char UNIT>
-void multiply(Product m, ix places, ix vectors) {
-  const float* a = m.a;
-  float* result = m.result;
+constexpr int MOST_POINTS = 36;
+template <int M, int R, int N = M + R - 1>
+constexpr Method METHOD = {M,
+                           R,
+                           N,
+                           turn_tiles<N, N, M, of_image>,
+                           turn_tiles<M, N, M, of_gradient>,
+                           turn_one<R, N, of_window>,
+                           turn_one<N, M, to_result>,
+                           turn_one<N, R, to_window>,
+                           pool_tile<M>};
+
+// Products of matrices: result(i, n) = sum of a(i, j) * b(j, n) over j, or sum of a(j, i) * b(j, n), for so
+// many vectors of n. The rows of `a` and of the result are `width` floats long.
+void multiply(const float* a, ix width, const float* b, ix count, float* result, ix result_width, ix places,
+              ix vectors) {
+  const Segment all{0, count};
+  Panel panel{};
+  panel.in_pixel = width;
+  panel.segments = &all;
+  panel.num_segments = 1;
+  panel.weights = b;
+  panel.out_pixel = result_width;
   for (ix i = 0; i < places;) {
     const ix piece = next_piece(places - i, MOST_PLACES);
-    m.a = a + i * m.a_place;
-    m.result = result + i * m.result_step;
-    Tiles<ProductTile<UNIT>>::of(1, piece, vectors)(m);
+    panel.in = a + i * width;
+    panel.out = result + i * result_width;
+    gather_tiles.of(1, piece, vectors)(panel);
+    i += piece;
+  }
+}
+void multiply_transposed(const float* a, ix a_width, const float* b, ix b_width, ix count, float* result,
+                         ix places, ix vectors, bool add) {
+  Sum sum{};
+  sum.gradient = b;
+  sum.images = sum.planes = sum.rows = 1;
+  sum.pixels = count;
+  sum.pixel_step = a_width;
+  sum.gradient_step = sum.result_step = b_width;
+  sum.channels = vectors * LANES;
+  sum.add = add;
+  for (ix i = 0; i < places;) {
+    const ix piece = next_piece(places - i, MOST_PLACES);
+    sum.image = a + i;
+    sum.result = result + i * b_width;
+    sum_tiles.of(1, piece, vectors)(sum);
     i += piece;
   }
 }
 
 // The window turned: (points, blocks of channels out, in, channels of a block), the blocks being
 // WIDE vectors wide but perhaps the last.
-template <int N, int R>
 struct TurnedKernel {
   Scratch memory;
   ix point_floats;
 
   // Weight (place, i, o) is at (place * in + i) * out + o; with `flips`, places run backwards.
-  TurnedKernel(const Pool& pool, const float* kernel, ix in, ix out, bool flips)
-      : memory(N * N * in * whole(out)), point_floats(in * whole(out)) {
-    const ix vectors = whole(out) / LANES;
+  TurnedKernel(const Pool& pool, const Method& method, const float* kernel, ix in, ix out, bool flips)
+      : memory(method.points() * in * whole(out)), point_floats(in * whole(out)) {
+    const ix vectors = whole(out) / LANES, places = method.r * method.r;
     parallel_for(in * out < 1024 ? Pool{1, {}} : pool, vectors, [&](ix v) {
       const ix first = v / WIDE * WIDE, wide = std::min<ix>(WIDE, vectors - first) * LANES;
       for (ix i = 0; i < in; ++i) {
-        Vector window[R][R], turned[N][N];
-        for (int p = 0; p < R * R; ++p)
-          window[p / R][p % R] =
-              load_first(kernel + ((flips ? R * R - 1 - p : p) * in + i) * out + v * LANES,
-                         out - v * LANES);
-        turn_both(of_window, window, turned);
-        for (int p = 0; p < N * N; ++p)
+        Vector window[MOST_POINTS], turned[MOST_POINTS];
+        for (ix p = 0; p < places; ++p)
+          window[p] = load_first(kernel + ((flips ? places - 1 - p : p) * in + i) * out + v * LANES,
+                                 out - v * LANES);
+        method.window(reinterpret_cast<const float*>(window), LANES, turned);
+        for (ix p = 0; p < method.points(); ++p)
           store(memory.data() + p * point_floats + first * LANES * in + i * wide +
                     (v - first) * LANES,
-                turned[p / N][p % N]);
+                turned[p]);
       }
     });
   }
@@ -247,10 +298,9 @@ struct Bands {
   }
 };
 
-template <int M, int R>
-bool run(const Pool& pool, const Window& w, const Source& source,
-         const TurnedKernel<M + R - 1, R>& turned, const Finish& finish, float* result) {
-  constexpr int N = M + R - 1, POINTS = N * N;
+bool run(const Pool& pool, const Method& method, const Window& w, const Source& source,
+         const TurnedKernel& turned, const Finish& finish, float* result) {
+  const ix M = method.m, R = method.r, POINTS = method.points();
   const ix in = w.channels_in, out = w.channels_out, wide_in = whole(in), wide_out = whole(out);
   const ix* pooling = finish.pooling;
   // Small windows are pooled in registers, others from scratch memory.
@@ -296,16 +346,15 @@ bool run(const Pool& pool, const Window& w, const Source& source,
                     {{0, top - w.before[1], -w.before[2]},
                      {1, top - w.before[1] + M * rows + R - 1, M * columns + R - 1 - w.before[2]}},
                     padded.data());
-        turn_tiles<N, N>(of_image, padded.data(), M, row_floats, in, rows, columns,
-                         image_points.data() + i * rows * columns * wide_in, in_step);
+        method.image(padded.data(), row_floats, in, rows, columns,
+                     image_points.data() + i * rows * columns * wide_in, in_step);
       }
       for (ix p = 0; p < POINTS; ++p)
         for (ix o = 0; o < wide_out;) {
           const ix vectors = std::min<ix>(WIDE, (wide_out - o) / LANES);
-          Product m{image_points.data() + p * in_step, wide_in, 1,
-                    turned.memory.data() + p * turned.point_floats + o * in, vectors * LANES, in,
-                    products.data() + p * out_step + o, wide_out, false};
-          multiply<'j'>(m, tiles, vectors);
+          multiply(image_points.data() + p * in_step, wide_in,
+                   turned.memory.data() + p * turned.point_floats + o * in, in,
+                   products.data() + p * out_step + o, wide_out, tiles, vectors);
           o += vectors * LANES;
         }
       for (ix tile = 0; tile < tiles; ++tile) {
@@ -316,31 +365,18 @@ bool run(const Pool& pool, const Window& w, const Source& source,
         const ix columns_here = std::min<ix>(M, width - M * t);
         for (ix c = 0; c < out; c += LANES) {
           const float* from = products.data() + tile * wide_out + c;
-          Vector m[N][N], y[M][M];
-          CORNU_UNROLL for (int p = 0; p < POINTS; ++p) m[p / N][p % N] = load(from + p * out_step);
-          turn_both(to_result, m, y);
+          Vector y[MOST_POINTS];
+          method.result(from, out_step, y);
           const Vector bias =
               finish.bias && !pools ? load_first(finish.bias + c, out - c) : Vector{};
           if (pools_at_once) {
-            CORNU_UNROLL for (int a = 0; a < M; a += 2)
-              CORNU_UNROLL for (int b = 0; b < M; b += 2) {
-                if (a + 2 > rows_here || b + 2 > columns_here) continue;
-                Vector best = y[a][b] + bias;
-                Integers winner = {};
-                odd += best - best;
-                CORNU_UNROLL for (int k = 1; k < 4; ++k) {
-                  const Vector here = y[a + k / 2][b + k % 2] + bias;
-                  odd += here - here;
-                  compare(here, Integers{} + k, best, winner);
-                }
-                const ix to = pooled + (a / 2 * (width / 2) + b / 2) * out + c;
-                store_picked(best, winner, result + to, finish.picks + to, out - c, streams_out);
-              }
+            method.pool(y, bias, rows_here, columns_here, width / 2 * out, out, result + pooled + c,
+                        finish.picks + pooled + c, out - c, streams_out, odd);
             continue;
           }
           for (ix a = 0; a < rows_here; ++a)
             for (ix b = 0; b < columns_here; ++b) {
-              Vector sum = y[a][b] + bias;
+              Vector sum = y[a * M + b] + bias;
               odd += sum - sum;
               float* to = corner + a * result_row + b * out + c;
               if (rectifies) {
@@ -366,18 +402,16 @@ bool run(const Pool& pool, const Window& w, const Source& source,
   return finite;
 }
 
-template <int M, int R>
-bool convolve(const Pool& pool, const Window& w, const Source& source, const float* kernel,
-              const Finish& finish, float* result) {
-  const TurnedKernel<M + R - 1, R> turned(pool, kernel, w.channels_in, w.channels_out, false);
-  return run<M, R>(pool, w, source, turned, finish, result);
+bool convolve(const Pool& pool, const Method& method, const Window& w, const Source& source,
+              const float* kernel, const Finish& finish, float* result) {
+  const TurnedKernel turned(pool, method, kernel, w.channels_in, w.channels_out, false);
+  return run(pool, method, w, source, turned, finish, result);
 }
 
-template <int M, int R>
-bool gradient_of_input(const Pool& pool, const Window& w, const Source& gradient,
+bool gradient_of_input(const Pool& pool, const Method& method, const Window& w, const Source& gradient,
                        const float* kernel, float* result) {
   // The kernel with its channels exchanged; the places run backwards.
-  const ix in = w.channels_in, out = w.channels_out;
+  const ix in = w.channels_in, out = w.channels_out, R = method.r;
   Scratch exchanged(R * R * in * out);
   parallel_for(in * out < 1024 ? Pool{1, {}} : pool, R * R, [&](ix p) {
     const ix at = p * in * out;
@@ -391,20 +425,18 @@ bool gradient_of_input(const Pool& pool, const Window& w, const Source& gradient
   }
   back.channels_in = out;
   back.channels_out = in;
-  const TurnedKernel<M + R - 1, R> turned(pool, exchanged.data(), out, in, true);
-  return run<M, R>(pool, back, gradient, turned, Finish{}, result);
+  const TurnedKernel turned(pool, method, exchanged.data(), out, in, true);
+  return run(pool, method, back, gradient, turned, Finish{}, result);
 }
 
 // A band of tiles of the image and of the gradient in their points, as `gradient_of_kernel` needs them.
-template <int M, int R>
 class TurnedBand {
  public:
-  static constexpr int N = M + R - 1, POINTS = N * N;
-
-  TurnedBand(const Window& w, ix most_tiles)
-      : in_(w.channels_in), out_(w.channels_out), columns_((w.output[2] + M - 1) / M),
-        image_(POINTS * step_between_points(most_tiles * whole(in_))),
-        gradient_(POINTS * step_between_points(most_tiles * whole(out_))) {}
+  TurnedBand(const Method& method, const Window& w, ix most_tiles)
+      : method_(method), in_(w.channels_in), out_(w.channels_out),
+        columns_((w.output[2] + method.m - 1) / method.m),
+        image_(method.points() * step_between_points(most_tiles * whole(in_))),
+        gradient_(method.points() * step_between_points(most_tiles * whole(out_))) {}
 
   // The band now has so many tiles.
   void resize(ix tiles) { tiles_ = tiles; }
@@ -412,6 +444,7 @@ class TurnedBand {
   // Fill the tiles from `tile` on with `rows` rows of tiles of an image, beginning with row `top`.
   void turn(const Window& w, const Source& image, const Source& gradient, ix n, ix top, ix rows,
             ix tile) {
+    const ix M = method_.m, R = method_.r;
     const ix image_row = (M * columns_ + R - 1) * in_, gradient_row = M * columns_ * out_;
     Scratch padded_image((M * rows + R - 1) * image_row + LANES);
     Scratch padded_gradient(M * rows * gradient_row + LANES);
@@ -421,30 +454,29 @@ class TurnedBand {
                 padded_image.data());
     copy_region(gradient, n, {{0, M * top, 0}, {1, M * (top + rows), M * columns_}},
                 padded_gradient.data());
-    turn_tiles<N, N>(of_image, padded_image.data(), M, image_row, in_, rows, columns_,
-                     image_.data() + tile * whole(in_), step_between_points(tiles_ * whole(in_)));
-    turn_tiles<M, N>(of_gradient, padded_gradient.data(), M, gradient_row, out_, rows, columns_,
+    method_.image(padded_image.data(), image_row, in_, rows, columns_, image_.data() + tile * whole(in_),
+                  step_between_points(tiles_ * whole(in_)));
+    method_.gradient(padded_gradient.data(), gradient_row, out_, rows, columns_,
                      gradient_.data() + tile * whole(out_), step_between_points(tiles_ * whole(out_)));
   }
 
   // The product of a point for the block of channels out that begins with `first`.
   void multiply_point(ix point, ix first, float* sums, bool add) const {
     const ix vectors = std::min<ix>(WIDE, (whole(out_) - first) / LANES);
-    Product m{image_.data() + point * step_between_points(tiles_ * whole(in_)), 1, whole(in_),
-              gradient_.data() + point * step_between_points(tiles_ * whole(out_)) + first,
-              whole(out_), tiles_, sums + point * in_ * whole(out_) + first, whole(out_), add};
-    multiply<'p'>(m, in_, vectors);
+    multiply_transposed(image_.data() + point * step_between_points(tiles_ * whole(in_)), whole(in_),
+                        gradient_.data() + point * step_between_points(tiles_ * whole(out_)) + first,
+                        whole(out_), tiles_, sums + point * in_ * whole(out_) + first, in_, vectors, add);
   }
 
  private:
+  const Method& method_;
   ix in_, out_, columns_, tiles_ = 0;
   Scratch image_, gradient_;
 };
 
-template <int M, int R>
-bool gradient_of_kernel(const Pool& pool, const Window& w, const Source& image,
+bool gradient_of_kernel(const Pool& pool, const Method& method, const Window& w, const Source& image,
                         const Source& gradient, float* result) {
-  constexpr int N = M + R - 1, POINTS = N * N;
+  const ix M = method.m, R = method.r, POINTS = method.points();
   const ix in = w.channels_in, out = w.channels_out, wide_in = whole(in), wide_out = whole(out);
   const ix rows = (w.output[1] + M - 1) / M, columns = (w.output[2] + M - 1) / M;
   const ix sums = POINTS * in * wide_out;
@@ -459,7 +491,7 @@ bool gradient_of_kernel(const Pool& pool, const Window& w, const Source& image,
   if (by_points) {
     const ix at_once = std::clamp<ix>(SHARED_BAND / (POINTS * (wide_in + wide_out) * tiles_of_image), 1, w.batch);
     const ix blocks = (wide_out + WIDE * LANES - 1) / (WIDE * LANES);
-    TurnedBand<M, R> band(w, at_once * tiles_of_image);
+    TurnedBand band(method, w, at_once * tiles_of_image);
     for (ix first = 0; first < w.batch; first += at_once) {
       const ix images = std::min(at_once, w.batch - first);
       band.resize(images * tiles_of_image);
@@ -475,7 +507,7 @@ bool gradient_of_kernel(const Pool& pool, const Window& w, const Source& image,
     parallel_for(pool, parts, [&](ix part) {
       float* to = partial.data() + part * sums;
       const ix begin = w.batch * part / parts, end = w.batch * (part + 1) / parts;
-      TurnedBand<M, R> band(w, bands.images * bands.rows * columns);
+      TurnedBand band(method, w, bands.images * bands.rows * columns);
       for (ix n = begin; n < end; n += bands.images)
         for (ix top = 0; top < rows; top += bands.rows) {
           const ix here = std::min(bands.rows, rows - top), images = std::min(bands.images, end - n);
@@ -492,17 +524,17 @@ bool gradient_of_kernel(const Pool& pool, const Window& w, const Source& image,
   parallel_for(sums < (1 << 15) ? Pool{1, {}} : pool, in, [&](ix i) {
     Vector odd{};
     for (ix o = 0; o < out; o += LANES) {
-      Vector points[N][N], window[R][R];
+      Vector points[MOST_POINTS], window[MOST_POINTS];
       for (ix p = 0; p < POINTS; ++p) {
         const float* from = partial.data() + (p * in + i) * wide_out + o;
         Vector sum = load(from);
         for (ix part = 1; part < parts; ++part) sum += load(from + part * sums);
-        points[p / N][p % N] = sum;
+        points[p] = sum;
       }
-      turn_both(to_window, points, window);
-      for (int p = 0; p < R * R; ++p) {
+      method.window_back(reinterpret_cast<const float*>(points), LANES, window);
+      for (ix p = 0; p < R * R; ++p) {
         float* to = result + (p * in + i) * out + o;
-        store_first(to, window[p / R][p % R], out - o);
+        store_first(to, window[p], out - o);
         const Vector kept = load_first(to, out - o);
         odd += kept - kept;
       }
@@ -510,6 +542,22 @@ bool gradient_of_kernel(const Pool& pool, const Window& w, const Source& image,
     if (!is_zero(odd)) finite = false;
   });
   return finite;
+}
+
+template <int M, int R>
+Winograd forms_of() {
+  return {[](const Pool& pool, const Window& w, const Source& image, const float* kernel,
+             const Finish& finish, float* result) {
+            return convolve(pool, METHOD<M, R>, w, image, kernel, finish, result);
+          },
+          [](const Pool& pool, const Window& w, const Source& gradient, const float* kernel,
+             float* result) {
+            return gradient_of_input(pool, METHOD<M, R>, w, gradient, kernel, result);
+          },
+          [](const Pool& pool, const Window& w, const Source& image, const Source& gradient,
+             float* result) {
+            return gradient_of_kernel(pool, METHOD<M, R>, w, image, gradient, result);
+          }};
 }
 
 }  // namespace
@@ -533,12 +581,9 @@ Winograd winograd_for(const Window& w) {
   // With few of them, turning the kernel takes longer than what it saves.
   if (w.batch * tiles(side == 5 ? 2 : 4) < MANY_TILES) return {};
   Winograd found;
-  if (side == 5)
-    found = {convolve<2, 5>, gradient_of_input<2, 5>, gradient_of_kernel<2, 5>};
-  else if (tiles(4) * 36 < tiles(2) * 16)
-    found = {convolve<4, 3>, gradient_of_input<4, 3>, gradient_of_kernel<4, 3>};
-  else
-    found = {convolve<2, 3>, gradient_of_input<2, 3>, gradient_of_kernel<2, 3>};
+  if (side == 5) found = forms_of<2, 5>();
+  else if (tiles(4) * 36 < tiles(2) * 16) found = forms_of<4, 3>();
+  else found = forms_of<2, 3>();
   // Turning is worth while for many channels only; above all of what is read.
   const ix in = w.channels_in, out = w.channels_out;
   if (in < 16 || out < 8) found.convolve = nullptr;
