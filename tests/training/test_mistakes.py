@@ -1,5 +1,7 @@
 """Each mistake gives one clear error before any computing."""
 
+import contextlib
+
 import jax.numpy as jnp
 import numpy as np
 import pandas
@@ -322,3 +324,30 @@ def test_a_dataset_that_runs_dry():
         model().fit(iter(()), verbose=0)
     with pytest.raises(ValueError, match="`y` should not be passed"):
         made.fit(batches(), ONE_HOT, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "loss, y, units, shown",
+    [
+        ("mse", (4,), 4, r"\('n',\) and the outputs \('n', 4\)"),
+        ("mae", (4, 1), 3, r"\('n', 1\) and the outputs \('n', 3\)"),
+        ("mse", (4, 3), 1, r"\('n', 3\) and the outputs \('n', 1\)"),
+        ("mae", (4, 1, 1), 1, None),
+        ("mse", (4,), 1, None),
+        (lambda y_true, y_pred: (y_true[:, None] - y_pred) ** 2, (4,), 3, None),
+    ],
+)
+def test_a_loss_that_broadcasts_trains_with_a_warning(loss, y, units, shown):
+    made = keras.Sequential([keras.Input((2,)), layers.Dense(units)])
+    made.compile("sgd", loss)
+    x, targets = random.rand(4, 2).astype("float32"), random.rand(*y).astype("float32")
+    outputs = np.asarray(made(x))
+    aligned = targets
+    if not isinstance(loss, str):
+        aligned = targets[:, None]
+    elif len(y) != 2 and units == 1:
+        aligned = targets.reshape(4, 1)
+    expected = np.abs(outputs - aligned) ** (1 if loss == "mae" else 2)
+    with pytest.warns(UserWarning, match=shown) if shown else contextlib.nullcontext():
+        value = made.fit(x, targets, shuffle=False, verbose=0).history["loss"][0]
+    assert value == pytest.approx(expected.mean(), rel=1e-5)

@@ -79,15 +79,18 @@ def take_values(variables: Sequence["Variable"]) -> list:
 
 def put_values(variables: Sequence["Variable"], values: Sequence[Any]) -> None:
     """Put arrays in the variables' places, all at one moment, without a copy; None changes nothing."""
-    scopes = [scope for scope in reversed(_scopes.stack) if scope.of_thread]
+    own = {}
+    for scope in _scopes.stack:
+        if scope.of_thread:
+            own.update(dict.fromkeys(scope.values, scope))
     with _exchange:
         for variable, value in zip(variables, values, strict=True):
-            if value is not None:
-                scope = next((s for s in scopes if id(variable) in s.values), None)
-                if scope is not None:
-                    scope.values[id(variable)] = value
-                else:
-                    variable._value = value
+            if value is None:
+                continue
+            if own and id(variable) in own:
+                own[id(variable)].values[id(variable)] = value
+            else:
+                variable._value = value
 
 
 @contextmanager

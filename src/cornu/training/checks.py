@@ -1,5 +1,6 @@
 """Mistakes in the data that are better found before any computing."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,13 +21,18 @@ def symbol(array) -> KerasTensor | None:
 
 def describe_loss(loss) -> tuple[str, dict[str, Any]]:
     """The function of one of Cornu's own losses and its arguments; `("", {})` for any other."""
-    function = getattr(loss, "fn", None)
+    name = _name_of(loss)
+    return name, loss.get_config() if name else {}
+
+
+def _name_of(loss) -> str:
+    function: Any = getattr(loss, "fn", None)
     if any(
         not (getattr(of, "__module__", None) or "").startswith("cornu.losses.")
         for of in (type(loss), function)
     ):
-        return "", {}
-    return function.__name__, loss.get_config()  # type: ignore[union-attr]
+        return ""
+    return function.__name__
 
 
 def _is_plain(model) -> bool:
@@ -36,7 +42,7 @@ def _is_plain(model) -> bool:
         for name in ("train_step", "test_step", "compute_loss", "compute_loss_and_updates")
     )
     losses = model._compiled_loss.losses if model._compiled_loss is not None else []
-    return not overridden and all(describe_loss(loss)[0] for loss in losses if loss is not None)
+    return not overridden and all(_name_of(loss) for loss in losses if loss is not None)
 
 
 # ---- numbers that are none
@@ -155,6 +161,33 @@ def check_labels(loss, target, output) -> None:
         )
 
 
+_ELEMENTWISE = frozenset(
+    "mean_squared_error mean_absolute_error mean_absolute_percentage_error huber log_cosh hinge "
+    "mean_squared_logarithmic_error squared_hinge poisson kl_divergence".split()
+)
+
+
+def warn_of_broadcasting(loss, target, output) -> None:
+    """Warn if a loss of Cornu's own compares targets and outputs of different shapes."""
+    if _name_of(loss) not in _ELEMENTWISE:
+        return
+    wanted, given = output.shape, tuple(target.shape)
+    shapes = [list(wanted), list(given)]
+    shapes.sort(key=len)
+    if len(shapes[1]) == len(shapes[0]) + 1 and shapes[1][-1] == 1:
+        shapes[1].pop()
+    # Sizes that are not known may be equal, that of the batch is.
+    pairs = zip(*(shape[1:] for shape in shapes), strict=False)
+    if len(shapes[0]) == len(shapes[1]) and all(a == b or None in (a, b) for a, b in pairs):
+        return
+    warnings.warn(
+        f"The targets have the shape {('n', *given[1:])} and the outputs {('n', *wanted[1:])}, so the "
+        f"loss {_name_of(loss)} compares each number of one with several of the other (it broadcasts). "
+        "Give `y` the shape of the outputs, or the last layer as many units as there are targets.",
+        stacklevel=6,
+    )
+
+
 def check_label_values(model, y) -> None:
     """Raise ValueError if labels are none of the classes that an output has."""
     if y is None or model._output_specs is None or model._compiled_loss is None:
@@ -169,10 +202,11 @@ def check_label_values(model, y) -> None:
     ):
         if loss is None or target is None or hasattr(target, "toarray"):
             continue
-        kind, arguments = describe_loss(loss)
+        kind = _name_of(loss)
         target = np.asarray(target)
         of = f" for the output '{name}'" if several else ""
         if kind == "sparse_categorical_crossentropy":
+            _, arguments = describe_loss(loss)
             axis, ignored = arguments.get("axis", -1), arguments.get("ignore_class")
             _check_classes(target, output.shape[axis], ignored, of)
         elif kind in ("binary_crossentropy", "binary_focal_crossentropy"):

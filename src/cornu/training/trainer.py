@@ -326,7 +326,7 @@ class Trainer(Layer):
             return self._compute_loss(x, y, y_pred, sample_weight, training), y_pred
 
         # Counts of models within this one are no part of the state: they stay as they are.
-        rest = self._kept_counts(metrics)
+        rest = self._unlisted_counts("predict", metrics, self._structure().metrics)
         values = [*trainable_variables, *non_trainable_variables, *metrics_variables]
         values += [v.value for v in rest]
         (loss, y_pred), new = self._pure(run, trainable + others + metrics + rest)(values)
@@ -352,20 +352,17 @@ class Trainer(Layer):
             return call(*values, *args, **kwargs)
         return fuse(lambda trainable, others: call(trainable, others, *args, **kwargs))(*values)
 
-    def _unlisted_counts(self, kind: str, listed: list) -> list:
-        """The variables of metrics that a step may count with though its state does not list them."""
+    def _unlisted_counts(self, kind: str, listed: list, kept: list) -> list:
+        """The variables of metrics that a step may count with though its state does not list them.
+
+        Those of `kept`, all metrics in the model's layers, are among them.
+        """
         own = self._loss_trackers() if kind != "predict" else []
         if own and self._compiled_metrics is not None:
             own.append(self._compiled_metrics)
         ids = set(map(id, listed))
-        found = [v for metric in own for v in metric.variables] + self._kept_counts()
+        found = [v for metric in (*own, *kept) for v in metric.variables]
         return list({id(v): v for v in found if id(v) not in ids}.values())
-
-    def _kept_counts(self, known=()) -> list:
-        """The variables of metrics kept anywhere within the model, without those that are `known`."""
-        ids = set(map(id, known))
-        kept = (v for metric in self._structure().metrics for v in metric.variables)
-        return list({id(v): v for v in kept if id(v) not in ids}.values())
 
     def train_step(self, state, data):
         """One step of training; override it for a procedure of your own.
@@ -455,7 +452,7 @@ class Trainer(Layer):
         counts = self.metrics_variables if kind != "predict" else []
         if kind != "predict":
             rest.append(counts)
-        rest.append(self._unlisted_counts(kind, counts))
+        rest.append(self._unlisted_counts(kind, counts, structure.metrics))
         trains = kind == "train" and self.optimizer is not None
         settings = [structure.settings, self.optimizer.settings if trains else []]
         if known is not None and not known.was_made_for(settings):
@@ -571,6 +568,7 @@ class Trainer(Layer):
         for loss, target, output in zip(self._compiled_loss.losses, targets, outputs, strict=True):
             if loss is not None and target is not None:
                 checks.check_labels(loss, target, output)
+                checks.warn_of_broadcasting(loss, target, output)
 
     def _build_from(self, x) -> None:
         with known_batch(_batch_size(x)):
