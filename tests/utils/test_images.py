@@ -163,6 +163,8 @@ def test_upright_if_asked(picture, orientation):
     ][orientation - 1]
     np.testing.assert_array_equal(load_img(file), x)
     np.testing.assert_array_equal(load_img(file, exif_orientation=True), turned)
+    damaged = written(image, "png", exif=exif.tobytes()[:-9])
+    np.testing.assert_array_equal(load_img(damaged, exif_orientation=True), x)
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,9 @@ def open_image(
         image.load()
         white = _white_of(image)
         if exif_orientation:
-            image = ImageOps.exif_transpose(image)
+            # What cannot be read of the camera's notes says nothing; the picture itself is whole.
+            with contextlib.suppress(Exception):
+                image = ImageOps.exif_transpose(image)
         return _in_colours(image, color_mode, white)
 
 
