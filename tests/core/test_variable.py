@@ -150,6 +150,10 @@ def test_jax_takes_a_variable_for_its_array():
     before = double(v)
     v.assign([5.0, 6.0])
     assert (before.tolist(), double(v).tolist()) == ([2.0, 4.0], [10.0, 12.0])
+    # A copy is one: training would give away the memory of a view.
+    copied = np.array(v)
+    copied[0] = 7.0
+    assert v.numpy().tolist() == [5.0, 6.0]
     # It ends, and counts.
     assert [float(entry) for entry in v] == [5.0, 6.0]
     assert list(range(Variable(2))) == [0, 1]

@@ -308,7 +308,7 @@ class Variable(Tracked):
         return math.prod(self.shape)
 
     def __array__(self, dtype=None, copy=None):
-        return np.asarray(self._stored(), dtype=dtype)
+        return np.array(self._stored(), dtype=dtype, copy=copy)
 
     def __jax_array__(self):
         return self.value

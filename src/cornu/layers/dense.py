@@ -10,6 +10,17 @@ from cornu.core.layer import Layer
 from cornu.ops.convolution import dense
 
 
+def refuse_adapters(layer, lora_rank, lora_alpha, quantization_config) -> None:
+    """Say that these are not supported, if one is given."""
+    if any(given is not None for given in (lora_rank, lora_alpha, quantization_config)):
+        raise ValueError(
+            f"Layer '{layer.name}': low-rank adapters (`lora_rank`, `lora_alpha`) and quantization "
+            "(`quantization_config`) are not supported. Leave them None. Received: "
+            f"lora_rank={lora_rank}, lora_alpha={lora_alpha}, "
+            f"quantization_config={quantization_config}"
+        )
+
+
 class _Weighted(Layer):
     """What `Dense` and `EinsumDense` share: a kernel, a bias and an activation.
 
@@ -40,12 +51,7 @@ class _Weighted(Layer):
         **kwargs,
     ):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        if lora_rank is not None or quantization_config is not None:
-            raise ValueError(
-                f"Layer '{self.name}': low-rank adapters (`lora_rank`) and quantization "
-                "(`quantization_config`) are not supported. Leave them None. "
-                f"Received: lora_rank={lora_rank}, quantization_config={quantization_config}"
-            )
+        refuse_adapters(self, lora_rank, lora_alpha, quantization_config)
         self.activation = registry.get("activation", "linear" if activation is None else activation)
         self.kernel_initializer = registry.get("initializer", kernel_initializer)
         self.bias_initializer = registry.get("initializer", bias_initializer)
@@ -225,6 +231,11 @@ class EinsumDense(_Weighted):
             quantization_config=quantization_config,
             **kwargs,
         )
+        if gptq_unpacked_column_size is not None:
+            raise ValueError(
+                f"Layer '{self.name}': quantization is not supported. Leave "
+                "`gptq_unpacked_column_size` None."
+            )
         self.equation = equation
         single = isinstance(output_shape, int)
         self.partial_output_shape = (output_shape,) if single else tuple(output_shape)

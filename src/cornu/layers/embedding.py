@@ -7,6 +7,7 @@ import numpy as np
 
 from cornu.core import registry
 from cornu.core.layer import Layer
+from cornu.layers.dense import refuse_adapters
 
 
 @registry.register("layer", module="keras.layers")
@@ -54,12 +55,7 @@ class Embedding(Layer):
                     f"Layer '{self.name}': `{name}` must be a positive integer. "
                     f"Received: {name}={size!r} (of type {type(size).__name__})."
                 )
-        if lora_rank is not None or quantization_config is not None:
-            raise ValueError(
-                f"Layer '{self.name}': low-rank adapters (`lora_rank`) and quantization "
-                "(`quantization_config`) are not supported. Leave them None. "
-                f"Received: lora_rank={lora_rank}, quantization_config={quantization_config}"
-            )
+        refuse_adapters(self, lora_rank, lora_alpha, quantization_config)
         self.input_dim, self.output_dim = int(input_dim), int(output_dim)
         self.embeddings_initializer = registry.get("initializer", embeddings_initializer)
         self.embeddings_regularizer = registry.get("regularizer", embeddings_regularizer)

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 
 from cornu.core import registry
 from cornu.core.dtype import floatx
-from cornu.core.random import SeedGenerator
+from cornu.core.random import SeedGenerator, draw_seed, make_default_seed
 from cornu.layers.preprocessing import ImageLayer, check_size, crop_to_aspect_ratio, resize
 
 
 class RandomImageLayer(ImageLayer):
-    """Base class: in training `_change(batch)` is called on batches with channels last.
+    """Base class: in training `_change(batch, transformation)` is called on batches with channels last.
+
+    The transformation is what `_draw(seed, batch, rows, columns)` returned: the random numbers.
 
     Args:
         data_format: `"channels_last"` (the default) or `"channels_first"`.
@@ -31,15 +33,29 @@ class RandomImageLayer(ImageLayer):
         self.seed = seed
         self.generator = SeedGenerator(seed)
 
-    def call(self, inputs, training=True):
-        inputs = inputs.astype(self.compute_dtype)
-        return self._apply(self._change if training else lambda images: images, inputs)
+    def get_random_transformation(self, data, training=True, seed=None):
+        """The random numbers for a batch of images; None outside of training."""
+        images = data["images"] if isinstance(data, dict) else data
+        if not training:
+            return None
+        return self._draw(self.generator if seed is None else seed, *self._sizes(images))
 
-    def _change(self, images):
+    def transform_images(self, images, transformation, training=True):
+        images = images.astype(self.compute_dtype)
+        if not training:
+            return images
+        return self._apply(lambda batch: self._change(batch, transformation), images)
+
+    def _draw(self, seed, batch, rows, columns):
         raise NotImplementedError
 
-    def _uniform(self, shape, low=0.0, high=1.0, dtype=None):
-        return jax.random.uniform(self.generator.next(), shape, dtype or floatx(), low, high)
+    def _change(self, images, transformation):
+        raise NotImplementedError
+
+
+def uniform(seed, shape, low=0.0, high=1.0, dtype=None):
+    """Random numbers from `low` to `high`, the next ones of a generator."""
+    return jax.random.uniform(draw_seed(seed), shape, dtype or floatx(), low, high)
 
 
 def factor_range(name: str, factor, low=-1.0, high=1.0, open_low=False) -> tuple:
@@ -84,10 +100,12 @@ class RandomFlip(RandomImageLayer):
             raise ValueError(f"Unknown `mode` {mode!r}. Expected one of {known}.")
         self.mode = mode
 
-    def _change(self, images):
+    def _draw(self, seed, batch, rows, columns):
+        return {"flips": uniform(seed, (batch, 1, 1, 1)) <= 0.5}
+
+    def _change(self, images, transformation):
         axes = {"horizontal": 2, "vertical": 1, "horizontal_and_vertical": (1, 2)}[self.mode]
-        mirrored = self._uniform((images.shape[0], 1, 1, 1)) <= 0.5
-        return jnp.where(mirrored, jnp.flip(images, axes), images)
+        return jnp.where(transformation["flips"], jnp.flip(images, axes), images)
 
 
 @registry.register("layer", module="keras.layers")
@@ -97,12 +115,13 @@ class RandomContrast(RandomImageLayer):
     `(x - mean) * f + mean` with f drawn from `[1 - lower, 1 + upper]`, then clipped.
 
     Args:
-        factor: a pair (lower, upper), or one number for both; between 0 and 1.
+        factor: a pair (lower, upper), the smaller number first, or one number: upper, with a lower
+            of 0; between 0 and 1.
         value_range: lowest and highest value of a pixel.
         seed, data_format: as in all random image layers.
 
-    Source: Keras: RandomContrast layer. Given one number, this follows what that page says; the code
-    of Keras 3.15 takes 0 as `lower`.
+    Source: Keras: RandomContrast layer, the code of 3.15. (Its page says that one number stands for
+    both.)
 
     >>> import cornu, jax.numpy as jnp
     >>> cornu.layers.RandomContrast(0.2, value_range=(0, 1), seed=0)(jnp.ones((2, 8, 8, 1))).shape
@@ -111,19 +130,20 @@ class RandomContrast(RandomImageLayer):
 
     def __init__(self, factor, value_range=(0, 255), seed=None, **kwargs):
         super().__init__(seed=seed, **kwargs)
-        single = isinstance(factor, int | float)
-        pair = (factor, factor) if single else factor
-        # Not sorted: the two are different things.
-        factor_range("factor", pair, low=0.0)
-        self.factor = tuple(pair)
+        self.factor = factor_range("factor", factor, low=0.0)
         self.value_range = _check_value_range(value_range)
 
-    def _change(self, images):
+    def _draw(self, seed, batch, rows, columns):
         lower, upper = self.factor
-        shape = (images.shape[0], 1, 1, 1)
-        factor = self._uniform(shape, 1.0 - lower, 1.0 + upper, self.compute_dtype)
-        mean = jnp.mean(images, (1, 2), keepdims=True)
-        return jnp.clip((images - mean) * factor + mean, *self.value_range)
+        shape = (batch, 1, 1, 1)
+        factor = uniform(seed, shape, 1.0 - lower, 1.0 + upper, self.compute_dtype)
+        return {"contrast_factor": factor}
+
+    def _change(self, images, transformation):
+        # One axis after the other, as in Keras, for the same bits.
+        mean = jnp.mean(jnp.mean(images, 1, keepdims=True), 2, keepdims=True)
+        changed = (images - mean) * transformation["contrast_factor"] + mean
+        return jnp.clip(changed, *self.value_range)
 
 
 def _check_value_range(value_range):
@@ -157,18 +177,22 @@ class RandomBrightness(RandomImageLayer):
         self.factor = factor_range("factor", factor)
         self.value_range = sorted(_check_value_range(value_range))
 
-    def _change(self, images):
+    def _draw(self, seed, batch, rows, columns):
         low, high = self.value_range
-        change = self._uniform((images.shape[0], 1, 1, 1), *self.factor) * (high - low)
-        return jnp.clip(images + change.astype(images.dtype), low, high)
+        return {"rgb_delta": uniform(seed, (batch, 1, 1, 1), *self.factor) * (high - low)}
+
+    def _change(self, images, transformation):
+        change = transformation["rgb_delta"].astype(images.dtype)
+        return jnp.clip(images + change, *self.value_range)
 
 
 @registry.register("layer", module="keras.layers")
 class RandomCrop(RandomImageLayer):
     """In training a window at a random place, the same for the whole batch; else the middle.
 
-    Outside of training, and where an image is smaller than the window, the largest window in the
-    middle with the wanted aspect ratio is taken and resized.
+    The place is random if an image is higher and wider than the window. Outside of training, and where
+    an image is smaller than the window, the largest window in the middle with the wanted aspect ratio
+    is taken and resized.
 
     Args:
         height, width: size of the window.
@@ -183,24 +207,33 @@ class RandomCrop(RandomImageLayer):
     """
 
     def __init__(self, height, width, seed=None, data_format=None, **kwargs):
+        # Two seeds are drawn, as in Keras, so that what is made later gets the same ones.
+        drawn = make_default_seed() if seed is None else seed
         super().__init__(seed=seed, data_format=data_format, **kwargs)
+        self.seed = drawn
         check_size(self, height, width)
         self.height, self.width = height, width
 
-    def call(self, inputs, training=True):
-        crop = self._change if training else self._resized_middle
-        return self._apply(crop, inputs.astype(self.compute_dtype))
+    def transform_images(self, images, transformation, training=True):
+        if training:
+            return super().transform_images(images, transformation, training)
+        return self._apply(self._resized_middle, images.astype(self.compute_dtype))
 
     def _resized_middle(self, images):
         return resize(
             crop_to_aspect_ratio(images, self.height, self.width), self.height, self.width
         )
 
-    def _change(self, images):
-        rows, columns = images.shape[1] - self.height, images.shape[2] - self.width
-        if rows < 0 or columns < 0:
+    def _draw(self, seed, batch, rows, columns):
+        free = rows - self.height, columns - self.width
+        if min(free) > 0:
+            return tuple(uniform(seed, (), 0, n + 1.0).astype("int32") for n in free)
+        return tuple(n // 2 for n in free)
+
+    def _change(self, images, transformation):
+        if images.shape[1] < self.height or images.shape[2] < self.width:
             return self._resized_middle(images)
-        top, left = (self._uniform((), 0, n + 1.0).astype("int32") for n in (rows, columns))
+        top, left = transformation
         return jax.lax.dynamic_slice(
             images, (0, top, left, 0), (len(images), self.height, self.width, images.shape[-1])
         )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
-from cornu.layers.image_augmentation import RandomImageLayer, factor_range
+from cornu.layers.image_augmentation import RandomImageLayer, factor_range, uniform
 
 _FILL_MODES = ("reflect", "wrap", "constant", "nearest")
 _INTERPOLATIONS = {"nearest": 0, "bilinear": 1}
@@ -16,8 +16,8 @@ _INTERPOLATIONS = {"nearest": 0, "bilinear": 1}
 class _RandomAffine(RandomImageLayer):
     """Layers that move pixels about.
 
-    `_matrix(batch, rows, columns)` returns six numbers `a, b, c, d, e, f` for each image: the pixel
-    at column x and row y is taken from column `a * x + b * y + c` and row `d * x + e * y + f`.
+    `_matrix(transformation, rows, columns)` returns six numbers `a, b, c, d, e, f` for each image: the
+    pixel at column x and row y is taken from column `a * x + b * y + c` and row `d * x + e * y + f`.
 
     Args:
         fill_mode: what lies outside of an image: `"reflect"` (d c b a | a b c d | d c b a),
@@ -39,17 +39,17 @@ class _RandomAffine(RandomImageLayer):
         self.interpolation = interpolation
         self.fill_value = fill_value
 
-    def _matrix(self, batch: int, rows: int, columns: int):
+    def _matrix(self, transformation: dict, rows: int, columns: int):
         raise NotImplementedError
 
-    def _change(self, images):
+    def _change(self, images, transformation):
         from jax.scipy.ndimage import map_coordinates
 
         batch, rows, columns = images.shape[:3]
         y, x = jnp.meshgrid(jnp.arange(rows), jnp.arange(columns), indexing="ij")
         a, b, c, d, e, f = (
             jnp.broadcast_to(jnp.asarray(m, "float32"), (batch,))[:, None, None]
-            for m in self._matrix(batch, rows, columns)
+            for m in self._matrix(transformation, rows, columns)
         )
         sources = jnp.stack([d * x + e * y + f, a * x + b * y + c], axis=1)
         look_up = functools.partial(
@@ -104,9 +104,13 @@ class RandomTranslation(_RandomAffine):
         self._height_range = factor_range("height_factor", height_factor)
         self._width_range = factor_range("width_factor", width_factor)
 
-    def _matrix(self, batch, rows, columns):
-        down = self._uniform((batch,), *self._height_range) * rows
-        right = self._uniform((batch,), *self._width_range) * columns
+    def _draw(self, seed, batch, rows, columns):
+        down = uniform(seed, (batch, 1), *self._height_range) * rows
+        right = uniform(seed, (batch, 1), *self._width_range) * columns
+        return {"translations": jnp.concatenate([right, down], axis=1)}
+
+    def _matrix(self, transformation, rows, columns):
+        right, down = transformation["translations"].T
         return 1, 0, -right, 0, 1, -down
 
 
@@ -149,8 +153,12 @@ class RandomRotation(_RandomAffine):
         )
         self.factor = factor_range("factor", factor)
 
-    def _matrix(self, batch, rows, columns):
-        angle = self._uniform((batch,), *(360.0 * f for f in self.factor)) * (math.pi / 180.0)
+    def _draw(self, seed, batch, rows, columns):
+        degrees = uniform(seed, (batch,), *(360.0 * f for f in self.factor))
+        return {"angle": degrees}
+
+    def _matrix(self, transformation, rows, columns):
+        angle = transformation["angle"] * (math.pi / 180.0)
         sine, cosine = jnp.sin(angle), jnp.cos(angle)
         x, y = 0.5 * (columns - 1), 0.5 * (rows - 1)
         return cosine, -sine, x - x * cosine + y * sine, sine, cosine, y - x * sine - y * cosine
@@ -200,9 +208,12 @@ class RandomZoom(_RandomAffine):
         if width_factor is not None:
             self._width_range = factor_range("width_factor", width_factor, open_low=True)
 
-    def _matrix(self, batch, rows, columns):
-        down = self._uniform((batch,), *(1.0 + f for f in self._height_range))
-        right = down
+    def _draw(self, seed, batch, rows, columns):
+        down = right = uniform(seed, (batch, 1), *(1.0 + f for f in self._height_range))
         if self.width_factor is not None:
-            right = self._uniform((batch,), *(1.0 + f for f in self._width_range))
+            right = uniform(seed, (batch, 1), *(1.0 + f for f in self._width_range))
+        return {"height_zoom": down, "width_zoom": right}
+
+    def _matrix(self, transformation, rows, columns):
+        down, right = transformation["height_zoom"][:, 0], transformation["width_zoom"][:, 0]
         return right, 0, (columns - 1) / 2 * (1 - right), 0, down, (rows - 1) / 2 * (1 - down)

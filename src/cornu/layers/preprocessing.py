@@ -218,19 +218,57 @@ class ImageLayer(Layer):
         data_format: `"channels_last"` (the default) or `"channels_first"`.
 
     Shapes: (rows, columns, channels) or (batch, rows, columns, channels).
+
+    A dict of `"images"` and `"labels"` may be given, too. A subclass may override
+    `get_random_transformation`, whose result the other two methods get, `transform_images` and
+    `transform_labels`.
     """
 
     def __init__(self, data_format=None, **kwargs):
         super().__init__(**kwargs)
         self.data_format = standardize_data_format(data_format)
 
-    def _apply(self, function, images):
-        """Call `function` on a batch with channels last."""
+    def call(self, inputs, training=True):
+        methods = {"images": self.transform_images, "labels": self.transform_labels}
+        parts = inputs if isinstance(inputs, dict) else {"images": inputs}
+        if "images" not in parts or not set(parts) <= set(methods):
+            raise ValueError(
+                f"Layer '{self.name}' takes images, or a dict of 'images' and perhaps 'labels'. "
+                f"Received a dict of {list(parts)}."
+            )
+        transformation = self.get_random_transformation(inputs, training=training)
+        outputs = {
+            name: methods[name](value, transformation, training=training)
+            for name, value in parts.items()
+        }
+        return outputs if isinstance(inputs, dict) else outputs["images"]
+
+    def get_random_transformation(self, data, training=True, seed=None):
+        """What is to be done to these images (or the dict of them); here nothing is random."""
+        return None
+
+    def transform_images(self, images, transformation, training=True):
+        """The images, changed."""
+        raise NotImplementedError
+
+    def transform_labels(self, labels, transformation, training=True):
+        """The labels of the changed images."""
+        return labels
+
+    def _sizes(self, images) -> tuple:
+        """The number of images, and their rows and columns."""
         if images.ndim not in (3, 4):
             raise ValueError(
                 f"Layer '{self.name}': expected image tensor to have rank 3 (single image) or 4 "
                 f"(batch of images). Received: shape={images.shape}"
             )
+        batch = images.shape[0] if images.ndim == 4 else 1
+        first = -2 if self.data_format == "channels_first" else -3
+        return batch, images.shape[first], images.shape[first + 1]
+
+    def _apply(self, function, images):
+        """Call `function` on a batch with channels last."""
+        self._sizes(images)
         channels_first = self.data_format == "channels_first"
         batch = images[None] if images.ndim == 3 else images
         batch = function(jnp.moveaxis(batch, 1, -1) if channels_first else batch)
@@ -331,8 +369,8 @@ class Resizing(ImageLayer):
         self.fill_mode, self.fill_value = fill_mode, fill_value
         self.antialias = bool(antialias)
 
-    def call(self, inputs):
-        return self._apply(self._resize, inputs)
+    def transform_images(self, images, transformation, training=True):
+        return self._apply(self._resize, images)
 
     def _resize(self, images):
         dtype = images.dtype
@@ -374,8 +412,8 @@ class CenterCrop(ImageLayer):
         check_size(self, height, width)
         self.height, self.width = height, width
 
-    def call(self, inputs):
-        return self._apply(self._crop, inputs.astype(self.compute_dtype))
+    def transform_images(self, images, transformation, training=True):
+        return self._apply(self._crop, images.astype(self.compute_dtype))
 
     def _crop(self, images):
         top, left = images.shape[1] - self.height, images.shape[2] - self.width

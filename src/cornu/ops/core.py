@@ -118,6 +118,8 @@ def scatter_update(inputs, indices, updates, reduction=None):
 def unstack(x, num=None, axis=0):
     """The list of an array's parts along an axis."""
     x = jnp.asarray(x)
+    if num not in (None, x.shape[axis]):
+        raise ValueError(f"Axis {axis} of shape {x.shape} does not have num={num} parts.")
     return [jax.lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])]
 
 

@@ -203,6 +203,7 @@ class Optimizer(Configurable, Tracked):
                 dtype=dtype,
                 trainable=False,
                 autocast=False,
+                aggregation=aggregation,
                 name=name,
             )
         self._variables.append(variable)
