@@ -98,6 +98,19 @@ def with_nan():
         ("categorical_crossentropy", X, None, "no `y` was passed"),
         ("categorical_crossentropy", [X, X], ONE_HOT, r"expected 1 input\(s\)"),
         ("categorical_crossentropy", np.array(["a", "b"], object), LABELS[:2], "Python objects"),
+        (
+            "sparse_categorical_crossentropy",
+            X,
+            np.array(["cat", "dog"] * 10),
+            r"`y`: the data hold text .*classes, y = np.unique\(y, return_inverse=True\)",
+        ),
+        (
+            "categorical_crossentropy",
+            pandas.DataFrame({"size": [1.0], "name": ["a"], 3: ["b"]}),
+            ONE_HOT[:1],
+            r"`x`: .*the columns \['name', '3'\].*pandas.get_dummies",
+        ),
+        ("categorical_crossentropy", X[0], ONE_HOT[:8], r"for one example pass x\[None\]"),
     ],
 )
 def test_data_that_do_not_fit(loss, x, y, message):
@@ -351,3 +364,77 @@ def test_a_loss_that_broadcasts_trains_with_a_warning(loss, y, units, shown):
     with pytest.warns(UserWarning, match=shown) if shown else contextlib.nullcontext():
         value = made.fit(x, targets, shuffle=False, verbose=0).history["loss"][0]
     assert value == pytest.approx(expected.mean(), rel=1e-5)
+
+
+def test_shapes_that_are_often_mistaken():
+    def images(*shape):
+        return keras.Sequential([keras.Input(shape), layers.Flatten()])
+
+    for made, x, message in (
+        (
+            images(8, 8, 3),
+            X[..., 0],
+            r"The last axis is missing.*np.repeat\(x\[..., None\], 3, -1\)",
+        ),
+        (images(8, 8, 3), np.zeros((2, 3, 8, 8)), r"channels come last: np.moveaxis\(x, 1, -1\)"),
+        (
+            images(20, 4),
+            np.zeros((20, 4)),
+            r"x\[None\].*`Input` is without the batch: Input\(\(4,\)\)",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            made.predict(x, verbose=0)
+    # The size is that of the data, and not one that these were filled up to.
+    with pytest.raises(
+        ValueError, match=r"found shape=\(9, 8, 3\)\. .*for one example pass x\[None\]"
+    ):
+        images(9, 8, 3).predict(np.zeros((9, 8, 3)), verbose=0)
+    made = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(2, 3),
+            layers.Dense(3, activation="softmax", name="last"),
+        ]
+    )
+    made.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match=r"\(None, 6, 6, 3\).*Put a Flatten .*of the layer 'last'"):
+        made.fit(X, LABELS, verbose=0)
+
+
+def test_validation_data_are_looked_at_before_training():
+    made = model("sparse_categorical_crossentropy")
+    for data, message in (
+        (X, r"holds no targets: .*validation_data=\(x_val, y_val\)"),
+        ((X[:, :7], LABELS), r"expected shape=\(None, 8, 8, 1\), found shape=\(None, 7, 8, 1\)"),
+        ((X, LABELS + 1), r"`validation_data` holds the label 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            made.fit(X, LABELS, validation_data=data, verbose=0)
+    assert int(made.optimizer.iterations) == 0
+
+
+def test_what_is_no_layer_and_what_returns_nothing():
+    class Forgets(keras.Model):
+        def call(self, x):
+            layers.Flatten()(x)
+
+    made = Forgets()
+    made.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"\(Forgets\) returned None .* end with `return"):
+        made.fit(X, ONE_HOT, verbose=0)
+    for wrong, message in (
+        ([layers.Dense], r"Make one of the class: Dense\("),
+        ([[layers.Dense(3)]], r"Sequential\(\[\*layers\]\)"),
+        ([jnp.tanh], r"Lambda\(function\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            keras.Sequential(wrong)
+    with pytest.raises(ValueError, match=r"several layers come in a list: \[a, b\]"):
+        keras.Sequential(layers.Dense(3), layers.Dense(3))
+    with pytest.raises(ValueError, match=r"shape='4' \(a string\)"):
+        keras.Input("4")
+    with pytest.raises(ValueError, match=r"`epochs` must be an integer of at least 0"):
+        model().fit(X, ONE_HOT, epochs=-1, verbose=0)
+    with pytest.raises(ValueError, match="`class_weight` of the class 1 must be a number: nan"):
+        model().fit(X, ONE_HOT, class_weight={1: np.nan}, verbose=0)

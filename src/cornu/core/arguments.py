@@ -79,7 +79,9 @@ def _mistake(kind: str, name: str, value) -> str | None:
         fits = isinstance(value, bool | np.bool_) or (
             isinstance(value, Integral) and value in (0, 1)
         )
-        return None if fits else "True or False"
+        # Of Sequential(layer, layer).
+        hint = " (several layers come in a list: [a, b])" * hasattr(value, "get_weights")
+        return None if fits else f"True or False{hint}"
     if kind == "number":
         if value is None and name in _OR_NONE:
             return None

@@ -10,6 +10,7 @@ numbers of its rows, which the compiled step gathers there: shuffling copies not
 there in another process, after `step` batches of the epoch that goes on: the next pass gives the rest.
 """
 
+import functools
 import itertools
 import math
 import random
@@ -45,6 +46,8 @@ def class_weights_of(y, class_weight: dict):
     labels = np.rint(y).astype(int)
     weights = np.ones(labels.shape, floatx())
     for label, weight in class_weight.items():
+        if not np.isfinite(weight):
+            raise ValueError(f"`class_weight` of the class {label} must be a number: {weight!r}.")
         weights[labels == int(label)] = weight
     return weights
 
@@ -437,7 +440,11 @@ def to_arrays(*parts) -> tuple:
     >>> to_arrays([[1.0, 2.0]], {"a": [3]}, None)
     (array([[1., 2.]]), {'a': array([3])}, None)
     """
-    return tuple(jax.tree.map(_to_array, part, is_leaf=is_leaf) for part in parts)
+    names = ("x", "y", "sample_weight")
+    return tuple(
+        jax.tree.map(functools.partial(_to_array, name=name), part, is_leaf=is_leaf)
+        for name, part in zip(names, parts, strict=False)
+    )
 
 
 def _is_array(value) -> bool:
@@ -471,8 +478,12 @@ def _is_numbers(value) -> bool:
     return isinstance(value, int | float | bool | np.generic)
 
 
-def _to_array(value):
-    """An array of numbers: of NumPy, of JAX, a sparse one of scipy's, or one in a file."""
+def _to_array(value, name: str):
+    """An array of numbers: of NumPy, of JAX, a sparse one of scipy's, or one in a file.
+
+    Raises ValueError, which calls it `name`, if it holds no numbers.
+    """
+    given = value
     if isinstance(value, StoredRows):
         return value
     if _is_pandas(value):
@@ -494,10 +505,28 @@ def _to_array(value):
     if getattr(value.dtype, "kind", "") in "OSUTMm":
         what = "Python objects" if value.dtype == object else "text or dates"
         raise ValueError(
-            f"The data hold {what} and not numbers (dtype {value.dtype}). Give every row the same "
-            "length, and turn text, dates and other objects into numbers."
+            f"`{name}`: the data hold {what} and not numbers (dtype {value.dtype}). "
+            f"{_how_to_number(given, name)}"
         )
     return value
+
+
+def _how_to_number(value, name: str) -> str:
+    """What to do with data that are no numbers."""
+    if hasattr(value, "columns"):
+        columns = zip(value.columns, value.dtypes, strict=True)
+        wrong = [column for column, dtype in columns if dtype.kind not in "biuf"]
+        shown = reprlib.repr(list(map(str, wrong)))
+        return (
+            f"It is the columns {shown}: leave them out, or turn text into numbers with "
+            "pandas.get_dummies, and numbers that are kept as objects with frame.astype('float32')."
+        )
+    if name == "y":
+        return (
+            "Number the classes from 0: classes, y = np.unique(y, return_inverse=True). If they are rows "
+            "of numbers, give every row the same length."
+        )
+    return "Give every row the same length, and turn text, dates and other objects into numbers."
 
 
 def in_format(value):

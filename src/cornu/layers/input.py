@@ -48,6 +48,10 @@ class InputLayer(Layer):
         if batch_shape is None:
             if shape is None:
                 raise ValueError("You must pass a `shape` argument.")
+            if isinstance(shape, str):
+                raise ValueError(
+                    f"Argument `shape` must be a tuple of sizes. Received: shape={shape!r} (a string)."
+                )
             if isinstance(shape, int):
                 raise ValueError(
                     f"Argument `shape` must be a tuple of sizes. Received: shape={shape}. "

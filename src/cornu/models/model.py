@@ -251,7 +251,7 @@ class Model(Trainer):
         if not fits:
             raise ValueError(
                 f'Input {index} of layer "{self.name}" is incompatible with the layer: expected '
-                f"shape={expected}, found shape={shape}"
+                f"shape={expected}, found shape={shape}{_hint_of_shapes(expected, shape)}"
             )
         compute = symbol.dtype
         # Mixed precision has already converted the floats; anything else becomes what the input is.
@@ -443,3 +443,29 @@ def has_own_constructor(cls: Any) -> bool:
 
 def _leaves_and_none(structure) -> list:
     return jax.tree.leaves(structure, is_leaf=lambda leaf: leaf is None)
+
+
+def _hint_of_shapes(expected: tuple, shape: tuple) -> str:
+    """What is often forgotten."""
+    if _fits(expected[1:], shape):
+        meant = f" The shape of an `Input` is without the batch: Input({expected[2:]})?"
+        return (
+            ". The first axis is the batch: for one example pass x[None], which is a batch of one."
+            + meant * (len(shape) == 2)
+        )
+    if _fits(expected[:-1], shape):
+        return (
+            f". The last axis is missing, the channels: for {expected[-1]} equal ones pass "
+            f"np.repeat(x[..., None], {expected[-1]}, -1), or make the model's `Input` for one."
+        )
+    if len(expected) == len(shape) + 1 and _fits(expected[2:], shape[1:]):
+        return f". The shape of an `Input` is without the batch: Input({expected[2:]})."
+    if len(expected) == len(shape) == 4 and _fits((None, *expected[-1:], *expected[1:-1]), shape):
+        return ". The channels come last: np.moveaxis(x, 1, -1)."
+    return ""
+
+
+def _fits(expected: tuple, shape: tuple) -> bool:
+    return len(expected) == len(shape) and all(
+        e is None or s is None or e == s for e, s in zip(expected, shape, strict=True)
+    )

@@ -63,7 +63,7 @@ class Sequential(Model):
         if not isinstance(layer, Layer):
             raise ValueError(
                 "Only instances of `keras.Layer` can be added to a Sequential model. Received: "
-                f"{layer} (of type {type(layer)})"
+                f"{layer} (of type {type(layer)}){_hint_of_layers(layer)}"
             )
         if any(layer.name == other.name for other in self._layers):
             raise ValueError(
@@ -156,3 +156,11 @@ class Sequential(Model):
         if not model.built and shape:
             model.build(tuple(shape))
         return model
+
+
+def _hint_of_layers(value) -> str:
+    if isinstance(value, type):
+        return f". Make one of the class: {value.__name__}(…)."
+    if isinstance(value, list | tuple):
+        return ". Lay the list open: Sequential([*layers])."
+    return ". Put a function into a layer: Lambda(function)." if callable(value) else ""

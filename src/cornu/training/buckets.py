@@ -145,7 +145,11 @@ def in_buckets(function, batch_size: int | None):
         size = max(size, count)
         if size == count:
             return function(batch, source)
-        outputs = function(jax.tree.map(lambda a: _repeat_last(a, size - count), batch), source)
+        try:
+            outputs = function(jax.tree.map(lambda a: _repeat_last(a, size - count), batch), source)
+        except (TypeError, ValueError):
+            # The message shall say the size that was passed.
+            return function(batch, source)
         return jax.tree.map(lambda a: np.asarray(a)[:count], outputs)
 
     return run

@@ -35,7 +35,7 @@ def _name_of(loss) -> str:
     return function.__name__
 
 
-def _is_plain(model) -> bool:
+def is_plain(model) -> bool:
     """Whether the model computes its loss as `compile` says, with losses of Cornu's own."""
     overridden = any(
         getattr(type(model), name).__module__ != "cornu.training.trainer"
@@ -61,7 +61,7 @@ def check_finite(model, x, y, sample_weight, batch_size: int | None = None, wher
             bad[name] = rows | before, what
     if not bad:
         return
-    certain = [name for name in bad if name != "x" and _is_plain(model)]
+    certain = [name for name in bad if name != "x" and is_plain(model)]
     rows = np.flatnonzero(sum(rows for rows, _ in bad.values()))
     if not certain and _survives(model, (x, y, sample_weight), rows, batch_size or len(rows)):
         return
@@ -149,6 +149,14 @@ def check_labels(loss, target, output) -> None:
                 "loss='sparse_categorical_crossentropy', or turn the labels into one-hot vectors: "
                 f"y = utils.to_categorical(y, num_classes={output.shape[-1]})."
             )
+    if name in ("categorical_crossentropy", "sparse_categorical_crossentropy") and len(
+        output.shape
+    ) > 2 >= len(target.shape):
+        raise ValueError(
+            f"The model gives an output of shape {(None, *output.shape[1:])}, a class for each place, and "
+            f"`y` has shape {(None, *target.shape[1:])}, one class for each sample. Put a Flatten or a "
+            "GlobalAveragePooling2D layer before the last Dense."
+        )
     if (
         name == "sparse_categorical_crossentropy"
         and len(target.shape) == len(output.shape)
@@ -188,11 +196,11 @@ def warn_of_broadcasting(loss, target, output) -> None:
     )
 
 
-def check_label_values(model, y) -> None:
-    """Raise ValueError if labels are none of the classes that an output has."""
+def check_label_values(model, y, where: str = "`y`") -> None:
+    """Raise ValueError if labels, found in `where`, are none of the classes that an output has."""
     if y is None or model._output_specs is None or model._compiled_loss is None:
         return
-    if not _is_plain(model):
+    if not is_plain(model):
         return
     outputs = jax.tree.leaves(model._output_specs)
     targets = align(y, model._output_specs, model._compiled_loss.names)
@@ -208,12 +216,12 @@ def check_label_values(model, y) -> None:
         if kind == "sparse_categorical_crossentropy":
             _, arguments = describe_loss(loss)
             axis, ignored = arguments.get("axis", -1), arguments.get("ignore_class")
-            _check_classes(target, output.shape[axis], ignored, of)
+            _check_classes(target, output.shape[axis], ignored, where, of)
         elif kind in ("binary_crossentropy", "binary_focal_crossentropy"):
-            _check_yes_or_no(target, kind, of)
+            _check_yes_or_no(target, kind, where, of)
 
 
-def _check_classes(y: np.ndarray, classes: int | None, ignored, of: str) -> None:
+def _check_classes(y: np.ndarray, classes: int | None, ignored, where: str, of: str) -> None:
     values = y if ignored is None else y[y != ignored]
     # What is not finite is found by `check_finite`.
     if not values.size or not classes or (is_float(y.dtype) and not np.isfinite(values).all()):
@@ -247,12 +255,12 @@ def _check_classes(y: np.ndarray, classes: int | None, ignored, of: str) -> None
     else:
         cure = f"Give the last layer {int(high) + 1} units, or number the classes from 0."
     raise ValueError(
-        f"`y` holds the label {wrong}{of}, but the model has {classes} outputs, for the labels 0 to "
+        f"{where} holds the label {wrong}{of}, but the model has {classes} outputs, for the labels 0 to "
         f"{classes - 1}. {cure}"
     )
 
 
-def _check_yes_or_no(y: np.ndarray, kind: str, of: str) -> None:
+def _check_yes_or_no(y: np.ndarray, kind: str, where: str, of: str) -> None:
     """Whole numbers are labels; others may be meant, as of pictures that are not quite within 0 to 1."""
     if y.dtype.kind not in "iu" or not y.size or (y.min() >= 0 and y.max() <= 1):
         return
@@ -265,7 +273,7 @@ def _check_yes_or_no(y: np.ndarray, kind: str, of: str) -> None:
         "loss='sparse_categorical_crossentropy'."
     )
     raise ValueError(
-        f"`y` holds the label {wrong}{of}, but the loss {kind} knows 0 (no) and 1 (yes). {cure}"
+        f"{where} holds the label {wrong}{of}, but the loss {kind} knows 0 (no) and 1 (yes). {cure}"
     )
 
 

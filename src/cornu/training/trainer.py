@@ -51,6 +51,7 @@ class Trainer(Layer):
             "_compile_arguments",
             "_checked",
             "_functions",
+            "_input_specs",
             "_output_specs",
             "_compiled_metrics",
         }
@@ -77,6 +78,7 @@ class Trainer(Layer):
         self._turn, self._making = _Turn(), _Turn()
         self._output_names_of_call = ["output"]
         # Symbolic outputs, once a batch was seen.
+        self._input_specs: Any = None
         self._output_specs: Any = None
 
     def __getstate__(self):
@@ -529,7 +531,12 @@ class Trainer(Layer):
         Returns where the outputs come from.
         """
         y_pred, origins = infer_with_origins(self, x)
-        self._output_specs = y_pred
+        if not jax.tree.leaves(y_pred):
+            raise ValueError(
+                f"The model '{self.name}' ({type(self).__name__}) returned {y_pred!r} and no tensor. Does "
+                "its `call` end with `return …`?"
+            )
+        self._input_specs, self._output_specs = jax.tree.map(checks.symbol, x), y_pred
         if self._graph is None:
             self._output_names_of_call = _names_of(y_pred)
         self._resolve_outputs(self.output_names)
@@ -540,6 +547,21 @@ class Trainer(Layer):
             if self._compiled_metrics is not None and not self._compiled_metrics.built:
                 self._compiled_metrics.build(y, y_pred)
         return origins
+
+    def _check_validation(self, x, y=None, sample_weight=None) -> None:
+        """Raise before training what evaluating would raise at the end of the first epoch."""
+        if self._has_own_step("test") or not self._checked >= {"train", "test"}:
+            return
+        x, y, sample_weight = adapters.to_arrays(x, y, sample_weight)
+        if y is None and self._compiled_loss is not None and checks.is_plain(self):
+            raise ValueError(
+                "`validation_data` holds no targets: pass it as a tuple, validation_data=(x_val, y_val)."
+            )
+        checks.check_label_values(self, y, "`validation_data`")
+        specs = self._input_specs
+        shapes = [leaf.shape[1:] for leaf in jax.tree.leaves(x)]
+        if specs is not None and shapes != [spec.shape[1:] for spec in jax.tree.leaves(specs)]:
+            infer_outputs(self, (jax.tree.map(checks.symbol, x),))
 
     def _has_own_step(self, kind: str) -> bool:
         """Whether the user has written the step."""
@@ -626,8 +648,9 @@ class Trainer(Layer):
         """
         self._need_compiled("fit")
         for name, number in (("epochs", epochs), ("initial_epoch", initial_epoch)):
-            if not isinstance(number, int | np.integer):
-                raise ValueError(f"`{name}` must be an integer. Received: {name}={number!r}")
+            if not isinstance(number, int | np.integer) or number < 0:
+                least = " of at least 0" if isinstance(number, int) else ""
+                raise ValueError(f"`{name}` must be an integer{least}. Received: {name}={number!r}")
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = adapters.train_validation_split(
                 (x, y, sample_weight), validation_split
@@ -650,6 +673,8 @@ class Trainer(Layer):
             validation = adapters.adapt(
                 *parts, validation_batch_size or batch_size, validation_steps, repeat=False
             )
+            if isinstance(validation, adapters.ArrayData):
+                self._check_validation(*parts)
         if not isinstance(callbacks, CallbackList):
             callbacks = CallbackList(
                 callbacks,
