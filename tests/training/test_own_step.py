@@ -335,3 +335,52 @@ def test_a_metric_in_a_layer_counts_in_training_alone():
     trainable = [v.value for v in model.trainable_variables]
     jax.jit(lambda values: model.stateless_call(values, [], X))(trainable)
     assert float(model.layers[1].seen.result()) == 12.0
+
+
+class TwoOptimizers(cornu.Model):
+    """Assigns weights in the step, with optimizers and a network that are no part of it."""
+
+    def __init__(self, first, second, outside):
+        super().__init__()
+        self.first, self.second = first, second
+        self.outside = [outside.variables[0].value, lambda: outside]
+        self.total = metrics.Mean(name="total")
+        self.built = True
+
+    def compile(self, first_optimizer, second_optimizer, **arguments):
+        super().compile(**arguments)
+        self.optimizers = [first_optimizer, second_optimizer]
+
+    metrics = property(lambda self: [self.total])
+
+    def train_step(self, state, data):
+        x, y = data
+        for inner, optimizer in zip((self.first, self.second), self.optimizers, strict=True):
+
+            def loss_of(weights, inner=inner):
+                y_pred, _ = inner.stateless_call(weights, [], x)
+                return ((self.outside[1]()(y_pred) - y) ** 2).mean()
+
+            weights = inner.trainable_variables
+            loss, gradients = jax.value_and_grad(loss_of)([v.value for v in weights])
+            optimizer.apply(gradients, weights)
+            self.total.update_state(loss)
+        return {"total": self.total.result()}, state
+
+
+def test_two_optimizers_besides_the_state():
+    results = []
+    for eager in (False, True):
+        cornu.utils.set_random_seed(0)
+        outside = cornu.Sequential([cornu.Input((1,)), layers.Dense(1, trainable=False)])
+        inner = [cornu.Sequential([cornu.Input((3,)), layers.Dense(1)]) for _ in range(2)]
+        chosen = [cornu.optimizers.SGD(0.1, momentum=0.9), cornu.optimizers.Adam(0.1)]
+        for optimizer, each in zip(chosen, inner, strict=True):
+            optimizer.build(each.trainable_variables)
+        model = TwoOptimizers(*inner, outside)
+        model.compile(*chosen, run_eagerly=eager)
+        history = model.fit(X, Y, batch_size=6, epochs=3, shuffle=False, verbose=0).history
+        assert [int(each.iterations) for each in chosen] == [6, 6]
+        results.append([*history["total"], *np.concatenate(model.get_weights(), None)])
+    assert results[0][0] > results[0][2]
+    np.testing.assert_allclose(*results, rtol=1e-4)

@@ -20,7 +20,8 @@ from cornu.core.tracking import Tracked
 class Scope:
     """Values that stand in for variables while a `functional` call runs, and what it collects.
 
-    `missed` of the outermost scope is called with each variable that is read and has a value in none.
+    `missed` of the outermost scope is called with each variable that is read or assigned and has a value in
+    none, and says whether the scope takes what is assigned to it.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Scope:
         variables: Sequence["Variable"],
         values: Sequence[Any],
         catch_all=False,
-        missed: Callable[["Variable"], None] | None = None,
+        missed: Callable[["Variable"], bool] | None = None,
     ):
         self.values = {id(v): value for v, value in zip(variables, values, strict=True)}
         self.losses: list[tuple[Any, Any]] = []
@@ -49,6 +50,10 @@ _scopes = _Scopes()
 def current_scope() -> Scope | None:
     """The innermost running `functional` call, if any."""
     return next((scope for scope in reversed(_scopes.stack) if not scope.of_thread), None)
+
+
+def _outermost() -> Scope | None:
+    return next((s for s in _scopes.stack if not s.of_thread), None) if _scopes.stack else None
 
 
 @contextmanager
@@ -240,7 +245,7 @@ class Variable(Tracked):
                 value = scope.values[id(self)]
                 break
         else:
-            outermost = next((s for s in _scopes.stack if not s.of_thread), None)
+            outermost = _outermost()
             if outermost is not None and outermost.missed is not None:
                 outermost.missed(self)
         if type(value) is _Unset:
@@ -266,6 +271,10 @@ class Variable(Tracked):
             if id(self) in scope.values or scope.catch_all:
                 scope.values[id(self)] = jnp.asarray(value)
                 return self
+        outermost = _outermost()
+        if outermost is not None and outermost.missed is not None and outermost.missed(self):
+            outermost.values[id(self)] = jnp.asarray(value)
+            return self
         if isinstance(value, jax.core.Tracer):
             raise RuntimeError(
                 f"Variable {self.path!r} was assigned inside a compiled function that does not "
@@ -444,7 +453,7 @@ def functional(
     method: Callable,
     variables: Sequence[Variable],
     collect_losses: bool = False,
-    missed: Callable[[Variable], None] | None = None,
+    missed: Callable[[Variable], bool] | None = None,
 ):
     """Turn a method that reads and assigns variables into a pure function of their values.
 
@@ -452,7 +461,7 @@ def functional(
         method: anything callable.
         variables: the variables that it may read and assign.
         collect_losses: also return the losses that layers added meanwhile.
-        missed: if this is the outermost of such functions, called with each other variable that is read.
+        missed: if this is the outermost of such functions, called with each other variable: see `Scope`.
 
     Returns:
         `pure(values, *args, **kwargs) -> (result, new_values)`, or `(result, new_values, losses)`

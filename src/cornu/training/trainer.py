@@ -989,8 +989,8 @@ class _Function:
             new.append(_like(variable, value) if changes else None)
         return result, new
 
-    def _miss(self, missed: dict, variable) -> None:
-        """Hear of a variable that the step reads, and that no search of the model has found."""
+    def _miss(self, missed: dict, variable) -> bool:
+        """Hear of a variable that the step uses, and that no search of the model has found."""
         outermost = running_layer()
         layers = self._model._flatten_layers()
         if variable.trainable and outermost is not None and outermost in layers:
@@ -1003,6 +1003,8 @@ class _Function:
                 "as it is, set `trainable = False` on its layer."
             )
         missed[id(variable)] = variable
+        # It becomes an argument of the compiled step; without compiling it is simply assigned.
+        return self._compiles
 
     def _checked(self, returned) -> tuple:
         """What a step returned, which may be the user's: results, and the lists of its state."""
