@@ -174,6 +174,22 @@ def test_whole_models_in_h5(writer, reader, tmp_path):
         same(loaded.optimizer.variables, model.optimizer.variables)
 
 
+def test_what_cannot_be_described_is_no_reason_to_lose_a_model(tmp_path):
+    import optax
+
+    model, other = trained(optax.adam(0.1)), compiled(optax.adam(0.1))
+    for name in ("m.keras", "m.h5"):
+        with pytest.warns(UserWarning, match="without how it was compiled.*Optax"):
+            model.save(tmp_path / name)
+        loaded = cornu.models.load_model(tmp_path / name)
+        same(loaded.weights, model.weights)
+        assert not loaded.compiled
+    model.save(tmp_path / "m.keras", include_optimizer=False)
+    model.save_weights(tmp_path / "m.weights.h5")
+    other.load_weights(tmp_path / "m.weights.h5")
+    same(other.optimizer.variables, model.optimizer.variables)
+
+
 class Scaled(cornu.Model):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

@@ -34,7 +34,7 @@ class OptaxOptimizer(Optimizer):
     def get_config(self):
         raise TypeError(
             "An Optax transformation is a function and cannot be written into a configuration. "
-            "Compile the loaded model with it again (load_model(…, compile=False))."
+            "Compile the loaded model with it again."
         )
 
     def build(self, variables):

@@ -28,8 +28,8 @@ def save_model(model, path, include_optimizer=True) -> None:
     }
     groups = {f"model_weights/{layer.name}": _legacy_weights(layer) for layer in model.layers}
     groups[f"model_weights/{_TOP}"] = model._own_weights()
-    if include_optimizer and model.compiled:
-        attributes["training_config"] = json.dumps(_training_config(model))
+    if include_optimizer and (training := _training_config(model)):
+        attributes["training_config"] = json.dumps(training)
         groups["optimizer_weights"] = model.optimizer.variables
     variables = [v for group in groups.values() for v in group]
     # Formats of 16 bits may become larger.
@@ -59,7 +59,10 @@ def _legacy_weights(layer) -> list:
 
 
 def _training_config(model) -> dict:
-    given = registry.serialize(model._compile_arguments)
+    # Not what a subclass says instead: readers call `compile` with these.
+    given = model._described_compile()
+    if not given:
+        return given
     given["loss"] = _with_long_names(given["loss"])
     return {"optimizer_config": given.pop("optimizer"), **given}
 

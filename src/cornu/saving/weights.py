@@ -33,7 +33,8 @@ def save_weights(model, filepath, overwrite=True) -> None:
 
     The file is written beside its place and then renamed, so that a crash leaves the old one whole.
 
-    Raises ValueError for another ending, FileExistsError, or OSError if the file cannot be written.
+    Raises ValueError for another ending or a model that is not built, FileExistsError, or OSError if the
+    file cannot be written.
 
     Source: Keras: Weights-only saving & loading.
     """
@@ -70,10 +71,12 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False) -> None:
         by_name: match layers by their names instead of by their places, as for transfer learning;
             layers that the file does not have stay as they are. Not for `.safetensors`.
 
-    Nothing is changed if something does not fit, unless `skip_mismatch` is true.
+    Nothing is changed if something does not fit, unless `skip_mismatch` is true. A compiled model gets the
+    state of the optimizer, and its learning rate, from a `.weights.h5` or `.keras` file that has them; a
+    state that is not for this optimizer is left out, with a warning.
 
-    Raises FileNotFoundError, or FileFormatError (a ValueError) with the layer, what it expected and what
-    the file has.
+    Raises ValueError if the model is not built, FileNotFoundError, or FileFormatError (a ValueError) with
+    the layer, what it expected and what the file has.
 
     Source: Keras: Weights-only saving & loading.
     """

@@ -178,9 +178,22 @@ class Trainer(Layer):
     def get_compile_config(self) -> dict:
         """The arguments of `compile` as plain values; empty if the model is not compiled.
 
-        A subclass with a `compile` of its own overrides it, and may put objects into it, too.
+        A subclass with a `compile` of its own overrides it, and may put objects into it, too. What
+        cannot be described (a transformation of Optax) must not keep a model from being saved: then
+        there is a warning, and the description is empty.
         """
-        return registry.serialize(self._compile_arguments) if self.compiled else {}
+        return self._described_compile()
+
+    def _described_compile(self) -> dict:
+        try:
+            return registry.serialize(self._compile_arguments) if self.compiled else {}
+        except TypeError as error:
+            warnings.warn(
+                f"The model '{self.name}' is described without how it was compiled, so that it has to "
+                f"be compiled again when it is loaded: {error}",
+                stacklevel=2,
+            )
+            return {}
 
     def compile_from_config(self, config: dict) -> None:
         """Compile as `get_compile_config` says.
