@@ -152,7 +152,7 @@ def test_names(name):
     text = activations.serialize(ours)
     assert text == keras.activations.serialize(theirs)
     assert activations.deserialize(text) is ours
-    described = {"class_name": "function", "config": text, "registered_name": text}
+    described = {"class_name": "function", "config": text, "registered_name": "function"}
     assert activations.get({"module": "builtins", **described}) is ours
 
 

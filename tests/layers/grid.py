@@ -244,41 +244,49 @@ def shortened(dtype: str) -> str:
     return SHORT[kind] + dtype[len(kind) :]
 
 
-def main() -> None:
-    """Compute everything, and write the page."""
-    warnings.simplefilter("ignore")
-    # A model that was loaded is the same program as the one that was saved.
-    cache = tempfile.mkdtemp()
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    cells: dict[tuple, str] = {}
-    for dtype in FORMATS:
-        print(dtype, flush=True)
-        shapes = {str(ALL[name].shape): ALL[name].shape for name in ALL if name not in ALONE}
-        groups = [names_of(shape) for shape in shapes.values()] + [[name] for name in sorted(ALONE)]
-        passed = dict.fromkeys(ALL, "e")
-        for names in groups:
-            with tempfile.TemporaryDirectory() as folder:
-                check_predict(names, dtype, folder)
-            trained = [name for name in names if not is_untrainable(name)]
-            if trained:
-                check_fit(trained, dtype)
-            for name in names:
-                passed[name] += "js" + "f" * (name in trained)
-        for name in ALL:
-            result = shortened(check_eager(name, dtype))
-            inputs = example(name, dtype)
-            mark = compared_with_keras(name, dtype, inputs, called(name, layers, inputs))
-            cells[name, dtype] = f"{result} {passed[name]}" + (f" \\{mark}" if mark else "")
+def computed(dtype) -> dict[str, str]:
+    """What the page says of each layer for inputs of a format; raises where a number is wrong."""
+    shapes = {str(ALL[name].shape): ALL[name].shape for name in ALL if name not in ALONE}
+    groups = [names_of(shape) for shape in shapes.values()] + [[name] for name in sorted(ALONE)]
+    passed = dict.fromkeys(ALL, "e")
+    for names in groups:
+        with tempfile.TemporaryDirectory() as folder:
+            check_predict(names, dtype, folder)
+        trained = [name for name in names if not is_untrainable(name)]
+        if trained:
+            check_fit(trained, dtype)
+        for name in names:
+            passed[name] += "js" + "f" * (name in trained)
+    cells = {}
+    for name in ALL:
+        result = shortened(check_eager(name, dtype))
+        inputs = example(name, dtype)
+        mark = compared_with_keras(name, dtype, inputs, called(name, layers, inputs))
+        cells[name] = f"{result} {passed[name]}" + (f" \\{mark}" if mark else "")
+    return cells
+
+
+def write(cells: dict[str, dict[str, str]]) -> None:
+    """Write the page from what was computed for each format."""
     lines = [INTRODUCTION.format(keras=keras.__version__)]
-    lines.append("| | " + " | ".join(FORMATS) + " |")
-    lines.append("|---" * (len(FORMATS) + 1) + "|")
-    for name in sorted(ALL):
-        row = [cells[name, dtype] for dtype in FORMATS]
-        lines.append(f"| {name} | " + " | ".join(row) + " |")
+    lines.append("| | " + " | ".join(cells) + " |")
+    lines.append("|---" * (len(cells) + 1) + "|")
+    lines += [
+        f"| {name} | " + " | ".join(column[name] for column in cells.values()) + " |"
+        for name in sorted(ALL)
+    ]
     page = Path(__file__).parents[2] / "docs" / "dtypes.md"
     page.write_text("\n".join(lines) + "\n")
 
 
+def start() -> None:
+    """Set up what thousands of small programs, of which each runs once, need."""
+    warnings.simplefilter("ignore")
+    # A model that was loaded is the same program as the one that was saved.
+    jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp())
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
 if __name__ == "__main__":
-    main()
+    start()
+    write({dtype: computed(dtype) for dtype in FORMATS})
