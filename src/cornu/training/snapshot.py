@@ -76,7 +76,7 @@ def save(run: Run, path, epoch: int, step: int) -> None:
         "learning_rate": run.first_rate,
         "callbacks": [
             [type(callback).__name__, _changed_attributes(callback, begin, arrays), begin]
-            for callback, begin in zip(run.callbacks.callbacks, run.begin, strict=True)
+            for callback, begin in zip(run.callbacks.callbacks, run.begin, strict=False)
         ],
     }
     groups = {
@@ -160,7 +160,7 @@ class Snapshot:
             variable.assign(value)
         run.model.stop_training = bool(self._state["stop_training"])
         known = list(self._callbacks)
-        for callback, begin in zip(run.callbacks.callbacks, run.begin, strict=True):
+        for callback, begin in zip(run.callbacks.callbacks, run.begin, strict=False):
             # The first of a class is the first of that class, whatever other callbacks there are.
             names = [name for name, _, _ in known]
             if type(callback).__name__ in names:
