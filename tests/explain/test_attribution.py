@@ -208,47 +208,53 @@ class Halved(L.Layer):
         return x[:, ::2, ::2] + 0.0
 
 
-# Layers, sizes of the input, and for each axis where the places of the last map look, by hand.
+# Layers, sizes of the input, for each axis where the places of the last map look, and how far they see to
+# each side, by hand.
 PLACES = {
-    "valid": ([L.Conv2D(1, 3)], (8, 7), [range(1, 7), range(1, 6)]),
-    "same": ([L.Conv2D(1, 3, padding="same")], (5, 6), [range(5), range(6)]),
-    "even": ([L.Conv2D(1, 2)], (5, 6), [np.arange(0.5, 4), np.arange(0.5, 5)]),
+    "valid": ([L.Conv2D(1, 3)], (8, 7), [range(1, 7), range(1, 6)], 1),
+    "same": ([L.Conv2D(1, 3, padding="same")], (5, 6), [range(5), range(6)], 1),
+    "even": ([L.Conv2D(1, 2)], (5, 6), [np.arange(0.5, 4), np.arange(0.5, 5)], 0.5),
     "strides": (
         [L.Conv2D(1, 3, strides=2, padding="same")],
         (8, 9),
         [[1, 3, 5, 7], [0, 2, 4, 6, 8]],
+        1,
     ),
-    "dilation": ([L.Conv2D(1, 3, dilation_rate=2)], (9, 7), [range(2, 7), range(2, 5)]),
+    "dilation": ([L.Conv2D(1, 3, dilation_rate=2)], (9, 7), [range(2, 7), range(2, 5)], 2),
     "pooled": (
         [L.Conv2D(1, 3), L.MaxPooling2D(), L.Conv2D(1, 3)],
         (12, 14),
         [[3.5, 5.5, 7.5], [3.5, 5.5, 7.5, 9.5]],
+        3.5,
     ),
     "transposed": (
         [L.Conv2D(1, 2, strides=2), L.Conv2DTranspose(1, 2, strides=2)],
         (8, 6),
         [[0.5, 0.5, 2.5, 2.5, 4.5, 4.5, 6.5, 6.5], [0.5, 0.5, 2.5, 2.5, 4.5, 4.5]],
+        0.5,
     ),
     "padded and cropped": (
         [L.ZeroPadding2D(2), L.Conv2D(1, 3), L.Cropping2D(((1, 0), (0, 1)))],
         (5, 4),
         [range(6), range(-1, 4)],
+        1,
     ),
     "augmented": (
         [L.RandomFlip(), L.RandomRotation(0.2), L.Rescaling(2.0), L.Dropout(0.5), L.Conv2D(1, 3)],
         (6, 5),
         [range(1, 5), range(1, 4)],
+        1,
     ),
-    "own": ([Halved(), L.Conv2D(1, 3)], (12, 11), [[2, 4, 6, 8], [2, 4, 6, 8]]),
-    "causal": ([L.Conv1D(1, 3, padding="causal")], (6,), [range(-1, 5)]),
-    "signal": ([L.Conv1D(1, 5, strides=2)], (11,), [[2, 4, 6, 8]]),
-    "volume": ([L.Conv3D(1, 3)], (5, 4, 6), [range(1, 4), range(1, 3), range(1, 5)]),
+    "own": ([Halved(), L.Conv2D(1, 3)], (12, 11), [[2, 4, 6, 8], [2, 4, 6, 8]], 2),
+    "causal": ([L.Conv1D(1, 3, padding="causal")], (6,), [range(-1, 5)], 1),
+    "signal": ([L.Conv1D(1, 5, strides=2)], (11,), [[2, 4, 6, 8]], 2),
+    "volume": ([L.Conv3D(1, 3)], (5, 4, 6), [range(1, 4), range(1, 3), range(1, 5)], 1),
 }
 
 
 @pytest.mark.parametrize("name", PLACES)
 def test_grad_cam_lies_where_its_maps_look(name):
-    body, sizes, centres = PLACES[name]
+    body, sizes, centres, reach = PLACES[name]
     inputs = cornu.Input((*sizes, 1))
     maps = inputs
     for layer in body:
@@ -266,6 +272,8 @@ def test_grad_cam_lies_where_its_maps_look(name):
         once = np.unique(places)
         rows = np.moveaxis(expected, axis, 0)
         rows = np.stack([rows[places == place].mean(0) for place in once])
+        rows = np.pad(rows, ((1, 1), *[(0, 0)] * (rows.ndim - 1)))
+        once = [once[0] - reach - 1, *once, once[-1] + reach + 1]
         between = [np.interp(np.arange(size), once, row) for row in rows.reshape(len(once), -1).T]
         expected = np.moveaxis(np.reshape(np.transpose(between), (size, *rows.shape[1:])), 0, axis)
     for function in (explain.grad_cam, explain.grad_cam_plus_plus):
@@ -289,7 +297,7 @@ def test_a_subclass_computes_between_its_layers():
     x[0, 4, 3] = 1
     peak = explain.grad_cam(model, x, 0, "conv2d_1")[0]
     assert np.unravel_index(peak.argmax(), peak.shape) == (4, 3)
-    np.testing.assert_allclose(peak[4, 1:6], [2 / 3, 2 / 3, 1, 2 / 3, 1 / 3], rtol=1e-5)
+    np.testing.assert_allclose(peak[4, 1:6], [4 / 9, 2 / 3, 1, 2 / 3, 1 / 3], rtol=1e-5)
 
 
 def test_inputs_that_are_not_as_many():

@@ -25,7 +25,7 @@ from cornu.explain.observe import (
     predicted,
     shapes_of_calls,
 )
-from cornu.explain.receptive_field import places_in_input
+from cornu.explain.receptive_field import Places, places_in_input
 from cornu.layers.convolution import Windowed
 
 # What hides from a gradient how much one class is preferred to all others.
@@ -276,10 +276,16 @@ def placed(found: list[Call], model, layer=None) -> list[Placed | None]:
     return places
 
 
-def _between(centres: np.ndarray, size: int) -> np.ndarray:
-    """How much each place of a map counts at each place of an input: linear between the centres."""
-    knots, same, counts = np.unique(centres, return_inverse=True, return_counts=True)
-    at = np.stack([np.interp(np.arange(size), knots, row) for row in np.eye(len(knots))], axis=1)
+def _between(places: Places, size: int) -> np.ndarray:
+    """How much each place of a map counts at each place of an input.
+
+    It is linear between the centres, and beyond the outermost it falls to nothing where nothing is seen.
+    """
+    knots, same, counts = np.unique(places.centres, return_inverse=True, return_counts=True)
+    around = np.concatenate([[places.before], knots, [places.after]])
+    around[[0, -1]] = np.clip(around[[0, -1]], -1e9, 1e9)
+    rows = np.pad(np.eye(len(knots)), ((0, 0), (1, 1)))
+    at = np.stack([np.interp(np.arange(size), around, row) for row in rows], axis=1)
     return (at / counts)[:, same].astype("float32")
 
 
@@ -407,7 +413,8 @@ def grad_cam(model, x, target=None, layer=None) -> np.ndarray:
     """Where a layer found what speaks for a class: its feature maps, weighted with their mean gradients.
 
     `relu(sum over channels of mean(d score / d map) * map)`, as large as the image: each number stands at
-    the centre of what it sees of the image (its receptive field), and between them it is linear.
+    the centre of what it sees of the image (its receptive field). Between the centres the map is linear,
+    and beyond the outermost it falls to 0 where no number sees anything.
 
     Args:
         model, x, target: see `saliency`.

@@ -231,11 +231,23 @@ def _is_channels_first(operation) -> bool:
     return getattr(operation, "data_format", "channels_last") == "channels_first"
 
 
-def places_in_input(found, number: int, which: int) -> list[np.ndarray] | None:
-    """Where in an input the places of a call's output look: the centres of what they see.
+class Places(NamedTuple):
+    """Where in an input the places of an output look, along one axis.
 
-    Centres may lie in the padding. Where a layer's places all see the same, such as everything, they are
-    taken to be spread evenly over the input.
+    Attributes:
+        centres: for each place the centre of what it sees, which may lie in the padding.
+        before, after: the first and the last place of the input that none of them sees.
+    """
+
+    centres: np.ndarray
+    before: float
+    after: float
+
+
+def places_in_input(found, number: int, which: int) -> list[Places] | None:
+    """Where in an input the places of a call's output look.
+
+    Where all of them see the same, such as everything, they are taken to be spread evenly over the input.
 
     Args:
         found: calls of a model; see `shapes_of_calls`.
@@ -243,39 +255,37 @@ def places_in_input(found, number: int, which: int) -> list[np.ndarray] | None:
         which: which of the model's inputs.
 
     Returns:
-        for each spatial axis an array with a number for each place; None if the input has other axes.
+        for each spatial axis a `Places`; None if the input has other axes.
     """
     call, (start, taker) = found[number], inputs_of(found)[which]
     sizes, spatial = _spatial(start.shape[1:], taker), _spatial_axes(call)
     if len(spatial) != len(sizes):
         return None
-    shape, centres = call.outputs.shape[1:], []
+    shape = call.outputs.shape[1:]
+    middle = [
+        (size // 2, size // 2) if a in spatial else (0, size - 1) for a, size in enumerate(shape)
+    ]
     memory: dict = {}
+    axes = []
     for n, axis in enumerate(spatial):
-        count = shape[axis]
 
-        @functools.cache
-        def centre(place, n=n, axis=axis) -> float:
-            box = [
-                (size // 2, size // 2) if a in spatial else (0, size - 1)
-                for a, size in enumerate(shape)
-            ]
-            box[axis] = (place, place)
-            low, high = _trace(found, number, tuple(box), which=which, memory=memory)[n]
-            return (low + high) / 2
+        def ends(place, n=n, axis=axis) -> tuple[int, int]:
+            box = (*middle[:axis], (int(place), int(place)), *middle[axis + 1 :])
+            return _trace(found, number, box, which=which, memory=memory)[n]
 
-        places = np.arange(count)
-        few = np.unique(np.clip([0, count // 2, count // 2 + 1, count - 1], 0, count - 1))
-        found_few = np.array([centre(int(p)) for p in few])
-        step = (found_few[-1] - found_few[0]) / max(count - 1, 1)
-        here = found_few[0] + step * places
-        if not np.array_equal(here[few], found_few):
+        last = shape[axis] - 1
+        few = np.unique(np.clip([0, last // 2, last // 2 + 1, last], 0, last))
+        seen = np.array([ends(place) for place in few])
+        centres = seen.mean(1)[0] + np.arange(last + 1) * (np.ptp(seen.mean(1)) / max(last, 1))
+        if not np.array_equal(centres[few], seen.mean(1)):
             # Such as behind a transposed convolution, whose places look at the same in turns.
-            here = np.array([centre(int(p)) for p in places])
-        if count > 1 and (here[-1] <= here[0] or (np.diff(here) < 0).any()):
-            here = (places + 0.5) * sizes[n] / count - 0.5
-        centres.append(here)
-    return centres
+            centres = np.array([ends(place) for place in range(last + 1)]).mean(1)
+        if centres[-1] > centres[0] and (np.diff(centres) >= 0).all():
+            axes.append(Places(centres, seen[0, 0] - 1, seen[-1, 1] + 1))
+        else:
+            evenly = (np.arange(last + 1) + 0.5) * sizes[n] / (last + 1) - 0.5
+            axes.append(Places(evenly, -np.inf, np.inf))
+    return axes
 
 
 def _trace(
