@@ -333,6 +333,11 @@ def _filled(shape, first: int, rest: int) -> tuple:
     )
 
 
+def struct(shape, dtype) -> jax.ShapeDtypeStruct:
+    """What JAX would hold of such an array: int64 and float64 are narrower unless it is told otherwise."""
+    return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
+
+
 def infer_outputs(function: Callable, args=(), kwargs=None):
     """The symbolic outputs of a function on symbolic arguments, without computing anything.
 
@@ -363,10 +368,7 @@ def infer_outputs(function: Callable, args=(), kwargs=None):
     is_known = not any(None in shape[0 if batch is None else 1 :] for shape in shapes)
 
     def trial(first, rest):
-        arrays = [
-            jax.ShapeDtypeStruct(_filled(leaves[i].shape, first, rest), leaves[i].dtype)
-            for i in places
-        ]
+        arrays = [struct(_filled(leaves[i].shape, first, rest), leaves[i].dtype) for i in places]
         previous = _sizes.first, _sizes.rest
         is_tried = not is_known and any(None in shape[1:] for shape in shapes)
         _sizes.first = first if has_batch and batch is None else None

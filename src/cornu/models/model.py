@@ -253,7 +253,7 @@ class Model(Trainer):
                 f'Input {index} of layer "{self.name}" is incompatible with the layer: expected '
                 f"shape={expected}, found shape={shape}{_hint_of_shapes(expected, shape)}"
             )
-        compute = symbol.dtype
+        compute = jax.dtypes.canonicalize_dtype(symbol.dtype)
         # Mixed precision has already converted the floats; anything else becomes what the input is.
         both_float = is_float(value.dtype) and is_float(compute)
         return value if value.dtype == compute or both_float else value.astype(compute)

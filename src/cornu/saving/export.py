@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cornu.core.optional import required
-from cornu.core.symbolic import infer_outputs
+from cornu.core.symbolic import infer_outputs, struct
 from cornu.saving.atomic import replacing
 
 FORMATS = {".stablehlo": "stablehlo", ".onnx": "onnx"}
@@ -64,9 +64,7 @@ def exported(model, batch_size=None):
     import jax.export
 
     batch = batch_size or jax.export.symbolic_shape("batch")[0]
-    specs = jax.tree.map(
-        lambda t: jax.ShapeDtypeStruct((batch, *t.shape[1:]), t.dtype), model._graph.inputs
-    )
+    specs = jax.tree.map(lambda t: struct((batch, *t.shape[1:]), t.dtype), model._graph.inputs)
     try:
         return jax.export.export(jax.jit(_prediction(model)), platforms=PLATFORMS)(specs)
     except Exception as error:

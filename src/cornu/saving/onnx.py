@@ -15,6 +15,8 @@ import jax
 import jax.extend.core as jex
 import numpy as np
 
+from cornu.core.symbolic import struct
+
 OPSET = 18
 _PROBES = (6, 10)
 
@@ -574,9 +576,7 @@ def onnx_model(function, specs: list, input_names: list[str], output_names: list
     b = Builder()
     counts = _PROBES if batch is None else (batch, batch)
     programs = [
-        jax.make_jaxpr(function)(
-            [jax.ShapeDtypeStruct((n, *shape), dtype) for shape, dtype in specs]
-        )
+        jax.make_jaxpr(function)([struct((n, *shape), dtype) for shape, dtype in specs])
         for n in counts
     ]
     inputs, arguments = [], []
