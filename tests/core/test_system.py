@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from cornu.core import memory
+from cornu.core import kernels, memory
 from cornu.core.optional import MissingPackage, required
 
 
@@ -56,3 +56,12 @@ def test_a_package_that_misses_another_speaks_for_itself(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_package_either'"):
         required("broken_package", "Nothing")
+
+
+@pytest.mark.skipif(not kernels.native().in_use, reason="the native kernels are not in use")
+@pytest.mark.parametrize("older", [(0, 0), (-1, 99)])
+def test_kernels_for_a_newer_xla_are_left_alone(monkeypatch, older):
+    """Registered, they would keep XLA from starting."""
+    monkeypatch.setattr(kernels, "_interface", lambda: older)
+    found = kernels.native.__wrapped__()
+    assert not found.in_use and "built for a newer XLA" in found.reason

@@ -8,6 +8,7 @@ other: it can be compiled, differentiated in both modes, and batched.
 import ctypes
 import functools
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +61,13 @@ class Native(NamedTuple):
     multiplies_bfloat16: bool = False
 
 
+def _interface() -> tuple[int, int]:
+    """The version of XLA's interface for kernels, major and minor, as the header beside XLA says."""
+    header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h").read_text()
+    found = dict(re.findall(r"#define XLA_FFI_API_(MAJOR|MINOR) (\d+)", header))
+    return int(found["MAJOR"]), int(found["MINOR"])
+
+
 @functools.cache
 def native() -> Native:
     """Load the library and tell XLA of it, once."""
@@ -73,10 +81,20 @@ def native() -> Native:
         return Native(False, None, reason)
     try:
         library = ctypes.CDLL(str(found[0]))
+        built_for = (ctypes.c_int * 2)()
+        library.cornu_interface(built_for)
+        major, minor = _interface()
+        # XLA itself would refuse them only when it starts, and then not start at all.
+        if built_for[0] != major or built_for[1] > minor:
+            reason = (
+                f"{found[0]} was built for a newer XLA than that of JAX {jax.__version__}: "
+                "install Cornu again, or a newer JAX"
+            )
+            return Native(False, None, reason)
         for name in TARGETS:
             handler = jax.ffi.pycapsule(getattr(library, f"cornu_{name}"))
             jax.ffi.register_ffi_target(f"cornu_{name}", handler, platform="cpu")
-    except (OSError, AttributeError, RuntimeError, ValueError) as error:
+    except (OSError, AttributeError, KeyError, RuntimeError, ValueError) as error:
         return Native(False, None, f"{found[0]} could not be used: {error}")
     library.cornu_instruction_set.restype = ctypes.c_char_p
     name, wanted = library.cornu_instruction_set().decode(), os.environ.get("CORNU_ISA")

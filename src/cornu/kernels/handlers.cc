@@ -487,6 +487,11 @@ CORNU_HANDLER(bernoulli, .Arg<xla::ffi::Buffer<xla::ffi::U32>>().Attr<double>("p
 extern "C" __attribute__((visibility("default"))) const char* cornu_instruction_set() {
   return cornu::kernels()->name;
 }
+// The version of XLA's interface that this was compiled for. An older XLA does not run it, a newer one does.
+extern "C" __attribute__((visibility("default"))) void cornu_interface(int* version) {
+  version[0] = XLA_FFI_API_MAJOR;
+  version[1] = XLA_FFI_API_MINOR;
+}
 extern "C" __attribute__((visibility("default"))) bool cornu_multiplies_pairs() {
   return cornu::multiplies_pairs();
 }

@@ -28,6 +28,9 @@ from cornu.ops.curves import biased_softmax, biased_tanh
 # The pick of a window whose numbers relu has cut.
 DEAD = np.uint8(255)
 
+# Until JAX 0.8 it had another place.
+_DropVar: Any = getattr(core, "DropVar", None) or jax.core.DropVar  # type: ignore[attr-defined]
+
 
 def _pools(geometry: Geometry, pool: tuple) -> Geometry:
     rank = len(pool)
@@ -322,7 +325,7 @@ def _rewrite(jaxpr):
         """Put one operation for those that are `found`, in the place of the last."""
         gone.update(id(e) for e in found)
         last, result = found[-1], found[-1].outvars[0]
-        picks = core.DropVar(jax.core.ShapedArray(result.aval.shape, jnp.uint8))
+        picks = _DropVar(jax.core.ShapedArray(result.aval.shape, jnp.uint8))
         results = [result, picks] if primitive.multiple_results else [result]
         fused[id(last)] = last.replace(
             primitive=primitive, invars=operands, outvars=results, params=params
