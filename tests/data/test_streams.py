@@ -151,7 +151,9 @@ def test_weights_of_samples_and_classes():
     check_same(fit(cornu, Batches(X, Y, WEIGHTS[:, None], kind=list, wrap=Tensor)), expected)
     factors = np.array([1.0, 0.5, 4.0], "float32")[LABELS]
     for parts, weights in (((X, LABELS), factors), ((X, LABELS, WEIGHTS), factors * WEIGHTS)):
-        models = [network(k, 3, "softmax", loss="sparse_categorical_crossentropy") for k in (cornu, keras)]
+        models = [
+            network(k, 3, "softmax", loss="sparse_categorical_crossentropy") for k in (cornu, keras)
+        ]
         mine = fit(cornu, Batches(*parts), model=models[0], class_weight={1: 0.5, 2: 4.0})
         check_same(
             mine, history(keras, X, LABELS, model=models[1], sample_weight=weights, shuffle=False)

@@ -237,7 +237,7 @@ def layer_normalization(x, gamma=None, beta=None, axis=-1, epsilon=None):
 @operation
 def rms_normalization(x, scale=None, axis=-1, epsilon=None):
     """`x` divided by the root of the mean of its squares along axes, times a scale."""
-    x = jnp.asarray(x)
+    x = pooling.as_floats(x)
     squares = jnp.mean(jnp.square(x), axis, keepdims=True)
     x = x * jax.lax.rsqrt(squares + (1e-6 if epsilon is None else epsilon))
     return x if scale is None else x * jnp.asarray(scale)
@@ -274,7 +274,7 @@ binary_crossentropy = _cross_entropy("binary_crossentropy")
 @operation
 def psnr(x1, x2, max_val):
     """Peak signal-to-noise ratio, `20 log10(max_val) - 10 log10(mean((x1 - x2)^2))`, in decibels."""
-    error = jnp.mean(jnp.square(jnp.asarray(x1) - jnp.asarray(x2)))
+    error = jnp.mean(jnp.square(pooling.as_floats(x1) - pooling.as_floats(x2)))
     return 20 * jnp.log10(max_val) - 10 * jnp.log10(error)
 
 

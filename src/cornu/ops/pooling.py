@@ -202,7 +202,7 @@ ad.deflinear2(window_sum, lambda ct, x, **geometry: [spread.bind(ct, **geometry)
 ad.deflinear2(spread, lambda ct, x, **geometry: [window_sum.bind(ct, **geometry)])
 
 
-def _as_floats(x):
+def as_floats(x):
     """What is averaged: a mean of integers has a fraction, and their sum may not fit their format."""
     x = jnp.asarray(x)
     return x.astype(floatx()) if is_discrete(x.dtype) else x
@@ -210,7 +210,7 @@ def _as_floats(x):
 
 def average_pool(x, pool_size, strides=None, padding="valid", data_format="channels_last"):
     """The mean of each window; padding does not count."""
-    x = _as_floats(x)
+    x = as_floats(x)
     geometry = _geometry(x, pool_size, strides, padding, data_format)
 
     def pool(x):
@@ -225,7 +225,7 @@ def average_pool(x, pool_size, strides=None, padding="valid", data_format="chann
 
 def global_average_pool(x, keepdims=False, data_format="channels_last"):
     """The mean of each channel."""
-    x = _as_floats(x)
+    x = as_floats(x)
     axes = range(1, x.ndim - 1) if data_format == "channels_last" else range(2, x.ndim)
     known = all(isinstance(x.shape[a], int) and x.shape[a] > 0 for a in axes)
     if data_format != "channels_last" or x.dtype != jnp.float32 or not known:
@@ -236,7 +236,7 @@ def global_average_pool(x, keepdims=False, data_format="channels_last"):
 
 def l2_pool(x, pool_size, strides=None, padding="valid", data_format="channels_last"):
     """The root of the sum of squares of each window; its gradient is zero where all are zero."""
-    x = _as_floats(x)
+    x = as_floats(x)
     geometry = _geometry(x, pool_size, strides, padding, data_format)
 
     def pool(x):
