@@ -438,3 +438,72 @@ def test_what_is_no_layer_and_what_returns_nothing():
         model().fit(X, ONE_HOT, epochs=-1, verbose=0)
     with pytest.raises(ValueError, match="`class_weight` of the class 1 must be a number: nan"):
         model().fit(X, ONE_HOT, class_weight={1: np.nan}, verbose=0)
+
+
+def small(loss="mse", **compile):
+    made = keras.Sequential([keras.Input((2,)), layers.Dense(2, activation="softmax")])
+    made.compile("sgd", loss, **compile)
+    return made
+
+
+PAIRS = [(X[:4, 0, :2, 0], ONE_HOT[:4, :2])] * 2
+
+
+@pytest.mark.parametrize(
+    "work, message",
+    [
+        (lambda: small(jit_compile="yes"), "`jit_compile` must be True, False or 'auto'"),
+        (lambda: small(None, loss_weights=[1.0]), "`loss_weights` needs a `loss`"),
+        (lambda: small().fit(*PAIRS[0], shuffle="no"), "`shuffle` must be True, False or 'batch'"),
+        (
+            lambda: small().fit(*PAIRS[0], validation_freq=0),
+            "`validation_freq` to be a list or int, 1",
+        ),
+        (lambda: small(None).fit(*PAIRS[0], verbose=0), "No loss to compute"),
+    ],
+)
+def test_arguments_that_cannot_have_an_effect_are_refused(work, message):
+    with pytest.raises(ValueError, match=message):
+        work()
+
+
+@pytest.mark.parametrize(
+    "work, message",
+    [
+        (lambda: small(jit_compile=True, run_eagerly=True), "`jit_compile=True` has no effect"),
+        (lambda: small().fit(iter(PAIRS), batch_size=2, verbose=0), "`batch_size` has no effect"),
+        (
+            lambda: small().evaluate(iter(PAIRS), batch_size=2, verbose=0),
+            "`batch_size` has no effect",
+        ),
+        (
+            lambda: small().predict(iter(PAIRS), batch_size=2, verbose=0),
+            "`batch_size` has no effect",
+        ),
+        (lambda: small().fit(*PAIRS[0], validation_steps=2, verbose=0), "no `validation_data`"),
+    ],
+)
+def test_arguments_without_an_effect_are_named(work, message):
+    with pytest.warns(UserWarning, match=message):
+        work()
+
+
+def test_a_batch_size_for_arrays_is_none_for_a_stream_beside_them():
+    history = small().fit(*PAIRS[0], batch_size=2, validation_data=iter(PAIRS), verbose=0).history
+    assert len(history["val_loss"]) == 1
+
+
+def test_metrics_are_evaluated_without_a_loss():
+    made, (x, y) = small(None, metrics=["mae"]), PAIRS[0]
+    expected = [0.0, np.abs(np.asarray(made(x)) - y).mean()]
+    assert made.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_cross_entropy_by_the_shapes():
+    x, y = PAIRS[0]
+    named = ("categorical_crossentropy", y), ("sparse_categorical_crossentropy", y.argmax(1))
+    for name, targets in named:
+        made = small("crossentropy")
+        value = made.evaluate(x, targets, verbose=0)
+        made.compile("sgd", name)
+        assert value == pytest.approx(made.evaluate(x, targets, verbose=0), rel=1e-6)

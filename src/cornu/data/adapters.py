@@ -15,6 +15,7 @@ import itertools
 import math
 import random
 import reprlib
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Any
@@ -383,6 +384,10 @@ def adapt(
                     f"When providing `x` as a {kind}, `{name}` should not be passed: each batch "
                     f"holds `(x, y)` or `(x, y, sample_weight)`. Received: {name}={type(value)}"
                 )
+        if batch_size is not None:
+            warnings.warn(
+                f"`batch_size` has no effect: x, a {kind}, makes the batches itself.", stacklevel=3
+            )
         return StreamData(x, steps, shuffle, class_weight, repeat)
     raise ValueError(
         f"Cannot take data of type {type(x).__name__} ({reprlib.repr(x)}). Pass arrays, pandas frames, a "

@@ -126,10 +126,18 @@ def _to_loss(entry) -> Callable | None:
         return entry
     if isinstance(entry, list | tuple):
         raise ValueError(f"Expected one loss for each output. Received: loss={entry}")
+    if isinstance(entry, str) and entry.lower() in ("crossentropy", "ce"):
+        return LossFunctionWrapper(_crossentropy, name=entry)
     found = registry.get("loss", entry)
     if isinstance(found, Loss):
         return found
     return LossFunctionWrapper(found, name=getattr(found, "__name__", "loss"))
+
+
+def _crossentropy(y_true, y_pred):
+    """The cross-entropy that fits the shapes."""
+    kind = _kind_of_labels(y_true, y_pred)
+    return registry.get("loss", f"{kind}_crossentropy")(y_true, y_pred)
 
 
 class CompiledMetrics(Metric):

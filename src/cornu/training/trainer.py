@@ -132,6 +132,20 @@ class Trainer(Layer):
                 "`steps_per_execution` must be a positive integer or 'auto'. Received: "
                 f"steps_per_execution={steps_per_execution}"
             )
+        if jit_compile not in (True, False, None, "auto"):
+            raise ValueError(
+                f"`jit_compile` must be True, False or 'auto'. Received: jit_compile={jit_compile!r}"
+            )
+        if run_eagerly and jit_compile is True:
+            warnings.warn(
+                "With `run_eagerly=True` nothing is compiled: `jit_compile=True` has no effect.",
+                stacklevel=2,
+            )
+        if loss is None and loss_weights is not None:
+            raise ValueError(
+                "`loss_weights` needs a `loss` to weigh, and none is given. Pass `loss`, or weigh what "
+                f"`add_loss` or a loss of your own computes there. Received: loss_weights={loss_weights}"
+            )
         self.optimizer = optimizer
         self.loss = loss
         self._compile_arguments = {
@@ -146,7 +160,7 @@ class Trainer(Layer):
             **({} if auto_scale_loss else {"auto_scale_loss": False}),
         }
         self.run_eagerly = run_eagerly
-        self.jit_compile = jit_compile is True or jit_compile == "auto"
+        self.jit_compile = jit_compile is not False
         self.steps_per_execution = 1 if steps_per_execution == "auto" else steps_per_execution
         self._loss_tracker = Mean(name="loss")
         self._compiled_loss = None
@@ -274,6 +288,9 @@ class Trainer(Layer):
                 losses.append(loss)
         losses.extend(jnp.sum(jnp.asarray(v, jnp.float32)) for v in self.losses)
         if not losses:
+            if not training and self._compiled_metrics is not None:
+                # Metrics alone can be evaluated.
+                return jnp.zeros(())
             if self._compile_arguments.get("loss") is None:
                 raise ValueError(
                     "No loss to compute. Provide a `loss` argument in `compile()`, or add losses "
@@ -664,6 +681,10 @@ class Trainer(Layer):
             if not isinstance(number, int | np.integer) or number < 0:
                 least = " of at least 0" if isinstance(number, int) else ""
                 raise ValueError(f"`{name}` must be an integer{least}. Received: {name}={number!r}")
+        if shuffle not in (True, False, "batch"):
+            raise ValueError(f"`shuffle` must be True, False or 'batch'. Received: {shuffle!r}")
+        # Says what is wrong with it.
+        _is_due(0, validation_freq)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = adapters.train_validation_split(
                 (x, y, sample_weight), validation_split
@@ -683,8 +704,15 @@ class Trainer(Layer):
         validation = None
         if validation_data is not None:
             parts = _validation_parts(validation_data)
+            size = batch_size if adapters.in_memory(parts[0]) else None
             validation = adapters.adapt(
-                *parts, validation_batch_size or batch_size, validation_steps, repeat=False
+                *parts, validation_batch_size or size, validation_steps, repeat=False
+            )
+        elif validation_steps is not None or validation_batch_size is not None:
+            warnings.warn(
+                "`validation_steps` and `validation_batch_size` have no effect: there are no "
+                "`validation_data`.",
+                stacklevel=2,
             )
             if isinstance(validation, adapters.ArrayData):
                 self._check_validation(*parts)
@@ -1283,11 +1311,11 @@ def _validation_parts(validation_data) -> tuple:
 
 
 def _is_due(epoch: int, validation_freq) -> bool:
-    if isinstance(validation_freq, int):
+    if isinstance(validation_freq, int) and validation_freq > 0:
         return (epoch + 1) % validation_freq == 0
     if isinstance(validation_freq, list | tuple | set):
         return epoch + 1 in validation_freq
     raise ValueError(
-        "Expected `validation_freq` to be a list or int. Received: "
+        "Expected `validation_freq` to be a list or int, 1 or more. Received: "
         f"validation_freq={validation_freq} of type {type(validation_freq)}."
     )
