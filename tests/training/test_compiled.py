@@ -100,3 +100,29 @@ def test_one_metric_object_in_two_places():
     assert model.evaluate(X, X[:, :1], return_dict=True, verbose=0).keys() == {"loss", "s"}
     assert model.metrics_names == ["loss", "compile_metrics"]
     assert len(model.metrics_variables) == 4
+
+
+@pytest.mark.parametrize(
+    "monitor, is_up",
+    [("mae", False), ("mae_1", False), ("weighted_mae", False), ("val_acc", True), ("kept", True)],
+)
+def test_callbacks_know_which_way_is_better(monitor, is_up):
+    given = {"metrics": ["mae", "mae", "acc"], "weighted_metrics": ["mae"]}
+    model = model_of(cornu, "a", **given)
+    model.kept = cornu.metrics.BinaryAccuracy(name="kept")
+    model.evaluate(X, X[:, :1], verbose=0)
+    callback = cornu.callbacks.EarlyStopping(monitor)
+    callback.set_model(model)
+    assert callback._more_is_better() == is_up
+
+
+@pytest.mark.parametrize("labels", [X[:, :1] > 0, np.eye(3), np.arange(3)], ids=str)
+def test_more_accuracy_is_better(labels):
+    units = 1 if labels.shape[-1] == 1 else 3
+    model = cornu.Sequential([cornu.Input((2,)), cornu.layers.Dense(units)])
+    model.compile("sgd", lambda y_true, y_pred: y_pred**2, metrics=["accuracy"])
+    stops = cornu.callbacks.EarlyStopping("val_accuracy", patience=9)
+    history = model.fit(
+        *(X, labels), epochs=2, verbose=0, validation_data=(X, labels), callbacks=[stops]
+    )
+    assert len(history.history["val_accuracy"]) == 2

@@ -1,5 +1,6 @@
 """What callbacks that watch one number have in common."""
 
+import re
 import warnings
 
 from cornu.callbacks.callback import Callback
@@ -35,14 +36,23 @@ class MonitorCallback(Callback):
         name = self.monitor.removeprefix("val_")
         if name == "loss":
             return False
+        metrics: list = []
         for metric in getattr(self.model, "metrics", []):
-            # With several outputs, the name in the logs starts with the output's.
-            if name == metric.name or name.endswith(f"_{metric.name}"):
-                direction = getattr(metric, "_direction", None)
-                if direction is not None:
-                    return direction == "up"
+            # Those that were given to `compile` are one metric that holds others.
+            metrics += getattr(metric, "metrics", [metric])
+        # Of two with one name, the second has a number behind it.
+        for known in dict.fromkeys((name, re.sub(r"_\d+$", "", name))):
+            for metric in metrics:
+                # With several outputs, the name in the logs starts with the output's.
+                if known == metric.name or known.endswith(f"_{metric.name}"):
+                    direction = getattr(metric, "_direction", None)
+                    if direction is not None:
+                        return direction == "up"
         if name.endswith("_loss"):
             return False
+        # A number of a step of the user's.
+        if name.endswith(("acc", "accuracy", "auc")):
+            return True
         raise ValueError(
             f"{type(self).__name__} callback received monitor={self.monitor}, but Cornu isn't able "
             "to automatically determine whether that metric should be maximized or minimized. Pass "

@@ -11,6 +11,7 @@ from cornu.core import masking, registry
 from cornu.core.variable import Variable
 from cornu.losses import Loss, LossFunctionWrapper
 from cornu.metrics import Mean, MeanMetricWrapper, Metric
+from cornu.metrics import get as get_metric
 
 
 def per_output(given, names: list[str], what: str, single: bool) -> list:
@@ -257,9 +258,9 @@ def to_metric(entry, y_true, y_pred) -> Metric:
     name = entry if isinstance(entry, str) else None
     if name is not None and name.lower() in ("accuracy", "acc", "crossentropy", "ce"):
         kind = "accuracy" if name.lower() in ("accuracy", "acc") else "crossentropy"
-        found = registry.get("metric", f"{_kind_of_labels(y_true, y_pred)}_{kind}")
+        found = get_metric(f"{_kind_of_labels(y_true, y_pred)}_{kind}")
     else:
-        found = registry.get("metric", entry)
+        found = get_metric(entry)
     if isinstance(found, Metric):
         if name is not None:
             found.name = name
