@@ -22,7 +22,7 @@ from test_contract import CASES, IMAGE, PAIR, ROW, Case
 import cornu
 from cornu import layers
 
-FORMATS = "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 bfloat16 float32 float64".split()
+FORMATS = "bool uint8 int8 int16 int32 int64 float16 float64".split()
 
 # What a layer does may depend on its arguments.
 VARIANTS = {
@@ -201,8 +201,8 @@ SHORT = {"float": "f", "uint": "u", "int": "i", "bool": "b", "bfloat": "bf"}
 
 INTRODUCTION = """# Inputs of every format
 
-What each layer gives for inputs of each format: the format of its result, and in which ways the numbers
-were found right. Written by `make dtypes` (tests/layers/grid.py); the test suite runs a part of it.
+What each layer gives for inputs of each format: the format of its result (`f32` is float32, `u8` uint8,
+`b` bool), and in which ways the numbers were found right. Written by `make dtypes` (tests/layers/grid.py); the test suite runs a part of it.
 
 - **e**: the layer called on an array of NumPy;
 - **j**: in a compiled model, by `predict`;
