@@ -277,3 +277,15 @@ def test_unknown_mode_is_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         callbacks.EarlyStopping(mode="max")
+
+
+def test_get_monitor_value_may_be_overridden():
+    for module in (callbacks, keras.callbacks):
+
+        class Gap(module.EarlyStopping):
+            def get_monitor_value(self, logs):
+                return logs["val_loss"] - logs["loss"]
+
+        logs = [{"val_loss": v, "loss": loss} for v, loss in ((1, 0.5), (0.9, 0.3), (0.8, 0.1))]
+        _, trace = run_epochs(Gap(mode="min"), logs)
+        assert len(trace) == 2

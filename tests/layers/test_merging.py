@@ -164,3 +164,11 @@ def test_one_tensor_is_no_list(name):
 def test_bad_dot_axes(axes, error, message):
     with pytest.raises(error, match=message):
         layers.Dot(axes)
+
+
+def test_merge_function_may_be_overridden():
+    class Tenfold(layers.Add):
+        def _merge_function(self, inputs):
+            return super()._merge_function(inputs) * 10
+
+    assert Tenfold()([np.ones((1, 2)), np.ones((1, 2))]).tolist() == [[20.0, 20.0]]

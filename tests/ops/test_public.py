@@ -168,6 +168,9 @@ ONE_BY_ONE = [
     ("map", (lambda x: x * 2, A), {}),
     ("vectorized_map", (lambda x: x.sum(), A), {}),
     ("associative_scan", (lambda a, b: a + b, LINE), {}),
+    ("bincount", (INTEGERS,), {"minlength": 9}),
+    ("bincount", (INTEGERS, 0.5 * INTEGERS), {"minlength": 9}),
+    *((name, (INTEGERS,), {}) for name in ("ceil", "floor", "erfc")),
     ("switch", (1, [lambda x: x, lambda x: -x], A), {}),
 ]
 CASES = ONE_BY_ONE + [

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 
+import cornu
 import cornu.constraints
 import cornu.initializers
 import cornu.optimizers
@@ -221,3 +222,27 @@ def test_schedules_are_keras(name, args, kwargs):
 def test_every_schedule_is_tested():
     public = {n for n in dir(keras.optimizers.schedules) if n[0].isupper()}
     assert public == {name for name, _, _ in SCHEDULES} | {"LearningRateSchedule"}
+
+
+@pytest.mark.parametrize("module", [cornu, keras])
+def test_hooks_of_optimizers_may_be_overridden(module):
+    class Own(module.optimizers.Optimizer):
+        def build(self, variables):
+            super().build(variables)
+            self.sums = [self.add_variable_from_reference(v, "sum") for v in variables]
+
+        def update_step(self, gradient, variable, learning_rate):
+            total = self.sums[self._get_variable_index(variable)]
+            self.assign_add(total, gradient)
+            self.assign_sub(variable, learning_rate * total)
+
+        def _apply_weight_decay(self, variables):
+            for variable in variables:
+                variable.assign(variable / 2)
+
+    variable = module.Variable(np.array([4.0, 8.0], "float32"))
+    optimizer = Own(learning_rate=0.5, weight_decay=0.1)
+    for _ in range(2):
+        optimizer.apply_gradients([(jnp.ones(2), variable)])
+    # 4 / 2 - 0.5 = 1.5; 1.5 / 2 - 0.5 * 2 = -0.25
+    np.testing.assert_allclose(variable.numpy(), [-0.25, 0.75])

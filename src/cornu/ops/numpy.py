@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from cornu.core.dtype import floatx
 from cornu.core.operation import operation
 from cornu.ops.public import from_table
 
@@ -17,8 +18,26 @@ def _sequence(target):
     return function
 
 
+def _of_floats(target):
+    """For functions whose results are floats, of whole numbers, too."""
+
+    def function(x):
+        x = jnp.asarray(x)
+        return target(x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(floatx()))
+
+    function.__name__, function.__module__ = target.__name__, target.__module__
+    return function
+
+
 class _Named:
-    erfinv, logsumexp = jax.lax.erf_inv, jax.nn.logsumexp
+    logsumexp = jax.nn.logsumexp
+
+
+class _Floats:
+    ceil, floor, erf, erfc, erfinv, rsqrt = map(
+        _of_floats,
+        (jnp.ceil, jnp.floor, jax.lax.erf, jax.lax.erfc, jax.lax.erf_inv, jax.lax.rsqrt),
+    )
 
 
 class _Lists:
@@ -115,7 +134,7 @@ _TABLE = [
     (lambda N, M=None, k=0, dtype=None: 0, "eye tri"),
     (lambda n, dtype=None: 0, "identity"),
 ]
-globals().update(from_table(_TABLE, _Lists, _Named, jnp, jax.lax))
+globals().update(from_table(_TABLE, _Lists, _Floats, _Named, jnp, jax.lax))
 
 
 @operation
@@ -160,7 +179,13 @@ def bincount(x, weights=None, minlength=0, sparse=False):
     """How often each integer is there."""
     if sparse:
         raise ValueError("`sparse=True` is not supported: arrays are dense. Leave it False.")
-    return jnp.bincount(jnp.asarray(x), weights=weights, minlength=minlength)
+    x = jnp.asarray(x).astype("int32")
+    if x.ndim < 2:
+        return jnp.bincount(x, weights=weights, minlength=minlength)
+    # Rows are counted each by itself, up to the largest integer in any of them.
+    length = int(jnp.maximum(jnp.max(x, initial=-1) + 1, minlength))
+    weights = jnp.ones(x.shape, "int32") if weights is None else jnp.asarray(weights)
+    return jax.vmap(lambda row, weight: jnp.bincount(row, weight, length=length))(x, weights)
 
 
 @operation
