@@ -202,7 +202,8 @@ SHORT = {"float": "f", "uint": "u", "int": "i", "bool": "b", "bfloat": "bf"}
 INTRODUCTION = """# Inputs of every format
 
 What each layer gives for inputs of each format: the format of its result (`f32` is float32, `u8` uint8,
-`b` bool), and in which ways the numbers were found right. Written by `make dtypes` (tests/layers/grid.py); the test suite runs a part of it.
+`b` bool), and in which ways the numbers were found right. Written by `make dtypes` (tests/layers/grid.py);
+the test suite runs a part of it.
 
 - **e**: the layer called on an array of NumPy;
 - **j**: in a compiled model, by `predict`;
