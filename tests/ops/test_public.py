@@ -169,6 +169,7 @@ ONE_BY_ONE = [
     ("vectorized_map", (lambda x: x.sum(), A), {}),
     ("associative_scan", (lambda a, b: a + b, LINE), {}),
     ("bincount", (INTEGERS,), {"minlength": 9}),
+    ("normalize", (A,), {"axis": (0, 1)}),
     ("bincount", (INTEGERS, 0.5 * INTEGERS), {"minlength": 9}),
     *((name, (INTEGERS,), {}) for name in ("ceil", "floor", "erfc")),
     ("switch", (1, [lambda x: x, lambda x: -x], A), {}),

@@ -204,10 +204,12 @@ def moments(x, axes, keepdims=False, synchronized=False):
 
 @operation
 def normalize(x, axis=-1, order=2, epsilon=None):
-    """`x` divided by its norm along an axis."""
+    """`x` divided by its norm along an axis, or along several."""
     x = jnp.asarray(x)
     epsilon = 1e-7 if epsilon is None else epsilon
-    norm = jnp.linalg.norm(x, ord=order, axis=axis, keepdims=True)
+    # Of several axes `linalg.norm` takes matrices, and of order 2 their largest singular value.
+    axis_order = None if order == 2 else order
+    norm = jnp.linalg.norm(x, ord=axis_order, axis=axis, keepdims=True)
     return x / jnp.maximum(norm, epsilon)
 
 
