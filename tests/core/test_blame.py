@@ -152,3 +152,26 @@ def test_looking_for_the_line_adds_no_loss():
     with pytest.warns(UserWarning, match="np.random.random"):
         fit(model)
     assert model.evaluate(X, Y, verbose=0) == pytest.approx(3.0)
+
+
+def test_losses_of_the_users_are_named():
+    def own_loss(y_true, y_pred):
+        return np.square(y_true - y_pred)
+
+    class Own(cornu.losses.Loss):
+        def call(self, y_true, y_pred):
+            if y_true.sum() > 0:
+                return y_true - y_pred
+            return y_pred - y_true
+
+    for loss, text in (
+        (
+            own_loss,
+            r"In the loss 'own_loss', .*: return np.square\(y_true - y_pred\)\n.*jnp.square",
+        ),
+        (Own(), r"In the loss 'own', .*: if y_true.sum\(\) > 0:\n.*jnp.where"),
+    ):
+        model = cornu.Sequential([cornu.Input((3,)), layers.Dense(3)])
+        model.compile("sgd", loss)
+        with pytest.raises(TypeError, match=text):
+            model.fit(X, Y, verbose=0)

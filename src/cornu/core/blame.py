@@ -53,15 +53,14 @@ _CURES: list[tuple[type[Exception], str]] = [
 ]
 
 
-def blame(error: Exception, layer, arguments: str) -> None:
-    """Say in which layer, on which shapes and in which line something went wrong.
+def blame(error: Exception, what: str, arguments: str) -> None:
+    """Say in which layer or loss, on which shapes and in which line something went wrong.
 
-    Called for each layer that an error passes through, from the innermost outwards.
+    Called for each that an error passes through, from the innermost outwards.
     """
-    what = f"the layer '{layer.name}' ({type(layer).__name__})"
     is_first = not hasattr(error, "_cornu_layer")
     if is_first:
-        error._cornu_layer = layer.name  # type: ignore[attr-defined]
+        error._cornu_layer = what  # type: ignore[attr-defined]
     line = None if hasattr(error, "_cornu_line") else _line_of(error)
     if line is not None:
         error._cornu_line = line  # type: ignore[attr-defined]
@@ -76,7 +75,7 @@ def blame(error: Exception, layer, arguments: str) -> None:
         error.add_note(f"This happened in {what}, called on {arguments}")
     if line is not None:
         # One note for all.
-        notes = error.__notes__
+        notes = getattr(error, "__notes__", [])
         place = next((i for i, n in enumerate(notes) if n.startswith("This happened in")), None)
         if place is not None:
             notes[place] += f"\nIn your code: {line}"

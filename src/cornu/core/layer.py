@@ -482,7 +482,7 @@ class Layer(Operation, Configurable, Tracked):
             is_leaf=_is_leaf,
         )
         shown = ", ".join(f"{name}: {shape}" for name, shape in shapes.items())
-        blame.blame(error, self, shown)
+        blame.blame(error, f"the layer '{self.name}' ({type(self).__name__})", shown)
 
     def _resolve_training(self, kwargs: dict):
         training = kwargs.pop("training", None)

@@ -10,7 +10,7 @@ from cornu.core import registry
 from cornu.core.configurable import Configurable
 from cornu.core.naming import auto_name, name_scope
 from cornu.core.tracking import Tracked
-from cornu.core.variable import Variable
+from cornu.core.variable import Variable, is_thrown_away
 
 # How many seeds were drawn from Python's generator, so that others' draws can be told from these.
 num_default_seeds = 0
@@ -132,13 +132,13 @@ def draw_seed(seed=None) -> jax.Array:
     if isinstance(seed, SeedGenerator):
         return seed.next()
     if seed is None:
-        try:
-            return shared_seed_generator().next(ordered=False)
-        except RuntimeError:
+        # No step returns the new state of the shared generator; where shapes are inferred, none is kept.
+        if isinstance(jnp.zeros(()), jax.core.Tracer) and not is_thrown_away():
             raise UnseededError(
                 "A random function without a seed is used while the step is compiled: its numbers "
                 f"would be constants. {FRESH_NUMBERS}"
-            ) from None
+            )
+        return shared_seed_generator().next(ordered=False)
     if isinstance(seed, (int, np.integer)):
         return jnp.asarray(np.array([int(seed) & 0xFFFFFFFF, 0], np.uint32))
     if isinstance(seed, jax.Array):

@@ -56,6 +56,11 @@ def _outermost() -> Scope | None:
     return next((s for s in _scopes.stack if not s.of_thread), None) if _scopes.stack else None
 
 
+def is_thrown_away() -> bool:
+    """Whether a `throwaway_scope` is around."""
+    return any(scope.catch_all for scope in _scopes.stack)
+
+
 @contextmanager
 def throwaway_scope():
     """Within, nothing that is assigned to any variable lasts: for inferring shapes."""

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cornu.core import masking, registry
+from cornu.core.blame import blame
 from cornu.core.variable import Variable
 from cornu.losses import Loss, LossFunctionWrapper
 from cornu.metrics import Mean, MeanMetricWrapper, Metric
@@ -115,7 +117,13 @@ class CompiledLoss:
                     f"The loss {getattr(loss, 'name', loss)} needs targets, but no `y` was passed "
                     "(or none for this output)."
                 )
-            value = loss(target, output, sample_weight=weight)
+            try:
+                value = loss(target, output, sample_weight=weight)
+            except Exception as error:
+                if not getattr(loss, "fn", loss).__module__.startswith("cornu."):
+                    shapes = f"y_true: {np.shape(target)}, y_pred: {np.shape(output)}"
+                    blame(error, f"the loss '{getattr(loss, 'name', loss)}'", shapes)
+                raise
             if tracker is not None:
                 tracker.update_state(jax.lax.stop_gradient(value), sample_weight=output.shape[0])
             total = total + share * value
