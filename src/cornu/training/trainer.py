@@ -708,14 +708,14 @@ class Trainer(Layer):
             validation = adapters.adapt(
                 *parts, validation_batch_size or size, validation_steps, repeat=False
             )
+            if isinstance(validation, adapters.ArrayData):
+                self._check_validation(*parts)
         elif validation_steps is not None or validation_batch_size is not None:
             warnings.warn(
                 "`validation_steps` and `validation_batch_size` have no effect: there are no "
                 "`validation_data`.",
                 stacklevel=2,
             )
-            if isinstance(validation, adapters.ArrayData):
-                self._check_validation(*parts)
         if not isinstance(callbacks, CallbackList):
             callbacks = CallbackList(
                 callbacks,
