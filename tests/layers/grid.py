@@ -22,7 +22,7 @@ from test_contract import CASES, IMAGE, PAIR, ROW, Case
 import cornu
 from cornu import layers
 
-FORMATS = "bool uint8 int8 int16 int32 int64 float16 float64".split()
+FORMATS = "bool uint8 uint16 int8 int16 int32 int64 float16 bfloat16 float64".split()
 
 # What a layer does may depend on its arguments.
 VARIANTS = {
