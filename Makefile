@@ -2,6 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The kernels' objects, which the package, its wheel and the kernels' own test share.
+BUILD := build/kernels
+
+# In the environment itself: pip's own would be another one each time, and everything compiled anew.
+INSTALL = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --no-build-isolation \
+  --config-settings=build-dir=$(BUILD)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check wheel lessons benchmark gallery explorer files dtypes fuzz clean
@@ -13,11 +19,16 @@ $(VENV)/installed: pyproject.toml $(wildcard src/cornu/kernels/*.cc src/cornu/ke
 	@$(PYTHON) -c 'import sys; sys.exit("Cornu needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.11 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet 'scikit-build-core>=0.11' 'jaxlib>=0.7' 'cmake>=3.20' ninja
+	@# pip would show nothing of it. Where it fails, Cornu is installed without kernels.
+	-$(BIN)/cmake -S src/cornu/kernels -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release \
+	  -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DPython3_EXECUTABLE=$(abspath $(BIN)/python) > /dev/null \
+	  && $(BIN)/cmake --build $(BUILD) --target cornu_kernels
+	$(INSTALL) --editable .
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(INSTALL) --editable '.[test]'
 	touch $@
 
 demo: $(VENV)/installed  ## train a CNN on the embedded digits and show the result
@@ -67,15 +78,13 @@ dtypes: $(VENV)/installed-test  ## every layer on inputs of every format; writes
 fuzz: $(VENV)/installed-test  ## 200,000 mutated inputs for each reader
 	$(BIN)/python tests/attacks/fuzz.py --inputs 200000
 
-wheel: $(VENV)/installed-test  ## build the wheel and try it in an empty environment
-	rm -rf dist build/wheel-env
-	$(BIN)/python -m build --wheel --outdir dist . > build.log 2>&1 || { cat build.log; exit 1; }
-	rm -f build.log
+wheel: $(VENV)/installed-test  ## build the wheels for Linux, and try this machine's in an empty environment
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/wheels.py
+	rm -rf build/wheel-env build/wheel-demo
 	$(PYTHON) -m venv build/wheel-env
-	build/wheel-env/bin/python -m pip install --quiet dist/*.whl
-	cd build && wheel-env/bin/cornu train digits --epochs 1 --seed 0 --output wheel-demo --overwrite
+	build/wheel-env/bin/python -m pip install --quiet dist/*_$$(uname -m).whl
+	cd build && wheel-env/bin/cornu train digits --epochs 1 --seed 0 --output wheel-demo
 	cd build && wheel-env/bin/python -c "import cornu, cornu.explorer as e; m = cornu.saving.load_model('wheel-demo/model.keras'); e.explore(m).stop()"
-	rm -rf build dist
 
 clean:  ## remove everything that the other targets made
 	rm -rf $(VENV) .venv-peers demo dist build
