@@ -10,7 +10,7 @@ INSTALL = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet -
   --config-settings=build-dir=$(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check wheel lessons benchmark gallery explorer files dtypes fuzz clean
+.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark gallery explorer files dtypes fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -34,11 +34,30 @@ $(VENV)/installed-test: $(VENV)/installed
 demo: $(VENV)/installed  ## train a CNN on the embedded digits and show the result
 	$(BIN)/cornu train digits --output demo --epochs 20 --seed 0 --overwrite
 
+# Files that take long begin first, and a file stays with one process, for the sake of what its tests share.
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=30
+# How many minutes a command takes.
+TIMED = begin=$$(date +%s); trap 'seconds=$$(($$(date +%s) - begin)); echo "$@: $$((seconds / 60)) min $$((seconds % 60)) s"' EXIT
+
 test: $(VENV)/installed-test  ## run the test suite
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	@$(TIMED); $(PYTEST)
 
 test-slow: $(VENV)/installed-test  ## also run the tests that take minutes
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'slow or not slow'
+	@$(TIMED); $(PYTEST) -m 'slow or not slow'
+
+# As on other processors, and without kernels. What depends on them, in these files:
+MODES ?= CORNU_ISA=avx2 CORNU_ISA=baseline CORNU_NATIVE=0 XLA_FLAGS=--xla_cpu_max_isa=AVX2
+MODE_TESTS ?= tests/ops tests/layers/test_convolution.py tests/layers/test_dense.py \
+  tests/layers/test_normalization.py tests/layers/test_pooling.py tests/saving/test_exchange.py
+test-modes: $(VENV)/installed-test  ## run the tests of what is computed as other processors would
+	@$(TIMED); for mode in $(MODES); do \
+	  echo "With $$mode:"; env $$mode $(PYTEST) --durations=0 $(MODE_TESTS) || exit 1; done
+
+# NEWEST=--newest for the newest only; JAX=--jax=0.7.0 for another JAX.
+PYTHON_TESTS ?= tests
+test-pythons: $(VENV)/installed-test  ## run the tests with every Python that is found, and the newest packages for it
+	@ls dist/*.whl > /dev/null 2>&1 || $(MAKE) wheel
+	@$(TIMED); $(BIN)/python tools/test_pythons.py $(NEWEST) $(JAX) $(PYTHON_TESTS)
 
 check: $(VENV)/installed-test  ## lint, formatting and types
 	$(BIN)/ruff check

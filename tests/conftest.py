@@ -1,7 +1,10 @@
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+# Beside what the caller wants, such as the instructions of another processor.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+)
 os.environ.setdefault("MPLBACKEND", "agg")
 # Tests leave nothing in the cache folder of whoever runs them.
 os.environ.setdefault("CORNU_COMPILATION_CACHE", "0")

@@ -2,10 +2,11 @@
 
     python tools/wheels.py          (`make wheel`)
 
-The library in a wheel holds no Python, and no C++ library but its own; so a wheel serves every Python, and
-every system whose C library is as new as the functions that it calls. Which that is, its tag says:
-`manylinux_2_34` for glibc 2.34. On an older system wheels for older ones are built
-(.github/workflows/wheels.yml). Leaves the wheels in dist/ and says what was tried.
+The library in a wheel is built for the oldest JAX that Cornu supports, which newer ones run. It holds no
+Python, and no C++ library but its own; so a wheel serves every Python, and every system whose C library
+is as new as the functions that it calls: its tag says which, as `manylinux_2_34` for glibc 2.34. On an
+older system wheels for older ones are built (.github/workflows/wheels.yml). Leaves the wheels in dist/ and
+says what was tried.
 """
 
 import platform
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -35,7 +37,7 @@ def build(folder: Path, machine: str, *definitions: str) -> Path:
     objects = (
         ROOT / "build" / ("kernels" if machine == platform.machine() else f"kernels-{machine}")
     )
-    definitions = ("CORNU_PORTABLE=ON", *definitions)
+    definitions = ("CORNU_PORTABLE=ON", f"XLA_INCLUDE={oldest_headers()}", *definitions)
     run(
         *(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder),
         f"--config-setting=build-dir={objects}",
@@ -43,6 +45,22 @@ def build(folder: Path, machine: str, *definitions: str) -> Path:
         ROOT,
     )
     return next(folder.glob("*.whl"))
+
+
+def oldest_headers() -> Path:
+    """XLA's headers of the oldest JAX that Cornu supports: a newer one runs what is built with them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = next(d for d in project["dependencies"] if d.startswith("jax>=")).removeprefix("jax>=")
+    folder = ROOT / "build" / f"jaxlib-{oldest}"
+    include = folder / "jaxlib" / "include"
+    if not include.exists():
+        where = ("--no-deps", "--only-binary=:all:", "--dest", folder)
+        run(sys.executable, "-m", "pip", "download", "--quiet", *where, f"jaxlib=={oldest}.0")
+        with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+            archive.extractall(
+                folder, [n for n in archive.namelist() if n.startswith("jaxlib/include/")]
+            )
+    return include
 
 
 def needed(library: Path) -> tuple[int, int]:
