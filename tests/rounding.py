@@ -5,6 +5,7 @@ Whether bits are equal depends on the processor: only what one program computes 
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -20,7 +21,7 @@ def assert_sums_agree(mine, other, terms, size, dtype="float32"):
     """
     mine, other = np.asarray(mine), np.asarray(other)
     assert mine.shape == other.shape and mine.dtype == other.dtype
-    epsilon = float(np.finfo(dtype).eps)
+    epsilon = float(jnp.finfo(dtype).eps)
     allowed = np.broadcast_to(epsilon * (2 + math.sqrt(terms)) * np.asarray(size), mine.shape)
     off = np.abs(mine.astype("float64") - other.astype("float64")) - allowed
     # What is not a number must be so in both.

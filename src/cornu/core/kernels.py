@@ -31,6 +31,8 @@ TARGETS = (
     "kernel_gradient",
     "picked_input_gradient",
     "picked_kernel_gradient",
+    "sum",
+    "largest",
     "channel_sum",
     "max_pool",
     "max_pool_gradient",

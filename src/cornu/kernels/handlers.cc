@@ -237,6 +237,23 @@ ffi::Error kernel_gradient(ffi::ThreadPool threads, Floats image, Floats gradien
   });
 }
 
+ffi::Error reduce(Reduction run_it, ffi::ThreadPool threads, Floats x, Numbers sizes, FloatResult result) {
+  if (sizes.size() != 3)
+    return ffi::Error::InvalidArgument("cornu: 3 sizes are expected, not " + std::to_string(sizes.size()));
+  const int64_t outer = sizes[0], places = sizes[1], inner = sizes[2];
+  CORNU_CHECK(check({{"operand", outer * places * inner, x.element_count()},
+                     {"result", outer * inner, result->element_count()}}));
+  return run(threads, x.element_count(), [&](const Pool& pool) {
+    run_it(pool, x.typed_data(), outer, places, inner, result->typed_data());
+  });
+}
+ffi::Error sum(ffi::ThreadPool threads, Floats x, Numbers sizes, FloatResult result) {
+  return reduce(kernels()->sum, threads, x, sizes, result);
+}
+ffi::Error largest(ffi::ThreadPool threads, Floats x, Numbers sizes, FloatResult result) {
+  return reduce(kernels()->largest, threads, x, sizes, result);
+}
+
 ffi::Error channel_sum(ffi::ThreadPool threads, Floats gradient, Bytes picks, FloatResult result) {
   const int64_t channels = result->element_count();
   const int64_t places = channels ? int64_t(gradient.element_count()) / channels : 0;
@@ -460,6 +477,8 @@ CORNU_HANDLER(picked_kernel_gradient,
               CORNU_FLOATS CORNU_FLOATS CORNU_BYTES CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(input_gradient, CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
 CORNU_HANDLER(kernel_gradient, CORNU_FLOATS CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>());
+CORNU_HANDLER(sum, CORNU_FLOATS.Attr<cornu::Numbers>("sizes").Ret<cornu::Floats>());
+CORNU_HANDLER(largest, CORNU_FLOATS.Attr<cornu::Numbers>("sizes").Ret<cornu::Floats>());
 CORNU_HANDLER(channel_sum, CORNU_FLOATS CORNU_BYTES.Ret<cornu::Floats>());
 CORNU_HANDLER(max_pool, CORNU_FLOATS CORNU_WINDOW.Ret<cornu::Floats>().Ret<cornu::Bytes>());
 CORNU_HANDLER(max_pool_gradient, CORNU_FLOATS CORNU_BYTES CORNU_WINDOW.Ret<cornu::Floats>());

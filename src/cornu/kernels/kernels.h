@@ -37,6 +37,8 @@ enum Activation { LINEAR = 0, RELU = 1 };
 
 typedef void (*Curve)(const Pool&, const float* image, const float* bias, int64_t places, int64_t channels,
                       float* result);
+typedef void (*Reduction)(const Pool&, const float* x, int64_t outer, int64_t places, int64_t inner,
+                          float* result);
 typedef void (*CurveGradient)(const Pool&, const float* gradient, const float* result, int64_t places,
                               int64_t channels, float* back, float* total);
 
@@ -69,6 +71,8 @@ struct Kernels {
   // image, gradient of the result -> gradient of the kernel
   void (*kernel_gradient)(const Pool&, const Window&, const float* image, const float* gradient,
                           const Picks&, float* result);
+  // the sum over the axis in the middle of (outer, places, inner), or the largest along it
+  Reduction sum, largest;
   // the sum for each channel of what relu has not cut
   void (*channel_sum)(const Pool&, const float* gradient, const uint8_t* picks, int64_t places,
                       int64_t channels, float* result);

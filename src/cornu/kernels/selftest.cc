@@ -477,6 +477,33 @@ void test_pairs(const std::vector<std::unique_ptr<Threads>>& pools) {
   }
 }
 
+void test_reductions(const std::vector<std::unique_ptr<Threads>>& pools) {
+  const bool wide = between(0, 1);
+  const int64_t outer = between(0, 1) ? 1 : between(2, 40), inner = wide ? between(16, 90) : between(1, 20);
+  const int64_t places = between(1, outer == 1 ? 9000 : 500), count = outer * places * inner;
+  Array x = noise(count), first[2];
+  std::vector<double> expected[2] = {std::vector<double>(outer * inner),
+                                     std::vector<double>(outer * inner, -INFINITY)};
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = i / (places * inner) * inner + i % inner;
+    expected[0][at] += x[i];
+    expected[1][at] = std::max(expected[1][at], double(x[i]));
+  }
+  const Window none{};
+  for (const auto& threads : pools)
+    for (int way = 0; way < 2; ++way) {
+      const char* name = way ? "largest" : "sum";
+      Array result = garbage(outer * inner);
+      (way ? kernels()->largest : kernels()->sum)(threads->pool, x.get(), outer, places, inner, result.get());
+      if (!first[way]) {
+        compare(name, none, result.get(), expected[way], way ? 0 : 10 + std::sqrt(double(places)));
+        first[way] = std::move(result);
+      } else {
+        equal(name, none, first[way].get(), result.get(), outer * inner * 4);
+      }
+    }
+}
+
 void test_channel_sum(const std::vector<std::unique_ptr<Threads>>& pools) {
   const int64_t places = between(1, 3000), channels = between(1, 70);
   Array gradient = noise(places * channels), first;
@@ -771,6 +798,7 @@ int main(int argc, char** argv) {
   for (int turn = 0; turn < windows; ++turn) {
     test_convolution(pools);
     test_pairs(pools);
+    test_reductions(pools);
     test_channel_sum(pools);
     test_curves(pools);
     test_adam(pools);

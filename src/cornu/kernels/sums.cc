@@ -1,11 +1,83 @@
-// The sum of a gradient over all but its channels: what a bias gets.
+// Sums of many numbers, in the same order with any number of threads.
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels.h"
 #include "vector.h"
 
 CORNU_BEGIN
+
+namespace {
+
+struct Add {
+  static constexpr float START = 0;
+  template <class T>
+  static T combine(T a, T b) { return a + b; }
+};
+// Of which one is NaN, this.
+struct Largest {
+  static constexpr float START = -INFINITY;
+  template <class T>
+  static T combine(T a, T b) { return (b > a) | (b != b) ? b : a; }
+};
+
+template <class Way>
+void reduce(const Pool& pool, const float* x, int64_t outer, int64_t places, int64_t inner, float* result) {
+  // Where few numbers lie side by side, several places are a row.
+  constexpr int64_t AT_ONCE = 4, WIDTH = AT_ONCE * LANES;
+  const int64_t together = inner < LANES ? std::max<int64_t>(1, std::min(WIDTH / inner, places)) : 1;
+  const int64_t width = together * inner, rows = places / together;
+  const int64_t most = std::max<int64_t>(1, 32 / outer);
+  const int64_t parts = std::clamp<int64_t>(places * inner / 4096, 1, std::min(most, rows));
+  Scratch several(parts > 1 ? outer * parts * inner : 1);
+  float* partial = parts > 1 ? several.data() : result;
+  parallel_for(pool, outer * parts, [&](int64_t item) {
+    const int64_t part = item % parts, begin = rows * part / parts, end = rows * (part + 1) / parts;
+    const float* from = x + item / parts * places * inner;
+    float* to = partial + item * inner;
+    float row[WIDTH];
+    for (int64_t c = 0; c < width; c += LANES) {
+      const int64_t count = width - c;
+      Vector found[AT_ONCE];
+      CORNU_UNROLL for (int k = 0; k < AT_ONCE; ++k) found[k] = broadcast(Way::START);
+      int64_t r = begin;
+      // Four at once, as each waits for the one before.
+      for (; r + AT_ONCE <= end; r += AT_ONCE)
+        CORNU_UNROLL for (int k = 0; k < AT_ONCE; ++k) {
+          prefetch(from + (r + k + 8) * width + c);
+          found[k] = Way::combine(found[k], load_first(from + (r + k) * width + c, count));
+        }
+      for (; r < end; ++r) found[0] = Way::combine(found[0], load_first(from + r * width + c, count));
+      store_first((together > 1 ? row : to) + c,
+                  Way::combine(Way::combine(found[0], found[1]), Way::combine(found[2], found[3])), count);
+    }
+    if (together == 1) return;
+    const int64_t rest = part == parts - 1 ? places - rows * together : 0;
+    for (int64_t i = 0; i < inner; ++i) {
+      float all = Way::START;
+      for (int64_t k = 0; k < together; ++k) all = Way::combine(all, row[k * inner + i]);
+      for (int64_t p = places - rest; p < places; ++p) all = Way::combine(all, from[p * inner + i]);
+      to[i] = all;
+    }
+  });
+  for (int64_t o = 0; parts > 1 && o < outer; ++o)
+    for (int64_t i = 0; i < inner; ++i) {
+      float all = Way::START;
+      for (int64_t part = 0; part < parts; ++part)
+        all = Way::combine(all, partial[(o * parts + part) * inner + i]);
+      result[o * inner + i] = all;
+    }
+}
+
+}  // namespace
+
+void sum(const Pool& pool, const float* x, int64_t outer, int64_t places, int64_t inner, float* result) {
+  reduce<Add>(pool, x, outer, places, inner, result);
+}
+void largest(const Pool& pool, const float* x, int64_t outer, int64_t places, int64_t inner, float* result) {
+  reduce<Largest>(pool, x, outer, places, inner, result);
+}
 
 void channel_sum(const Pool& pool, const float* gradient, const uint8_t* picks, int64_t places,
                  int64_t channels, float* result) {

@@ -20,6 +20,8 @@ void input_gradient_of_pairs(const Pool&, const Window&, const uint16_t*, const 
                              uint16_t*);
 void input_gradient(const Pool&, const Window&, const float*, const Picks&, const float*, float*);
 void kernel_gradient(const Pool&, const Window&, const float*, const float*, const Picks&, float*);
+void sum(const Pool&, const float*, int64_t, int64_t, int64_t, float*);
+void largest(const Pool&, const float*, int64_t, int64_t, int64_t, float*);
 void channel_sum(const Pool&, const float*, const uint8_t*, int64_t, int64_t, float*);
 void max_pool(const Pool&, const Window&, const float*, float*, uint8_t*);
 void max_pool_gradient(const Pool&, const Window&, const float*, const uint8_t*, float*);
@@ -57,6 +59,8 @@ const Kernels* table() {
       CORNU_OF_PAIRS(input_gradient_of_pairs),
       input_gradient,
       kernel_gradient,
+      sum,
+      largest,
       channel_sum,
       max_pool,
       max_pool_gradient,

@@ -22,6 +22,7 @@ from cornu.core.symbolic import infer_outputs, known_batch
 from cornu.core.variable import Variable, functional, own_values, put_values, take_values
 from cornu.data import adapters
 from cornu.metrics import Mean
+from cornu.ops.fixed_order import compiler_options, in_fixed_order, ordered
 from cornu.ops.fusion import fuse
 from cornu.optimizers import LossScaleOptimizer
 from cornu.optimizers import get as get_optimizer
@@ -1075,6 +1076,7 @@ class _Function:
 
         made = jax.make_jaxpr(step, return_shape=True)
         traced, (result, new) = made(values, outside, rows[0])
+        traced = ordered(traced)
         first = [*values, *outside]
         changed = [i for i, value in enumerate(new) if value is not None]
 
@@ -1108,7 +1110,9 @@ class _Function:
         # Only training gives weights away, so that evaluation and prediction may run in several threads.
         donated = 0 if self._kind == "train" else ()
         step = functools.partial(self._run_rows if gathers else self._run, outside)
-        return jax.jit(step, donate_argnums=donated), outside
+        step = step if gathers else in_fixed_order(step)
+        options = compiler_options()
+        return jax.jit(step, donate_argnums=donated, compiler_options=options), outside
 
     def __call__(self, batch, source=None):
         """Run a step on a batch of an adapter and put the new state into the variables.
