@@ -9,6 +9,9 @@ import pytest
 import cornu
 from cornu.core.variable import Variable, functional
 
+# JAX 0.7 takes variables, but says that it will not for long.
+pytestmark = pytest.mark.filterwarnings("ignore:Triggering of __jax_array__:DeprecationWarning")
+
 
 def test_value_dtype_and_names():
     v = Variable([1, 2.5])
