@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.sparse
+from PIL import Image
 from tiny import (
     BATCHES,
     LABELS,
@@ -271,7 +272,7 @@ def test_an_interrupt_between_batches_leaves_the_model_as_it_was(error, method):
 def test_no_more_pictures_are_read_ahead_than_the_queue_holds(tmp_path, monkeypatch):
     for name, number in itertools.product("ab", range(20)):
         (tmp_path / name).mkdir(exist_ok=True)
-        (tmp_path / name / f"{number}.png").touch()
+        Image.new("L", (6, 1)).save(tmp_path / name / f"{number}.png")
     read, ahead = [], []
 
     def reader(self, path):

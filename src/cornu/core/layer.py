@@ -787,7 +787,6 @@ class Layer(Operation, Configurable, Tracked):
 def _with_scope(build):
     """Wrap a `build` method: weights made in it get the layer's path, and it marks itself done."""
     signature = inspect.signature(build)
-    signature = inspect.signature(build)
 
     @functools.wraps(build)
     def wrapped(self, *args, **kwargs):
