@@ -47,6 +47,7 @@ print(int(before > 0), int(len(calls) > 0))
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delitem(sys.modules, "onnx.helper", raising=False)
     with pytest.raises(MissingPackage, match=r"^Writing it needs .*`onnx`.*Run: pip install onnx$"):
         required("onnx.helper", "Writing it")
 

@@ -63,7 +63,6 @@ SOURCES = {
     "PyDataset": lambda: numbered(cornu),
     "no worker": lambda: numbered(cornu, workers=0),
     "threads": lambda: numbered(cornu, workers=3, max_queue_size=2),
-    "multiprocessing": lambda: numbered(cornu, workers=2, use_multiprocessing=True),
 }
 
 

@@ -114,6 +114,11 @@ def test_a_subclass_need_not_call_the_constructor():
         _ = dataset.num_batches
 
 
+def test_processes_are_threads():
+    with pytest.warns(UserWarning, match="`use_multiprocessing=True` has no effect"):
+        Counting(workers=2, use_multiprocessing=True)
+
+
 @pytest.mark.parametrize("wrong", [{"workers": -1}, {"max_queue_size": 0}], ids=str)
 def test_wrong_arguments(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

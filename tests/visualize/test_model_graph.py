@@ -90,6 +90,9 @@ def test_what_boxes_say():
     assert {"26x26x8 · 80 params", "float32", "relu", "not trainable", "trainable"} <= set(drawn)
     plain = texts(plot_model(model, None, show_shapes=False, show_parameters=False))
     assert not any("params" in text or "x8" in text for text in plain)
+    assert "conv" in plain and "Conv2D" in plain
+    nameless = texts(plot_model(model, None, show_layer_names=False))
+    assert "conv" not in nameless and "Conv2D" in nameless
 
 
 def test_files(tmp_path):

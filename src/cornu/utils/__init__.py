@@ -55,8 +55,8 @@ def plot_model(
     Args:
         model: any built model.
         to_file: the file to write.
-        show_shapes, show_dtype, show_layer_activations, show_trainable: what boxes say.
-        show_layer_names: kept for Keras scripts; boxes always have names.
+        show_shapes, show_dtype, show_layer_names, show_layer_activations, show_trainable: what boxes
+            say.
         rankdir: `"TB"` from top to bottom, or `"LR"` from left to right.
         expand_nested: whether to draw what is in a model within the model.
         dpi: pixels an inch.
@@ -77,6 +77,7 @@ def plot_model(
         show_trainable=show_trainable,
         rankdir=rankdir,
         dpi=dpi,
+        show_layer_names=show_layer_names,
     )
 
 

@@ -1,6 +1,7 @@
 """Data that is made batch by batch in Python code, and its reading ahead in threads."""
 
 import itertools
+import warnings
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,8 +19,8 @@ class PyDataset:
     Args:
         workers: how many threads make batches ahead while a model trains; with 0 or 1 each batch
             is made when it is asked for. `__getitem__` must bear being called by several threads.
-        use_multiprocessing: taken for Keras' sake; the workers are threads in any case, since a
-            forked copy of a process that runs JAX can deadlock.
+        use_multiprocessing: True warns: the workers are threads in any case, since a forked copy of
+            a process that runs JAX can deadlock.
         max_queue_size: the most batches that are ready or being made at a time.
 
     Source: Keras: PyDataset.
@@ -48,6 +49,12 @@ class PyDataset:
         if max_queue_size < 1:
             raise ValueError(
                 f"`max_queue_size` must be at least 1. Received: max_queue_size={max_queue_size}"
+            )
+        if use_multiprocessing:
+            warnings.warn(
+                "`use_multiprocessing=True` has no effect: the workers are threads, as a forked copy of "
+                "a process that runs JAX can deadlock.",
+                stacklevel=3,
             )
         self.workers = workers
         self.use_multiprocessing = use_multiprocessing

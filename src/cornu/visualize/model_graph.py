@@ -56,6 +56,7 @@ def plot_model(
     show_trainable=False,
     rankdir="TB",
     dpi=120,
+    show_layer_names=True,
 ):
     """Draw a model: a box for each call of a layer, arrows between them. Needs no Graphviz.
 
@@ -75,6 +76,7 @@ def plot_model(
         show_trainable: whether to write which layers may change in training.
         rankdir: `"TB"` from top to bottom, or `"LR"` from left to right.
         dpi: pixels an inch, for PNG.
+        show_layer_names: whether boxes have the layers' names, and not their classes alone.
 
     Returns:
         a matplotlib `Figure`; for `.txt` the text.
@@ -122,6 +124,8 @@ def plot_model(
         with replacing(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
         return text
+    if not show_layer_names:
+        _take_names_off(diagram)
     figure = _draw(diagram, rankdir == "LR", dpi)
     if path is not None and suffix == ".html":
         _save_page(figure, Path(path), model.name)
@@ -217,7 +221,14 @@ def _width_of(text: str, weight="normal") -> float:
 
 
 def _titles(box: _Box) -> list[str]:
-    return [shortened(box.name, _LONGEST_NAME), shortened(box.kind, _LONGEST_NAME)]
+    return [shortened(title, _LONGEST_NAME) for title in (box.name, box.kind) if title]
+
+
+def _take_names_off(diagram: _Diagram) -> None:
+    for box in diagram.boxes:
+        box.name = ""
+        if box.inner is not None:
+            _take_names_off(box.inner)
 
 
 class _Laid:
