@@ -94,7 +94,13 @@ def test_gradients_of_each_example():
 
 def test_half_precision_stays():
     x, kernel = array(1, 4, 4, 1).astype("bfloat16"), array(3, 3, 1, 2)
-    assert conv(x, kernel).dtype == "bfloat16"
+    assert conv(x, kernel.astype("bfloat16")).dtype == "bfloat16"
+    # Unless the other is wider.
+    assert (
+        conv(x, kernel).dtype
+        == conv(x.astype("float32"), kernel.astype("bfloat16")).dtype
+        == "float32"
+    )
     assert jax.grad(lambda k: conv(x, k).astype("float32").sum())(kernel).dtype == "float32"
 
 
