@@ -162,10 +162,11 @@ def _ordered(equation):
 
 def _inside(part):
     """A program, or several, with its long sums in fixed order; anything else as it is."""
-    if isinstance(part, core.ClosedJaxpr):
-        return core.ClosedJaxpr(_inside(part.jaxpr), part.consts)
+    # First this one: from JAX 0.12 on, both are one class.
     if isinstance(part, core.Jaxpr):
         return part.replace(eqns=[_ordered(equation) for equation in part.eqns])
+    if isinstance(part, core.ClosedJaxpr):
+        return core.ClosedJaxpr(_inside(part.jaxpr), part.consts)
     if type(part) is tuple and any(isinstance(p, core.ClosedJaxpr) for p in part):
         return tuple(map(_inside, part))
     return part
