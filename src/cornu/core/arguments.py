@@ -13,13 +13,13 @@ import numpy as np
 # Numbers by their default that may be something else as well: schedules, arrays, one for each class.
 _MORE_THAN_NUMBERS = {"learning_rate", "offset", "value", "CategoricalFocalCrossentropy.alpha"}
 # What may be None although its default is a number.
-_OR_NONE = {"rms_rate", "l1", "l2", "weight_decay", "negative_slope", "threshold", "max_value", "seed"}
+_OR_NONE = {"rms_rate", "weight_decay", "negative_slope", "threshold", "max_value", "seed"}
 # Sizes or numbers of axes: several of them, or one or several.
 _SEVERAL = {"target_shape", "dims"}
 _ONE_OR_SEVERAL = {"axis", "shared_axes", "noise_shape", "EinsumDense.output_shape"}
 _TEXT = {"equation"}
 # Constructors that check these themselves.
-_CHECKED = {"LayerNormalization.axis", "UnitNormalization.axis"}
+_CHECKED = {"LayerNormalization.axis", "UnitNormalization.axis", "l1", "l2", "factor"}
 
 _kinds: dict[type, dict[str, str]] = {}
 
