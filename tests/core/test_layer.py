@@ -135,7 +135,7 @@ def test_a_frozen_batch_normalization_infers(k):
 @pytest.mark.parametrize("k", [cornu, keras], ids=["cornu", "keras"])
 def test_masks_reach_loss_and_metrics(k):
     L = k.layers
-    x = np.array([[1, 2, 0, 0], [3, 0, 0, 0]])
+    x = np.array([[1, 2, 0, 0], [3, 0, 0, 0]], "int32")
     model = k.Sequential(
         [
             k.Input((4,), dtype="int32"),
