@@ -132,10 +132,7 @@ def test_test_folder_of_other_classes(refuse_train, tmp_path, photos):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--model", "simpel"], "Did you mean 'simple'?"),
         (["--model", "tutorial"], "needs images of at least 16x16 pixels; these are 8x8"),
-        (["--model", "nothing.py:make"], "There is no file nothing.py"),
-        (["--optimizer", "adamm"], "adam"),
         (["--image-size", "9"], "--image-size is for folders"),
     ],
 )

@@ -34,7 +34,8 @@ _LEAF, _PART, _SEQUENCE, _MAPPING, _SET, _METHOD, _PARTIAL, _OBJECT = range(8)
 
 # Of the standard library, what holds other people's objects.
 _OPEN = frozenset("abc argparse builtins collections enum types typing".split())
-# Packages whose objects hold no layers, or much else besides. A loss of a user's own class is one of ours.
+# Packages whose objects hold no layers, or much else besides. A class derived from one of
+# theirs, such as a user's own loss, counts as theirs.
 _CLOSED = (sys.stdlib_module_names - _OPEN) | frozenset(
     "cornu jax jaxlib numpy ml_dtypes scipy pandas PIL matplotlib h5py tensorflow torch keras".split()
 )
