@@ -23,8 +23,9 @@ from tiny import (
 )
 
 import cornu
-from cornu.data import adapters
-from cornu.training import trainer
+from cornu.data import array_source, arrays
+from cornu.data.adapt import adapt
+from cornu.training.compiled_step import CompiledStep
 
 
 def frame(values):
@@ -77,7 +78,7 @@ def test_frames_of_several_formats():
     numbers = np.stack([*columns.values(), *X.T[3:]], axis=1).astype("float32")
     check_same(history(cornu, x, Y), history(cornu, numbers, Y))
     x.loc[3, "b"] = pandas.NA
-    assert np.isnan(adapters.to_arrays(x)[0]).nonzero() == ([3], [1])
+    assert np.isnan(arrays.to_arrays(x)[0]).nonzero() == ([3], [1])
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,9 @@ def test_options(fit):
 def test_the_last_rows_are_for_validation():
     for x in (X, X.tolist(), frame(X).sample(frac=1, random_state=0).sort_index()):
         parts, weights = (x, {"y": pandas.Series(Y.ravel())}), None
-        training, validation = adapters.train_validation_split((*parts, weights), 0.25)
+        training, validation = arrays.train_validation_split(
+            arrays.converted(*parts, weights), 0.25
+        )
         np.testing.assert_array_equal(training[0], X[:16])
         np.testing.assert_array_equal(validation[0], X[16:])
         np.testing.assert_array_equal(validation[1]["y"], Y[16:])
@@ -167,18 +170,18 @@ def test_structures():
 def test_data_too_large_for_the_device_stay_where_they_are(monkeypatch, shuffle, steps):
     fit = {"shuffle": shuffle, "steps_per_epoch": steps}
     expected = history(cornu, X, Y, **fit)
-    monkeypatch.setattr(adapters, "DEVICE_LIMIT_BYTES", 0)
-    data = adapters.adapt(X, Y, batch_size=8)
-    assert data.source is None and [len(x) for x, _ in data.batches()] == [8, 8, 6]
+    monkeypatch.setattr(array_source, "DEVICE_LIMIT_BYTES", 0)
+    data = adapt(X, Y, batch_size=8)
+    assert data.on_device is None and [len(x) for x, _ in data.batches()] == [8, 8, 6]
     check_same(history(cornu, X, Y, **fit), expected)
 
 
 def test_arrays_are_put_on_the_device_once(monkeypatch):
     """What a step is given in Python are the numbers of its rows."""
     steps = []
-    run = trainer._Function.__call__
+    run = CompiledStep.__call__
     monkeypatch.setattr(
-        trainer._Function, "__call__", lambda *args: steps.append(args[1:]) or run(*args)
+        CompiledStep, "__call__", lambda *args: steps.append(args[1:]) or run(*args)
     )
     history(cornu, X, Y, epochs=3)
     batches, sources = zip(*steps, strict=True)
@@ -200,7 +203,7 @@ def test_arrays_start_again_within_an_epoch():
 
     mine = history(cornu, X, Y, steps_per_epoch=2, epochs=3, shuffle=False)
     check_same(mine, history(keras, forever(), steps_per_epoch=2, epochs=3, shuffle=False))
-    data = adapters.adapt(X, Y, None, 8, steps=5, repeat=False)
+    data = adapt(X, Y, None, 8, steps=5, repeat=False)
     assert [len(batch) for batch in data.batches()] == [8, 8, 6]
 
 

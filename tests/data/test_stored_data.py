@@ -9,7 +9,8 @@ import pytest
 
 import cornu
 from cornu import layers
-from cornu.data.adapters import ArrayData, StoredRows
+from cornu.data.array_source import ArraySource
+from cornu.data.arrays import StoredRows, to_arrays
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +31,8 @@ def files(tmp_path_factory):
 def test_a_file_is_read_batch_by_batch(files, kind):
     x, expected = files[kind], files["memory"].astype("float32")
     y = np.arange(len(x))
-    data = ArrayData(x, y, None, 32, shuffle=True)
-    assert data.source is None
+    data = ArraySource(*to_arrays(x, y), 32, shuffle=True)
+    assert data.on_device is None
     tracemalloc.start()
     for rows, numbers in data.batches():
         assert rows.dtype == np.float32
@@ -77,9 +78,11 @@ def test_nan_in_a_file_is_found(files, monkeypatch):
 
 def test_formats_in_memory():
     bytes_, flags = np.full((4, 3), 200, "uint8"), np.array([True, False, True, True])
-    kept = ArrayData(bytes_, flags, flags, 2, shuffle=False).source
+    kept = ArraySource(*to_arrays(bytes_, flags, flags), 2, shuffle=False).on_device
     assert [a.dtype.name for a in kept] == ["uint8", "bool", "bool"]
-    kept = ArrayData(bytes_.astype(">f2"), flags.astype(">i8"), None, 2, shuffle=False).source
+    kept = ArraySource(
+        *to_arrays(bytes_.astype(">f2"), flags.astype(">i8")), 2, shuffle=False
+    ).on_device
     assert [a.dtype.name for a in kept] == ["float32", jax.dtypes.canonicalize_dtype("int64").name]
     with pytest.raises(ValueError, match="does not fit the 32 bits"):
-        ArrayData(np.array([2**40]), None, None, 2, shuffle=False)
+        ArraySource(*to_arrays(np.array([2**40])), 2, shuffle=False)

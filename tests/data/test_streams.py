@@ -30,7 +30,7 @@ from tiny import (
 )
 
 import cornu
-from cornu.data import adapters
+from cornu.data.adapt import adapt
 from cornu.utils.image_dataset import image_dataset_from_directory
 from cornu.utils.image_folder import ImageReader
 
@@ -133,7 +133,7 @@ def test_batches_start_again_if_they_can():
     expected = fit(keras, forever(), steps_per_epoch=5, epochs=3)
     for data in (Batches(X, Y), Indexed(X, Y), numbered(cornu), numbered(cornu, workers=2)):
         check_same(fit(cornu, data, steps_per_epoch=5, epochs=3), expected)
-        once = adapters.adapt(data, steps=5, repeat=False)
+        once = adapt(data, steps=5, repeat=False)
         assert len(list(once.batches())) == 3
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import cornu
 from cornu import layers
-from cornu.training import buckets, trainer
+from cornu.training import buckets, compiled_step
 
 
 def network():
@@ -40,9 +40,9 @@ def test_the_same_predictions(count):
 
 def test_one_program_serves_many_lengths(monkeypatch):
     model, shapes = network(), []
-    run = trainer._Function._run
+    run = compiled_step.CompiledStep._run
     monkeypatch.setattr(
-        trainer._Function,
+        compiled_step.CompiledStep,
         "_run",
         lambda self, *arguments: shapes.append(len(arguments[-1])) or run(self, *arguments),
     )

@@ -5,7 +5,7 @@ import pytest
 
 import cornu
 from cornu import layers
-from cornu.training import loop, trainer
+from cornu.training import compiled_step, loop
 
 X = np.random.default_rng(0).standard_normal((333, 8, 8, 1)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 333)
@@ -44,13 +44,13 @@ def made(cls=cornu.Sequential, **arguments):
 def groups(monkeypatch):
     """How many steps each call of a compiled function did."""
     sizes = []
-    run = trainer._Function.__call__
+    run = compiled_step.CompiledStep.__call__
 
-    def call(self, batch, source=None):
-        sizes.append(len(batch) if source is not None else 1)
-        return run(self, batch, source)
+    def call(self, batch, arrays=None):
+        sizes.append(len(batch) if arrays is not None else 1)
+        return run(self, batch, arrays)
 
-    monkeypatch.setattr(trainer._Function, "__call__", call)
+    monkeypatch.setattr(compiled_step.CompiledStep, "__call__", call)
     return sizes
 
 
@@ -93,7 +93,7 @@ def test_steps_per_execution(groups, per_call):
     trained(watch, steps_per_execution=per_call)
     ends = sorted({*range(per_call - 1, 42, per_call), 41})
     assert watch.seen == ends * 3
-    assert max(groups) == min(per_call, trainer.MOST_AT_ONCE)
+    assert max(groups) == min(per_call, compiled_step.MOST_AT_ONCE)
 
 
 def test_evaluation(groups):
@@ -179,18 +179,18 @@ def test_stopping(kind, flag):
 def test_only_short_steps_are_called_ahead(monkeypatch, seconds, waiting):
     """By a clock that lets each step take so long: calls that are unfinished when the next is made."""
     time, unfinished, seen = [0.0], [], []
-    run, wait = trainer._Function.__call__, loop.jax.block_until_ready
+    run, wait = compiled_step.CompiledStep.__call__, loop.jax.block_until_ready
 
-    def call(self, batch, source=None):
+    def call(self, batch, arrays=None):
         seen.append(len(unfinished))
         unfinished.append(len(batch))
-        return run(self, batch, source)
+        return run(self, batch, arrays)
 
     def block(result):
         time[0] += seconds * unfinished.pop(0)
         return wait(result)
 
-    monkeypatch.setattr(trainer._Function, "__call__", call)
+    monkeypatch.setattr(compiled_step.CompiledStep, "__call__", call)
     monkeypatch.setattr(loop.jax, "block_until_ready", block)
     monkeypatch.setattr(loop.time, "perf_counter", lambda: time[0])
     made().fit(X, Y, batch_size=8, epochs=1, verbose=0)

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from cornu.utils.py_dataset import PyDataset, iterate
+from cornu.utils.prefetch import iterate
+from cornu.utils.py_dataset import PyDataset
 
 
 class Counting(PyDataset):

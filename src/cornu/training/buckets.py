@@ -137,19 +137,19 @@ def in_buckets(function, batch_size: int | None):
     """
     size = 0
 
-    def run(batch, source=None):
+    def run(batch):
         nonlocal size
         count = len(jax.tree.leaves(batch)[0])
         if not size and batch_size is not None and count < batch_size:
             size = min(1 << (count - 1).bit_length(), batch_size)
         size = max(size, count)
         if size == count:
-            return function(batch, source)
+            return function(batch)
         try:
-            outputs = function(jax.tree.map(lambda a: _repeat_last(a, size - count), batch), source)
+            outputs = function(jax.tree.map(lambda a: _repeat_last(a, size - count), batch))
         except (TypeError, ValueError):
             # The message shall say the size that was passed.
-            return function(batch, source)
+            return function(batch)
         return jax.tree.map(lambda a: np.asarray(a)[:count], outputs)
 
     return run

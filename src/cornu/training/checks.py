@@ -9,8 +9,10 @@ import numpy as np
 
 from cornu.core.dtype import is_float
 from cornu.core.symbolic import KerasTensor
-from cornu.data.adapters import in_format, is_leaf
+from cornu.data.arrays import in_format, is_leaf
 from cornu.training.compiled import align
+from cornu.training.model_steps import compiled_step
+from cornu.training.step import is_overridden
 from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
 
@@ -38,7 +40,7 @@ def _name_of(loss) -> str:
 def is_plain(model) -> bool:
     """Whether the model computes its loss as `compile` says, with losses of Cornu's own."""
     overridden = any(
-        getattr(type(model), name).__module__ != "cornu.training.trainer"
+        is_overridden(type(model), name)
         for name in ("train_step", "test_step", "compute_loss", "compute_loss_and_updates")
     )
     losses = model._compiled_loss.losses if model._compiled_loss is not None else []
@@ -119,7 +121,7 @@ def _blocks(array) -> Iterator[tuple[int, Any]]:
 
 def _survives(model, parts: tuple, rows: np.ndarray, size: int) -> bool:
     """Whether loss and weights are finite after a step on a batch of these rows; nothing changes."""
-    function = model._function("train")
+    function = compiled_step(model, "train")
     if function.survives:
         return True
     chosen = np.resize(rows[:: max(len(rows) // size, 1)], size)

@@ -3,10 +3,13 @@
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+
+from cornu.training.compiled_step import MOST_AT_ONCE
+from cornu.training.logs import Logs
 
 # Steps that may be on their way to the device at once. It bounds the memory that their batches
 # take; with so many to do the device is never idle.
@@ -18,55 +21,6 @@ SHORT, LONG = 0.04, 0.15
 QUICK = 0.0025
 # The attribute of a model with which a callback ends the pass.
 STOP = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}
-
-
-class Logs(Mapping):
-    """The numbers of a step by name. Reading one waits for the device and gives a float."""
-
-    def __init__(self, values: Mapping):
-        self._values = values
-        self._read: dict = {}
-
-    def __getitem__(self, name):
-        if name not in self._read:
-            value = np.asarray(self._values[name])
-            self._read[name] = float(value) if value.size == 1 else value
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._values))
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self):
-        return repr(dict(self))
-
-    def copy(self) -> dict:
-        """All numbers, read."""
-        return dict(self)
-
-
-def as_logs(result, step: str) -> dict:
-    """The logs that a step returned as one dict: those within are put into it, and one number is the loss.
-
-    Raises TypeError if it is something else.
-    """
-    if result is None:
-        return {}
-    if not isinstance(result, Mapping):
-        if np.ndim(result) == 0 and not isinstance(result, str):
-            return {"loss": result}
-        raise TypeError(
-            f"{step} must return its logs as a dict from names to numbers. Received: {result!r}"
-        )
-    logs: dict = {}
-    for name, value in result.items():
-        if isinstance(value, Mapping):
-            logs.update(as_logs(value, step))
-        else:
-            logs[name] = getattr(value, "value", value)
-    return logs
 
 
 def run_steps(
@@ -84,7 +38,7 @@ def run_steps(
     Args:
         model: what is trained; its `stop_training` (or what `STOP` says) ends the pass early.
         function: the compiled step. It may take several batches at once.
-        data: an adapter.
+        data: a source of batches.
         callbacks: a `CallbackList`.
         kind: `"train"`, `"test"` or `"predict"`.
         collect: a list that gets each step's outputs as NumPy arrays.
@@ -104,7 +58,7 @@ def run_steps(
             check(group[0], done)
         if pace.is_begin(done):
             begin(done)
-        result = function(group, data.source) if pace.gathers else function(group[0])
+        result = function(group, data.on_device) if pace.gathers else function(group[0])
         logs = Logs({"outputs": result} if kind == "predict" else result)
         done += len(group)
         ahead.append((result, len(group)))
@@ -146,7 +100,7 @@ class _Pace:
         self._function, self._data = function, data
         self._per_call = model.steps_per_execution
         self._is_free = not callbacks.needs_every_batch(kind)
-        self.gathers = data.source is not None
+        self.gathers = data.on_device is not None
         self._done = done
         self._last = time.perf_counter()
 
@@ -161,7 +115,7 @@ class _Pace:
         if self._is_free:
             return self._function.at_once
         rest = self._per_call - self._done % self._per_call
-        return min(rest, self._function.most_at_once)
+        return min(rest, MOST_AT_ONCE)
 
     def groups(self) -> Iterator[list]:
         """The batches that go into one call each; all of a group have the same size."""
@@ -197,6 +151,6 @@ class _Pace:
         if self.gathers and self._is_free:
             function.is_quick = took < QUICK * steps
             if took < SHORT:
-                function.at_once = min(2 * function.at_once, function.most_at_once)
+                function.at_once = min(2 * function.at_once, MOST_AT_ONCE)
             elif took > LONG:
                 function.at_once = max(function.at_once // 2, 1)

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from cornu.utils.images import INTERPOLATIONS, check_image, open_image, resize
-from cornu.utils.py_dataset import PyDataset, iterate
+from cornu.utils.prefetch import iterate
+from cornu.utils.py_dataset import PyDataset
 
 # Pillow knows more formats, some of which it hands to other programs to read.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")

@@ -1,0 +1,71 @@
+"""From whatever holds the data to batches.
+
+A source has `num_batches` (None if unknown), `first_batch()`, and `batches()`, which starts a pass
+over the data; with a number of steps the pass goes on where the one before stopped, unless
+`rewind()` came between. Arrays in memory go to the device once, as `on_device`, and a batch is only the
+numbers of its rows, which the compiled step gathers there: shuffling copies nothing in Python. Where
+`on_device` is None, batches are the data themselves.
+
+`position()` says where the data stand, in plain values, and `resume(position, step)` puts the same data
+there in another process, after `step` batches of the epoch that goes on: the next pass gives the rest.
+"""
+
+import reprlib
+import warnings
+
+import numpy as np
+
+from cornu.data.array_source import ArraySource
+from cornu.data.arrays import in_memory
+from cornu.data.stream_source import StreamSource
+from cornu.utils.py_dataset import PyDataset
+
+
+def adapt(
+    x,
+    y=None,
+    sample_weight=None,
+    batch_size=None,
+    steps=None,
+    shuffle=False,
+    class_weight=None,
+    repeat=True,
+    gather_in_step=True,
+):
+    """The source for what `data.arrays.converted` returned.
+
+    With `repeat`, data that run out before `steps` batches start again if they can. Without
+    `gather_in_step`, arrays come as batches too, so that the compiled step does not depend on how many
+    rows they have in all.
+    """
+    if steps is not None:
+        _check_count("steps", steps)
+    if batch_size is not None:
+        _check_count("batch_size", batch_size)
+    if in_memory(x):
+        return ArraySource(
+            x, y, sample_weight, batch_size, shuffle, steps, class_weight, repeat, gather_in_step
+        )
+    yields = isinstance(x, PyDataset) or hasattr(x, "__iter__") or hasattr(x, "__getitem__")
+    if yields and not isinstance(x, dict | list | tuple | str | bytes):
+        kind = type(x).__name__
+        for name, value in (("y", y), ("sample_weight", sample_weight)):
+            if value is not None:
+                raise ValueError(
+                    f"When providing `x` as a {kind}, `{name}` should not be passed: each batch "
+                    f"holds `(x, y)` or `(x, y, sample_weight)`. Received: {name}={type(value)}"
+                )
+        if batch_size is not None:
+            warnings.warn(
+                f"`batch_size` has no effect: x, a {kind}, makes the batches itself.", stacklevel=3
+            )
+        return StreamSource(x, steps, shuffle, class_weight, repeat)
+    raise ValueError(
+        f"Cannot take data of type {type(x).__name__} ({reprlib.repr(x)}). Pass arrays, pandas frames, a "
+        "PyDataset, a generator, or anything else that yields batches `(x, y)`."
+    )
+
+
+def _check_count(name: str, value) -> None:
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"`{name}` must be at least 1, an integer. Received: {name}={value!r}")

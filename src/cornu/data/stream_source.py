@@ -1,0 +1,199 @@
+"""What makes batches itself: a `PyDataset`, a generator, a data set of another library."""
+
+import itertools
+import random
+import reprlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from typing import Any
+
+import jax
+
+from cornu.data.arrays import in_format, to_arrays
+from cornu.data.class_weights import weigh_classes
+from cornu.data.position import random_state, set_random_state
+from cornu.utils.prefetch import get_batch, iterate
+from cornu.utils.py_dataset import PyDataset
+from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
+
+
+class StreamSource:
+    """A `PyDataset`, a generator, or anything else that yields batches."""
+
+    on_device = None
+
+    def __init__(self, data, steps=None, shuffle=False, class_weight=None, repeat=True):
+        self._data, self._shuffle, self._class_weight = data, shuffle, class_weight
+        self._steps, self._repeat = steps, repeat
+        self._once = isinstance(data, Iterator)
+        self._py_dataset = data if isinstance(data, PyDataset) else None
+        length = self._py_dataset.num_batches if self._py_dataset is not None else _length(data)
+        if length == 0:
+            raise ValueError(f"{type(data).__name__} has length 0: it yielded no batch to work on.")
+        self.num_batches = steps or length
+        # Where the data stand: batches, or for a `PyDataset` the numbers of batches.
+        self._running: Iterator | None = None
+        self._first: Any = None
+        # Random numbers at the start of all and of the pass that runs; how many passes have
+        # ended, and how many batches were given, in the pass and in all.
+        self._starts = [random_state(), None]
+        self._passes = self._in_pass = self._in_all = 0
+        self._has_begun = False
+        self._epoch_done = 0
+
+    def first_batch(self):
+        """The first batch, which the first pass will yield again."""
+        if self._first is None and self._py_dataset is not None:
+            return self._standardize(get_batch(self._py_dataset, next(iter(self._order()))))
+        if self._first is None:
+            self._running = self._start()
+            self._first = next(self._running, None)
+            if self._first is None:
+                raise ValueError(self._no_batch())
+        return self._first
+
+    def is_used_up(self) -> bool:
+        """Whether data that can be read only once have given some batches, and have none left."""
+        if not self._once or not self._in_all or self._first is not None:
+            return False
+        self._running = self._running or self._start()
+        self._first = next(self._running, None)
+        return self._first is None
+
+    def rewind(self) -> None:
+        """Let the next pass begin at the first batch, if the data can be read again."""
+        if not self._once and self._first is None:
+            self._running = None
+
+    def batches(self) -> Generator[Any, None, None]:
+        """One pass: all there is, or `steps` batches from where the pass before stopped."""
+        running = self._running or self._start()
+        self._running = running if self._steps else None
+        done, self._epoch_done = self._epoch_done, 0
+        rest = None if self._steps is None else self._steps - done
+        if self._py_dataset is not None:
+            if not self._has_begun:
+                self._py_dataset.on_epoch_begin()
+            self._has_begun = False
+            try:
+                with closing(iterate(self._py_dataset, itertools.islice(running, rest))) as raw:
+                    for batch in raw:
+                        yield self._count(self._standardize(batch))
+            finally:
+                self._py_dataset.on_epoch_end()
+                self._passes += 1
+            return
+        if self._first is not None:
+            running, self._first = itertools.chain([self._first], running), None
+        for batch in itertools.islice(running, rest):
+            yield self._count(batch)
+        if not self._in_all:
+            raise ValueError(self._no_batch())
+
+    def _count(self, batch):
+        self._in_pass += 1
+        self._in_all += 1
+        return batch
+
+    def position(self) -> dict:
+        """Where the data stand."""
+        return {
+            "starts": self._starts,
+            "passes": self._passes,
+            "in_pass": self._in_pass,
+            "in_all": self._in_all,
+        }
+
+    def resume(self, position: dict, step: int) -> None:
+        """Go on there: what came before is read again and dropped, unless a `PyDataset` can be asked.
+
+        A `PyDataset` is told of the epochs that have ended, beginning with the random numbers of the start.
+        """
+        start, pass_start = position["starts"]
+        if pass_start is None:
+            return
+        self._starts, self._epoch_done = [start, pass_start], step
+        if self._py_dataset is not None:
+            set_random_state(start)
+            for _ in range(position["passes"]):
+                self._py_dataset.on_epoch_begin()
+                self._py_dataset.on_epoch_end()
+            self._has_begun = step > 0
+            if step:
+                self._py_dataset.on_epoch_begin()
+        if self._once:
+            skipped = position["in_all"] - (self._first is not None)
+            self._running, self._first = self._running or self._start(), None
+            _skip(self._running, skipped)
+        elif step or self._steps:
+            self._first = None
+            set_random_state(pass_start)
+            self._running = self._start()
+            _skip(self._running, position["in_pass"])
+        self._passes, self._in_pass = position["passes"], position["in_pass"]
+        self._in_all = position["in_all"]
+
+    def _begin(self, one_pass: Callable[[], Iterable]) -> Iterator:
+        self._starts[1], self._in_pass = random_state(), 0
+        yield from one_pass()
+
+    def _start(self) -> Iterator:
+        """What there is to read: once, or again and again if a number of steps says where to stop."""
+        one_pass = self._order if self._py_dataset is not None else self._read
+        again, empty = True, False
+        while again and not empty:
+            again, empty = self._steps and self._repeat and not self._once, True
+            for each in self._begin(one_pass):
+                empty = False
+                yield each
+
+    def _order(self) -> Iterable[int]:
+        count = self._py_dataset.num_batches
+        if count is None:
+            return itertools.count()
+        order = list(range(count))
+        if self._shuffle:
+            random.shuffle(order)
+        return order
+
+    def _read(self) -> Iterator:
+        raw: Iterable = self._data
+        if hasattr(raw, "as_numpy_iterator"):
+            raw = raw.as_numpy_iterator()
+        elif not hasattr(raw, "__iter__") and hasattr(raw, "__len__"):
+            raw = (self._data[i] for i in range(len(self._data)))
+        for batch in raw:
+            yield self._standardize(batch)
+
+    def _no_batch(self) -> str:
+        hint = (
+            " A generator can be read only once, and this one is used up: pass one that does not end, "
+            "with a number of steps, or a new one."
+            if self._once
+            else ""
+        )
+        return f"The dataset ({type(self._data).__name__}) yielded no batch.{hint}"
+
+    def _standardize(self, batch):
+        x, y, sample_weight = to_arrays(*unpack_x_y_sample_weight(batch))
+        x, y, sample_weight = (jax.tree.map(in_format, part) for part in (x, y, sample_weight))
+        if not any(a.ndim and a.size for a in jax.tree.leaves(x)):
+            raise ValueError(
+                f"A batch of the dataset ({type(self._data).__name__}) holds no samples, which the "
+                f"first axis of its arrays counts. Received: {reprlib.repr(batch)}"
+            )
+        if self._class_weight is not None:
+            sample_weight = weigh_classes(y, sample_weight, self._class_weight)
+        return pack_x_y_sample_weight(x, y, sample_weight)
+
+
+def _skip(batches: Iterator, count: int) -> None:
+    for _ in itertools.islice(batches, count):
+        pass
+
+
+def _length(data) -> int | None:
+    try:
+        return len(data)
+    except (TypeError, NotImplementedError):
+        return None

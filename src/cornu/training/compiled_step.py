@@ -1,0 +1,257 @@
+"""A compiled step, together with the variables whose values it takes and gives back."""
+
+import functools
+import itertools
+import operator
+import threading
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cornu.core.layer import running_layer
+from cornu.core.variable import put_values, take_values
+from cornu.data.array_source import gather
+from cornu.ops.fixed_order import compiler_options, in_fixed_order, ordered
+from cornu.training import interrupts
+from cornu.training.step import State, refuse_untracked, run
+
+# Steps in one call of a compiled function.
+MOST_AT_ONCE = 16
+
+
+class CompiledStep:
+    """A step of one kind, compiled for each shape of a batch.
+
+    Args:
+        method: `(state, data) -> (results, state)`.
+        kind: `"train"`, `"test"` or `"predict"`.
+        variables: those of the state.
+        compiles: whether to compile at all.
+        turn: a lock that a step of training holds.
+        layers: tells which layers a search of the model has found.
+    """
+
+    def __init__(
+        self,
+        method: Callable,
+        kind: str,
+        variables: State,
+        compiles: bool,
+        turn,
+        layers: Callable[[], list],
+    ):
+        self._method, self._kind, self._compiles = method, kind, compiles
+        self._state, self._variables = variables, list(itertools.chain(*variables))
+        self._turn, self._layers = turn, layers
+        # That of the model when this was last asked for, and what follows from it.
+        self.structure: object = None
+        self.settings: list = []
+        self.examples_are_alone: bool | None = None
+        self._compiled: dict = {}
+        # Of the arguments that it was compiled for.
+        self._sizes: set = set()
+        # How many steps in one call have proved to be a good number.
+        self.at_once = 1
+        # Whether a step has proved to be so short that the device should not wait for the next call.
+        self.is_quick = False
+        # Whether a step was tried on numbers that are not finite, and went well.
+        self.survives = False
+        # Variables that are read and are no part of the state, such as a loss network's.
+        self._outside: list = []
+
+    def was_made_for(self, settings: list) -> bool:
+        """Whether attributes of layers and of the optimizer, which it has as constants, are the same."""
+        return all(
+            new is old or (len(new) == len(old) and all(map(operator.is_, new, old)))
+            for new, old in zip(settings, self.settings, strict=True)
+        )
+
+    def holds(self, variables, first: int = 0) -> bool:
+        """Whether its variables, in the lists of the state from `first` on, are these."""
+        own = self._state[first:]
+        return list(map(len, own)) == list(map(len, variables)) and all(
+            map(operator.is_, itertools.chain(*own), itertools.chain(*variables))
+        )
+
+    def tried(self, batch):
+        """The logs of a step, and the weights after it; nothing changes."""
+        outside = self._outside
+        pure = functools.partial(self._run, outside)
+        try:
+            logs, new = (jax.jit(pure) if self._compiles else pure)(*self._take(outside), batch)
+        except _Missed as missed:
+            self._pass(missed.variables)
+            return self.tried(batch)
+        return logs, new[: len(self._state.trainable)]
+
+    def _run(self, outside, values, outside_values, data):
+        missed: dict = {}
+        hear = functools.partial(self._miss, missed)
+        done = run(
+            self._method, self._kind, self._state, outside, hear, values, outside_values, data
+        )
+        if missed and self._compiles:
+            raise _Missed(missed.values())
+        return done
+
+    def _miss(self, missed: dict, variable) -> bool:
+        """Hear of a variable that the step uses, and that no search of the model has found."""
+        outermost = running_layer()
+        if variable.trainable and outermost is not None and outermost in self._layers():
+            refuse_untracked(variable, outermost)
+        missed[id(variable)] = variable
+        # It becomes an argument of the compiled step; without compiling it is simply assigned.
+        return self._compiles
+
+    def _run_rows(self, outside, values, outside_values, arrays, rows, count):
+        """`count` steps, each on the next `rows`: one program whatever their number."""
+
+        def step(values, outside_values, rows):
+            return self._run(outside, values, outside_values, gather(arrays, rows))
+
+        made = jax.make_jaxpr(step, return_shape=True)
+        traced, (result, new) = made(values, outside_values, rows[0])
+        traced = ordered(traced)
+        first = [*values, *outside_values]
+        changed = [i for i, value in enumerate(new) if value is not None]
+
+        def again(i, state):
+            before = list(first)
+            for place, value in zip(changed, state[1], strict=True):
+                before[place] = value
+            found = jax.core.eval_jaxpr(traced.jaxpr, traced.consts, *before, rows[i])
+            return found[: len(found) - len(changed)], found[len(found) - len(changed) :]
+
+        nothing = [jnp.zeros(v.shape, v.dtype) for v in jax.tree.leaves(result)]
+        state = nothing, [first[i] for i in changed]
+        results, changes = jax.lax.fori_loop(0, count, again, state)
+        for place, value in zip(changed, changes, strict=True):
+            new[place] = value
+        return jax.tree.unflatten(jax.tree.structure(result), results), new
+
+    def _one_by_one(self, outside, values, outside_values, arrays, rows, count):
+        """The same, without compiling."""
+        for i in range(int(count)):
+            result, new = self._run(outside, values, outside_values, gather(arrays, rows[i]))
+            values = [v if n is None else n for v, n in zip(values, new, strict=True)]
+        return result, values
+
+    def _make(self, gathers: bool) -> tuple:
+        """The step, and the variables that it takes besides its own."""
+        outside = self._outside
+        if not self._compiles:
+            step = self._one_by_one if gathers else self._run
+            return functools.partial(step, outside), outside
+        # Only training gives weights away, so that evaluation and prediction may run in several threads.
+        donated = 0 if self._kind == "train" else ()
+        step = functools.partial(self._run_rows if gathers else self._run, outside)
+        step = step if gathers else in_fixed_order(step)
+        options = compiler_options()
+        return jax.jit(step, donate_argnums=donated, compiler_options=options), outside
+
+    def __call__(self, batch, arrays=None):
+        """Run a step on a batch of a source and put the new state into the variables.
+
+        With `arrays`, those on the device, `batch` is a list of the rows of several batches of one size, of
+        which each is a step; at most `MOST_AT_ONCE`.
+        """
+        try:
+            return self._call(batch, arrays)
+        except _Missed as missed:
+            # It was only being traced.
+            self._pass(missed.variables)
+        return self(batch, arrays)
+
+    def _pass(self, variables: list) -> None:
+        """Make these variables arguments of the step, so that they are no constants in it."""
+        self._outside = list({id(v): v for v in [*self._outside, *variables]}.values())
+        self._compiled, self._sizes = {}, set()
+
+    def _call(self, batch, arrays):
+        gathers = arrays is not None
+        compiled, known = self._compiled, self._sizes
+        if gathers not in compiled:
+            compiled[gathers] = self._make(gathers)
+        step, outside = compiled[gathers]
+        arguments: tuple = (batch,)
+        if gathers:
+            rows = np.zeros((MOST_AT_ONCE, len(batch[0])), np.int32)
+            rows[: len(batch)] = batch
+            arguments = arrays, rows, np.int32(len(batch))
+        if self._compiles:
+            sizes = (gathers, *[leaf.shape for leaf in jax.tree.leaves(arguments)])
+            if sizes not in known:
+                interrupts.compile_ahead(step, *self._take(outside), *arguments)
+                known.add(sizes)
+        if self._kind != "train":
+            result, new = self._read(step, outside, arguments)
+            put_values([*self._variables, *outside], new)
+            return result
+        # The step takes the old arrays' memory. An interrupt (Ctrl-C) between that and the assignment
+        # would leave weights without numbers, so it waits; one that comes as an exception in another way
+        # finds what the step returned stored by `extend(map(…))`, and `finally` assigns it.
+        done: list = []
+        with self._turn, interrupts.postponed():
+            values = self._take(outside)
+            try:
+                done.extend(map(step, *([a] for a in (*values, *arguments))))
+            finally:
+                for _, new in done:
+                    put_values([*self._variables, *outside], new)
+        return done[0][0]
+
+    def _take(self, outside: list) -> tuple[list, list]:
+        """The values of the step's own variables, and of those outside."""
+        values = take_values([*self._variables, *outside])
+        own = len(self._variables)
+        return values[:own], values[own:]
+
+    def _read(self, step, outside: list, arguments: tuple):
+        """A step that gives nothing away. Training in another thread may: its step is waited for."""
+        values = self._take(outside)
+        try:
+            return step(*values, *arguments)
+        except Exception:
+            if not _are_gone(values):
+                raise
+        # One that trains this very model ends while the lock is waited for, one that trains another of the
+        # same layers soon.
+        for _ in range(1000):
+            with self._turn:
+                values = self._take(outside)
+                if not _are_gone(values):
+                    return step(*values, *arguments)
+            time.sleep(0.01)
+        return step(*values, *arguments)
+
+
+def _are_gone(values: tuple[list, list]) -> bool:
+    """Whether a step of training has taken some of these arrays."""
+    return any(isinstance(v, jax.Array) and v.is_deleted() for v in itertools.chain(*values))
+
+
+class Turn:
+    """A lock that a copy of a model gets anew."""
+
+    def __init__(self):
+        self._lock = threading.RLock()
+
+    def __enter__(self):
+        self._lock.acquire()
+
+    def __exit__(self, *error):
+        self._lock.release()
+
+    def __reduce__(self):
+        return type(self), ()
+
+
+class _Missed(Exception):
+    """Tells which variables a step, while it was traced, has read without having been given them."""
+
+    def __init__(self, variables):
+        super().__init__()
+        self.variables = list(variables)
