@@ -1,5 +1,6 @@
 """Settings of the whole process: number formats, where channels stand in an image, memory."""
 
+from cornu.core import kernels
 from cornu.core.dtype import (
     DTypePolicy,
     dtype_policy,
@@ -35,9 +36,7 @@ def native():
     >>> isinstance(cornu.config.native().in_use, bool)
     True
     """
-    from cornu.core.kernels import native
-
-    return native()
+    return kernels.native()
 
 
 __all__ = [

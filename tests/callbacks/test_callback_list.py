@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cornu import callbacks
-from cornu.callbacks.callback import HOOKS
+from cornu.training.callback import HOOKS
 
 
 def _record(hook):

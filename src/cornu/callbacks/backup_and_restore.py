@@ -4,10 +4,13 @@ import os
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
-from cornu.callbacks.callback import Callback
+from cornu.callbacks import snapshot
 from cornu.callbacks.saving_interval import SavingInterval
 from cornu.core import registry
+from cornu.saving.atomic import replacing
+from cornu.training.callback import Callback
 
 
 @registry.register("callback", module="keras.callbacks")
@@ -69,28 +72,30 @@ class BackupAndRestore(Callback):
         self._previous_path = Path(backup_dir) / "latest.weights.h5.bkp"
         self._interval = SavingInterval(save_freq)
         self._current_epoch = 0
+        # The run of `fit` while it lasts.
+        self._kept: Any = None
 
     @property
     def needs_every_batch(self) -> bool:
         """Whether files are written after a number of batches."""
         return self.save_freq != "epoch"
 
-    def on_train_begin(self, logs=None):
-        # Callbacks know nothing of files until they need one.
-        from cornu.training.snapshot import Snapshot
+    def _set_run(self, run):
+        self._kept = snapshot.KeptRun(run)
 
+    def on_train_begin(self, logs=None):
         self._interval = SavingInterval(self.save_freq)
         if not self._path.exists():
             return
         try:
-            self.model._snapshot = Snapshot(self._path, self.model._run)
+            self._kept.run.resume_from = snapshot.Snapshot(self._path, self._kept)
         except ValueError as error:
             if not self._previous_path.exists():
                 raise
             warnings.warn(
                 f"The last backup cannot be used, so the one before it is: {error}", stacklevel=2
             )
-            self.model._snapshot = Snapshot(self._previous_path, self.model._run)
+            self._kept.run.resume_from = snapshot.Snapshot(self._previous_path, self._kept)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._current_epoch = epoch
@@ -105,21 +110,19 @@ class BackupAndRestore(Callback):
             self._save(batch + 1)
 
     def _save(self, step: int) -> None:
-        from cornu.saving.atomic import replacing
-        from cornu.training import snapshot
-
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self.double_checkpoint and self._path.exists():
                 with replacing(self._previous_path) as temporary:
                     shutil.copyfile(self._path, temporary)
-            snapshot.save(self.model._run, self._path, self._current_epoch, step)
+            snapshot.save(self._kept, self._path, self._current_epoch, step)
         except OSError as error:
             if self.on_error == "raise":
                 raise
             warnings.warn(f"There is no new backup, and training goes on: {error}", stacklevel=2)
 
     def on_train_end(self, logs=None):
+        self._kept = None
         if not self.delete_checkpoint or not self._path.parent.is_dir():
             return
         # Only what this callback wrote: the folder may turn out to be somebody's home.

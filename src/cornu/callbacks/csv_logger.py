@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 
-from cornu.callbacks.callback import Callback
 from cornu.core import registry
+from cornu.training.callback import Callback
 
 
 @registry.register("callback", module="keras.callbacks")

@@ -1,7 +1,7 @@
 """`LambdaCallback`: a callback made of functions."""
 
-from cornu.callbacks.callback import HOOKS, Callback
 from cornu.core import registry
+from cornu.training.callback import HOOKS, Callback
 
 
 @registry.register("callback", module="keras.callbacks")

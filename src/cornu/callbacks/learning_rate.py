@@ -6,9 +6,9 @@ from numbers import Real
 
 import numpy as np
 
-from cornu.callbacks.callback import Callback
 from cornu.callbacks.monitor import MonitorCallback
 from cornu.core import registry
+from cornu.training.callback import Callback
 from cornu.utils.messages import print_message
 
 

@@ -3,7 +3,7 @@
 import re
 import warnings
 
-from cornu.callbacks.callback import Callback
+from cornu.training.callback import Callback
 
 
 class MonitorCallback(Callback):

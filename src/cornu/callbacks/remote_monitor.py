@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 
-from cornu.callbacks.callback import Callback
 from cornu.core import registry
+from cornu.training.callback import Callback
 
 # A server that hangs must not stop training.
 _SECONDS_TO_WAIT = 10

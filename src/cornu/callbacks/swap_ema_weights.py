@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from cornu.callbacks.callback import Callback
 from cornu.core import registry
+from cornu.training.callback import Callback
 
 
 @registry.register("callback", module="keras.callbacks")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cornu.callbacks.callback import Callback
 from cornu.callbacks.learning_rate import current_learning_rate
 from cornu.core import registry
 from cornu.core.optional import MissingPackage
+from cornu.training.callback import Callback
 
 
 @registry.register("callback", module="keras.callbacks")

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from cornu.callbacks.callback import Callback
 from cornu.core import registry
+from cornu.training.callback import Callback
 from cornu.utils.messages import print_message
 
 

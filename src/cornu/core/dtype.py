@@ -162,6 +162,21 @@ def as_array(value, dtype: str | None = None) -> jax.Array:
     return jnp.asarray(for_jax(value, dtype), dtype)
 
 
+def in_single(value):
+    """Floats of at least 32 bits: of 16, `1 - epsilon()` is 1 and squares are infinite."""
+    value = as_array(value)
+    if is_discrete(value.dtype):
+        return value.astype(floatx())
+    return value.astype(jnp.promote_types(value.dtype, jnp.float32))
+
+
+def widened(value):
+    """Integers of few bits as `int32`: in a function of the user's, `1 - y_true` of bytes would wrap."""
+    value = as_array(value)
+    few = value.dtype.kind in "iu" and value.dtype.itemsize < 4
+    return value.astype(jnp.int32) if few else value
+
+
 class DTypePolicy(Configurable):
     """Which format a layer computes in and which it keeps its weights in.
 

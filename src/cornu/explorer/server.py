@@ -25,6 +25,7 @@ from starlette.routing import Route
 from cornu.explorer.examples import Examples
 from cornu.explorer.network import Network
 from cornu.explorer.watch import Watch
+from cornu.utils.image_folder import FORMATS, reader_for
 
 # Of an image file; of its pixels, which may be many in a small file.
 MOST_BYTES, MOST_PIXELS = 16 * 2**20, 25_000_000
@@ -435,8 +436,6 @@ def _numbers(request: Request, name: str) -> tuple[int, ...]:
 def _decoded(body: bytes, network: Network) -> np.ndarray:
     """An image file as the network takes images, as `cornu predict` reads it."""
     from PIL import Image
-
-    from cornu.utils.image_folder import FORMATS, reader_for
 
     read = reader_for(network.shape, network.white)
     if read is None:

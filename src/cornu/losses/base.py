@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from cornu.core import masking, registry
 from cornu.core.configurable import Configurable
-from cornu.core.dtype import as_array, epsilon, floatx, is_discrete, standardize_dtype
+from cornu.core.dtype import as_array, epsilon, in_single, standardize_dtype, widened
 
 REDUCTIONS = ("sum_over_batch_size", "sum", None, "none", "mean", "mean_with_sample_weight")
 
@@ -18,21 +18,6 @@ def same_rank(a, b, expand_rank_1=True):
     if b.ndim == a.ndim + 1 and b.shape[-1] == 1:
         return (a[..., None], b) if a.ndim == 1 and expand_rank_1 else (a, b[..., 0])
     return a, b
-
-
-def in_single(y_pred):
-    """Predictions as floats of at least 32 bits: of 16, `1 - epsilon()` is 1 and squares are infinite."""
-    y_pred = as_array(y_pred)
-    if is_discrete(y_pred.dtype):
-        return y_pred.astype(floatx())
-    return y_pred.astype(jnp.promote_types(y_pred.dtype, jnp.float32))
-
-
-def widened(y_true):
-    """Targets of few bits as `int32`: in a function of the user's, `1 - y_true` of bytes would wrap."""
-    y_true = as_array(y_true)
-    few = y_true.dtype.kind in "iu" and y_true.dtype.itemsize < 4
-    return y_true.astype(jnp.int32) if few else y_true
 
 
 def prepare(y_true, y_pred, align=True):

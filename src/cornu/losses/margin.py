@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import masking, registry
-from cornu.core.dtype import as_array
-from cornu.losses.base import LossFunctionWrapper, in_single, loss_class, prepare
+from cornu.core.dtype import as_array, in_single
+from cornu.losses.base import LossFunctionWrapper, loss_class, prepare
 
 
 def _register(*names):

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
-from cornu.core.dtype import as_array, epsilon
-from cornu.losses.base import LossFunctionWrapper, in_single, prepare
+from cornu.core.dtype import as_array, epsilon, in_single
+from cornu.losses.base import LossFunctionWrapper, prepare
 
 
 def _register(*names):

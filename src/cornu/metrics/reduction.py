@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 
 from cornu.core import masking, registry
-from cornu.core.dtype import as_array
-from cornu.losses.base import Loss, broadcast_weights, same_rank, widened
+from cornu.core.dtype import as_array, widened
+from cornu.losses.base import Loss, broadcast_weights, same_rank
 from cornu.metrics.base import Metric, ratio
 
 

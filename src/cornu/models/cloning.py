@@ -12,6 +12,7 @@ from cornu.layers.input import Input, InputLayer
 from cornu.metrics import Metric
 from cornu.models.model import Model, has_own_constructor
 from cornu.models.sequential import Sequential
+from cornu.saving import reading
 
 
 def clone_model(
@@ -172,8 +173,6 @@ def model_from_json(json_string: str, custom_objects=None):
     >>> cornu.models.model_from_json(model.to_json()).output_shape
     (None, 2)
     """
-    from cornu.saving import reading
-
     config = reading.parse(json_string, _TEXT)
     with (
         reading.explained(_TEXT, "holds a model that cannot be made"),

@@ -32,6 +32,16 @@ class Graph:
         self.operations = self._by_depth(order, ranks)
         self.steps = [node for node in order if not self._is_start(node)]
 
+    @property
+    def is_chain(self) -> bool:
+        """Whether each operation hands its one output to the next one."""
+        parents = [id(parent) for node in self.steps for parent in node.parent_nodes]
+        return (
+            len(self.nodes) - len(self.steps) == 1
+            and len(parents) == len(self.steps) == len(set(parents))
+            and len(self.operations) == len(self.nodes)
+        )
+
     def _is_start(self, node: Node) -> bool:
         return node.is_input or all(key_of(t) in self._starts for t in node.output_tensors)
 

@@ -1,6 +1,7 @@
 """`Model`: layers that are trained together."""
 
 import inspect
+import json
 import warnings
 from typing import Any
 
@@ -14,6 +15,9 @@ from cornu.core.naming import auto_name
 from cornu.core.symbolic import KerasTensor, infer_outputs, node_of
 from cornu.models import graph_config
 from cornu.models.graph import Graph
+from cornu.models.summary import print_summary
+from cornu.saving import load_weights, save_model, save_weights
+from cornu.saving.export import export
 from cornu.training.trainer import Trainer
 
 
@@ -41,6 +45,8 @@ class Model(Trainer):
     ((None, 3), 609)
     """
 
+    # For those who take any object and cannot know this class.
+    _is_model = True
     _builds_on_call = True
     _own_input_spec = None
 
@@ -81,6 +87,22 @@ class Model(Trainer):
     def _saved_layers(self) -> list[Layer] | None:
         """The layers as files have them, if they lie in one list."""
         return None if self._graph is None else self.layers
+
+    @property
+    def _shown_layers(self) -> list:
+        """What a table of the model lists: functions in its graph, too."""
+        return self.layers if self._graph is None else self._graph.operations
+
+    @property
+    def _is_chain(self) -> bool:
+        """Whether each layer hands its one output to the next one, so that nobody asks to whom."""
+        return self._graph is None or self._graph.is_chain
+
+    @property
+    def _shown_class(self) -> str:
+        """The class' name, or that of Keras' class if there is more than one there."""
+        functional = type(self) is Model and self._graph is not None
+        return "Functional" if functional else type(self).__name__
 
     def get_layer(self, name=None, index=None) -> Layer:
         """The layer of that name, or at that place in `layers`.
@@ -356,9 +378,6 @@ class Model(Trainer):
             explain: whether to print also the formulas that the numbers come from, with multiply-adds
                 and memory; see `explain.arithmetic`.
         """
-        # Tables are for reading only; who trains without looking does not load them.
-        from cornu.visualize.summary import print_summary
-
         return print_summary(
             self,
             line_length=line_length,
@@ -370,36 +389,32 @@ class Model(Trainer):
             explain=explain,
         )
 
+    def _draw(self, to_file, **options):
+        """Draw the model for `utils.plot_model`, which lies below drawings."""
+        from cornu.visualize import plot_model
+
+        return plot_model(self, to_file, **options)
+
     # ---- files
 
     def save(self, filepath, overwrite=True, **kwargs):
         """Write the whole model to a `.keras` file; see `cornu.saving.save_model`."""
-        from cornu.saving import save_model
-
         return save_model(self, filepath, overwrite=overwrite, **kwargs)
 
     def save_weights(self, filepath, overwrite=True):
         """Write the weights to a `.weights.h5` or `.safetensors` file; see `cornu.saving.save_weights`."""
-        from cornu.saving import save_weights
-
         return save_weights(self, filepath, overwrite=overwrite)
 
     def load_weights(self, filepath, skip_mismatch=False, by_name=False):
         """Read weights from a file into the model; see `cornu.saving.load_weights`."""
-        from cornu.saving import load_weights
-
         return load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
 
     def export(self, filepath, format=None, batch_size=None):
         """Write a program that predicts without Cornu; see `cornu.saving.export`."""
-        from cornu.saving.export import export
-
         return export(self, filepath, format=format, batch_size=batch_size)
 
     def to_json(self, **kwargs) -> str:
         """The model's configuration, without weights, as JSON; see `models.model_from_json`."""
-        import json
-
         return json.dumps(registry.serialize(self), **kwargs)
 
     def get_config(self) -> dict:

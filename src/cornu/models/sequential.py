@@ -139,6 +139,14 @@ class Sequential(Model):
     def _saved_layers(self) -> list[Layer]:
         return self.layers
 
+    @property
+    def _shown_layers(self) -> list[Layer]:
+        return self.layers
+
+    @property
+    def _is_chain(self) -> bool:
+        return True
+
     def get_config(self) -> dict:
         config = {
             "name": self.name,

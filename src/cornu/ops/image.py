@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from cornu.core.dtype import standardize_data_format
 from cornu.core.operation import operation
+from cornu.ops.convolution import conv
 
 
 @operation
@@ -80,8 +81,6 @@ def extract_patches(images, size, strides=None, dilation_rate=1, padding="valid"
     single = images.ndim == 3
     images = images[None] if single else images
     channels = images.shape[-1]
-    from cornu.ops.convolution import conv
-
     kernel = jnp.eye(size[0] * size[1] * channels, dtype=images.dtype)
     kernel = kernel.reshape(*size, channels, -1)
     patches = conv(images, kernel, strides, padding, dilation_rate=dilation_rate)

@@ -35,7 +35,7 @@ from cornu.activations import (  # noqa: F401
 )
 from cornu.core.dtype import standardize_data_format, standardize_dtype
 from cornu.core.operation import operation
-from cornu.ops import convolution, pooling
+from cornu.ops import convolution, cross_entropy, pooling
 
 
 @operation
@@ -253,24 +253,22 @@ def dot_product_attention(query, key, value, bias=None, mask=None, scale=None, i
     )
 
 
-def _cross_entropy(name):
-    def function(target, output, **kwargs):
-        from cornu import losses
-
-        if name == "binary_crossentropy":
-            return losses.probabilistic.binary_crossentropy_of_each(
-                jnp.asarray(target), jnp.asarray(output), **kwargs
-            )
-        return getattr(losses, name)(target, output, **kwargs)
-
-    function.__name__ = name
-    function.__doc__ = f"`cornu.losses.{name}` of each example, not averaged."
-    return operation(function)
+@operation
+def categorical_crossentropy(target, output, **kwargs):
+    """`cornu.losses.categorical_crossentropy` of each example, not averaged."""
+    return cross_entropy.categorical(target, output, **kwargs)
 
 
-categorical_crossentropy = _cross_entropy("categorical_crossentropy")
-sparse_categorical_crossentropy = _cross_entropy("sparse_categorical_crossentropy")
-binary_crossentropy = _cross_entropy("binary_crossentropy")
+@operation
+def sparse_categorical_crossentropy(target, output, **kwargs):
+    """`cornu.losses.sparse_categorical_crossentropy` of each example, not averaged."""
+    return cross_entropy.sparse_categorical(target, output, **kwargs)
+
+
+@operation
+def binary_crossentropy(target, output, **kwargs):
+    """`cornu.losses.binary_crossentropy` of each number, not averaged."""
+    return cross_entropy.binary(jnp.asarray(target), jnp.asarray(output), **kwargs)
 
 
 @operation

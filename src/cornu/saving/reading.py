@@ -122,12 +122,10 @@ def check(config, path) -> None:
 
 def model_of(config: dict, custom_objects, filepath):
     """The model that a configuration describes; raises FileFormatError if it describes something else."""
-    from cornu.models import Model
-
     check(config, filepath)
     with registry.sharing():
         model = registry.deserialize(config, custom_objects, kind="layer")
-    if not isinstance(model, Model):
+    if not getattr(model, "_is_model", False):
         raise FileFormatError(f"{filepath}: it describes a {type(model).__name__} and not a model.")
     return model
 

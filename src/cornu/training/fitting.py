@@ -76,7 +76,7 @@ def run_epochs(model, work: Fitting, callbacks, initial_epoch, epochs, validatio
     """Train and validate until the last epoch, or until somebody stops it."""
     data, validation, check = work
     callbacks.on_train_begin()
-    snapshot, first_step = model._snapshot, 0
+    snapshot, first_step = model._run.resume_from, 0
     if snapshot is not None:
         # Callbacks have just begun; now they are where they were.
         snapshot.resume_data()

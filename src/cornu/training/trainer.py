@@ -6,20 +6,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from cornu.callbacks import CallbackList
 from cornu.core.variable import functional
 from cornu.data.adapt import adapt
 from cornu.data.array_source import ArraySource
 from cornu.data.arrays import converted, in_memory, is_batch, to_arrays
 from cornu.ops.fusion import fuse
 from cornu.training import buckets, checks, fitting, interrupts, step
+from cornu.training.callback_list import CallbackList
 from cornu.training.compilable import Compilable
 from cornu.training.compiled_step import Turn
 from cornu.training.logs import Logs
 from cornu.training.loop import run_steps
 from cornu.training.model_steps import compiled_step
 from cornu.training.preparation import build, prepare
-from cornu.training.snapshot import Run, Snapshot
+from cornu.training.run import Run
 from cornu.utils.samples import unpack_x_y_sample_weight
 
 
@@ -178,12 +178,13 @@ class Trainer(Compilable):
         )
         callbacks = self._as_list(callbacks, verbose, work.data, epochs, add_history=True)
         self.stop_training = False
-        self._run, self._snapshot = Run(self, work.data, callbacks), None
+        self._run = Run(self, work.data, callbacks)
+        callbacks.set_run(self._run)
         try:
             with interrupts.heard():
                 fitting.run_epochs(self, work, callbacks, initial_epoch, epochs, validation_freq)
         finally:
-            self._run = self._snapshot = None
+            self._run = None
         return self.history
 
     def _as_list(self, callbacks, verbose, data, epochs=1, add_history=False):
@@ -319,6 +320,5 @@ class Trainer(Compilable):
     _is_built_by_call: Callable
     _build_by_call: Callable
 
-    # The run of `fit` that goes on, and where a callback wants it to go on from (in `on_train_begin`).
+    # The run of `fit` that goes on.
     _run: Run | None = None
-    _snapshot: Snapshot | None = None

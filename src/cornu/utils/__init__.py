@@ -63,11 +63,7 @@ def plot_model(
 
     Source: Keras: plot_model.
     """
-    # Who does not draw needs none of it.
-    from cornu.visualize import plot_model as draw
-
-    return draw(
-        model,
+    return model._draw(
         to_file,
         expand_nested=expand_nested,
         show_shapes=show_shapes,

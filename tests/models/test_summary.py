@@ -7,8 +7,8 @@ import pytest
 import cornu.layers
 import cornu.models
 from cornu.core import naming
+from cornu.models.summary import print_summary
 from cornu.utils import messages
-from cornu.visualize.summary import print_summary
 
 
 def small(k, name=None):

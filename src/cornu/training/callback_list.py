@@ -6,10 +6,10 @@ from numbers import Real
 import jax
 import numpy as np
 
-from cornu.callbacks.callback import HOOKS, Callback
-from cornu.callbacks.history import History
-from cornu.callbacks.progbar_logger import ProgbarLogger
 from cornu.core import registry
+from cornu.training.callback import HOOKS, Callback
+from cornu.training.history import History
+from cornu.training.progbar_logger import ProgbarLogger
 
 # An older name runs through the method that replaced it.
 _OLDER_NAMES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
@@ -86,6 +86,12 @@ class CallbackList(Callback):
             model.history = self._history
         for callback in self.callbacks:
             callback.set_model(model)
+
+    def set_run(self, run) -> None:
+        """Tell callbacks that keep a run of it, before any of them hears that it begins."""
+        for callback in self.callbacks:
+            if isinstance(callback, Callback):
+                callback._set_run(run)
 
     @property
     def has_train_batch_hooks(self) -> bool:

@@ -46,6 +46,9 @@ class Callback:
         """Called with the model before the run starts."""
         self._model = model
 
+    def _set_run(self, run):
+        """Called with the run of `fit` before `on_train_begin` of all callbacks."""
+
     @property
     def model(self):
         """The model that is trained."""

@@ -11,13 +11,11 @@ rate, the size of batches) is none: a run goes on with what the program says now
 import hashlib
 import inspect
 import json
-import threading
 import warnings
 from typing import Any
 
 import numpy as np
 
-from cornu.callbacks import BackupAndRestore
 from cornu.core.configurable import once_per_class
 from cornu.core.random import shared_seed_generator
 from cornu.core.variable import Variable
@@ -32,16 +30,13 @@ from cornu.saving.writing import new_hdf5
 MOST_PLAIN_VALUES = 1_000_000
 
 
-class Run:
-    """A run of `fit`, for what wants to keep it: `model._run` while it lasts."""
+class KeptRun:
+    """A run of `fit` with what it takes to see its state: all that has changed since it began."""
 
-    def __init__(self, model, data, callbacks):
-        self.model, self.data, self.callbacks = model, data, callbacks
-        self.thread = threading.get_ident()
+    def __init__(self, run):
+        self.run, self.model, self.data, self.callbacks = run, run.model, run.data, run.callbacks
         # What the program says: digests of the callbacks' attributes, and the learning rate.
-        self.begin: list[dict[str, str]] = []
-        if any(isinstance(callback, BackupAndRestore) for callback in callbacks.callbacks):
-            self.begin = [_digests(callback) for callback in callbacks.callbacks]
+        self.begin = [_digests(callback) for callback in run.callbacks.callbacks]
         rate = self.learning_rate()
         self.first_rate = None if rate is None else float(rate.numpy())
 
@@ -60,7 +55,7 @@ class Run:
         return [*found, shared_seed_generator().state]
 
 
-def save(run: Run, path, epoch: int, step: int) -> None:
+def save(run: KeptRun, path, epoch: int, step: int) -> None:
     """Write a run as it is before step `step` of epoch `epoch`.
 
     The file is written beside its place and then renamed.
@@ -106,7 +101,7 @@ class Snapshot:
     Raises FileFormatError if the file is damaged, or is that of another model.
     """
 
-    def __init__(self, path, run: Run):
+    def __init__(self, path, run: KeptRun):
         self._run = run
         with open_file(path) as stream, explained(path, "is a damaged backup"):
             file = hdf5.File(stream, str(path))

@@ -4,8 +4,6 @@ import math
 import re
 import shutil
 
-from cornu.models.model import Model
-from cornu.models.sequential import Sequential
 from cornu.utils.messages import is_interactive_logging_enabled, print_message
 
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
@@ -38,7 +36,7 @@ def print_summary(
     Source: Keras: summary.
 
     >>> import cornu
-    >>> from cornu.visualize.summary import print_summary
+    >>> from cornu.models.summary import print_summary
     >>> model = cornu.Sequential([cornu.Input((3,)), cornu.layers.Dense(2, name="dense")])
     >>> lines = []
     >>> print_summary(model, print_fn=lines.append)
@@ -48,7 +46,7 @@ def print_summary(
     # Most programs never print a table.
     from rich.console import Console
 
-    chain = _is_chain(model)
+    chain = model._is_chain
     headers = ["Layer (type)", "Output Shape", "Param #"]
     if chain:
         default_length, positions = 88, positions or [0.45, 0.80, 1.0]
@@ -62,7 +60,7 @@ def print_summary(
     line_length = line_length or min(default_length, shutil.get_terminal_size().columns - 4)
     table = _empty_table(headers, positions, line_length)
 
-    layers = _own_layers(model)
+    layers = model._shown_layers
     nodes = None if chain else {id(node) for node in model._graph.nodes}
     start, end = _range(layers, layer_range)
     for layer in layers[start:end]:
@@ -114,26 +112,6 @@ def _num_bytes(weight) -> int:
 def _readable(num_bytes: float) -> str:
     power = min(int(math.log2(max(num_bytes, 1)) // 10), len(_UNITS) - 1)
     return f"{num_bytes / 1024**power:.2f} {_UNITS[power]}"
-
-
-def _is_chain(model) -> bool:
-    """Whether each layer hands its one output to the next one, so that nobody asks to whom."""
-    graph = model._graph
-    if graph is None or isinstance(model, Sequential):
-        return True
-    starts = len(graph.nodes) - len(graph.steps)
-    parents = [id(parent) for node in graph.steps for parent in node.parent_nodes]
-    return (
-        starts == 1
-        and len(parents) == len(graph.steps) == len(set(parents))
-        and len({id(node.operation) for node in graph.nodes}) == len(graph.nodes)
-    )
-
-
-def _own_layers(model) -> list:
-    if model._graph is None or isinstance(model, Sequential):
-        return model.layers
-    return model._graph.operations
 
 
 def _range(layers, layer_range) -> tuple[int, int]:
@@ -201,12 +179,9 @@ def _rows(layer, nodes, show_trainable, expand_nested, level=0):
 
 
 def _type_name(layer) -> str:
-    """The class of a layer, or what Keras' class is called if there is more than one there."""
-    if type(layer) is Model and layer._graph is not None:
-        return "Functional"
     function_name = getattr(layer, "function_name", None)
     if function_name is None:
-        return type(layer).__name__
+        return getattr(layer, "_shown_class", type(layer).__name__)
     return "".join(part.capitalize() for part in function_name.split("_"))
 
 

@@ -1,7 +1,7 @@
 """`ProgbarLogger`: the progress bar of `fit`, `evaluate` and `predict`."""
 
-from cornu.callbacks.callback import Callback
 from cornu.core import registry
+from cornu.training.callback import Callback
 from cornu.utils.messages import print_message
 from cornu.utils.progress import Progbar
 

@@ -1,7 +1,7 @@
 """`History`: what `fit` returns."""
 
-from cornu.callbacks.callback import Callback
 from cornu.core import registry
+from cornu.training.callback import Callback
 
 
 @registry.register("callback", module="keras.callbacks")

@@ -1,0 +1,15 @@
+"""A run of `fit`, for callbacks that keep it and go on with it."""
+
+import threading
+from typing import Any
+
+
+class Run:
+    """What a run of `fit` works on: `model._run` while it lasts."""
+
+    def __init__(self, model, data, callbacks):
+        self.model, self.data, self.callbacks = model, data, callbacks
+        self.thread = threading.get_ident()
+        # Where a callback wants it to go on from, said in `on_train_begin`: it has `epoch` and `step`, and
+        # puts data and variables where they were with `resume_data()` and `apply()`.
+        self.resume_from: Any = None
