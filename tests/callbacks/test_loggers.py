@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from fake_training import run_epochs
 
+import cornu
 from cornu import callbacks
 from cornu.core.variable import Variable
 
@@ -294,6 +295,19 @@ def train_board(board, model, epochs=2, steps=3):
         many.on_test_end({"loss": 0.75})
         many.on_epoch_end(epoch, {"loss": 0.5, "val_loss": 0.25})
     many.on_train_end()
+
+
+@pytest.mark.parametrize("write_graph", [True, False])
+def test_tensorboard_gets_the_graph_of_a_model(tmp_path, write_graph):
+    model = cornu.Sequential([cornu.Input((2,)), cornu.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    board = callbacks.TensorBoard(tmp_path, write_graph=write_graph)
+    model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[board])
+    found = [v for tag, _, v in read_events(tmp_path / "train") if tag == "keras"]
+    assert len(found) == write_graph
+    for value in found:
+        assert value.metadata.plugin_data.plugin_name == "graph_keras_model"
+        assert value.tensor.string_val == [model.to_json().encode()]
 
 
 def test_tensorboard_writes_numbers_of_epochs(tmp_path, board_model):

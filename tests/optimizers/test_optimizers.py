@@ -246,3 +246,14 @@ def test_hooks_of_optimizers_may_be_overridden(module):
         optimizer.apply_gradients([(jnp.ones(2), variable)])
     # 4 / 2 - 0.5 = 1.5; 1.5 / 2 - 0.5 * 2 = -0.25
     np.testing.assert_allclose(variable.numpy(), [-0.25, 0.75])
+
+
+@pytest.mark.parametrize("rate", [-0.1, float("nan"), np.float32(-1)])
+def test_a_learning_rate_is_not_negative(rate):
+    with pytest.raises(ValueError, match="`learning_rate` must be a number of at least 0"):
+        cornu.optimizers.SGD(rate)
+    optimizer = cornu.optimizers.SGD(0.5)
+    with pytest.raises(ValueError, match="`learning_rate` must be a number of at least 0"):
+        optimizer.learning_rate = rate
+    assert float(optimizer.learning_rate) == 0.5
+    optimizer.learning_rate = 0

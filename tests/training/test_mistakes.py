@@ -507,3 +507,41 @@ def test_a_cross_entropy_by_the_shapes():
         value = made.evaluate(x, targets, verbose=0)
         made.compile("sgd", name)
         assert value == pytest.approx(made.evaluate(x, targets, verbose=0), rel=1e-6)
+
+
+@pytest.mark.parametrize("verbose", ["yes", 3, None])
+def test_what_is_printed_is_one_of_three(verbose):
+    made = model()
+    for work in (
+        lambda: made.fit(X, ONE_HOT, verbose=verbose),
+        lambda: made.evaluate(X, ONE_HOT, verbose=verbose),
+        lambda: made.predict(X, verbose=verbose),
+    ):
+        with pytest.raises(ValueError, match=f"`verbose` must be .* verbose={verbose!r}"):
+            work()
+    made.fit(X, ONE_HOT, verbose=False)
+
+
+def test_no_epoch_is_no_training():
+    made = model()
+    before = made.get_weights()
+    assert made.fit(X, ONE_HOT, epochs=0, verbose=0).history == {}
+    np.testing.assert_array_equal(made.get_weights()[0], before[0])
+
+
+@pytest.mark.parametrize("kind", ["train", "test", "predict"])
+def test_who_makes_compiled_functions_is_told_to_write_a_step(kind):
+    def make(self, force=False):
+        raise AssertionError
+
+    name = f"make_{kind}_function"
+    made = type("Own", (keras.Sequential,), {name: make})([keras.Input((3,)), layers.Dense(1)])
+    made.compile("sgd", "mse")
+    x, y = np.ones((4, 3)), np.ones((4, 1))
+    work = {
+        "train": lambda: made.fit(x, y, verbose=0),
+        "test": lambda: made.evaluate(x, y, verbose=0),
+        "predict": lambda: made.predict(x, verbose=0),
+    }
+    with pytest.raises(TypeError, match=rf"`Own\.{name}` would never .* `{kind}_step\("):
+        work[kind]()

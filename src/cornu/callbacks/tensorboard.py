@@ -4,6 +4,7 @@ import importlib
 import io
 import os
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ class TensorBoard(Callback):
     Args:
         log_dir: the folder.
         histogram_freq: write histograms of the weights every so many epochs, 0 for never.
-        write_graph: kept for Keras scripts; no graph is written.
+        write_graph: whether to write a model that has a graph, for TensorBoard's page "Graphs".
         write_images: whether to write the weights as images along with the histograms.
         write_steps_per_second: whether to write how fast training is.
         update_freq: `"epoch"`, or a number of batches after which to write numbers as well;
@@ -79,7 +80,16 @@ class TensorBoard(Callback):
 
     def on_train_begin(self, logs=None):
         self._num_batches = 0
-        self._writer("train")
+        writer = self._writer("train")
+        if self.write_graph and getattr(self.model, "_graph", None) is not None:
+            try:
+                writer.model(self.model.to_json())
+            except (TypeError, ValueError) as error:
+                warnings.warn(
+                    f"TensorBoard gets no graph of the model '{self.model.name}', which cannot be "
+                    f"described: {error}",
+                    stacklevel=2,
+                )
 
     def on_train_end(self, logs=None):
         self._end_profile()
@@ -220,6 +230,12 @@ class _Writer:
     def scalar(self, tag, value, step):
         if np.ndim(value) == 0:
             self._add(step, tag=tag, simple_value=float(value))
+
+    def model(self, description: str):
+        # What TensorBoard calls the format, the version of that, and strings in its tensors.
+        plugin = {"plugin_name": "graph_keras_model", "content": b"1"}
+        tensor = {"dtype": 7, "string_val": [description.encode()]}
+        self._add(0, tag="keras", metadata={"plugin_data": plugin}, tensor=tensor)
 
     def histogram(self, tag, value, step):
         counts, edges = np.histogram(value, bins=30)

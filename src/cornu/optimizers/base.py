@@ -118,6 +118,7 @@ class Optimizer(Configurable, Tracked):
                     "LearningRateSchedule, or a callable that returns a float. Received instead: "
                     f"learning_rate={learning_rate!r}"
                 )
+            _check_rate(learning_rate)
             self._learning_rate = self._add_learning_rate(learning_rate)
 
     def _add_learning_rate(self, value) -> Variable:
@@ -178,7 +179,9 @@ class Optimizer(Configurable, Tracked):
             # Variables are told apart by identity: `==` compares their numbers.
             self._variables = [v for v in self._variables if v is not self._learning_rate]
             self._learning_rate = value
-        elif isinstance(self._learning_rate, Variable):
+            return
+        _check_rate(value)
+        if isinstance(self._learning_rate, Variable):
             self._learning_rate.assign(value)
         else:
             self._learning_rate = self._add_learning_rate(value)
@@ -569,3 +572,14 @@ def _value(variable_or_array):
     if isinstance(variable_or_array, Variable):
         return variable_or_array.value
     return variable_or_array
+
+
+def _check_rate(value) -> None:
+    value = _value(value)
+    if isinstance(value, jax.core.Tracer):
+        return
+    number = np.asarray(value)
+    if number.dtype.kind in "iuf" and not (number >= 0).all():
+        raise ValueError(
+            f"`learning_rate` must be a number of at least 0. Received: learning_rate={value}"
+        )

@@ -47,8 +47,15 @@ def has_own_step(model, kind: str) -> bool:
 def step_method(model, kind: str) -> Callable:
     """The step of one kind.
 
-    Raises TypeError if it does not take a state: so they are written for TensorFlow and PyTorch.
+    Raises TypeError if it does not take a state: so they are written for TensorFlow and PyTorch. And if the
+    user has written what makes a compiled function of it, as nothing calls that.
     """
+    maker = f"make_{kind}_function"
+    if is_overridden(type(model), maker):
+        raise TypeError(
+            f"`{type(model).__name__}.{maker}` would never be called: Cornu compiles steps itself. "
+            f"Override `{kind}_step(self, state, data)` instead, as for Keras on JAX."
+        )
     step = getattr(model, f"{kind}_step")
     try:
         inspect.signature(step).bind(None, None)

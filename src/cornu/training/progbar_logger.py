@@ -6,6 +6,12 @@ from cornu.utils.messages import print_message
 from cornu.utils.progress import Progbar
 
 
+def check_verbose(verbose) -> None:
+    """Raise ValueError for what says nothing about how much to print."""
+    if verbose not in ("auto", 0, 1, 2):
+        raise ValueError(f"`verbose` must be 'auto', 0, 1 or 2. Received: verbose={verbose!r}")
+
+
 @registry.register("callback", module="keras.callbacks")
 class ProgbarLogger(Callback):
     """Prints how far a run has come; added by `verbose=1` or `2`.

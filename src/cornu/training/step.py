@@ -142,8 +142,8 @@ def _count(model, metric_values, loss, x, y, y_pred, sample_weight) -> tuple:
 
 def is_overridden(cls: type, name: str) -> bool:
     """Whether a model's class has a method of its own in place of the one here."""
-    owner = next(base for base in cls.__mro__ if name in vars(base))
-    return not owner.__module__.startswith("cornu.training.")
+    owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+    return owner is not None and not owner.__module__.startswith("cornu.training.")
 
 
 def takes(method, name: str) -> bool:

@@ -19,6 +19,7 @@ from cornu.training.logs import Logs
 from cornu.training.loop import run_steps
 from cornu.training.model_steps import compiled_step
 from cornu.training.preparation import build, prepare
+from cornu.training.progbar_logger import check_verbose
 from cornu.training.run import Run
 from cornu.utils.samples import unpack_x_y_sample_weight
 
@@ -163,6 +164,7 @@ class Trainer(Compilable):
         Source: Keras: Model training APIs.
         """
         self._need_compiled("fit")
+        check_verbose(verbose)
         fitting.check_arguments(epochs, initial_epoch, shuffle, validation_freq)
         work = fitting.opened(
             self,
@@ -227,6 +229,7 @@ class Trainer(Compilable):
         if kwargs:
             raise ValueError(f"Arguments not recognized: {kwargs}")
         self._need_compiled("evaluate")
+        check_verbose(verbose)
         given = converted(x, y, sample_weight)
         data = adapt(*given, batch_size, steps, repeat=False)
         prepare(self, data, training=False)
@@ -262,6 +265,7 @@ class Trainer(Compilable):
             steps: number of batches, if not all.
             callbacks: list of `Callback`s.
         """
+        check_verbose(verbose)
         data = adapt(
             *converted(x), batch_size=batch_size, steps=steps, repeat=False, gather_in_step=False
         )
