@@ -45,4 +45,8 @@ registry.load_on_use("op", _load)
 
 def __dir__():
     _load()
-    return sorted({*_SUBJECTS, *registry.registered("op"), *_PLAIN})
+    here = {
+        n for subject in _SUBJECTS for n in dir(importlib.import_module(f"cornu.ops.{subject}"))
+    }
+    # `keras.ops` does not have all activations, which are registered as well.
+    return sorted({*_SUBJECTS, *here.intersection(registry.registered("op")), *_PLAIN})
