@@ -10,7 +10,7 @@ INSTALL = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet -
   --config-settings=build-dir=$(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark gallery explorer files dtypes fuzz clean
+.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark gallery explorer files dtypes fuzz site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -96,6 +96,14 @@ dtypes: $(VENV)/installed-test  ## every layer on inputs of every format; writes
 
 fuzz: $(VENV)/installed-test  ## 200,000 mutated inputs for each reader
 	$(BIN)/python tests/attacks/fuzz.py --inputs 200000
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(INSTALL) --editable '.[docs]'
+	touch $@
+
+site: $(VENV)/installed-docs  ## build the documentation in build/site, and check its links
+	@$(TIMED); NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Open $(abspath build/site/index.html)"
 
 wheel: $(VENV)/installed-test  ## build the wheels for Linux, and try this machine's in an empty environment
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/wheels.py
