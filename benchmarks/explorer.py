@@ -1,4 +1,4 @@
-"""How soon the page of `cornu explore` follows a hand that draws, and its pictures for docs/explore.md.
+"""The latency of the page of `cornu explore`, and its pictures for docs/explore.md.
 
     python benchmarks/explorer.py [--pictures]
 
@@ -83,11 +83,11 @@ def measure(browser) -> None:
         print(rows[-1], flush=True)
     table(
         DOCUMENT,
-        "How soon it follows",
-        "`python benchmarks/explorer.py` draws a circle into each of the lessons' networks, in "
-        "Chromium, and measures the time from a change of the drawing until the probabilities and "
-        "the maps of all layers are on the page: server, transfer and painting, on one machine.",
-        ["network", "parameters", "drawings", "median, ms", "95 of 100 within, ms"],
+        "Latency",
+        "`python benchmarks/explorer.py` draws a circle for each of the lessons' networks, in "
+        "Chromium. It measures the time from a change of the drawing until the probabilities and the "
+        "feature maps of all layers are on the page: server, transfer and painting, on one machine.",
+        ["network", "parameters", "drawings", "median, ms", "95th percentile, ms"],
         rows,
     )
 

@@ -88,14 +88,14 @@ def exchanges() -> list[list[str]]:
 def main(arguments) -> None:
     (size, *columns), rows = sizes(arguments)
     report = f"""
-A `.keras` file of {size} MB: seconds, and by how much the peak of the process' memory grew, the model
-included when it is loaded. Medians of {arguments.rounds} rounds in turns, each in a process of its own.
-Written by `python benchmarks/files.py`.
+A `.keras` file of {size} MB: seconds, and how much the peak memory of the process grew. When a file is
+loaded, this includes the model. Medians of {arguments.rounds} rounds in turns, each in a process of its
+own. Written by `python benchmarks/files.py`.
 """
     table(DOCUMENT, "What saving and loading costs", report, columns, rows)
     report = """
-One model of each layer, its weights drawn at random, is saved by one library and loaded by the other: the
-largest absolute difference of the two predictions. Written by `python benchmarks/files.py`.
+For each layer, a model with random weights is saved by one library and loaded by the other. The table shows
+the largest absolute difference between their predictions. Written by `python benchmarks/files.py`.
 """
     columns = ["layer", "Cornu writes, Keras reads", "Keras writes, Cornu reads"]
     table(DOCUMENT, "Exchange with Keras, layer by layer", report, columns, exchanges())

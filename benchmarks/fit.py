@@ -167,7 +167,7 @@ def main(arguments) -> None:
     text = f"""
 {PICTURE if not arguments.avx2 else ""}
 
-Complete `fit` with metrics and progress bar, batches of {BATCH}, {arguments.images} real pictures:
+Complete `fit` with metrics and progress bar, batches of {BATCH}, {arguments.images} real images:
 {rounds} of the median epoch after the first, in milliseconds a step. All
 libraries run the same files, under `examples/` and in `benchmarks/networks.py`, in turns, each time in
 a process of its own; PyTorch alone, eager and through `torch.compile`, runs the same layers in a plain loop

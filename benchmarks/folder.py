@@ -68,11 +68,11 @@ def main(arguments) -> None:
         numbers = count, decoded, result["before"], result["peak"], count / result["seconds"]
         rows.append([f"{number:,.0f}" for number in numbers])
     text = f"""
-One epoch on a folder of {arguments.side}x{arguments.side} JPEG pictures, in megabytes: what all pictures
-would take as float32, the peak of the process before `fit` (a first step is done), and after it.
+One epoch on a folder of {arguments.side}x{arguments.side} JPEG images, in megabytes: what all images
+would take as float32, the peak memory of the process before `fit` (after a first step), and after it.
 Written by `python benchmarks/folder.py`.
 """
-    columns = ["pictures", "all, decoded", "peak before", "peak after", "pictures a second"]
+    columns = ["images", "all, decoded", "peak before", "peak after", "images a second"]
     report("Training from a folder", text, columns, rows)
 
 

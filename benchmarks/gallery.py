@@ -85,20 +85,20 @@ def lesson_figures() -> None:
         for number, what, file in FIGURES
     )
     text = f"""
-The figures of the lesson that `examples/convolution_by_hand.py` follows, drawn from models that compute,
-with any numbers or pictures of yours: `visualize.plot_volumes`, `plot_connections`, `plot_sliding`. Written
-by `python benchmarks/gallery.py`.
+The figures of the lesson that `examples/convolution_by_hand.py` follows. Cornu draws them from real
+models, with any data: `visualize.plot_volumes`, `plot_connections`, `plot_sliding`. Written by
+`python benchmarks/gallery.py`.
 
 | figure | what it shows | ours |
 |---|---|---|
 {rows}
 
-`plot_sliding` with a name that ends in `.gif` or `.html` moves the window from place to place:
+`plot_sliding` writes an animation if the name ends in `.gif` or `.html`:
 
-![a window moves over numbers](images/explain/sliding.gif)
+![a window slides over numbers](images/explain/sliding.gif)
 
-`visualize.plot_model(model)` draws any model as a graph, and needs no Graphviz; this is the lessons'
-inception network:
+`visualize.plot_model(model)` draws any model as a graph, without Graphviz. This is the inception
+network of the lessons:
 
 ![a graph of an inception block](images/explain/inception.png)
 """
@@ -133,7 +133,7 @@ def colour_pictures() -> None:
 The lesson's colour network after six epochs; accuracy on the test set {accuracy:.4f}. Written by
 `python benchmarks/gallery.py`.
 
-`explain.grad_cam(model, x)`, for the class that it takes each picture for:
+`explain.grad_cam(model, x)`, for the predicted class:
 
 ![Grad-CAM](images/explain/colour-grad-cam.png)
 
@@ -143,7 +143,8 @@ The lesson's colour network after six epochs; accuracy on the test set {accuracy
 
 ![SmoothGrad](images/explain/colour-smooth-grad.png)
 
-What a place of the last convolution sees, and the maps and filters of the first, which has three channels:
+The receptive field of one output position of the last convolution, and the feature maps and filters of
+the first convolution, which reads three channels:
 
 ![a receptive field](images/explain/colour-receptive-field.png)
 
@@ -151,7 +152,7 @@ What a place of the last convolution sees, and the maps and filters of the first
 
 ![filters](images/explain/colour-filters.png)
 """
-    replace_section(DOCUMENT, "Asked of a network that was trained on CIFAR-10", text)
+    replace_section(DOCUMENT, "A network trained on CIFAR-10", text)
 
 
 def main() -> None:
@@ -206,7 +207,7 @@ A seven of the test images, and the lecture's network after three epochs (valida
 
 ![the patch, the kernel, the products](images/explain/window.png)
 
-`explain.window(model, seven, "{second}", (4, 5), 3)` sees 32 channels, of which the picture shows four:
+`explain.window(model, seven, "{second}", (4, 5), 3)` reads 32 channels; the figure shows four:
 
 ![four channels of a deeper window](images/explain/window-deep.png)
 
@@ -222,7 +223,7 @@ A seven of the test images, and the lecture's network after three epochs (valida
 {fields}
 ```
 
-![what a place of the second convolution sees](images/explain/receptive-field.png)
+![the receptive field of one output position of the second convolution](images/explain/receptive-field.png)
 
 `print(explain.arithmetic(model))`, also as `model.summary(explain=True)` and `cornu summary --explain`:
 
@@ -242,7 +243,7 @@ A seven of the test images, and the lecture's network after three epochs (valida
 
 ![Grad-CAM](images/explain/grad-cam.png)
 
-The same with `explain.integrated_gradients(model, x)`, whose numbers add up to the score, and with
+The same with `explain.integrated_gradients(model, x)`, whose values add up to the score, and with
 `explain.occlusion(model, x)`:
 
 ![integrated gradients](images/explain/integrated-gradients.png)
@@ -251,14 +252,14 @@ The same with `explain.integrated_gradients(model, x)`, whose numbers add up to 
 
 `explain.activation_maximization(model, "{second}", n)` for the first 16 channels:
 
-![inputs that channels answer to](images/explain/maximization.png)
+![inputs that activate the channels most](images/explain/maximization.png)
 
-The mistakes of which the network is surest, `explain.mistakes(model, x_test, y_test)`:
+The most confident mistakes, `explain.mistakes(model, x_test, y_test)`:
 
 ![mistakes](images/explain/mistakes.png)
 
-`explain.learning_rate_range(model, x, y)` before training, the curves of training, and the gradients after
-it:
+`explain.learning_rate_range(model, x, y)` before training, the training curves, and the gradients after
+training:
 
 ![learning rates](images/explain/learning-rates.png)
 
@@ -270,7 +271,7 @@ it:
 
 {machine()}.
 """
-    replace_section(DOCUMENT, "Asked of a network that was trained on MNIST", text)
+    replace_section(DOCUMENT, "A network trained on MNIST", text)
     print(text)
 
 

@@ -89,9 +89,9 @@ def main(arguments) -> None:
 
 A step of `fit` for a network of `depth` 3x3 convolutions where one size changes and the others stay
 ({base}).
-"Factors" say by how much time grows when the size doubles, from each size to the next; where they rise
-above the arithmetic's, time grows faster than the work, and where they are below, a fixed cost still
-shows. The fit is that of the last three sizes. Written by `python benchmarks/growth.py`.
+A factor says by how much the time grows when the size doubles. Above the arithmetic's factor, time grows
+faster than the work; below it, a fixed cost still shows. The fit is that of the last three sizes. Written
+by `python benchmarks/growth.py`.
 """
     columns = ["size", "milliseconds a step", "factors", "fit", "arithmetic"]
     report("Growth", text, columns, rows)

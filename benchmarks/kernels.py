@@ -37,7 +37,7 @@ LAYERS = {
     "ResNet, 7x7": (8, 7, 512, 512, 3, 1, "same", 1),
     "depthwise": (64, 32, 64, 64, 3, 1, "same", 64),
 }
-DIRECTIONS = ("forward", "by the image", "by the kernel")
+DIRECTIONS = ("forward", "input gradient", "weight gradient")
 
 
 def of_jax(forms, operands, geometry) -> list:
@@ -155,15 +155,16 @@ def main(arguments) -> None:
         print("oneDNN is left out: torch is not installed in this environment")
         libraries.remove("oneDNN")
     text = f"""
-GFLOP/s of the direct method, medians of {arguments.rounds} rounds in turns: forward, and the gradients by
-the image and by the kernel. A product of 2048x2048 matrices in NumPy reaches {peak():.0f} GFLOP/s. The
+GFLOP/s of the direct method, medians of {arguments.rounds} rounds in turns: forward, input gradient and
+weight gradient. A product of 2048x2048 matrices in NumPy reaches {peak():.0f} GFLOP/s. The
 kernels are those for {cornu.config.native().instruction_set}. Written by `python benchmarks/kernels.py`.
 """
     report("Kernels", text, *rows_of(libraries, "float32", arguments.rounds))
     how = "multiplied in pairs" if cornu.config.native().multiplies_bfloat16 else "as float32"
     text = f"""
 The same where all operands and results are bfloat16, as with `mixed_bfloat16`; on this processor they are
-{how}, except by the kernel and where channels are odd. Written by `python benchmarks/kernels.py`.
+{how}, except in the weight gradient and where the number of channels is odd. Written by
+`python benchmarks/kernels.py`.
 """
     libraries.remove("XLA")
     report("Kernels in bfloat16", text, *rows_of(libraries, "bfloat16", arguments.rounds))

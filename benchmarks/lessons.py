@@ -102,19 +102,19 @@ def write_table() -> None:
             )
     text = f"""# The lessons, measured
 
-Each model of `examples/`, trained on MNIST as its document says: accuracy on the 10,000 test images
-after the last epoch, with seed 0, or the median over several seeds and the range. The documents'
-figures are single runs. A row without a document's figure is one of the improvements that a lesson
-names, or a lesson that reports none.
+Each model of `examples/`, trained on MNIST as its tutorial says: accuracy on the 10,000 test images after
+the last epoch with seed 0, or median and range over several seeds. The tutorials' figures are single
+runs. A row without such a figure is an improvement that a tutorial only names, or belongs to a tutorial
+that reports none.
 
-| model | parameters | epochs | document | Cornu | Keras on JAX, same seeds |
+| model | parameters | epochs | tutorial | Cornu | Keras on JAX, same seeds |
 |---|---|---|---|---|---|
 {chr(10).join(rows)}
 
-The lesson of the first three leaves pixels as they are, 0 to 255. For the dense network this makes the
-result a matter of luck: units die in the first steps, and a run that lost many stays at 80 %, or at
-10 %. Keras draws the same numbers from the same seed and ends at the same accuracy. `rescaled dense`
-is the same network behind a `Rescaling(1 / 255)` layer.
+The tutorial of the first models does not rescale the pixels, 0 to 255. For the dense network the result
+is then a matter of luck: units die in the first steps, and a run that lost many stays at 80 %, or at 10
+%. Keras draws the same numbers from the same seed and ends at the same accuracy. `rescaled dense` is the
+same network after a `Rescaling(1 / 255)` layer.
 
 Written by `make lessons`, which runs `python benchmarks/lessons.py`; the last column by
 `python benchmarks/lessons.py --keras`. {results[-1]["machine"]}.

@@ -121,10 +121,10 @@ def main(arguments) -> None:
             cells = [f"{values[n]:,.{digits}f}" if n in values else "" for n in libraries]
             rows.append([f"{model}: {what}{unit}", *cells, f"**{ratio:.2f}**"])
     text = f"""
-One picture by `predict`, which makes a progress bar and callbacks, the first time (it compiles)
-and later, and by `predict_on_batch`; and {arguments.images:,} pictures in batches of {BATCH}. Medians of
-{arguments.rounds} rounds in turns, each in a process of its own. The last column says how many times as
-good Cornu is as the best peer. ONNX Runtime and OpenVINO run what Cornu exports. Written by
+One image with `predict`, which creates a progress bar and callbacks: the first call, which compiles, and
+later calls. One image with `predict_on_batch`. And {arguments.images:,} images in batches of {BATCH}.
+Medians of {arguments.rounds} rounds in turns, each in a process of its own. The last column says how many
+times as fast Cornu is as the best peer. ONNX Runtime and OpenVINO run what Cornu exports. Written by
 `python benchmarks/predict.py`.
 """
     report("Prediction", text, ["model", *libraries, "Cornu beside the best peer"], rows)

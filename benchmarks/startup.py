@@ -66,8 +66,9 @@ def main(rounds: int) -> None:
     added = median(times["`import cornu`"]) - median(times["`import jax`"])
     text = f"""
 Wall time of a whole process, {rounds} of each in turns, in seconds. `import cornu` adds
-**{added:.3f} s** to `import jax` (medians). Training is that of the lecture's network, run before, from the
-start of the process to what it prints on a terminal. Written by `python benchmarks/startup.py`.
+**{added:.3f} s** to `import jax` (medians). Training is that of the lecture's network, which
+has run before, from the start of the process to what it prints on a terminal. Written by
+`python benchmarks/startup.py`.
 """
     report("Starting", text, ["process", "median", "fastest"], rows)
 

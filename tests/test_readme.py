@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,16 +15,40 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
+def code_of(path: Path) -> str:
+    return "\n".join(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
+
+
+def run(path: Path, names: dict) -> dict:
+    exec(compile(code_of(path), path.name, "exec"), names)
+    return names
+
+
 def test_the_code_runs(monkeypatch, tmp_path, capsys):
     random = np.random.RandomState(0)
     x, y = random.randint(0, 256, (300, 28, 28), "uint8"), random.randint(0, 10, 300)
     monkeypatch.setattr(cornu.datasets.mnist, "load_data", lambda: ((x, y), (x[:50], y[:50])))
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    exec(compile("\n".join(blocks), "README.md", "exec"), {})
+    run(ROOT / "README.md", {})
     assert (tmp_path / "digits.keras").exists() and (tmp_path / "window.png").exists()
     printed = capsys.readouterr().out
     assert "Total params: 34,826" in printed and "sum of products" in printed
+
+
+def test_the_code_about_files_runs(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    x, y = np.ones((4, 3), "float32"), np.zeros((4, 2), "float32")
+    model = cornu.Sequential([cornu.Input((3,)), cornu.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    model.export("m.stablehlo")
+    expected = model.predict(x, verbose=0)
+    names = {"Path": Path, "jax": jax, "cornu": cornu, "model": model, "x": x, "y": y, "inputs": x}
+    outputs = run(ROOT / "docs" / "files.md", names)["outputs"]
+    np.testing.assert_allclose(jax.tree.leaves(outputs)[0], expected, rtol=1e-6)
+
+
+def test_no_other_document_has_code():
+    assert {path.name for path in DOCUMENTS if code_of(path)} == {"README.md", "files.md"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

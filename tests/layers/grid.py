@@ -199,31 +199,30 @@ def check_fit(names, dtype) -> None:
 
 SHORT = {"float": "f", "uint": "u", "int": "i", "bool": "b", "bfloat": "bf"}
 
-INTRODUCTION = """# Inputs of every format
+INTRODUCTION = """# Inputs of every dtype
 
-What each layer gives for inputs of each format: the format of its result (`f32` is float32, `u8` uint8,
-`b` bool), and in which ways the numbers were found right. Written by `make dtypes` (tests/layers/grid.py);
-the test suite runs a part of it.
+The output dtype of each layer for each input dtype (`f32` is float32, `u8` uint8, `b` bool), and the tests
+that the values passed. Written by `make dtypes` (tests/layers/grid.py); the test suite runs a part of it.
 
-- **e**: the layer called on an array of NumPy;
-- **j**: in a compiled model, by `predict`;
-- **s**: in a model that was saved as `.keras` and loaded;
-- **f**: after a step of `fit` on such data, all weights are those that the same data as float32 give. Not
-  asked where training is random, or the format rightly makes a difference.
+- **e**: the layer is called on a NumPy array.
+- **j**: `predict` of a compiled model.
+- **s**: a model that was saved as `.keras` and loaded.
+- **f**: one step of `fit` gives the same weights as on the same data in float32. Not tested where training
+  is random, or where the dtype should make a difference.
 
-The numbers are compared with those of Keras {keras}, of the same layer with the same weights on the same
-inputs as float32 (of `L2Pooling`, which Keras does not have, with NumPy's). In each case the result has the
-format that the layer stated for symbolic inputs before. Arrays of 64 bits become arrays of 32, as
-everywhere in JAX unless `JAX_ENABLE_X64=1`; integers that do not fit are refused.
+The values are compared with those of the same layer of Keras {keras}, with the same weights and the same
+inputs in float32. `L2Pooling`, which Keras does not have, is compared with NumPy. The output always has the
+dtype that the layer states for symbolic inputs. 64-bit arrays become 32-bit arrays, as everywhere in JAX
+unless `JAX_ENABLE_X64=1`; integers that do not fit are refused.
 
-**\\*** Keras itself gives another number for such inputs, or an error.
-**\\~** Keras gives the same number in another format.
+**\\*** For these inputs, Keras itself gives other values or an error.
+**\\~** Keras gives the same values in another dtype.
 
-A layer that calculates converts integers and booleans to its compute format first, as it does floats: a
-mean of bytes has a fraction, and their sum does not fit a byte. One that only moves, chooses or looks up
-numbers leaves them as they are. `Add`, `Subtract`, `Multiply` and `Dot` calculate with signed integers of
-32 bits as they are, and convert others. `Resizing` rounds to the format of its input, as Keras does. A
-`Lambda` gets what comes: what its function makes of bytes is not compared.
+A layer that calculates first converts integers and booleans to its compute dtype, as it does floats: the
+mean of bytes has a fraction, and their sum does not fit a byte. A layer that only moves, selects or looks
+up values leaves them as they are. `Add`, `Subtract`, `Multiply` and `Dot` calculate with int32 directly
+and convert other integers. `Resizing` rounds to the dtype of its input, as Keras does. A `Lambda` gets
+its input unchanged; what its function makes of bytes is not compared.
 """
 
 

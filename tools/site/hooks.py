@@ -50,6 +50,8 @@ def on_files(files, config):
         text = (ROOT / name).read_text().replace("](docs/", "](")
         for other, page in DOCUMENTS.items():
             text = text.replace(f"]({other}", f"]({page}")
+        if path == "index.md":
+            text = "---\nhide: [navigation]\n---\n" + text
         files.append(File.generated(config, path, content=text))
     return files
 
