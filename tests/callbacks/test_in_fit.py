@@ -10,6 +10,7 @@ import pytest
 
 import cornu
 from cornu import callbacks, layers, models
+from cornu.training.callback import HOOKS
 
 X = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")
 Y = (X @ np.array([[1.0], [-2.0], [0.5], [0.0]], "float32")).astype("float32")
@@ -51,7 +52,7 @@ def spy(k):
 
         return method
 
-    for hook in callbacks.callback.HOOKS:
+    for hook in HOOKS:
         # The older names are called by the newer ones, which stand here in their place.
         if not hook.startswith("on_batch"):
             setattr(Spy, hook, record(hook))

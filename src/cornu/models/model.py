@@ -1,12 +1,13 @@
 """`Model`: layers that are trained together."""
 
+import contextlib
 import inspect
 import json
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 
 from cornu.core import masking, registry
 from cornu.core.dtype import is_float, standardize_dtype
@@ -15,6 +16,7 @@ from cornu.core.naming import auto_name
 from cornu.core.symbolic import KerasTensor, infer_outputs, node_of
 from cornu.models import graph_config
 from cornu.models.graph import Graph
+from cornu.models.inputs import leaves_and_none, standardized
 from cornu.models.summary import print_summary
 from cornu.saving import load_weights, save_model, save_weights
 from cornu.saving.export import export
@@ -203,10 +205,10 @@ class Model(Trainer):
                 kwargs = {**kwargs, "training": training}
             return operation(*args, **kwargs)
 
-        flat = self._standardize_inputs(inputs)
+        flat = standardized(self, inputs)
         masks = [None] * len(flat)
         if mask is not None:
-            masks = _leaves_and_none(mask)
+            masks = leaves_and_none(mask)
             if len(masks) != len(flat):
                 raise ValueError(
                     f"Model '{self.name}' has {len(flat)} input(s), but `mask` has {len(masks)} "
@@ -219,66 +221,6 @@ class Model(Trainer):
         # In a graph its layers have done so.
         if self._graph is None:
             super()._pass_mask_on(arguments, previous, outputs)
-
-    def _standardize_inputs(self, inputs) -> list:
-        """The inputs in the graph's order, format and rank."""
-        graph = self._graph
-        names = self.input_names
-        if isinstance(inputs, dict) and not isinstance(graph.inputs, dict):
-            missing = [name for name in names if name not in inputs]
-            if missing:
-                raise ValueError(
-                    f"Missing data for input '{missing[0]}'. You passed a data dictionary with keys "
-                    f"{list(inputs)}. Expected the following keys: {names}"
-                )
-            flat = [inputs[name] for name in names]
-        elif isinstance(inputs, dict):
-            missing = [key for key in graph.inputs if key not in inputs]
-            if missing:
-                raise ValueError(
-                    f"Missing data for input '{missing[0]}'. You passed a data dictionary with keys "
-                    f"{list(inputs)}. Expected the following keys: {list(graph.inputs)}"
-                )
-            flat = _leaves_and_none({key: inputs[key] for key in graph.inputs})
-        else:
-            flat = _leaves_and_none(inputs)
-        if len(flat) != len(names):
-            raise ValueError(
-                f"Model '{self.name}' expected {len(names)} input(s) ({', '.join(names)}). "
-                f"Received {len(flat)}, of shapes {[np.shape(v) for v in flat]}."
-            )
-        return [
-            self._fit_input(value, symbol, i)
-            for i, (value, symbol) in enumerate(zip(flat, graph.flat_inputs, strict=True))
-        ]
-
-    def _fit_input(self, value, symbol: KerasTensor, index: int):
-        if value is None:
-            source = node_of(symbol).operation
-            if not getattr(source, "optional", False):
-                raise ValueError(
-                    f"Model '{self.name}': the input '{source.name}' is not optional, but None was "
-                    "passed. Pass an array, or make it with `Input(…, optional=True)`."
-                )
-            return None
-        expected, shape = symbol.shape, tuple(value.shape)
-        if len(shape) == len(expected) - 1 and expected[-1] == 1:
-            value = value[..., None]
-        elif len(shape) == len(expected) + 1 and shape[-1] == 1:
-            value = value[..., 0]
-        # The batch may have any size, as in Keras: a model remembers the one that it was built with.
-        fits = len(value.shape) == len(expected) and all(
-            e is None or s == e for s, e in zip(value.shape[1:], expected[1:], strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                f'Input {index} of layer "{self.name}" is incompatible with the layer: expected '
-                f"shape={expected}, found shape={shape}{_hint_of_shapes(expected, shape)}"
-            )
-        compute = jax.dtypes.canonicalize_dtype(symbol.dtype)
-        # Mixed precision has already converted the floats; anything else becomes what the input is.
-        both_float = is_float(value.dtype) and is_float(compute)
-        return value if value.dtype == compute or both_float else value.astype(compute)
 
     def build(self, input_shape=None):
         """Make all weights for inputs of this shape (with the batch; None for any size)."""
@@ -297,8 +239,14 @@ class Model(Trainer):
 
     def _build_by_call(self, *args, **kwargs) -> None:
         """Make all weights by calling the model on symbolic tensors, without computing anything."""
-        try:
+        with self._made_by_call(*args, **kwargs):
             infer_outputs(self, args, kwargs)
+
+    @contextlib.contextmanager
+    def _made_by_call(self, *args, **kwargs) -> Iterator[None]:
+        """Within, a call on what stands for these symbolic tensors makes the weights."""
+        try:
+            yield
         except Exception:
             self._built = not self._is_built_by_call()
             raise
@@ -454,33 +402,3 @@ def has_own_constructor(cls: Any) -> bool:
         inspect.Parameter.VAR_KEYWORD,
     }
     return cls is not Model and not takes_all and not {"inputs", "outputs"} <= set(own)
-
-
-def _leaves_and_none(structure) -> list:
-    return jax.tree.leaves(structure, is_leaf=lambda leaf: leaf is None)
-
-
-def _hint_of_shapes(expected: tuple, shape: tuple) -> str:
-    """What is often forgotten."""
-    if _fits(expected[1:], shape):
-        meant = f" The shape of an `Input` is without the batch: Input({expected[2:]})?"
-        return (
-            ". The first axis is the batch: for one example pass x[None], which is a batch of one."
-            + meant * (len(shape) == 2)
-        )
-    if _fits(expected[:-1], shape):
-        return (
-            f". The last axis is missing, the channels: for {expected[-1]} equal ones pass "
-            f"np.repeat(x[..., None], {expected[-1]}, -1), or make the model's `Input` for one."
-        )
-    if len(expected) == len(shape) + 1 and _fits(expected[2:], shape[1:]):
-        return f". The shape of an `Input` is without the batch: Input({expected[2:]})."
-    if len(expected) == len(shape) == 4 and _fits((None, *expected[-1:], *expected[1:-1]), shape):
-        return ". The channels come last: np.moveaxis(x, 1, -1)."
-    return ""
-
-
-def _fits(expected: tuple, shape: tuple) -> bool:
-    return len(expected) == len(shape) and all(
-        e is None or s is None or e == s for e, s in zip(expected, shape, strict=True)
-    )

@@ -1,13 +1,16 @@
 """What a model needs before its first step, made from the shapes of one batch."""
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 import jax
 import numpy as np
 
-from cornu.core.symbolic import infer_outputs, known_batch
+from cornu.core.symbolic import KerasTensor, infer_outputs, known_batch
 from cornu.training import checks
 from cornu.training.compiled import align
 from cornu.training.model_steps import has_own_step, step_method
-from cornu.training.probabilities import infer_with_origins, naming_outputs, warn_of_activations
+from cornu.training.probabilities import call_with_origins, naming_outputs, warn_of_activations
 from cornu.training.step import loss_of
 from cornu.utils.samples import unpack_x_y_sample_weight
 
@@ -35,81 +38,101 @@ def build(model, batch) -> None:
     """Make the weights, if there are none, from the shapes of a batch; `batch` is called for it."""
     with model._making:
         if not model.built:
-            _build_from(model, unpack_x_y_sample_weight(batch())[0])
+            x, _, _ = unpack_x_y_sample_weight(batch())
+            with known_batch(_batch_size(x)):
+                _build_from(model, x)
 
 
 def _build_from(model, x) -> None:
-    with known_batch(_batch_size(x)):
-        if not model._is_built_by_call():
-            model.build(jax.tree.map(lambda a: a.shape, x))
-        if not model.built or model._graph is None:
-            model._build_by_call(jax.tree.map(checks.symbol, x))
+    if _is_made_by_call(model, x):
+        model._build_by_call(jax.tree.map(checks.symbol, x))
+
+
+def _is_made_by_call(model, x) -> bool:
+    """Build a model as far as its shapes tell how. Returns whether the rest is made as it is called."""
+    if model.built:
+        return False
+    if not model._is_built_by_call():
+        model.build(jax.tree.map(lambda a: a.shape, x))
+    return not model.built or model._graph is None
 
 
 def _prepare_step(model, x, y, sample_weight) -> None:
-    if not model.built:
-        _build_from(model, x)
-    origins = _make_metrics(model, x, y)
-
-    def count(x, y, sample_weight):
-        y_pred = model(x)
+    def count(x, y, y_pred, sample_weight):
         loss_of(model, x, y, y_pred, sample_weight, training=False)
-        return model.compute_metrics(x, y, y_pred, sample_weight)
+        model.compute_metrics(x, y, y_pred, sample_weight)
 
-    # Shows mistakes at once, and makes metrics that wait for their first batch.
-    with naming_outputs(origins):
-        infer_outputs(count, jax.tree.map(checks.symbol, (x, y, sample_weight)))
+    _look(model, x, y, sample_weight, _is_made_by_call(model, x), count)
 
 
 def _prepare_own_step(model, x, y, sample_weight) -> None:
     """Less is known of a step of the user's: it may not even call the model."""
     has_build = not model._is_built_by_call()
     inner = model._sublayers()
-    if not model.built and (has_build or not inner or not all(each.built for each in inner)):
-        _build_from(model, x)
+    builds = has_build or not inner or not all(each.built for each in inner)
     if model._compile_arguments["loss"] is None and model._compiled_metrics is None:
+        if builds:
+            _build_from(model, x)
         return
-    origins = _make_metrics(model, x, y)
-    if model._compiled_metrics is not None and y is not None:
 
-        def count(x, y, sample_weight):
-            model._compiled_metrics.update_state(y, model(x), sample_weight)
+    def count(x, y, y_pred, sample_weight):
+        if model._compiled_metrics is not None and y is not None:
+            model._compiled_metrics.update_state(y, y_pred, sample_weight)
 
-        with naming_outputs(origins):
-            infer_outputs(count, jax.tree.map(checks.symbol, (x, y, sample_weight)))
+    _look(model, x, y, sample_weight, builds and _is_made_by_call(model, x), count)
 
 
-def _make_metrics(model, x, y) -> list:
-    """Spread losses and metrics over the outputs, and see whether the targets fit them.
+def _look(model, x, y, sample_weight, is_made: bool, count: Callable) -> None:
+    """Trace the model on a batch once. It shows mistakes, and makes what waits for its first batch.
 
-    Returns where the outputs come from.
+    Losses and metrics are spread over the outputs, and targets have to fit them.
+
+    Args:
+        is_made: whether the call makes weights.
+        count: called with `(x, y, y_pred, sample_weight)` within the trace.
     """
-    y_pred, origins = infer_with_origins(model, x)
-    if not jax.tree.leaves(y_pred):
-        raise ValueError(
-            f"The model '{model.name}' ({type(model).__name__}) returned {y_pred!r} and no tensor. Does "
-            "its `call` end with `return …`?"
-        )
-    model._input_specs, model._output_specs = jax.tree.map(checks.symbol, x), y_pred
-    if model._graph is None:
-        model._output_names_of_call = _names_of(y_pred)
-    model._resolve_outputs(model.output_names)
-    with naming_outputs(origins):
-        if y is not None and model._compiled_loss is not None:
-            _check_targets(model, y, y_pred)
-            warn_of_activations(model._compiled_loss.losses, y_pred, origins)
-        if model._compiled_metrics is not None and not model._compiled_metrics.built:
-            model._compiled_metrics.build(y, y_pred)
-    return origins
+    symbols = jax.tree.map(checks.symbol, (x, y, sample_weight))
+    size = _batch_size(x)
+    origins: list = []
+
+    def run(traced_x, traced_y, traced_weight):
+        with model._made_by_call(symbols[0]) if is_made else contextlib.nullcontext():
+            y_pred, origins[:] = call_with_origins(model, traced_x)
+        if not jax.tree.leaves(y_pred):
+            raise ValueError(
+                f"The model '{model.name}' ({type(model).__name__}) returned {y_pred!r} and no tensor. "
+                "Does its `call` end with `return …`?"
+            )
+        specs = jax.tree.map(lambda a: _of_any_batch(a, size), y_pred)
+        if model._graph is None:
+            model._output_names_of_call = _names_of(y_pred)
+        model._resolve_outputs(model.output_names)
+        with naming_outputs(origins):
+            for loss, target, output in _pairs(model, y, specs):
+                checks.check_labels(loss, target, output)
+            if model._compiled_metrics is not None and not model._compiled_metrics.built:
+                model._compiled_metrics.build(y, specs)
+            count(traced_x, traced_y, y_pred, traced_weight)
+        return y_pred
+
+    outputs = infer_outputs(run, symbols)
+    model._input_specs, model._output_specs = symbols[0], outputs
+    for loss, target, output in _pairs(model, y, outputs):
+        checks.warn_of_broadcasting(loss, target, output)
+    if y is not None and model._compiled_loss is not None:
+        warn_of_activations(model._compiled_loss.losses, outputs, origins)
 
 
-def _check_targets(model, y, y_pred) -> None:
-    outputs = jax.tree.leaves(y_pred)
-    targets = align(y, y_pred, model.output_names)
-    for loss, target, output in zip(model._compiled_loss.losses, targets, outputs, strict=True):
+def _pairs(model, y, outputs) -> Iterator[tuple]:
+    """Each loss with its targets and the output that it compares with them."""
+    if y is None or model._compiled_loss is None:
+        return
+    targets = align(y, outputs, model.output_names)
+    for loss, target, output in zip(
+        model._compiled_loss.losses, targets, jax.tree.leaves(outputs), strict=True
+    ):
         if loss is not None and target is not None:
-            checks.check_labels(loss, target, output)
-            checks.warn_of_broadcasting(loss, target, output)
+            yield loss, target, output
 
 
 def check_validation(model, x, y, sample_weight) -> None:
@@ -125,6 +148,11 @@ def check_validation(model, x, y, sample_weight) -> None:
     shapes = [leaf.shape[1:] for leaf in jax.tree.leaves(x)]
     if specs is not None and shapes != [spec.shape[1:] for spec in jax.tree.leaves(specs)]:
         infer_outputs(model, (jax.tree.map(checks.symbol, x),))
+
+
+def _of_any_batch(array, size: int | None) -> KerasTensor:
+    first = () if not array.shape else (None if array.shape[0] == size else array.shape[0],)
+    return KerasTensor((*first, *array.shape[1:]), dtype=array.dtype)
 
 
 def _batch_size(x) -> int | None:

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import jax
 
 from cornu import activations
-from cornu.core.symbolic import infer_outputs
 from cornu.core.watching import watched
-from cornu.training.checks import describe_loss, symbol
+from cornu.training.checks import describe_loss
 
 # Which numbers an activation gives, where that is certain.
 _OF_ANY_SIGN = (
@@ -45,28 +44,22 @@ class Origin(NamedTuple):
     kind: str | None
 
 
-def infer_with_origins(model, x) -> tuple[Any, list[Origin | None]]:
-    """The symbolic outputs of a model on a batch, and where each comes from, if that is known."""
-    origins: list = []
+def call_with_origins(model, x) -> tuple[Any, list[Origin | None]]:
+    """The outputs of a model, and where each comes from, if that is known."""
+    made: dict[int, tuple] = {}
+    # So that no other array gets the place of one that is known.
+    kept: list = []
 
-    def run(x):
-        made: dict[int, tuple] = {}
-        # So that no other array gets the place of one that is known.
-        kept: list = []
-
-        def note(operation, given, arguments, outputs):
-            for output in jax.tree.leaves(outputs):
-                # The innermost layer is the first that gives it.
-                made.setdefault(id(output), (operation, next(iter(arguments.values()), None)))
-                kept.append(output)
-            return outputs
-
-        with watched(note):
-            outputs = model(x)
-        origins[:] = [_origin(output, made) for output in jax.tree.leaves(outputs)]
+    def note(operation, given, arguments, outputs):
+        for output in jax.tree.leaves(outputs):
+            # The innermost layer is the first that gives it.
+            made.setdefault(id(output), (operation, next(iter(arguments.values()), None)))
+            kept.append(output)
         return outputs
 
-    return infer_outputs(run, (jax.tree.map(symbol, x),)), origins
+    with watched(note):
+        outputs = model(x)
+    return outputs, [_origin(output, made) for output in jax.tree.leaves(outputs)]
 
 
 def _origin(output, made: dict) -> Origin | None:

@@ -1,0 +1,99 @@
+"""What a model that has a graph is called with, as its graph wants it."""
+
+import jax
+import numpy as np
+
+from cornu.core.dtype import is_float
+from cornu.core.symbolic import KerasTensor, node_of
+
+
+def standardized(model, inputs) -> list:
+    """The inputs in the graph's order, format and rank."""
+    graph = model._graph
+    names = model.input_names
+    if isinstance(inputs, dict) and not isinstance(graph.inputs, dict):
+        missing = [name for name in names if name not in inputs]
+        if missing:
+            raise ValueError(
+                f"Missing data for input '{missing[0]}'. You passed a data dictionary with keys "
+                f"{list(inputs)}. Expected the following keys: {names}"
+            )
+        flat = [inputs[name] for name in names]
+    elif isinstance(inputs, dict):
+        missing = [key for key in graph.inputs if key not in inputs]
+        if missing:
+            raise ValueError(
+                f"Missing data for input '{missing[0]}'. You passed a data dictionary with keys "
+                f"{list(inputs)}. Expected the following keys: {list(graph.inputs)}"
+            )
+        flat = leaves_and_none({key: inputs[key] for key in graph.inputs})
+    else:
+        flat = leaves_and_none(inputs)
+    if len(flat) != len(names):
+        raise ValueError(
+            f"Model '{model.name}' expected {len(names)} input(s) ({', '.join(names)}). "
+            f"Received {len(flat)}, of shapes {[np.shape(v) for v in flat]}."
+        )
+    return [
+        _fit(model, value, symbol, i)
+        for i, (value, symbol) in enumerate(zip(flat, graph.flat_inputs, strict=True))
+    ]
+
+
+def _fit(model, value, symbol: KerasTensor, index: int):
+    if value is None:
+        source = node_of(symbol).operation
+        if not getattr(source, "optional", False):
+            raise ValueError(
+                f"Model '{model.name}': the input '{source.name}' is not optional, but None was "
+                "passed. Pass an array, or make it with `Input(…, optional=True)`."
+            )
+        return None
+    expected, shape = symbol.shape, tuple(value.shape)
+    if len(shape) == len(expected) - 1 and expected[-1] == 1:
+        value = value[..., None]
+    elif len(shape) == len(expected) + 1 and shape[-1] == 1:
+        value = value[..., 0]
+    # The batch may have any size, as in Keras: a model remembers the one that it was built with.
+    fits = len(value.shape) == len(expected) and all(
+        e is None or s == e for s, e in zip(value.shape[1:], expected[1:], strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f'Input {index} of layer "{model.name}" is incompatible with the layer: expected '
+            f"shape={expected}, found shape={shape}{_hint_of_shapes(expected, shape)}"
+        )
+    compute = jax.dtypes.canonicalize_dtype(symbol.dtype)
+    # Mixed precision has already converted the floats; anything else becomes what the input is.
+    both_float = is_float(value.dtype) and is_float(compute)
+    return value if value.dtype == compute or both_float else value.astype(compute)
+
+
+def leaves_and_none(structure) -> list:
+    return jax.tree.leaves(structure, is_leaf=lambda leaf: leaf is None)
+
+
+def _hint_of_shapes(expected: tuple, shape: tuple) -> str:
+    """What is often forgotten."""
+    if _fits(expected[1:], shape):
+        meant = f" The shape of an `Input` is without the batch: Input({expected[2:]})?"
+        return (
+            ". The first axis is the batch: for one example pass x[None], which is a batch of one."
+            + meant * (len(shape) == 2)
+        )
+    if _fits(expected[:-1], shape):
+        return (
+            f". The last axis is missing, the channels: for {expected[-1]} equal ones pass "
+            f"np.repeat(x[..., None], {expected[-1]}, -1), or make the model's `Input` for one."
+        )
+    if len(expected) == len(shape) + 1 and _fits(expected[2:], shape[1:]):
+        return f". The shape of an `Input` is without the batch: Input({expected[2:]})."
+    if len(expected) == len(shape) == 4 and _fits((None, *expected[-1:], *expected[1:-1]), shape):
+        return ". The channels come last: np.moveaxis(x, 1, -1)."
+    return ""
+
+
+def _fits(expected: tuple, shape: tuple) -> bool:
+    return len(expected) == len(shape) and all(
+        e is None or s is None or e == s for e, s in zip(expected, shape, strict=True)
+    )
