@@ -69,8 +69,9 @@ def test_targets_exist():
     assert {"demo", "test"} <= named <= set(known)
 
 
-def test_commands_of_the_readme_are_known():
-    commands = set(re.findall(r"^cornu (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+def test_commands_are_known():
+    texts = [path.read_text() for path in DOCUMENTS]
+    commands = set(re.findall(r"^cornu (\w+)", "\n".join(texts), re.MULTILINE))
     for command in sorted(commands):
         done = subprocess.run(
             [sys.executable, "-m", "cornu", command, "--help"], capture_output=True

@@ -10,6 +10,7 @@ import pytest
 import cornu
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools" / "site"))
+import commands
 import reference
 
 NAMESPACES = [cornu, *(v for n in cornu.__all__ if isinstance(v := getattr(cornu, n), ModuleType))]
@@ -43,3 +44,12 @@ def test_examples_are_code_and_results_are_described():
     assert "## Window {" in text["reference/explain/index.md"]
     # Made from a table when `cornu.ops` is loaded.
     assert "cornu.ops.sum(x, axis=None, keepdims=False)" in text["reference/ops/numpy.md"]
+
+
+def test_commands_and_their_options_have_entries():
+    text = commands.content()
+    assert (
+        "## train" in text
+        and "| `--epochs N` | Passes over the training images. Default: `10`. |" in text
+    )
+    assert "cornu predict MODEL IMAGE …" in text and "```bash\ncornu train digits" in text

@@ -13,6 +13,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 sys.path.insert(0, str(Path(__file__).parent))
+import commands
 import reference
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ def on_config(config):
     own.sort(key=lambda entry: "" if isinstance(entry, str) else next(iter(entry)))
     for number, entry in enumerate(config.nav):
         if entry == {"Reference": "reference/"}:
-            config.nav[number] = {"Reference": own}
+            config.nav[number] = {"Reference": [*own, {"Command line": commands.PATH}]}
     return config
 
 
@@ -46,6 +47,7 @@ def on_files(files, config):
     """Add the reference, and the documents beside docs/."""
     for page in reference.pages():
         files.append(File.generated(config, page.path, content=reference.content(page)))
+    files.append(File.generated(config, commands.PATH, content=commands.content()))
     for name, path in DOCUMENTS.items():
         text = (ROOT / name).read_text().replace("](docs/", "](")
         for other, page in DOCUMENTS.items():
@@ -54,6 +56,10 @@ def on_files(files, config):
             text = "---\nhide: [navigation]\n---\n" + text
         files.append(File.generated(config, path, content=text))
     return files
+
+
+# Where names are those of the C++.
+WITHOUT_LINKS = ("kernels.md",)
 
 
 def _found(text: str, page: str) -> tuple[str, str] | None:
@@ -84,7 +90,7 @@ def on_page_content(content, page, config, files):
     here = page.file.src_uri
 
     def linked(match):
-        found = match["code"] and _found(match["code"], here)
+        found = match["code"] and here not in WITHOUT_LINKS and _found(match["code"], here)
         if not found:
             return match[0]
         path, anchor = found
