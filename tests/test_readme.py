@@ -20,6 +20,7 @@ def code_of(path: Path) -> str:
 
 
 def run(path: Path, names: dict) -> dict:
+    names["__name__"] = path.stem
     exec(compile(code_of(path), path.name, "exec"), names)
     return names
 
@@ -47,8 +48,17 @@ def test_the_code_about_files_runs(monkeypatch, tmp_path):
     np.testing.assert_allclose(jax.tree.leaves(outputs)[0], expected, rtol=1e-6)
 
 
+def test_the_code_of_the_guide_runs(capsys):
+    random = np.random.default_rng(0)
+    images, labels = random.random((32, 16, 16, 1), "float32"), random.integers(0, 3, 32)
+    names = run(ROOT / "docs" / "custom.md", {"images": images, "labels": labels})
+    assert names["model"].count_params() == 80 + 18 + 24 + 1 + 27
+    assert "['change', 'loss']" in capsys.readouterr().out
+
+
 def test_no_other_document_has_code():
-    assert {path.name for path in DOCUMENTS if code_of(path)} == {"README.md", "files.md"}
+    names = {path.name for path in DOCUMENTS if code_of(path)}
+    assert names == {"README.md", "custom.md", "files.md"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
