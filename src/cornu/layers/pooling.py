@@ -58,7 +58,7 @@ _MEANING = {
     "average": "The mean",
     "l2": "The root of the sum of squares",
 }
-_INPUTS = {1: "signal", 2: "image", 3: "volume"}
+_INPUTS = {1: "a signal", 2: "an image", 3: "a volume"}
 _CLASSES = {"max": "MaxPooling", "average": "AveragePooling", "l2": "L2Pooling"}
 _SHORT = {"max": "MaxPool", "average": "AvgPool", "l2": "L2Pool"}
 
@@ -67,7 +67,7 @@ def _pooling(operation: str, rank: int):
     name = f"{_CLASSES[operation]}{rank}D"
     example = (1, *(4,) * rank, 3)
     result = (1, *(2,) * rank, 3)
-    text = f"""{_MEANING[operation]} of each window of each channel of a {_INPUTS[rank]}.
+    text = f"""{_MEANING[operation]} of each window of each channel of {_INPUTS[rank]}.
 
     Args:
         pool_size: size of the window, an integer or one for each axis.
