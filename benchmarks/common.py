@@ -133,7 +133,7 @@ def _processor() -> str:
 
 def replace_section(path: Path, title: str, text: str) -> None:
     """Put `text` under the heading `## title` of a Markdown file, in place of what was there."""
-    old = path.read_text() if path.exists() else "# Measured\n"
+    old = path.read_text() if path.exists() else "# Benchmarks\n"
     heading = f"## {title}\n"
     before, _, rest = old.partition(heading)
     after = rest[rest.index("\n## ") + 1 :] if "\n## " in rest else ""

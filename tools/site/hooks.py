@@ -43,18 +43,28 @@ def on_config(config):
     return config
 
 
+def _as_page(name: str) -> str:
+    """A document beside docs/: its links lead to pages, and are called what the pages are."""
+
+    def linked(match):
+        title = (ROOT / match[2]).read_text().splitlines()[0].removeprefix("# ")
+        return (
+            f"[{title if match[1] == match[2] else match[1]}]({DOCUMENTS.get(match[2], match[2])}"
+        )
+
+    text = re.sub(r"(?<!!)\[([^]]+)\]\(([\w/]+\.md)", linked, (ROOT / name).read_text())
+    # Only the first page has nothing beside it.
+    front = "---\nhide: [navigation]\n---\n" if name == "README.md" else ""
+    return front + text.replace("](docs/", "](")
+
+
 def on_files(files, config):
     """Add the reference, and the documents beside docs/."""
     for page in reference.pages():
         files.append(File.generated(config, page.path, content=reference.content(page)))
     files.append(File.generated(config, commands.PATH, content=commands.content()))
     for name, path in DOCUMENTS.items():
-        text = (ROOT / name).read_text().replace("](docs/", "](")
-        for other, page in DOCUMENTS.items():
-            text = text.replace(f"]({other}", f"]({page}")
-        if path == "index.md":
-            text = "---\nhide: [navigation]\n---\n" + text
-        files.append(File.generated(config, path, content=text))
+        files.append(File.generated(config, path, content=_as_page(name)))
     return files
 
 
