@@ -30,7 +30,7 @@ def _help(text: str) -> str:
 
 def _examples(lines: str) -> str:
     title, _, code = lines.partition("\n")
-    return f"{title}\n\n{fenced(textwrap.dedent(code), 'console')}"
+    return f"{title}\n\n{fenced(textwrap.dedent(code), 'bash')}"
 
 
 def content() -> str:
