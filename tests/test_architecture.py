@@ -96,8 +96,7 @@ def test_no_file_imports_itself_through_others():
     assert not cornered, sorted(str(p.relative_to(PACKAGE)) for p in cornered)
 
 
-# Who imports a part of Cornu within a function, and why. Only what others have written is imported late
-# without saying so.
+# Third-party packages may be imported within functions. Of Cornu itself, only these files import so.
 LATE = {
     "cli": "`cornu --help` is quick",
     "explain/receptive_field.py": "who does not draw loads no drawings",
