@@ -23,7 +23,7 @@ from cornu.training.preparation import check_validation, prepare
 from cornu.utils.samples import unpack_x_y_sample_weight
 
 
-class Fitting(NamedTuple):
+class FitData(NamedTuple):
     """What `fit` works on."""
 
     data: Any
@@ -32,7 +32,7 @@ class Fitting(NamedTuple):
     check: Callable | None
 
 
-def opened(
+def open_data(
     model,
     given: Parts,
     batch_size,
@@ -43,7 +43,7 @@ def opened(
     validation_data,
     validation_steps,
     validation_batch_size,
-) -> Fitting:
+) -> FitData:
     """The data of a run, converted and checked, and a model that is ready for them."""
     given = converted(*given)
     if validation_split and validation_data is None:
@@ -63,16 +63,16 @@ def opened(
                 "`validation_data`.",
                 stacklevel=3,
             )
-        return Fitting(data, None, check)
+        return FitData(data, None, check)
     parts = converted(*_validation_parts(validation_data))
     size = validation_batch_size or (batch_size if in_memory(parts[0]) else None)
     validation = adapt(*parts, size, validation_steps, repeat=False)
     if isinstance(validation, ArraySource):
         check_validation(model, *parts)
-    return Fitting(data, validation, check)
+    return FitData(data, validation, check)
 
 
-def run_epochs(model, work: Fitting, callbacks, initial_epoch, epochs, validation_freq) -> None:
+def run_epochs(model, work: FitData, callbacks, initial_epoch, epochs, validation_freq) -> None:
     """Train and validate until the last epoch, or until somebody stops it."""
     data, validation, check = work
     callbacks.on_train_begin()

@@ -166,7 +166,7 @@ class Trainer(Compilable):
         self._need_compiled("fit")
         check_verbose(verbose)
         fitting.check_arguments(epochs, initial_epoch, shuffle, validation_freq)
-        work = fitting.opened(
+        work = fitting.open_data(
             self,
             (x, y, sample_weight),
             batch_size,
