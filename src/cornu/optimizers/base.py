@@ -2,22 +2,17 @@
 
 import re
 import warnings
-from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from cornu.core import naming, registry
-from cornu.core.configurable import Configurable
-from cornu.core.dtype import floatx
-from cornu.core.tracking import Tracked
 from cornu.core.variable import Variable, functional
-from cornu.optimizers.schedules import LearningRateSchedule
+from cornu.optimizers import transforms
+from cornu.optimizers.state import OptimizerState, value_of
 
 
-class Optimizer(Configurable, Tracked):
+class Optimizer(OptimizerState):
     """A rule that changes weights so that the loss becomes smaller.
 
     Args:
@@ -100,43 +95,9 @@ class Optimizer(Configurable, Tracked):
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.loss_scale_factor = loss_scale_factor
         self.gradient_accumulation_steps = gradient_accumulation_steps
-        self.built = False
-        self._variables: list[Variable] = []
-        self._trainable_variables: list[Variable] = []
-        self._index: dict[int, int] = {}
-        self._slots: dict[str, list] = {}
         self._excluded_ids: set[int] = set()
         self._excluded_names: re.Pattern | None = None
-        self._iterations = self.add_variable((), dtype="int32", name="iteration")
-        self._learning_rate: Any = learning_rate
-        if not callable(learning_rate):
-            if isinstance(learning_rate, bool) or not isinstance(
-                learning_rate, int | float | np.number
-            ):
-                raise ValueError(
-                    "Argument `learning_rate` should be float, or an instance of "
-                    "LearningRateSchedule, or a callable that returns a float. Received instead: "
-                    f"learning_rate={learning_rate!r}"
-                )
-            _check_rate(learning_rate)
-            self._learning_rate = self._add_learning_rate(learning_rate)
-
-    def _add_learning_rate(self, value) -> Variable:
-        return self.add_variable(
-            (),
-            initializer=lambda shape, dtype: np.asarray(value, dtype),
-            dtype=floatx(),
-            name="learning_rate",
-        )
-
-    # ---- state
-
-    @property
-    def variables(self) -> list[Variable]:
-        """The optimizer's state: steps done, learning rate, averages, and what it keeps for each
-        weight.
-        """
-        return list(self._variables)
+        self._begin(learning_rate)
 
     @property
     def settings(self) -> list:
@@ -149,121 +110,6 @@ class Optimizer(Configurable, Tracked):
             elif name != "built" and not name.startswith("_"):
                 found.append(value)
         return found
-
-    @property
-    def iterations(self):
-        """Number of updates done."""
-        if self.gradient_accumulation_steps:
-            return self._iterations // self.gradient_accumulation_steps
-        return self._iterations
-
-    @property
-    def learning_rate(self):
-        """The current learning rate; may be set, unless it comes from a schedule."""
-        rate = self._learning_rate
-        if isinstance(rate, LearningRateSchedule):
-            return rate(self._iterations.value)
-        if isinstance(rate, Variable):
-            return rate
-        return rate()
-
-    @learning_rate.setter
-    def learning_rate(self, value):
-        if isinstance(self._learning_rate, LearningRateSchedule) and not callable(value):
-            raise TypeError(
-                "This optimizer was created with a `LearningRateSchedule` object as its "
-                "`learning_rate` constructor argument, hence its learning rate is not settable. "
-                "If you need it to be settable, create the optimizer with a float."
-            )
-        if callable(value):
-            # Variables are told apart by identity: `==` compares their numbers.
-            self._variables = [v for v in self._variables if v is not self._learning_rate]
-            self._learning_rate = value
-            return
-        _check_rate(value)
-        if isinstance(self._learning_rate, Variable):
-            self._learning_rate.assign(value)
-        else:
-            self._learning_rate = self._add_learning_rate(value)
-
-    @property
-    def lr(self):
-        """The old spelling of `learning_rate`."""
-        return self.learning_rate
-
-    @lr.setter
-    def lr(self, value):
-        self.learning_rate = value
-
-    def add_variable(self, shape, initializer="zeros", dtype=None, aggregation="none", name=None):
-        """Make a variable that belongs to the optimizer's state."""
-        with naming.name_scope(self.name, owner=self):
-            variable = Variable(
-                registry.get("initializer", initializer)
-                if isinstance(initializer, str)
-                else initializer,
-                shape=shape,
-                dtype=dtype,
-                trainable=False,
-                autocast=False,
-                aggregation=aggregation,
-                name=name,
-            )
-        self._variables.append(variable)
-        return variable
-
-    def add_variable_from_reference(self, reference_variable, name=None, initializer="zeros"):
-        """Make a variable of the shape and dtype of a weight."""
-        return self.add_variable(
-            reference_variable.shape,
-            initializer,
-            reference_variable.dtype,
-            name=f"{reference_variable.path.replace('/', '_')}_{name or 'var'}",
-        )
-
-    def add_optimizer_variables(self, trainable_variables, name, initializer="zeros"):
-        """Make a variable for each weight, or several if there are several names."""
-        names = [name] if isinstance(name, str) else list(name)
-        single = isinstance(initializer, str) or not isinstance(initializer, list | tuple)
-        initializers = [initializer] * len(names) if single else list(initializer)
-        made: tuple[list, ...] = tuple([] for _ in names)
-        for variable in trainable_variables:
-            for store, slot, rule in zip(made, names, initializers, strict=True):
-                skipped = variable.overwrite_with_gradient
-                store.append(
-                    None if skipped else self.add_variable_from_reference(variable, slot, rule)
-                )
-        return made[0] if isinstance(name, str) else made
-
-    def build(self, variables: Sequence[Variable]) -> None:
-        """Make the state for these weights. Called on the first step if not before."""
-        if self.built:
-            return
-        variables = list(variables)
-        if self.use_ema:
-            self._averages = self.add_optimizer_variables(variables, "average")
-        if self.gradient_accumulation_steps:
-            self._accumulators = [
-                self.add_variable_from_reference(v, "gradient_accumulator") for v in variables
-            ]
-        self._index = {id(v): i for i, v in enumerate(variables)}
-        self._trainable_variables = variables
-        slots = self.slots()
-        if slots:
-            rules = [
-                (lambda shape, dtype, _v=start: np.full(shape, _v, dtype))
-                for start in slots.values()
-            ]
-            stores = self.add_optimizer_variables(variables, list(slots), rules)
-            self._slots = dict(zip(slots, stores, strict=True))
-        self.built = True
-
-    def slots(self) -> dict[str, float]:
-        """What is kept for each weight: names and first values."""
-        return {}
-
-    def _get_variable_index(self, variable) -> int:
-        return self._index[id(variable)]
 
     # ---- a step
 
@@ -287,8 +133,8 @@ class Optimizer(Configurable, Tracked):
             variable.value,
             jnp.asarray(gradient, dtype),
             {name: slot.value for name, slot in kept.items()},
-            jnp.asarray(_value(learning_rate), dtype),
-            (_value(self.iterations) + 1).astype(dtype),
+            jnp.asarray(value_of(learning_rate), dtype),
+            (value_of(self.iterations) + 1).astype(dtype),
         )
         variable.assign(value)
         for name, slot in kept.items():
@@ -320,6 +166,29 @@ class Optimizer(Configurable, Tracked):
         grads = list(grads)
         if not grads:
             return
+        trainable_variables = self._known_variables(grads, trainable_variables)
+        grads, variables = self._without_gradients_missing(grads, trainable_variables)
+        for gradient, variable in zip(grads, variables, strict=True):
+            if variable.overwrite_with_gradient:
+                variable.assign(gradient)
+        kept = [not v.overwrite_with_gradient for v in variables]
+        grads = [g for g, keep in zip(grads, kept, strict=True) if keep]
+        variables = [v for v, keep in zip(variables, kept, strict=True) if keep]
+        if self.loss_scale_factor is not None:
+            grads = [g / self.loss_scale_factor for g in grads]
+        if grads and self.gradient_accumulation_steps:
+            self._accumulate_or_update(grads, variables)
+        elif grads:
+            self._update_all(grads, variables)
+        if self.use_ema:
+            self._update_averages()
+        for variable in variables:
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable.value))
+        self._iterations.assign_add(1)
+
+    def _known_variables(self, grads, trainable_variables) -> list:
+        """The weights that belong to the gradients; the optimizer's state is made for them if need be."""
         if trainable_variables is None:
             if not self.built:
                 raise ValueError(
@@ -341,25 +210,7 @@ class Optimizer(Configurable, Tracked):
                     "variables it was originally built with. When working with a new set of "
                     "variables, you should recreate a new optimizer instance."
                 )
-        grads, variables = self._without_gradients_missing(grads, trainable_variables)
-        for gradient, variable in zip(grads, variables, strict=True):
-            if variable.overwrite_with_gradient:
-                variable.assign(gradient)
-        kept = [not v.overwrite_with_gradient for v in variables]
-        grads = [g for g, keep in zip(grads, kept, strict=True) if keep]
-        variables = [v for v, keep in zip(variables, kept, strict=True) if keep]
-        if self.loss_scale_factor is not None:
-            grads = [g / self.loss_scale_factor for g in grads]
-        if grads and self.gradient_accumulation_steps:
-            self._accumulate_or_update(grads, variables)
-        elif grads:
-            self._update_all(grads, variables)
-        if self.use_ema:
-            self._update_averages()
-        for variable in variables:
-            if variable.constraint is not None:
-                variable.assign(variable.constraint(variable.value))
-        self._iterations.assign_add(1)
+        return trainable_variables
 
     def _update_all(self, grads, variables) -> None:
         grads = self._clip_gradients(grads)
@@ -413,21 +264,12 @@ class Optimizer(Configurable, Tracked):
 
     def _clip_gradients(self, grads):
         if self.clipnorm:
-            return [self._clip_by_norm(g) for g in grads]
+            return [transforms.clip_by_norm(g, self.clipnorm) for g in grads]
         if self.clipvalue:
             return [jnp.clip(g, -self.clipvalue, self.clipvalue) for g in grads]
         if self.global_clipnorm:
-            norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in grads))
-            scale = self.global_clipnorm * jnp.minimum(1.0 / norm, 1.0 / self.global_clipnorm)
-            # Infinite and NaN gradients must not look like small ones.
-            scale = scale + (norm - norm)
-            return [g * scale for g in grads]
+            return transforms.clip_by_global_norm(grads, self.global_clipnorm)
         return grads
-
-    def _clip_by_norm(self, gradient):
-        squares = jnp.sum(jnp.square(gradient))
-        norm = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), squares)
-        return gradient * self.clipnorm / jnp.maximum(norm, self.clipnorm)
 
     # ---- weight decay
 
@@ -458,17 +300,16 @@ class Optimizer(Configurable, Tracked):
         for variable in variables:
             decay = self._weight_decay_of(variable)
             if decay is not None and self._use_weight_decay(variable):
-                value = variable.value
-                variable.assign(value - value * decay * jnp.asarray(_value(rate), variable.dtype))
+                variable.assign(transforms.decayed(variable.value, decay, value_of(rate)))
 
     # ---- averages of weights
 
     def _update_averages(self) -> None:
-        iterations = _value(self.iterations)
+        iterations = value_of(self.iterations)
         for variable, average in zip(self._trainable_variables, self._averages, strict=True):
             if average is not None:
                 momentum = (iterations != 0).astype(variable.dtype) * self.ema_momentum
-                average.assign(momentum * average.value + (1 - momentum) * variable.value)
+                average.assign(transforms.averaged(average.value, variable.value, momentum))
         if self.ema_overwrite_frequency:
             due = (iterations + 1) % self.ema_overwrite_frequency == 0
             for variable, average in zip(self._trainable_variables, self._averages, strict=True):
@@ -524,41 +365,6 @@ class Optimizer(Configurable, Tracked):
         """The loss times `loss_scale_factor`, if there is one."""
         return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
 
-    # ---- files
-
-    def get_weights(self) -> list[np.ndarray]:
-        """Copies of all variables."""
-        return [v.numpy() for v in self.variables]
-
-    def set_weights(self, weights) -> None:
-        """Set all variables."""
-        if not self.built:
-            raise ValueError(
-                "You are calling `set_weights()` on an optimizer that has not yet been built. "
-                "Please call `optimizer.build(trainable_variables)` to create the optimizer "
-                "weights before calling `set_weights()`."
-            )
-        for variable, value in zip(self.variables, weights, strict=True):
-            variable.assign(value)
-
-    def save_own_variables(self, store) -> None:
-        """Put the state into a dict-like store."""
-        for i, variable in enumerate(self.variables):
-            store[str(i)] = variable.numpy()
-
-    def load_own_variables(self, store) -> None:
-        """Take the state from a dict-like store."""
-        if len(store.keys()) != len(self.variables):
-            warnings.warn(
-                f"Skipping variable loading for optimizer '{self.name}', because it has "
-                f"{len(self.variables)} variables whereas the saved optimizer has "
-                f"{len(store.keys())} variables.",
-                stacklevel=2,
-            )
-            return
-        for i, variable in enumerate(self.variables):
-            variable.assign(np.asarray(store[str(i)]))
-
     def get_config(self) -> dict:
         config = super().get_config()
         rate = self._learning_rate
@@ -566,20 +372,3 @@ class Optimizer(Configurable, Tracked):
             float(rate.numpy()) if isinstance(rate, Variable) else registry.serialize(rate)
         )
         return config
-
-
-def _value(variable_or_array):
-    if isinstance(variable_or_array, Variable):
-        return variable_or_array.value
-    return variable_or_array
-
-
-def _check_rate(value) -> None:
-    value = _value(value)
-    if isinstance(value, jax.core.Tracer):
-        return
-    number = np.asarray(value)
-    if number.dtype.kind in "iuf" and not (number >= 0).all():
-        raise ValueError(
-            f"`learning_rate` must be a number of at least 0. Received: learning_rate={value}"
-        )
