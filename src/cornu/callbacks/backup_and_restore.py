@@ -81,7 +81,7 @@ class BackupAndRestore(Callback):
         return self.save_freq != "epoch"
 
     def _set_run(self, run):
-        self._kept = snapshot.KeptRun(run)
+        self._kept = None if run is None else snapshot.KeptRun(run)
 
     def on_train_begin(self, logs=None):
         self._interval = SavingInterval(self.save_freq)
@@ -122,7 +122,6 @@ class BackupAndRestore(Callback):
             warnings.warn(f"There is no new backup, and training goes on: {error}", stacklevel=2)
 
     def on_train_end(self, logs=None):
-        self._kept = None
         if not self.delete_checkpoint or not self._path.parent.is_dir():
             return
         # Only what this callback wrote: the folder may turn out to be somebody's home.

@@ -47,7 +47,7 @@ class Callback:
         self._model = model
 
     def _set_run(self, run):
-        """Called with the run of `fit` before `on_train_begin` of all callbacks."""
+        """Called with the run of `fit` before `on_train_begin` of all callbacks, and with None after it."""
 
     @property
     def model(self):

@@ -88,7 +88,7 @@ class CallbackList(Callback):
             callback.set_model(model)
 
     def set_run(self, run) -> None:
-        """Tell callbacks that keep a run of it, before any of them hears that it begins."""
+        """Tell callbacks that keep a run of it, before they hear that it begins; None: it has ended."""
         for callback in self.callbacks:
             if isinstance(callback, Callback):
                 callback._set_run(run)

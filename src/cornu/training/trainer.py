@@ -181,12 +181,13 @@ class Trainer(Compilable):
         callbacks = self._as_list(callbacks, verbose, work.data, epochs, add_history=True)
         self.stop_training = False
         self._run = Run(self, work.data, callbacks)
-        callbacks.set_run(self._run)
         try:
+            callbacks.set_run(self._run)
             with interrupts.heard():
                 fitting.run_epochs(self, work, callbacks, initial_epoch, epochs, validation_freq)
         finally:
             self._run = None
+            callbacks.set_run(None)
         return self.history
 
     def _as_list(self, callbacks, verbose, data, epochs=1, add_history=False):
