@@ -266,3 +266,48 @@ def test_the_layer_is_named_when_its_call_fails():
             Broken(name="the_broken_one")(x)
         (note,) = [n for n in caught.value.__notes__ if "layer" in n]
         assert f"in the layer 'the_broken_one' (Broken), called on x: {shape}" in note
+
+
+def test_paths_are_keras():
+    import keras
+
+    def paths(k):
+        inner = k.Sequential([k.layers.Dense(2, name="a")], name="inner")
+        outer = k.Sequential([k.Input((3,)), inner, k.layers.Flatten(name="f")], name="outer")
+        outer.add(k.layers.Dense(1, name="b"))
+        inputs = k.Input((3,))
+        graph = k.Model(inputs, k.layers.Dense(1, name="c")(outer(inputs)), name="graph")
+
+        class Own(k.Model):
+            def __init__(self):
+                super().__init__(name="own")
+                self.dense = k.layers.Dense(2, name="d")
+
+            def call(self, x):
+                return self.dense(x)
+
+        own = Own()
+        unbuilt = own.path, k.layers.Dense(2).path
+        own(np.ones((2, 3)))
+        layers = [
+            inner,
+            outer,
+            graph,
+            own,
+            *inner.layers,
+            *outer.layers,
+            *graph.layers[1:],
+            own.dense,
+        ]
+        weights = [weight.path for model in (graph, own) for weight in model.weights]
+        return *unbuilt, *(layer.path for layer in layers), *weights
+
+    assert paths(cornu) == paths(keras)
+
+
+def test_what_is_not_there_says_so():
+    layer = cornu.layers.Dense(2)
+    with pytest.raises(NotImplementedError, match=r"cannot be quantized.*ONNX"):
+        layer.quantize("int8")
+    with pytest.raises(NotImplementedError, match="spread over devices"):
+        cornu.ops.moments(np.ones((2, 3)), axes=[0], synchronized=True)

@@ -190,7 +190,7 @@ def test_a_weight_that_nothing_leads_to_is_named(eager):
     y = np.ones((8, 2), "float32")
     for use in (model.fit, model.evaluate, lambda x, y, verbose: model.predict(x, verbose=0)):
         with pytest.raises(
-            RuntimeError, match=r"'hiding/inner/kernel' .* neither trained nor saved"
+            RuntimeError, match=r"'sequential/hiding/inner/kernel' .* neither trained nor saved"
         ):
             use(X, y, verbose=0)
     # It may stay as it is.

@@ -148,6 +148,9 @@ class Layer(Operation, Configurable, Tracked):
     @built.setter
     def built(self, value: bool):
         self._built = bool(value)
+        if value and self.path is None:
+            with naming.name_scope(self.name, owner=self):
+                self._path = naming.current_path()
 
     # A layer whose state may come into being only while `call` runs (a subclassed model).
     _builds_on_call = False
@@ -212,6 +215,19 @@ class Layer(Operation, Configurable, Tracked):
         weight.trainable = weight.trainable and self._trainable
         self._variables.append(weight)
         return weight
+
+    @property
+    def path(self) -> str | None:
+        """The names of the layers around this one when it was built, and its own, joined by `/`."""
+        return self.__dict__.get("_path")
+
+    def quantize(self, mode=None, **kwargs):
+        """Always raises NotImplementedError: Cornu computes in floats."""
+        raise NotImplementedError(
+            f"Layer '{self.name}' cannot be quantized: Cornu has no integer arithmetic for layers. "
+            'Export the model with model.export("model.onnx", format="onnx") and quantize it in ONNX '
+            'Runtime, or use dtype="mixed_bfloat16" for smaller and faster layers.'
+        )
 
     # Attributes whose values are no part of the layer.
     _not_members: frozenset[str] = frozenset(
@@ -430,6 +446,8 @@ class Layer(Operation, Configurable, Tracked):
                 # Weights are made in their own format, whatever the caller computes in.
                 _autocast.dtype = None
                 self._maybe_build(arguments)
+                if self.path is None:
+                    self._path = naming.current_path()
                 # The sizes that a build finds out are checked at once.
                 check_inputs(self.input_spec, next(iter(arguments.values()), None), self.name)
                 _autocast.dtype = self.compute_dtype if mixed and self.autocast else None

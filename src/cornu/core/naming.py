@@ -46,6 +46,11 @@ def name_scope(name: str, owner: object = None):
         _names.path.pop()
 
 
+def current_path() -> str:
+    """The names of the scopes that are open, joined by `/`."""
+    return "/".join(name for name, _ in _names.path)
+
+
 def path_of(name: str) -> str:
     """`name` behind the scopes that are open."""
     return "/".join([*(n for n, _ in _names.path), name])

@@ -265,7 +265,7 @@ class Model(Trainer):
             super()._maybe_build(arguments)
             return
         if not self._built or "_built_shapes" not in self.__dict__:
-            self._built = True
+            self.built = True
             self._remember_inputs(arguments)
 
     def get_build_config(self) -> dict | None:

@@ -4,6 +4,7 @@ from typing import Any
 
 from cornu.core import registry
 from cornu.core.layer import Layer
+from cornu.core.naming import name_scope
 from cornu.core.symbolic import KerasTensor, known_batch
 from cornu.layers.input import Input, InputLayer
 from cornu.models.model import Model
@@ -101,7 +102,8 @@ class Sequential(Model):
             # A layer that was called when it was added is not called again: that would leave a
             # second node behind.
             if id(layer) not in self._tensor_of:
-                self._tensor_of[id(layer)] = layer(x)
+                with name_scope(self.name, owner=self):
+                    self._tensor_of[id(layer)] = layer(x)
             x = self._tensor_of[id(layer)]
         self._set_graph(inputs, x)
 

@@ -198,6 +198,11 @@ def in_top_k(targets, predictions, k):
 @operation
 def moments(x, axes, keepdims=False, synchronized=False):
     """The mean and the variance along axes."""
+    if synchronized:
+        raise NotImplementedError(
+            "moments has no synchronized=True: JAX computes the moments of a whole array, "
+            "however its batch is spread over devices. Leave the argument out."
+        )
     x = jnp.asarray(x)
     return jnp.mean(x, axes, keepdims=keepdims), jnp.var(x, axes, keepdims=keepdims)
 
