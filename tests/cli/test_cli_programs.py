@@ -3,6 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from cornu.cli import programs as cli_programs
 
 
 def train(home, cache="1"):
@@ -38,3 +43,20 @@ def test_the_second_run_compiles_nothing(tmp_path):
 def test_switched_off(tmp_path):
     train(tmp_path, cache="0")
     assert not programs(tmp_path)
+
+
+def test_an_entry_is_whole_or_absent(tmp_path, monkeypatch):
+    from jax._src.lru_cache import LRUCache
+
+    cli_programs._write_whole_entries()
+    cache = LRUCache(str(tmp_path), max_size=-1)
+    cache.put("first", b"whole")
+    assert cache.get("first") == b"whole"
+
+    def fail(self, target):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        cache.put("second", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["first-cache"]
