@@ -23,11 +23,11 @@ def planted(count, seed=0):
     random = np.random.default_rng(seed)
     x = random.uniform(0, 0.3, (count, 16, 16, 1)).astype("float32")
     y = np.arange(count) % 2
-    places = random.integers(1, 12, (count, 2))
-    for image, label, (r, c) in zip(x, y, places, strict=True):
+    corners = random.integers(1, 12, (count, 2))
+    for image, label, (r, c) in zip(x, y, corners, strict=True):
         if label:
             image[r + 1, c : c + 3] = image[r : r + 3, c + 1] = 1.0
-    return x, y, places
+    return x, y, corners
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +55,12 @@ def model():
 @pytest.mark.parametrize("name", MAPS)
 def test_a_planted_patch_is_found(model, name):
     """Of images with a cross, the map is on the cross, for most of them."""
-    x, y, places = planted(60, 2)
-    x, places = x[y == 1], places[y == 1]
+    x, y, corners = planted(60, 2)
+    x, corners = x[y == 1], corners[y == 1]
     maps = MAPS[name](model, x, 1)
     assert maps.shape == (30, 16, 16)
     found = 0
-    for image, (r, c) in zip(maps, places, strict=True):
+    for image, (r, c) in zip(maps, corners, strict=True):
         around = image[max(r - 1, 0) : r + 4, max(c - 1, 0) : c + 4]
         found += around.mean() > 3 * image.mean()
     assert found >= 25, found
@@ -208,9 +208,9 @@ class Halved(L.Layer):
         return x[:, ::2, ::2] + 0.0
 
 
-# Layers, sizes of the input, for each axis where the places of the last map look, and how far they see to
-# each side, by hand.
-PLACES = {
+# Layers, sizes of the input, for each axis where the positions of the last map look, and how far they
+# see to each side, by hand.
+CENTRES = {
     "valid": ([L.Conv2D(1, 3)], (8, 7), [range(1, 7), range(1, 6)], 1),
     "same": ([L.Conv2D(1, 3, padding="same")], (5, 6), [range(5), range(6)], 1),
     "even": ([L.Conv2D(1, 2)], (5, 6), [np.arange(0.5, 4), np.arange(0.5, 5)], 0.5),
@@ -252,9 +252,9 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", CENTRES)
 def test_grad_cam_lies_where_its_maps_look(name):
-    body, sizes, centres, reach = PLACES[name]
+    body, sizes, centres, reach = CENTRES[name]
     inputs = cornu.Input((*sizes, 1))
     maps = inputs
     for layer in body:
@@ -266,12 +266,12 @@ def test_grad_cam_lies_where_its_maps_look(name):
     model.layers[-1].kernel.assign(np.ones((flat.shape[1], 1)))
     x = random.uniform(0.5, 1, (1, *sizes, 1)).astype("float32")
     expected = np.asarray(cornu.Model(inputs, maps).predict(x, verbose=0))[0, ..., 0]
-    for axis, (places, size) in enumerate(zip(centres, sizes, strict=True)):
-        places = np.array(places, float)
-        assert expected.shape[axis] == len(places)
-        once = np.unique(places)
+    for axis, (looks, size) in enumerate(zip(centres, sizes, strict=True)):
+        looks = np.array(looks, float)
+        assert expected.shape[axis] == len(looks)
+        once = np.unique(looks)
         rows = np.moveaxis(expected, axis, 0)
-        rows = np.stack([rows[places == place].mean(0) for place in once])
+        rows = np.stack([rows[looks == centre].mean(0) for centre in once])
         rows = np.pad(rows, ((1, 1), *[(0, 0)] * (rows.ndim - 1)))
         once = [once[0] - reach - 1, *once, once[-1] + reach + 1]
         between = [np.interp(np.arange(size), once, row) for row in rows.reshape(len(once), -1).T]
@@ -319,7 +319,7 @@ def test_inputs_that_are_not_as_many():
 
 
 def test_several_inputs():
-    """A shared convolution, an input that it does not see, and numbers without places."""
+    """A shared convolution, an input that it does not see, and numbers without positions."""
     first, second = cornu.Input((6, 6, 1), name="first"), cornu.Input((8, 8, 1), name="second")
     numbers = cornu.Input((3,), name="numbers")
     conv, pool = L.Conv2D(1, 3, use_bias=False, name="shared"), L.GlobalMaxPooling2D()

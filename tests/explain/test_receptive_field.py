@@ -101,11 +101,11 @@ def test_it_is_what_has_a_gradient(name):
     fields = receptive_field(model, np.zeros((1, *shape)))
     for layer in names:
         sizes = next(c for c in fields.calls if c.name == layer).outputs.shape[1:-1]
-        for place in [(0, 0), tuple(n // 2 for n in sizes), tuple(n - 1 for n in sizes)]:
-            expected = support(model, layer, place, shape)
+        for position in [(0, 0), tuple(n // 2 for n in sizes), tuple(n - 1 for n in sizes)]:
+            expected = support(model, layer, position, shape)
             if layer == "pad" and not all(slice_.stop > slice_.start for slice_ in expected):
                 continue
-            assert fields.window(layer, place) == expected, (layer, place)
+            assert fields.window(layer, position) == expected, (layer, position)
 
 
 class Between(cornu.Model):
@@ -171,7 +171,7 @@ def test_pictures(tmp_path):
 
 def test_wrong_arguments():
     fields = receptive_field(branches())
-    with pytest.raises(ValueError, match=r"'half' gives \(10, 10\) places.*\(10, 0\)"):
+    with pytest.raises(ValueError, match=r"'half' gives \(10, 10\) positions.*\(10, 0\)"):
         fields.window("half", (10, 0))
     with pytest.raises(KeyError, match="'nothing' is not among"):
         fields["nothing"]

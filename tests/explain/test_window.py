@@ -1,4 +1,4 @@
-"""Every number that `explain.window` explains is the model's own: all kinds of layers, drawn places."""
+"""Every number that `explain.window` explains is the model's own: all kinds of layers, drawn positions."""
 
 import io
 import json
@@ -239,10 +239,10 @@ def test_half_precision():
     [
         ({"layer": "pool"}, r"has not called a layer 'pool', but 'conv', 'flatten', 'out'\."),
         ({"layer": 7}, r"has 3 layers, and so no layer 7"),
-        ({"position": (9, 9)}, r"\(4, 4\) places with 2 channels each.*position=\(9, 9\)"),
+        ({"position": (9, 9)}, r"\(4, 4\) positions with 2 channels each.*position=\(9, 9\)"),
         ({"position": 1}, r"position=\(1,\)"),
         ({"channel": 2}, "channel=2"),
-        ({"layer": "out", "position": (0,)}, "no places with 3 channels"),
+        ({"layer": "out", "position": (0,)}, "no positions with 3 channels"),
         ({"example": 5}, r"no example 5 in inputs of the shape \(2, 6, 6, 1\)"),
         ({"call": 1}, r"'conv' was called 1 times; there is no call 1"),
     ],

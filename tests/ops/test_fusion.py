@@ -9,9 +9,10 @@ import pytest
 
 import cornu
 from cornu import layers
-from cornu.core.kernels import Geometry, native
+from cornu.core.kernels import native
 from cornu.ops import fusion, normalization, pooling
 from cornu.ops.curves import biased_softmax, biased_tanh
+from cornu.ops.windows import Geometry
 
 needs_kernels = pytest.mark.skipif(
     not native().in_use, reason=f"the native kernels are not in use: {native().reason}"

@@ -19,8 +19,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import cornu
 from cornu import layers
 from cornu.core import kernels
-from cornu.core.kernels import Geometry, native
+from cornu.core.kernels import native
 from cornu.ops import adam, convolution, fusion, pooling, random_bits, rows
+from cornu.ops.windows import Geometry
 
 needs_kernels = pytest.mark.skipif(
     not native().in_use, reason=f"the native kernels are not in use: {native().reason}"

@@ -109,39 +109,6 @@ def native() -> Native:
     return Native(True, name, reason, str(found[0]), library.cornu_multiplies_pairs())
 
 
-class Geometry(NamedTuple):
-    """A window that slides over an image of `size`; one number, or pair, for each spatial axis."""
-
-    size: tuple
-    window: tuple[int, ...]
-    strides: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    dilation: tuple[int, ...]
-    groups: int = 1
-
-    @property
-    def output(self) -> tuple:
-        """How often the window fits along each axis."""
-        return tuple(
-            (n + before + after - (w - 1) * d - 1) // s + 1
-            for n, w, s, (before, after), d in zip(
-                self.size, self.window, self.strides, self.padding, self.dilation, strict=True
-            )
-        )
-
-    def attributes(self, batch: int, channels_in: int, channels_out: int, pool=()) -> dict:
-        """What `read_window` in handlers.cc reads: always three spatial axes."""
-
-        def three(values, filling):
-            return [filling] * (3 - len(values)) + list(values)
-
-        before = [b for b, _ in self.padding]
-        parts = [[batch], three(self.size, 1), three(self.output, 1), three(self.window, 1)]
-        parts += [three(self.strides, 1), three(self.dilation, 1), three(before, 0)]
-        parts += [[channels_in, channels_out, self.groups], three(pool, 1)]
-        return {"window": np.array([n for part in parts for n in part], np.int64)}
-
-
 # Formats that become float32 for a kernel, in which it computes, and again themselves after it, except
 # where the processor multiplies pairs of bfloat16 and adds the products in float32.
 HALF_PRECISION = (np.dtype(jax.numpy.bfloat16), np.dtype(np.float16))

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from cornu.explain.observe import as_batch, example_inputs, shapes_of_calls
+from cornu.explain.observe import as_batch, example_inputs, shapes_of_calls, without_channels
 from cornu.layers.batch_normalization import BatchNormalization
-from cornu.layers.convolution import BaseConv
+from cornu.layers.convolution import BaseConv, Windowed
 from cornu.layers.convolution_transpose import BaseConvTranspose
 from cornu.layers.dense import Dense, EinsumDense
 from cornu.layers.embedding import Embedding
 from cornu.layers.pooling import BasePooling
 from cornu.layers.reshaping import Flatten
 from cornu.layers.separable import BaseDepthwiseConv, BaseSeparableConv
-from cornu.ops.windows import padding_amounts
 
 
 @dataclass
@@ -153,7 +152,8 @@ def arithmetic(model, x=None) -> Arithmetic:
         weights = [] if id(layer) in counted else layer.weights
         counted.add(id(layer))
         inputs = [tuple(s.shape[1:]) for s in call.sources]
-        text, multiply_adds = _describe(layer, inputs, tuple(outputs[0].shape[1:]))
+        first = inputs[0] if inputs else ()
+        text, multiply_adds = describe(layer, first, tuple(outputs[0].shape[1:]))
         number = sum(math.prod(w.shape) for w in weights)
         # A layer may be called on more than the batch: on all steps of a `TimeDistributed`, say.
         times = max(outputs[0].shape[0] // batch, 1)
@@ -172,18 +172,12 @@ def arithmetic(model, x=None) -> Arithmetic:
     return Arithmetic(rows)
 
 
-def _describe(layer, inputs: list, output: tuple) -> tuple[str, int]:
-    """The formula of the parameters, and the multiply-adds."""
-    return describe(layer, inputs[0] if inputs else (), output)
-
-
 def _window(layer) -> str:
     return "*".join(map(str, layer.kernel_size))
 
 
-def _places(layer, shape: tuple) -> int:
-    first = layer.data_format == "channels_first"
-    return math.prod(shape[1:] if first else shape[:-1])
+def _positions(layer, shape: tuple) -> int:
+    return math.prod(without_channels(shape, layer))
 
 
 def _plus_bias(layer) -> str:
@@ -203,7 +197,7 @@ def _(layer: BaseConv, shape, output):
     text = f"({_window(layer)}*{channels}{_plus_bias(layer)})*{layer.filters}"
     if not layer.use_bias:
         text = text.replace("(", "").replace(")", "")
-    macs = _places(layer, output) * math.prod(layer.kernel_size) * channels * layer.filters
+    macs = _positions(layer, output) * math.prod(layer.kernel_size) * channels * layer.filters
     return text, macs
 
 
@@ -211,15 +205,15 @@ def _(layer: BaseConv, shape, output):
 def _(layer: BaseConvTranspose, shape, output):
     channels = layer.kernel.shape[-1]
     text = f"({_window(layer)}*{channels}{_plus_bias(layer)})*{layer.filters}"
-    # Each number of the input meets each place of the kernel.
-    return text, _places(layer, shape) * math.prod(layer.kernel_size) * channels * layer.filters
+    # Each input position meets each kernel tap.
+    return text, _positions(layer, shape) * math.prod(layer.kernel_size) * channels * layer.filters
 
 
 @describe.register
 def _(layer: BaseDepthwiseConv, shape, output):
     channels, multiplier = layer.kernel.shape[-2:]
     text = f"({_window(layer)}{_plus_bias(layer)})*{channels}*{multiplier}"
-    return text, _places(layer, output) * math.prod(layer.kernel_size) * channels * multiplier
+    return text, _positions(layer, output) * math.prod(layer.kernel_size) * channels * multiplier
 
 
 @describe.register
@@ -230,7 +224,7 @@ def _(layer: BaseSeparableConv, shape, output):
     each = (
         math.prod(layer.kernel_size) * channels * multiplier + channels * multiplier * layer.filters
     )
-    return text, _places(layer, output) * each
+    return text, _positions(layer, output) * each
 
 
 @describe.register
@@ -273,60 +267,52 @@ def sizes_of(layer, inputs: list) -> list[str]:
     return []
 
 
-def _slid(layer, shape, window, strides, padding, dilation) -> list[str]:
-    first = layer.data_format == "channels_first"
-    spatial = shape[1:] if first else shape[:-1]
-    amounts = padding_amounts(spatial, window, strides, padding, dilation)
+@sizes_of.register(Windowed)
+@sizes_of.register(BasePooling)
+def _(layer, inputs):
+    geometry = layer.window((None, *inputs[0]))
     texts = []
-    for n, w, s, d, (before, after) in zip(
-        spatial, window, strides, dilation, amounts, strict=True
+    for n, shown, s, extent, (before, after), size in zip(
+        geometry.size,
+        _extents(geometry),
+        geometry.strides,
+        geometry.extent,
+        geometry.padding,
+        geometry.output,
+        strict=True,
     ):
-        reach = (w - 1) * d + 1
-        size = (n - reach + before + after) // s + 1
-        shown = str(w) if d == 1 else f"(({w} - 1)*{d} + 1)"
         zeros = f"2*{before}" if before == after else f"{before} + {after}"
         quotient = f"({n} - {shown} + {zeros})/{s}"
-        if (n - reach + before + after) % s:
+        if (n - extent + before + after) % s:
             quotient = f"floor({quotient})"
         texts.append(f"{quotient} + 1 = {size}")
     return texts
 
 
 @sizes_of.register
-def _(layer: BaseConv, inputs):
-    dilation = layer.dilation_rate
-    return _slid(layer, inputs[0], layer.kernel_size, layer.strides, layer.padding, dilation)
-
-
-@sizes_of.register(BaseDepthwiseConv)
-@sizes_of.register(BaseSeparableConv)
-def _(layer, inputs):
-    dilation = layer.dilation_rate
-    return _slid(layer, inputs[0], layer.kernel_size, layer.strides, layer.padding, dilation)
-
-
-@sizes_of.register
-def _(layer: BasePooling, inputs):
-    ones = (1,) * layer.rank
-    return _slid(layer, inputs[0], layer.pool_size, layer.strides, layer.padding, ones)
-
-
-@sizes_of.register
 def _(layer: BaseConvTranspose, inputs):
-    first = layer.data_format == "channels_first"
-    spatial = inputs[0][1:] if first else inputs[0][:-1]
-    output = layer.compute_output_shape((None, *inputs[0]))
-    sizes = output[2:] if first else output[1:-1]
+    geometry = layer.window((None, *inputs[0]))
     texts = []
-    for n, w, s, d, size in zip(
-        spatial, layer.kernel_size, layer.strides, layer.dilation_rate, sizes, strict=True
+    for n, shown, s, extent, size in zip(
+        geometry.output,
+        _extents(geometry),
+        geometry.strides,
+        geometry.extent,
+        geometry.size,
+        strict=True,
     ):
-        reach = (w - 1) * d + 1
-        shown = str(w) if d == 1 else f"(({w} - 1)*{d} + 1)"
-        rest = size - ((n - 1) * s + reach)
+        rest = size - ((n - 1) * s + extent)
         added = f" {'-' if rest < 0 else '+'} {abs(rest)}" if rest else ""
         texts.append(f"({n} - 1)*{s} + {shown}{added} = {size}")
     return texts
+
+
+def _extents(geometry) -> list[str]:
+    """How many positions a window spans, as a formula."""
+    return [
+        str(w) if d == 1 else f"(({w} - 1)*{d} + 1)"
+        for w, d in zip(geometry.window, geometry.dilation, strict=True)
+    ]
 
 
 @sizes_of.register

@@ -13,7 +13,7 @@ def feature_maps(model, x, layer=None, call=0):
     Args:
         model: any built model.
         x: a batch, or one example.
-        layer: a layer, its name, or its place in `model.layers`.
+        layer: a layer, its name, or its index in `model.layers`.
         call: which call of the layer, if it is used several times.
 
     Returns:
@@ -48,7 +48,7 @@ def filters(model, layer) -> np.ndarray:
 
     Args:
         model: a built model.
-        layer: a layer, its name, or its place in `model.layers`.
+        layer: a layer, its name, or its index in `model.layers`.
 
     Returns:
         a NumPy array `(*window, channels, filters)`; of a depthwise layer `(*window, 1, filters)`.

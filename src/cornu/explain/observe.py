@@ -45,7 +45,7 @@ def calls(model, inputs, replace=None) -> list[Call]:
     Args:
         model: a model, or a layer, of any kind.
         inputs: what the model takes: an array, or a list or dict of them.
-        replace: `(call)` to the outputs that take the place of the call's own.
+        replace: `(call)` to the outputs that replace the call's own.
 
     >>> import cornu, numpy as np
     >>> from cornu.explain.observe import calls
@@ -128,6 +128,23 @@ def input_number(found: list[Call], source) -> int:
     return 0
 
 
+def channel_axis(operation, ndim: int) -> int:
+    """Which axis of a batch that an operation takes or makes holds the channels: 1 or -1."""
+    first = getattr(operation, "data_format", "channels_last") == "channels_first"
+    return 1 if first and ndim > 2 else -1
+
+
+def spatial_axes(operation, ndim: int) -> list[int]:
+    """Which axes of an example, of so many, are spatial."""
+    first = channel_axis(operation, ndim + 1) == 1
+    return list(range(1, ndim) if first else range(ndim - 1))
+
+
+def without_channels(entries: tuple, operation) -> tuple:
+    """Of one entry for each axis of an example, those of the spatial axes."""
+    return entries[1:] if channel_axis(operation, len(entries) + 1) == 1 else entries[:-1]
+
+
 def is_chain(found: list[Call]) -> bool:
     """Whether each layer gets what the one before has made, and nothing else."""
     whole = [n for n, call in enumerate(found) if call.is_whole]
@@ -191,7 +208,7 @@ def call_of(found: list[Call], model, layer, number: int = 0) -> Call:
     Args:
         found: calls of the model.
         model: the model.
-        layer: the layer, its name, or its place in `model.layers`.
+        layer: the layer, its name, or its index in `model.layers`.
         number: which of its calls, if it was called several times.
 
     Raises ValueError if there is none.

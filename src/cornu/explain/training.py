@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.callbacks import Callback
-from cornu.explain.observe import as_batch, calls
+from cornu.explain.observe import as_batch, calls, channel_axis
 from cornu.layers.activation import ReLU
 
 
@@ -16,7 +16,7 @@ def dead_relus(model, x) -> dict[str, float]:
     """For each layer with a relu, the share of its channels (or units) that are zero for all of a batch.
 
     Such a channel has no gradient either, and does not learn from these examples. A few are usual; many
-    say that the learning rate is too high, or the first weights too large.
+    say that the learning rate is too high, or the initial weights too large.
 
     Args:
         model: any built model.
@@ -37,11 +37,8 @@ def dead_relus(model, x) -> dict[str, float]:
         activation = getattr(getattr(layer, "activation", None), "__name__", "")
         if activation != "relu" and not isinstance(layer, ReLU):
             continue
-        first = getattr(layer, "data_format", "") == "channels_first" and call.outputs.ndim > 2
-        axis = 1 if first else call.outputs.ndim - 1
-        alive = jnp.any(
-            call.outputs != 0, axis=tuple(a for a in range(call.outputs.ndim) if a != axis)
-        )
+        outputs = jnp.moveaxis(call.outputs, channel_axis(layer, call.outputs.ndim), -1)
+        alive = jnp.any(outputs != 0, axis=tuple(range(outputs.ndim - 1)))
         shares[call.name] = float(1 - alive.mean())
     return shares
 
@@ -82,7 +79,7 @@ class Mistake:
     """An example that was taken for another class.
 
     Attributes:
-        index: its place in the data.
+        index: its index in the data.
         true, predicted: the classes.
         probability: what the model gave the wrong class.
     """
@@ -205,7 +202,7 @@ def learning_rate_range(
         model.optimizer, model.stop_training = optimizer, False
     losses = np.array(rising.losses)
     rates = rising.rates[: len(losses)]
-    # The steepest place before the lowest point.
+    # The steepest descent before the lowest point.
     slopes = np.gradient(losses, np.log(rates)) if len(losses) > 2 else np.zeros(len(losses))
     falling = slopes[: max(int(np.nanargmin(losses)), 1)]
     return LearningRates(rates, losses, float(rates[int(np.argmin(falling))]))

@@ -60,8 +60,8 @@ class Window:
         return self.terms.products
 
     def __str__(self) -> str:
-        place = ", ".join(map(str, self.position))
-        where = f"at ({place}), channel {self.channel}" if place else f"number {self.channel}"
+        at = ", ".join(map(str, self.position))
+        where = f"at ({at}), channel {self.channel}" if at else f"number {self.channel}"
         lines = [f"{self.layer} ({self.kind}): output {where}"]
         if self.padding.any():
             lines.append(f"  {int(self.padding.sum())} of {self.patch.size} numbers are padding")
@@ -191,8 +191,8 @@ def window(model, x, layer, position=(), channel=0, *, example=0, call=0) -> Win
         model: any built model.
         x: a batch, or one example if the model's input shape is known; a list or dict of them if the
             model has several inputs.
-        layer: a layer, its name, or its place in `model.layers`.
-        position: place in the layer's output: `(row, column)` of a feature map, a number for a signal,
+        layer: a layer, its name, or its index in `model.layers`.
+        position: output position: `(row, column)` of a feature map, a number for a signal,
             nothing for a dense layer.
         channel: which feature map, or which unit of a dense layer.
         example: which of the batch.
@@ -201,7 +201,7 @@ def window(model, x, layer, position=(), channel=0, *, example=0, call=0) -> Win
     Returns:
         a `Window`: `print` it, `.table()` it, `.plot()` it, or take its numbers.
 
-    Raises ValueError if there is no such layer, place or channel, NotImplementedError for a layer whose
+    Raises ValueError if there is no such layer, position or channel, NotImplementedError for a layer whose
     arithmetic is not known, and ArithmeticError if the model's number differs from that of the arithmetic
     by more than rounding, as it may if a subclass does something else.
 
@@ -231,8 +231,8 @@ def explained(call, position=(), channel=0) -> Window:
     shape = call.outputs.shape[1:]
     shape = (*shape[1:], shape[0]) if first else shape
     index = _index(call, shape, position, channel)
-    place = (0, index[-1], *index[:-1]) if first else (0, *index)
-    expected = float(np.asarray(jnp.asarray(call.outputs, jnp.float32))[place])
+    own = (0, index[-1], *index[:-1]) if first else (0, *index)
+    expected = float(np.asarray(jnp.asarray(call.outputs, jnp.float32))[own])
     try:
         terms = terms_of(layer, call.inputs, index)
     except NotImplementedError:
@@ -253,7 +253,7 @@ def _index(call, shape: tuple, position, channel) -> tuple[int, ...]:
     )
     if not good:
         raise ValueError(
-            f"The layer '{call.name}' gives {shape[:-1] or 'no'} places with "
+            f"The layer '{call.name}' gives {shape[:-1] or 'no'} positions with "
             f"{shape[-1] if shape else 1} channels each. Received: position={position}, channel={channel}."
         )
     return tuple(int(i) % n for i, n in zip(index, shape, strict=True))

@@ -15,7 +15,7 @@ from cornu.explain.attribution import (
     Scores,
     grad_cam_of,
     grad_cam_plus_plus_of,
-    placed,
+    maps_on_inputs,
     saliency_of,
 )
 from cornu.explain.observe import INPUT, Call, calls, input_of
@@ -23,7 +23,7 @@ from cornu.explain.receptive_field import receptive_field
 from cornu.explain.terms import channels_last
 from cornu.explain.window import Window, explained
 
-# What a page shows at once: channels of a layer, places along an axis, units of a vector or steps of a
+# What a page shows at once: channels of a layer, pixels along an axis, units of a vector or steps of a
 # signal, and numbers of a window.
 MOST_CHANNELS, MOST_PIXELS, MOST_UNITS = 64, 64, 1024
 MOST_NUMBERS, MOST_PRODUCTS = 2048, 8
@@ -203,7 +203,7 @@ class Network:
         return [[part.start, part.stop] for part in seen] or None
 
     def class_map(self, x, method: str, target: int | None) -> tuple[int, np.ndarray]:
-        """Where in the input is what speaks for a class: the class, and a map of the input's places."""
+        """Where in the input is what speaks for a class: the class, and a map of the input's positions."""
         if method not in self.methods:
             raise ValueError(
                 f"There is no map {method!r} of this model. There are: {', '.join(self.methods) or 'none'}."
@@ -216,12 +216,12 @@ class Network:
 
     def _compiled_map(self, method: str):
         if method not in self._maps:
-            places = () if method == "saliency" else (placed(self._fields.calls, self.model),)
+            maps = () if method == "saliency" else (maps_on_inputs(self._fields.calls, self.model),)
 
             def run(x, target):
                 scores = Scores(self.model, x)
                 chosen = jnp.where(target < 0, jnp.argmax(scores(x)[0]), target)
-                return METHODS[method](scores, x, chosen[None], *places)[0], chosen
+                return METHODS[method](scores, x, chosen[None], *maps)[0], chosen
 
             pure = functional(run, self._variables)
             self._maps[method] = jax.jit(lambda values, *rest: pure(values, *rest)[0])

@@ -9,24 +9,11 @@ from cornu.core.arguments import described
 from cornu.core.dtype import standardize_data_format
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
+from cornu.layers.spatial import Spatial, split_shape
 from cornu.ops import convolution as ops
-from cornu.ops.windows import as_tuple, check_fits, output_sizes
+from cornu.ops.windows import Geometry, as_tuple, sliding
 
 PADDINGS = ("valid", "same", "causal")
-
-
-def split_shape(shape, data_format: str):
-    """The spatial sizes and the channels of the shape of a batch of images."""
-    if data_format == "channels_last":
-        return tuple(shape[1:-1]), shape[-1]
-    return tuple(shape[2:]), shape[1]
-
-
-def join_shape(batch, spatial, channels, data_format: str) -> tuple:
-    """The shape of a batch of images."""
-    if data_format == "channels_last":
-        return (batch, *spatial, channels)
-    return (batch, channels, *spatial)
 
 
 def positive(value, name: str, layer: Layer) -> int:
@@ -39,25 +26,25 @@ def positive(value, name: str, layer: Layer) -> int:
     return int(value)
 
 
-class Windowed(Layer):
-    """What all layers share that slide a window: its size, strides, padding and data format.
+class Windowed(Spatial):
+    """What all convolutions share: the size of their window, strides, padding and data format.
 
     Args:
         kernel_size: size of the window, an integer or one for each axis.
         strides: steps of the window, an integer or one for each axis.
         padding: `"valid"` (none), `"same"` (zeros around, so that with strides of one the size stays)
-            or, in one dimension, `"causal"` (zeros before, so that no output sees later inputs).
+            or, in one dimension, `"causal"` (zeros before, so that no output reads a later input).
         data_format: `"channels_last"` or `"channels_first"`; default: the configured one.
-        dilation_rate: distance of the window's places, an integer or one for each axis.
+        dilation_rate: distance between kernel taps, an integer or one for each axis.
         activation: name or function, applied last.
-        use_bias: whether a number is added for each output channel.
-        kernel_initializer, bias_initializer: first values of the weights.
+        use_bias: whether to add a bias to each output channel.
+        kernel_initializer, bias_initializer: initial values of the weights.
         kernel_regularizer, bias_regularizer: penalties on the weights.
         activity_regularizer: penalty on the output.
-        kernel_constraint, bias_constraint: what the weights must obey.
+        kernel_constraint, bias_constraint: constraints on the weights.
     """
 
-    rank: int
+    groups = 1
     _calculates = True
 
     def _set_window(self, kernel_size, strides, padding, data_format, dilation_rate):
@@ -105,13 +92,18 @@ class Windowed(Layer):
             outputs = outputs + self._channel_axis_of(self.bias.value)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def _window_shape(self, input_shape, channels):
+    def window(self, input_shape) -> Geometry:
         spatial, _ = split_shape(input_shape, self.data_format)
-        sizes = output_sizes(
-            spatial, self.kernel_size, self.strides, self.padding, self.dilation_rate
+        geometry = sliding(
+            spatial,
+            self.kernel_size,
+            self.strides,
+            self.padding,
+            self.dilation_rate,
+            self.groups,
         )
-        check_fits(f"layer '{self.name}'", input_shape, spatial, self.kernel_size, sizes)
-        return join_shape(input_shape[0], sizes, channels, self.data_format)
+        geometry.check(f"layer '{self.name}'", input_shape)
+        return geometry
 
 
 class BaseConv(Windowed):
@@ -119,7 +111,7 @@ class BaseConv(Windowed):
 
     Args:
         filters: number of kernels, and so of output channels.
-        groups: number of groups of channels that see only each other.
+        groups: number of groups that the channels are split into, each with filters of its own.
 
     The other arguments are those of every layer with a window: see `Windowed`.
     """
@@ -208,8 +200,8 @@ class BaseConv(Windowed):
     def call(self, inputs):
         return self._finish(self.convolution_op(inputs, self.kernel.value))
 
-    def compute_output_shape(self, input_shape):
-        return self._window_shape(input_shape, self.filters)
+    def _channels_out(self, channels):
+        return self.filters
 
 
 @registry.register("layer", "Conv1D", "Convolution1D", module="keras.layers")
@@ -244,13 +236,13 @@ class Conv2D(BaseConv):
         strides: steps of the window.
         padding: `"valid"` (none) or `"same"` (zeros around).
         data_format: `"channels_last"` or `"channels_first"`.
-        dilation_rate: distance of the window's places.
-        groups: number of groups of channels that see only each other.
+        dilation_rate: distance between kernel taps.
+        groups: number of groups that the channels are split into, each with filters of its own.
         activation: name or function, applied last.
-        use_bias: whether a number is added for each filter.
-        kernel_initializer, bias_initializer: first values of the weights.
+        use_bias: whether to add a bias to each output channel.
+        kernel_initializer, bias_initializer: initial values of the weights.
         kernel_regularizer, bias_regularizer, activity_regularizer: penalties.
-        kernel_constraint, bias_constraint: what the weights must obey.
+        kernel_constraint, bias_constraint: constraints on the weights.
 
     Raises ValueError if a window is larger than the image, or the filters cannot be divided into
     the groups. Source: Keras: Conv2D layer.

@@ -3,13 +3,14 @@
 import jax.numpy as jnp
 
 from cornu.core import registry
-from cornu.layers.convolution import BaseConv, join_shape, split_shape
+from cornu.layers.convolution import BaseConv
+from cornu.layers.spatial import split_shape
 from cornu.ops import convolution as ops
-from cornu.ops.windows import as_tuple, transposed_size
+from cornu.ops.windows import Geometry, as_tuple, transposed
 
 
 class BaseConvTranspose(BaseConv):
-    """A layer in which each number of the image places a kernel into the output.
+    """A layer in which each input position adds a kernel to the output.
 
     Args:
         filters: number of output channels.
@@ -17,6 +18,8 @@ class BaseConvTranspose(BaseConv):
 
     The other arguments are those of `Conv2D`.
     """
+
+    _is_transposed = True
 
     def __init__(
         self,
@@ -87,20 +90,16 @@ class BaseConvTranspose(BaseConv):
             self.dilation_rate,
         )
 
-    def compute_output_shape(self, input_shape):
+    def window(self, input_shape) -> Geometry:
         spatial, _ = split_shape(input_shape, self.data_format)
-        sizes = [
-            transposed_size(n, w, s, self.padding, extra, d)
-            for n, w, s, d, extra in zip(
-                spatial,
-                self.kernel_size,
-                self.strides,
-                self.dilation_rate,
-                self.output_padding or (None,) * self.rank,
-                strict=True,
-            )
-        ]
-        return join_shape(input_shape[0], sizes, self.filters, self.data_format)
+        return transposed(
+            spatial,
+            self.kernel_size,
+            self.strides,
+            self.padding,
+            self.output_padding,
+            self.dilation_rate,
+        )
 
 
 @registry.register("layer", "Conv1DTranspose", "Convolution1DTranspose", module="keras.layers")
@@ -119,7 +118,7 @@ class Conv1DTranspose(BaseConvTranspose):
 class Conv2DTranspose(BaseConvTranspose):
     """Transposed convolution of images: makes them larger.
 
-    Each number places a kernel, times itself, into the output; where they overlap they are added.
+    Each input position adds the kernel, times its value, to the output; where they overlap they are summed.
 
     Args:
         filters: number of output channels.

@@ -6,14 +6,14 @@ from cornu.core import registry
 from cornu.core.dtype import standardize_data_format
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
-from cornu.layers.convolution import join_shape, split_shape
+from cornu.layers.spatial import Spatial, join_shape, split_shape
 from cornu.ops import pooling as ops
-from cornu.ops.windows import as_tuple, check_fits, output_sizes
+from cornu.ops.windows import Geometry, as_tuple, sliding
 
 _OPERATIONS = {"max": ops.max_pool, "average": ops.average_pool, "l2": ops.l2_pool}
 
 
-class BasePooling(Layer):
+class BasePooling(Spatial):
     """A layer that reduces each window of each channel to one number.
 
     Args:
@@ -23,7 +23,6 @@ class BasePooling(Layer):
         data_format: `"channels_last"` or `"channels_first"`.
     """
 
-    rank: int
     operation: str
 
     def __init__(
@@ -46,11 +45,11 @@ class BasePooling(Layer):
         pool = _OPERATIONS[self.operation]
         return pool(inputs, self.pool_size, self.strides, self.padding, self.data_format)
 
-    def compute_output_shape(self, input_shape):
+    def window(self, input_shape) -> Geometry:
         spatial, channels = split_shape(input_shape, self.data_format)
-        sizes = output_sizes(spatial, self.pool_size, self.strides, self.padding)
-        check_fits(f"layer '{self.name}'", input_shape, spatial, self.pool_size, sizes)
-        return join_shape(input_shape[0], sizes, channels, self.data_format)
+        geometry = sliding(spatial, self.pool_size, self.strides, self.padding, groups=channels)
+        geometry.check(f"layer '{self.name}'", input_shape)
+        return geometry
 
 
 _MEANING = {

@@ -7,9 +7,8 @@ from cornu.core import registry
 from cornu.core.arguments import described
 from cornu.core.dtype import standardize_data_format
 from cornu.core.input_spec import InputSpec
-from cornu.core.layer import Layer
-from cornu.layers.convolution import join_shape, split_shape
-from cornu.ops.windows import as_tuple
+from cornu.layers.spatial import Spatial, split_shape
+from cornu.ops.windows import Geometry, as_tuple, transposed
 
 
 def _amounts(value, rank: int, name: str) -> tuple:
@@ -30,10 +29,8 @@ def _amounts(value, rank: int, name: str) -> tuple:
     return tuple(as_tuple(pair, 2, name, allow_zero=True) for pair in value)
 
 
-class _Spatial(Layer):
+class _Resampling(Spatial):
     """What the layers of this file share."""
-
-    rank: int
 
     def _set_format(self, data_format):
         self.data_format = standardize_data_format(data_format)
@@ -45,13 +42,14 @@ class _Spatial(Layer):
             return (other, *values, other)
         return (other, other, *values)
 
-    def _resized(self, input_shape, change):
-        spatial, channels = split_shape(input_shape, self.data_format)
-        sizes = tuple(None if n is None else change(n, i) for i, n in enumerate(spatial))
-        return join_shape(input_shape[0], sizes, channels, self.data_format)
+    def _shifted(self, input_shape, amounts) -> Geometry:
+        """Each output position reads one input position: windows of one, with padding."""
+        ones = (1,) * self.rank
+        spatial, _ = split_shape(input_shape, self.data_format)
+        return Geometry(spatial, ones, ones, tuple(amounts), ones)
 
 
-class BaseZeroPadding(_Spatial):
+class BaseZeroPadding(_Resampling):
     """Zeros around the input."""
 
     def __init__(self, padding=1, data_format=None, **kwargs):
@@ -64,8 +62,8 @@ class BaseZeroPadding(_Spatial):
     def call(self, inputs):
         return jnp.pad(inputs, self._everywhere(self._pairs, (0, 0)))
 
-    def compute_output_shape(self, input_shape):
-        return self._resized(input_shape, lambda n, i: n + sum(self._pairs[i]))
+    def window(self, input_shape) -> Geometry:
+        return self._shifted(input_shape, self._pairs)
 
 
 @registry.register("layer", "ZeroPadding1D", module="keras.layers")
@@ -105,7 +103,7 @@ class ZeroPadding3D(BaseZeroPadding):
         super().__init__(padding, data_format, **kwargs)
 
 
-class BaseCropping(_Spatial):
+class BaseCropping(_Resampling):
     """The input without its border.
 
     Raises ValueError if nothing would be left.
@@ -124,17 +122,15 @@ class BaseCropping(_Spatial):
         slices = (slice(a, n - b) for n, a, b in zip(inputs.shape, starts, ends, strict=True))
         return inputs[tuple(slices)]
 
-    def compute_output_shape(self, input_shape):
-        def crop(n, i):
-            if n <= sum(self._pairs[i]):
-                raise ValueError(
-                    f"`cropping` parameter of layer '{self.name}' must be smaller than the spatial "
-                    f"size of the input. Received: input shape {tuple(input_shape)}, "
-                    f"cropping={self.cropping}"
-                )
-            return n - sum(self._pairs[i])
-
-        return self._resized(input_shape, crop)
+    def window(self, input_shape) -> Geometry:
+        geometry = self._shifted(input_shape, ((-before, -after) for before, after in self._pairs))
+        if any(n is not None and n < 1 for n in geometry.output):
+            raise ValueError(
+                f"`cropping` parameter of layer '{self.name}' must be smaller than the spatial "
+                f"size of the input. Received: input shape {tuple(input_shape)}, "
+                f"cropping={self.cropping}"
+            )
+        return geometry
 
 
 @registry.register("layer", "Cropping1D", module="keras.layers")
@@ -180,22 +176,26 @@ class Cropping3D(BaseCropping):
         super().__init__(cropping, data_format, **kwargs)
 
 
-class BaseUpSampling(_Spatial):
+class BaseUpSampling(_Resampling):
     """Every row and column repeated."""
+
+    _is_transposed = True
 
     def __init__(self, size=2, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        self.size = as_tuple(size, self.rank, "size")
+        self.size = self._factors = as_tuple(size, self.rank, "size")
         self._set_format(data_format)
 
     def call(self, inputs):
-        for axis, times in enumerate(self._everywhere(self.size, 1)):
+        for axis, times in enumerate(self._everywhere(self._factors, 1)):
             if times > 1:
                 inputs = jnp.repeat(inputs, times, axis=axis)
         return inputs
 
-    def compute_output_shape(self, input_shape):
-        return self._resized(input_shape, lambda n, i: n * self.size[i])
+    def window(self, input_shape) -> Geometry:
+        """Each input position writes to a window of the output (without interpolation)."""
+        spatial, _ = split_shape(input_shape, self.data_format)
+        return transposed(spatial, self._factors, self._factors, "valid")
 
 
 @registry.register("layer", "UpSampling1D", module="keras.layers")
@@ -212,12 +212,6 @@ class UpSampling1D(BaseUpSampling):
     def __init__(self, size=2, **kwargs):
         super().__init__(size, "channels_last", **kwargs)
         self.size = self.size[0]
-
-    def call(self, inputs):
-        return jnp.repeat(inputs, self.size, axis=1)
-
-    def compute_output_shape(self, input_shape):
-        return self._resized(input_shape, lambda n, i: n * self.size)
 
     def _config_names(self):
         return [name for name in super()._config_names() if name != "data_format"]

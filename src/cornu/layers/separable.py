@@ -2,8 +2,10 @@
 
 from cornu import activations, constraints, initializers, regularizers
 from cornu.core import registry
-from cornu.layers.convolution import Windowed, positive, split_shape
+from cornu.layers.convolution import Windowed, positive
+from cornu.layers.spatial import split_shape
 from cornu.ops import convolution as ops
+from cornu.ops.windows import Geometry
 
 
 class _BaseDepthwise(Windowed):
@@ -106,11 +108,12 @@ class BaseDepthwiseConv(_BaseDepthwise):
         )
         return self._finish(outputs)
 
-    def compute_output_shape(self, input_shape):
+    def window(self, input_shape) -> Geometry:
         _, channels = split_shape(input_shape, self.data_format)
-        return self._window_shape(
-            input_shape, None if channels is None else channels * self.depth_multiplier
-        )
+        return super().window(input_shape)._replace(groups=channels)
+
+    def _channels_out(self, channels):
+        return None if channels is None else channels * self.depth_multiplier
 
 
 @registry.register("layer", "DepthwiseConv1D", module="keras.layers")
@@ -216,8 +219,8 @@ class BaseSeparableConv(_BaseDepthwise):
         )
         return self._finish(outputs)
 
-    def compute_output_shape(self, input_shape):
-        return self._window_shape(input_shape, self.filters)
+    def _channels_out(self, channels):
+        return self.filters
 
 
 @registry.register("layer", "SeparableConv1D", "SeparableConvolution1D", module="keras.layers")
@@ -241,7 +244,7 @@ class SeparableConv2D(BaseSeparableConv):
         kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias: as for
             `Conv2D`.
         depth_multiplier: depthwise kernels for each channel.
-        depthwise_initializer, pointwise_initializer, bias_initializer: first values of the weights;
+        depthwise_initializer, pointwise_initializer, bias_initializer: initial values of the weights;
             regularizers and constraints likewise.
 
     Source: Chollet 2017, "Xception"; Keras: SeparableConv2D layer.

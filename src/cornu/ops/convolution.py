@@ -13,8 +13,8 @@ from jax import lax
 from jax.interpreters import ad
 
 from cornu.core.dtype import is_discrete
-from cornu.core.kernels import Geometry, primitive, transpose
-from cornu.ops.windows import as_tuple, check_fits, output_sizes, padding_amounts, transposed_size
+from cornu.core.kernels import primitive, transpose
+from cornu.ops.windows import Geometry, as_tuple, sliding, transposed
 
 
 def _spatial(x, data_format: str):
@@ -57,10 +57,8 @@ def conv(
             f"{tuple(kernel.shape)} and groups={groups}. Received: input shape {tuple(x.shape)}, "
             f"with {channels} channels."
         )
-    sizes = output_sizes(spatial, window, strides, padding, dilation_rate)
-    check_fits("convolution", x.shape, spatial, window, sizes)
-    amounts = padding_amounts(spatial, window, strides, padding, dilation_rate)
-    geometry = Geometry(tuple(spatial), window, strides, tuple(amounts), dilation_rate, groups)
+    geometry = sliding(spatial, window, strides, padding, dilation_rate, groups)
+    geometry.check("convolution", x.shape)
     x, kernel = _of_one_format(x, kernel)
     convolve = _convolution if is_discrete(x.dtype) else convolution.bind
     return with_channels_last(lambda x: convolve(x, kernel, geometry=geometry), x, data_format)
@@ -300,14 +298,8 @@ def conv_transpose(
             f"The number of input channels must be {kernel.shape[-1]} for a transposed kernel of "
             f"shape {tuple(kernel.shape)}. Received: input shape {tuple(x.shape)}."
         )
-    sizes, amounts = [], []
-    for n, w, s, d, extra in zip(
-        spatial, window, strides, dilation_rate, output_padding or (None,) * rank, strict=True
-    ):
-        sizes.append(transposed_size(n, w, s, padding, extra, d))
-        amounts.append(_transposed_padding(n, w, s, d, padding, sizes[-1]))
-    # The image is to the result what a gradient is to the image that a convolution saw.
-    geometry = Geometry(tuple(sizes), window, strides, tuple(amounts), dilation_rate)
+    # The image is to the result what an output gradient is to the input that a convolution saw.
+    geometry = transposed(spatial, window, strides, padding, output_padding, dilation_rate)
     x, kernel = _of_one_format(x, kernel)
     if is_discrete(x.dtype):
         raise ValueError(
@@ -317,11 +309,3 @@ def conv_transpose(
     return with_channels_last(
         lambda x: input_gradient.bind(x, kernel, geometry=geometry), x, data_format
     )
-
-
-def _transposed_padding(size, window, stride, dilation, padding, output) -> tuple[int, int]:
-    """The padding of the convolution that is transposed."""
-    reach = (window - 1) * dilation + 1
-    total = output - ((size - 1) * stride + 1) + reach - 1
-    before = reach - 1 if padding == "valid" else min(-(-total // 2), reach - 1)
-    return reach - 1 - before, reach - 1 - (total - before)

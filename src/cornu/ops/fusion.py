@@ -21,9 +21,10 @@ from jax.interpreters import ad
 from cornu.activations import rectified as relu
 from cornu.activations import smooth
 from cornu.core import masking
-from cornu.core.kernels import HALF_PRECISION, Geometry, native, primitive
+from cornu.core.kernels import HALF_PRECISION, native, primitive
 from cornu.ops import convolution, normalization, pooling
 from cornu.ops.curves import biased_softmax, biased_tanh
+from cornu.ops.windows import Geometry
 
 # The pick of a window whose numbers relu has cut.
 DEAD = np.uint8(255)

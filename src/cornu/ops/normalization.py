@@ -6,8 +6,9 @@
 import jax.numpy as jnp
 from jax.interpreters import ad
 
-from cornu.core.kernels import Geometry, primitive
+from cornu.core.kernels import primitive
 from cornu.ops import pooling
+from cornu.ops.windows import Geometry
 
 
 def _rows(x) -> range:

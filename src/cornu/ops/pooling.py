@@ -10,9 +10,9 @@ from jax import lax
 from jax.interpreters import ad
 
 from cornu.core.dtype import floatx, is_discrete
-from cornu.core.kernels import Geometry, native, primitive, transpose
+from cornu.core.kernels import native, primitive, transpose
 from cornu.ops.convolution import with_channels_last
-from cornu.ops.windows import as_tuple, check_fits, output_sizes, padding_amounts
+from cornu.ops.windows import Geometry, as_tuple, sliding
 
 
 def _geometry(x, pool_size, strides, padding, data_format) -> Geometry:
@@ -23,11 +23,9 @@ def _geometry(x, pool_size, strides, padding, data_format) -> Geometry:
     padding = padding.lower()
     if padding not in ("valid", "same"):
         raise ValueError(f"`padding` must be 'valid' or 'same'. Received: padding={padding}")
-    check_fits(
-        "pooling", x.shape, spatial, pool_size, output_sizes(spatial, pool_size, strides, padding)
-    )
-    amounts = padding_amounts(spatial, pool_size, strides, padding)
-    return Geometry(tuple(spatial), pool_size, strides, tuple(amounts), (1,) * rank)
+    geometry = sliding(spatial, pool_size, strides, padding)
+    geometry.check("pooling", x.shape)
+    return geometry
 
 
 def max_pool(x, pool_size, strides=None, padding="valid", data_format="channels_last"):

@@ -1,0 +1,6 @@
+"""What part of the input a number can depend on."""
+
+from cornu.explain.receptive_field.centres import Centres, centres_on_input
+from cornu.explain.receptive_field.fields import Field, Fields, receptive_field
+
+__all__ = ["Centres", "Field", "Fields", "centres_on_input", "receptive_field"]
