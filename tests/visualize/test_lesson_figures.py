@@ -121,13 +121,13 @@ def numbers(axes):
 
 
 @pytest.mark.parametrize(
-    "layer, place", [("conv", (0, 0)), ("pool", (2, 1)), ("depthwise", (0, 0))]
+    "layer, position", [("conv", (0, 0)), ("pool", (2, 1)), ("depthwise", (0, 0))]
 )
-def test_one_place(layer, place):
+def test_one_position(layer, position):
     model = network()
-    figure = plot_sliding(model, IMAGE, layer, place, 1)
+    figure = plot_sliding(model, IMAGE, layer, position, 1)
     panels = figure.subfigs[0].axes
-    value = cornu.explain.feature_maps(model, IMAGE, layer)[(0, *place, 1)]
+    value = cornu.explain.feature_maps(model, IMAGE, layer)[(0, *position, 1)]
     assert f"{value + 0.0:.2g}" in numbers(panels[-1])
     words = [text.get_text() for text in figure.subfigs[1].texts]
     assert words[-1].endswith(f"= {value + 0.0:.4g}")

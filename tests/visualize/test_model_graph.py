@@ -165,22 +165,18 @@ def test_arrows_cross_no_box(seed):
     edges = sorted(
         {(int(a), int(b)) for a, b in random.integers(0, count, (2 * count, 2)) if a < b}
     )
-    places, routes, width, _ = arrange(sizes, edges)
-    for a, b in itertools.combinations(places, 2):
+    nodes, routes, width, _ = arrange(sizes, edges)
+    for a, b in itertools.combinations(nodes, 2):
         apart_x = abs(a.x - b.x) >= (a.width + b.width) / 2 - 1e-6
         assert apart_x or abs(a.y - b.y) >= (a.height + b.height) / 2 - 1e-6
     for (start, end), route in zip(edges, routes, strict=True):
-        assert places[start].y < places[end].y
+        assert nodes[start].y < nodes[end].y
         for (x, top), (same, bottom) in zip(route[::2], route[1::2], strict=True):
             assert x == same and top <= bottom
-            for place in places:
-                beside = abs(place.x - x) >= place.width / 2
-                assert (
-                    beside
-                    or place.y - place.height / 2 > bottom
-                    or place.y + place.height / 2 < top
-                )
-    assert all(p.x - p.width / 2 >= -1e-6 and p.x + p.width / 2 <= width + 1e-6 for p in places)
+            for node in nodes:
+                beside = abs(node.x - x) >= node.width / 2
+                assert beside or node.y - node.height / 2 > bottom or node.y + node.height / 2 < top
+    assert all(p.x - p.width / 2 >= -1e-6 and p.x + p.width / 2 <= width + 1e-6 for p in nodes)
 
 
 def test_wrong_arguments(tmp_path):

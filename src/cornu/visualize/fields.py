@@ -45,11 +45,11 @@ def plot_field(image, window, title: str, path=None):
             axes.imshow(cut, cmap="gray", vmin=0, vmax=1)
             axes.set_xticks([])
             axes.set_yticks([])
-        place, width, height = (first - 0.5, top - 0.5), last - first, bottom - top
+        corner, width, height = (first - 0.5, top - 0.5), last - first, bottom - top
         # White outside and colour inside, so that one of them is seen on any ground.
         for color, line in (("white", 4.5), (VERMILION, 2.0)):
             whole.add_patch(
-                Rectangle(place, width, height, fill=False, edgecolor=color, linewidth=line)
+                Rectangle(corner, width, height, fill=False, edgecolor=color, linewidth=line)
             )
         size = f"rows {top} to {bottom - 1}, columns {first} to {last - 1}"
     whole.set_title(f"what {shortened(title, 30)} sees", fontsize=10, parse_math=False)

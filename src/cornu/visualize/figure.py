@@ -59,10 +59,10 @@ def hatch_negative(axes, grid, scale: float) -> None:
     corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
     for low, high, colour in ((0.08, 0.5, "0.35"), (0.5, np.inf, "0.9")):
         rows, columns = np.nonzero((-grid > low * scale) & (-grid <= high * scale))
-        places = np.stack([columns, rows], -1)[:, None]
+        centres = np.stack([columns, rows], -1)[:, None]
         axes.add_collection(
             PolyCollection(
-                list(places + corners),
+                list(centres + corners),
                 facecolor="none",
                 edgecolor=colour,
                 hatch="\\" * 6,

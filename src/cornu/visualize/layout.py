@@ -1,7 +1,7 @@
 """Where the boxes of a drawn graph go: ranks, order within ranks, coordinates.
 
 In ranks from top to bottom, each box below all boxes that lead to it; an edge over several ranks gets a
-place of its own in each, so that it crosses no box. Source: Sugiyama, Tagawa and Toda 1981.
+node of its own in each, so that it crosses no box. Source: Sugiyama, Tagawa and Toda 1981.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ _SWEEPS = 12
 
 
 @dataclass
-class Place:
+class Node:
     """A box, or a point where a long edge passes a rank; `x` and `y` are its middle."""
 
     width: float
@@ -29,54 +29,54 @@ def arrange(sizes: list[tuple[float, float]], edges: list[tuple[int, int]]):
     """Coordinates for boxes of given sizes and edges between them (from, to), which have no cycle.
 
     Returns:
-        `(places, routes, width, height)`: a `Place` for each box, and for each edge the points between its
+        `(nodes, routes, width, height)`: a `Node` for each box, and for each edge the points between its
         ends, from top to bottom: two for each rank that it passes.
 
     >>> from cornu.visualize.layout import arrange
-    >>> places, routes, width, height = arrange([(40, 20), (40, 20)], [(0, 1)])
-    >>> places[0].x == places[1].x, places[0].y < places[1].y, routes
+    >>> nodes, routes, width, height = arrange([(40, 20), (40, 20)], [(0, 1)])
+    >>> nodes[0].x == nodes[1].x, nodes[0].y < nodes[1].y, routes
     (True, True, [[]])
     """
-    places = [Place(*size) for size in sizes]
+    nodes = [Node(*size) for size in sizes]
     rank = _ranks(len(sizes), edges)
-    rows: list[list[Place]] = [[] for _ in range(max(rank, default=0) + 1)]
-    for place, number in zip(places, rank, strict=True):
-        rows[number].append(place)
+    rows: list[list[Node]] = [[] for _ in range(max(rank, default=0) + 1)]
+    for node, number in zip(nodes, rank, strict=True):
+        rows[number].append(node)
     routes = []
     for start, end in edges:
-        here, route = places[start], []
+        here, route = nodes[start], []
         for number in range(rank[start] + 1, rank[end]):
-            lane = Place(_LANE, 0.0)
+            lane = Node(_LANE, 0.0)
             rows[number].append(lane)
             route.append(lane)
             _join(here, lane)
             here = lane
-        _join(here, places[end])
+        _join(here, nodes[end])
         routes.append(route)
     _order(rows)
     _set_coordinates(rows)
     left = min(p.x - p.width / 2 for row in rows for p in row)
     for row in rows:
-        for place in row:
-            place.x -= left
+        for node in row:
+            node.x -= left
     width = max(p.x + p.width / 2 for row in rows for p in row)
     y = 0.0
     for row in rows:
         height = max(p.height for p in row)
-        for place in row:
-            place.y = y + height / 2
-            if not place.height:
+        for node in row:
+            node.y = y + height / 2
+            if not node.height:
                 # An edge goes straight through a rank.
-                place.height = height
+                node.height = height
         y += height + RANK_GAP
     points = [
         [(lane.x, lane.y + end * lane.height / 2) for lane in route for end in (-1, 1)]
         for route in routes
     ]
-    return places, points, width, y - RANK_GAP
+    return nodes, points, width, y - RANK_GAP
 
 
-def _join(upper: Place, lower: Place) -> None:
+def _join(upper: Node, lower: Node) -> None:
     upper.below.append(lower)
     lower.above.append(upper)
 
@@ -108,7 +108,7 @@ def _ranks(count: int, edges) -> list[int]:
 
 
 def _order(rows) -> None:
-    """Sort each rank by the mean place of the neighbours, downwards and upwards in turns."""
+    """Sort each rank by the mean position of the neighbours, downwards and upwards in turns."""
     best, fewest = [list(row) for row in rows], _crossings(rows)
     for sweep in range(_SWEEPS):
         down = sweep % 2 == 0
@@ -119,9 +119,9 @@ def _order(rows) -> None:
             index = {id(p): i for i, p in enumerate(rows[near])}
             own = {id(p): i for i, p in enumerate(rows[number])}
 
-            def mean(place, index=index, own=own, down=down):
-                found = [index[id(p)] for p in (place.above if down else place.below)]
-                return sum(found) / len(found) if found else own[id(place)]
+            def mean(node, index=index, own=own, down=down):
+                found = [index[id(p)] for p in (node.above if down else node.below)]
+                return sum(found) / len(found) if found else own[id(node)]
 
             rows[number].sort(key=mean)
         crossings = _crossings(rows)
@@ -143,16 +143,16 @@ def _crossings(rows) -> int:
 def _set_coordinates(rows) -> None:
     for row in rows:
         x = 0.0
-        for place in row:
-            place.x = x + place.width / 2
-            x += place.width + GAP
+        for node in row:
+            node.x = x + node.width / 2
+            x += node.width + GAP
     for sweep in range(2 * _SWEEPS):
         down = sweep % 2 == 0
         for row in rows if down else reversed(rows):
             wanted = []
-            for place in row:
-                near = (place.above or place.below) if down else (place.below or place.above)
-                wanted.append(sum(p.x for p in near) / len(near) if near else place.x)
+            for node in row:
+                near = (node.above or node.below) if down else (node.below or node.above)
+                wanted.append(sum(p.x for p in near) / len(near) if near else node.x)
             _put(row, wanted)
 
 
@@ -160,28 +160,28 @@ def _put(row, wanted: list[float]) -> None:
     """Put the boxes of a rank as near as possible to where they should be, without touching."""
     # Groups of boxes that touch move together, to the mean of what they want.
     groups: list[list] = []
-    for place, x in zip(row, wanted, strict=True):
-        groups.append([[place], [x], 0.0])
+    for node, x in zip(row, wanted, strict=True):
+        groups.append([[node], [x], 0.0])
         _settle(groups[-1])
         while len(groups) > 1 and _end(groups[-2]) + GAP > _start(groups[-1]):
             last = groups.pop()
             groups[-1][0] += last[0]
             groups[-1][1] += last[1]
             _settle(groups[-1])
-    for places, _, start in groups:
+    for nodes, _, start in groups:
         x = start
-        for place in places:
-            place.x = x + place.width / 2
-            x += place.width + GAP
+        for node in nodes:
+            node.x = x + node.width / 2
+            x += node.width + GAP
 
 
 def _settle(group) -> None:
-    places, wanted, _ = group
+    nodes, wanted, _ = group
     offset, total = 0.0, 0.0
-    for place, x in zip(places, wanted, strict=True):
-        total += x - (offset + place.width / 2)
-        offset += place.width + GAP
-    group[2] = total / len(places)
+    for node, x in zip(nodes, wanted, strict=True):
+        total += x - (offset + node.width / 2)
+        offset += node.width + GAP
+    group[2] = total / len(nodes)
 
 
 def _start(group) -> float:

@@ -251,11 +251,11 @@ class _Laid:
                 width, height = max(width, inner.width), height + inner.height + _MARGIN
             sizes.append((width + 2 * _MARGIN, height + _MARGIN))
         turned = [(h, w) for w, h in sizes] if sideways else sizes
-        places, routes, self.width, self.height = arrange(turned, diagram.edges)
-        self.boxes = [(p.x, p.y) for p in places]
+        nodes, routes, self.width, self.height = arrange(turned, diagram.edges)
+        self.boxes = [(p.x, p.y) for p in nodes]
         self.routes: list[list[tuple[float, float]]] = []
         for (start, end), between in zip(diagram.edges, routes, strict=True):
-            a, b = places[start], places[end]
+            a, b = nodes[start], nodes[end]
             first, last = (a.x, a.y + a.height / 2), (b.x, b.y - b.height / 2)
             self.routes.append([first, *between, last])
         self.sizes = sizes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cornu.explain.observe import as_batch, call_of, calls
+from cornu.explain.observe import as_batch, call_of, calls, channel_axis
 from cornu.explain.window import Window, explained
 from cornu.saving.atomic import replacing
 from cornu.visualize.figure import (
@@ -31,24 +31,24 @@ def plot_sliding(
 ):
     """Draw how the window of a convolution or pooling slides over its input, and what it makes of it.
 
-    The input with its padding (hatched), the window on it, the kernel, and the output, in which the place
-    is marked; below, the arithmetic. A `.gif` or `.html` file shows place after place, the page with a
-    button to stop and a slider; any other file shows one place.
+    The input with its padding (hatched), the window on it, the kernel, and the output, in which one
+    position is marked; below, the arithmetic. A `.gif` or `.html` file shows position after position, the
+    page with a button to stop and a slider; any other file shows one.
 
     Args:
         model: any built model.
         x: a batch, or one example; its first is used.
-        layer: a layer with a window of one or two axes, its name, or its place in `model.layers`.
-        position: the place that is marked; default: the middle. An animation goes through all.
+        layer: a layer with a window of one or two axes, its name, or its index in `model.layers`.
+        position: the output position that is marked; default: the middle. An animation goes through all.
         channel: which channel of the output.
         seen_channel: which channel of the input is drawn, of those that the window sees.
         path: the file to write: PNG, SVG, PDF, GIF or HTML; None writes none.
         frames_per_second: of the animation.
 
     Returns:
-        a matplotlib `Figure` of the last place that was drawn.
+        a matplotlib `Figure` of the last position that was drawn.
 
-    Raises ValueError if there is no such layer or place, or the layer has no window.
+    Raises ValueError if there is no such layer or position, or the layer has no window.
 
     >>> import cornu, numpy as np
     >>> from cornu.visualize import plot_sliding
@@ -62,16 +62,16 @@ def plot_sliding(
     suffix = Path(path).suffix.lower() if path is not None else ""
     if suffix not in (".gif", ".html"):
         if position is None:
-            position = tuple(n // 2 for n in picture.places)
+            position = tuple(n // 2 for n in picture.sizes)
         figure = picture.draw(explained(call, position, channel))
         if path is not None:
             save_figure(figure, path)
         return figure
-    every = list(np.ndindex(*picture.places))
+    every = list(np.ndindex(*picture.sizes))
     step = -(-len(every) // _MOST_FRAMES)
     frames, figure = [], None
-    for place in every[::step]:
-        figure = picture.draw(explained(call, place, channel), after=place)
+    for position in every[::step]:
+        figure = picture.draw(explained(call, position, channel), after=position)
         frames.append(_pixels(figure))
     if suffix == ".gif":
         _save_gif(frames, path, frames_per_second)
@@ -81,7 +81,7 @@ def plot_sliding(
 
 
 class _Picture:
-    """What stays the same from place to place."""
+    """What stays the same from position to position."""
 
     def __init__(self, call, channel: int, seen_channel: int):
         middle = (0,) * (call.outputs.ndim - 2)
@@ -92,23 +92,22 @@ class _Picture:
                 "a convolution or pooling layer has."
             )
         self.call, self.seen_channel, self.kind = call, seen_channel, first.kind
-        channels_first = getattr(call.operation, "data_format", "") == "channels_first"
-        output = np.asarray(call.outputs, np.float64)[0]
-        image = np.asarray(call.inputs, np.float64)[0]
-        if channels_first:
-            output, image = np.moveaxis(output, 0, -1), np.moveaxis(image, 0, -1)
-        self.places = output.shape[:-1]
+        output, image = (
+            np.moveaxis(np.asarray(a, np.float64), channel_axis(call.operation, a.ndim), -1)[0]
+            for a in (call.outputs, call.inputs)
+        )
+        self.sizes = output.shape[:-1]
         self.output = _plane(output[..., channel])
         if not 0 <= seen_channel < first.patch.shape[-1]:
             raise ValueError(
-                f"A place of '{call.name}' sees {first.patch.shape[-1]} channels. Received: "
+                f"A position of '{call.name}' sees {first.patch.shape[-1]} channels. Received: "
                 f"seen_channel={seen_channel}"
             )
         # A grouped or depthwise layer sees some of the channels only.
         inside = first.terms.inside[..., seen_channel]
         self.image = _plane(image[..., first.terms.first_channel + seen_channel])
-        last = explained(call, tuple(n - 1 for n in self.places), channel)
-        rank = len(self.places)
+        last = explained(call, tuple(n - 1 for n in self.sizes), channel)
+        rank = len(self.sizes)
         ends = [
             (min(0, a), max(n, b + (w - 1) * r + 1))
             for a, b, w, r, n in zip(
@@ -124,7 +123,7 @@ class _Picture:
         self.columns: tuple[int, int] = ends[-1]
 
     def draw(self, window: Window, after: tuple | None = None):
-        """The figure of one place; with `after`, results of later places are not there yet."""
+        """The figure of one position; with `after`, results of later ones are not there yet."""
         high, wide = self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
         kernel = None if window.kernel is None else _plane(window.kernel[..., self.seen_channel])
         grids = [(high, wide), *([kernel.shape] if kernel is not None else []), self.output.shape]
@@ -141,12 +140,12 @@ class _Picture:
         if kernel is not None:
             _draw(panels[1], kernel, "kernel")
         shown = self.output.copy()
-        place = window.position if len(window.position) == 2 else (0, *window.position)
+        row, column = window.position if len(window.position) == 2 else (0, *window.position)
         if after is not None:
             flat = shown.reshape(-1)
-            flat[place[0] * shown.shape[1] + place[1] + 1 :] = np.nan
+            flat[row * shown.shape[1] + column + 1 :] = np.nan
         _draw(panels[-1], shown, "output", np.abs(self.output).max())
-        _mark(panels[-1], place[0], place[1], 1, 1)
+        _mark(panels[-1], row, column, 1, 1)
         for n, line in enumerate(steps):
             y = 1 - (n + 0.6) / (len(steps) + 0.3)
             below.text(0.02, y, line, fontsize=9, family="monospace", va="center", parse_math=False)
@@ -259,24 +258,24 @@ def _save_page(frames: list, path, frames_per_second: float, title: str) -> None
         coded.append(base64.b64encode(data.getvalue()).decode())
     pictures = ",\n".join(f'"{data}"' for data in coded)
     body = f"""<p><button id="play">Stop</button>
-<input id="place" type="range" min="0" max="{len(coded) - 1}" value="0" aria-label="place"></p>
+<input id="position" type="range" min="0" max="{len(coded) - 1}" value="0" aria-label="position"></p>
 <p><img id="frame" alt="the window on the input, the kernel and the output"></p>
 <script>
 const frames = [{pictures}];
-const place = document.getElementById("place"), play = document.getElementById("play");
+const position = document.getElementById("position"), play = document.getElementById("play");
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 let timer = null;
 function show() {{
-  document.getElementById("frame").src = "data:image/png;base64," + frames[place.value];
+  document.getElementById("frame").src = "data:image/png;base64," + frames[position.value];
 }}
 function toggle() {{
   if (timer) {{ clearInterval(timer); timer = null; }}
-  else timer = setInterval(() => {{ place.value = (+place.value + 1) % frames.length; show(); }},
+  else timer = setInterval(() => {{ position.value = (+position.value + 1) % frames.length; show(); }},
                            {int(1000 / frames_per_second)});
   play.textContent = timer ? "Stop" : "Play";
 }}
 play.onclick = toggle;
-place.oninput = () => {{ if (timer) toggle(); show(); }};
+position.oninput = () => {{ if (timer) toggle(); show(); }};
 show();
 if (still) play.textContent = "Play"; else toggle();
 </script>"""

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from cornu.core.layer import Layer
-from cornu.explain.observe import as_batch, calls, input_of, is_chain, shapes_of_calls
+from cornu.explain.observe import as_batch, calls, channel_axis, input_of, is_chain, shapes_of_calls
 from cornu.visualize.figure import new_figure, save_figure, shortened, write_lines
 
 _FACES = ("#bcd9ee", "#dcebf6", "#8fb9d8")
@@ -76,7 +76,7 @@ def plot_volumes(model, path=None, x=None):
     volumes = _volumes(model, x)
     largest = max(max(rows, columns) for _, _, (rows, columns, _) in volumes)
     unit = 1.9 / math.sqrt(max(largest, 1))
-    places, right = [], 0.0
+    boxes, right = [], 0.0
     for name, _, (rows, columns, channels) in volumes:
         is_vector = rows == columns == 1
         height = unit * math.sqrt(rows)
@@ -86,7 +86,7 @@ def plot_volumes(model, path=None, x=None):
             height, depth, width = min(0.35 + 0.06 * math.sqrt(channels), 2.4), 0.06, 0.12
         label = max(_width(name), _width(_label((rows, columns, channels))))
         slot = max(width + depth, label) + 0.3
-        places.append((right + (slot - width - depth) / 2, width, height, depth, right + slot / 2))
+        boxes.append((right + (slot - width - depth) / 2, width, height, depth, right + slot / 2))
         right += slot
     figure = new_figure(max(right + 0.2, 2.5), 3.4)
     figure.set_layout_engine("none")
@@ -97,7 +97,7 @@ def plot_volumes(model, path=None, x=None):
     axes.set_axis_off()
     middle = 1.1
     before = None
-    for (name, _, size), (left, width, height, depth, center) in zip(volumes, places, strict=True):
+    for (name, _, size), (left, width, height, depth, center) in zip(volumes, boxes, strict=True):
         low = middle - (height + depth) / 2
         faces = _VECTOR_FACES if size[:2] == (1, 1) else _FACES
         front = [(0, 0), (width, 0), (width, height), (0, height)]
@@ -226,9 +226,8 @@ def plot_connections(model, x, path=None, most=6, layers=8):
 
 def _maps(values, operation) -> np.ndarray:
     """The maps of one example, channels first, each of two axes; of a vector, its numbers as one column."""
-    values = np.asarray(values, np.float32)[0]
-    if getattr(operation, "data_format", "") == "channels_first" and values.ndim > 1:
-        values = np.moveaxis(values, 0, -1)
+    values = np.asarray(values, np.float32)
+    values = np.moveaxis(values, channel_axis(operation, values.ndim), -1)[0]
     if values.ndim <= 1:
         return values.reshape(-1, 1, 1)
     if values.ndim == 2:

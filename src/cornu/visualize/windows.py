@@ -66,8 +66,8 @@ def plot_window(window, path=None):
             va="center",
             parse_math=False,
         )
-    place = ", ".join(map(str, window.position))
-    where = f"place ({place}), channel {window.channel}" if place else f"number {window.channel}"
+    at = ", ".join(map(str, window.position))
+    where = f"position ({at}), channel {window.channel}" if at else f"number {window.channel}"
     figure.suptitle(f"{shortened(window.layer, 30)} ({window.kind}): {where}", fontsize=11)
     if path is not None:
         save_figure(figure, path)
