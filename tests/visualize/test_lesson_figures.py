@@ -161,6 +161,9 @@ def test_wrong_arguments():
     model = network()
     with pytest.raises(ValueError, match=r"'out' \(Dense\) has no window"):
         plot_sliding(model, IMAGE, "out")
+    pooled = cornu.Sequential([cornu.Input((6, 6, 1)), L.GlobalMaxPooling2D(name="all")])
+    with pytest.raises(ValueError, match=r"'all' \(GlobalMaxPooling2D\) has no window"):
+        plot_sliding(pooled, IMAGE, "all")
     with pytest.raises(ValueError, match=r"'conv' sees 1 channels.*seen_channel=1"):
         plot_sliding(model, IMAGE, "conv", (0, 0), seen_channel=1)
     with pytest.raises(ValueError, match=r"position=\(9, 9\)"):

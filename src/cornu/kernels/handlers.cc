@@ -20,7 +20,7 @@ typedef ffi::ResultBuffer<ffi::BF16> HalfResult;
 typedef ffi::ResultBuffer<ffi::U8> ByteResult;
 typedef ffi::Span<const int64_t> Numbers;
 
-// The order of `cornu.core.kernels.Geometry.attributes`.
+// The order of `cornu.ops.windows.Geometry.attributes`.
 constexpr size_t NUM_NUMBERS = 25;
 
 typedef int64_t Three[3];

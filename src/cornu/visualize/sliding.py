@@ -86,7 +86,7 @@ class _Picture:
     def __init__(self, call, channel: int, seen_channel: int):
         middle = (0,) * (call.outputs.ndim - 2)
         first = explained(call, middle, channel)
-        if len(first.terms.origin) not in (1, 2) or not first.terms.reach:
+        if len(first.terms.origin) not in (1, 2) or len(first.terms.origin) != len(middle):
             raise ValueError(
                 f"The layer '{call.name}' ({first.kind}) has no window that slides along one or two axes; "
                 "a convolution or pooling layer has."
