@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.core.layer import Layer, _accepts, _call
+from cornu.core.call_arguments import accepts
+from cornu.core.layer import Layer, _call
 from cornu.core.symbolic import KerasTensor
 from cornu.core.watching import watched
 
@@ -93,7 +94,7 @@ def predicted(layer, *inputs):
     """What a layer's `call` makes of inputs outside training: there, augmentation and noise do nothing."""
     previous, _call.training = _call.training, False
     try:
-        return layer.call(*inputs, **({"training": False} if _accepts(layer, "training") else {}))
+        return layer.call(*inputs, **({"training": False} if accepts(layer, "training") else {}))
     finally:
         _call.training = previous
 

@@ -6,8 +6,9 @@ import operator
 import jax.numpy as jnp
 
 from cornu.core import masking, registry
+from cornu.core.call_arguments import cast_tensor
 from cornu.core.dtype import is_discrete
-from cornu.core.layer import Layer, cast_tensor
+from cornu.core.layer import Layer
 
 
 class Merge(Layer):

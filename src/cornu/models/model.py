@@ -10,8 +10,9 @@ from typing import Any
 import jax
 
 from cornu.core import masking, registry
+from cornu.core.call_arguments import bind_call, is_shape, shapes_of, tuples
 from cornu.core.dtype import is_float, standardize_dtype
-from cornu.core.layer import Layer, bind_call, is_shape, shapes_of, tuples
+from cornu.core.layer import Layer
 from cornu.core.naming import auto_name
 from cornu.core.symbolic import KerasTensor, infer_outputs, node_of
 from cornu.models import graph_config

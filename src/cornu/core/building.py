@@ -1,0 +1,75 @@
+"""Building: which shapes a layer's `build` is given, and what of them a file keeps."""
+
+import functools
+import inspect
+
+from cornu.core import naming
+from cornu.core.call_arguments import shapes_of, tuples
+
+
+def in_scope(build):
+    """Wrap a `build` method: weights made in it get the layer's path, and it marks itself done."""
+    signature = inspect.signature(build)
+
+    @functools.wraps(build)
+    def wrapped(self, *args, **kwargs):
+        self._check_initialized()
+        with naming.name_scope(self.name, owner=self):
+            result = build(self, *args, **kwargs)
+        self.built = True
+        given = signature.bind(self, *args, **kwargs).arguments
+        self._build_arguments = {n: v for n, v in list(given.items())[1:] if v is not None}
+        if args and not self.__dict__.get("_built_shapes"):
+            self._built_shapes = {"input": args[0]}
+        return result
+
+    return wrapped
+
+
+def build_for(layer, arguments: dict, is_overridden: bool) -> None:
+    """Build a layer for the arguments of its first call: `build` names those whose shapes it wants."""
+    if layer.built and "_built_shapes" in layer.__dict__:
+        return
+    shapes = shapes_of(arguments)
+    if layer.built or not is_overridden:
+        # Nothing to build, but a summary wants to know the shapes.
+        layer._built_shapes = shapes
+        return
+    wanted = list(inspect.signature(layer.build).parameters)
+    if not wanted:
+        layer.build()
+    elif len(wanted) == 1 and wanted[0].removesuffix("_shape") not in shapes:
+        layer.build(next(iter(shapes.values())) if shapes else None)
+    else:
+        names = [w.removesuffix("_shape") for w in wanted]
+        if len(wanted) > 1 and not any(n in shapes for n in names):
+            layer.build(*list(shapes.values())[: len(wanted)])
+        else:
+            layer.build(**{w: shapes[n] for w, n in zip(wanted, names, strict=True) if n in shapes})
+    layer._built_shapes = shapes
+
+
+def config_of(layer) -> dict | None:
+    """The shapes that a layer was built for."""
+    shapes = layer.__dict__.get("_build_arguments")
+    if shapes is not None and not inspect.signature(layer.build).parameters:
+        return {"shapes_dict": {}}
+    if not shapes:
+        called = layer.__dict__.get("_built_shapes")
+        if not called:
+            return None
+        shapes = {f"{name}_shape": shape for name, shape in called.items()}
+    if len(shapes) == 1:
+        return {"input_shape": next(iter(shapes.values()))}
+    return {"shapes_dict": shapes}
+
+
+def build_from(layer, config: dict) -> None:
+    """Build a layer for the shapes in such a configuration."""
+    if layer.built or not config:
+        return
+    if "input_shape" in config:
+        layer.build(tuples(config["input_shape"]))
+    else:
+        shapes = config.get("shapes_dict", config)
+        layer.build(**{name: tuples(shape) for name, shape in shapes.items()})

@@ -1,0 +1,119 @@
+"""The arguments of a `call`: by name, as tensors, and their shapes."""
+
+import inspect
+from typing import Any
+
+import jax
+import numpy as np
+
+from cornu.core import masking
+from cornu.core.configurable import once_per_class
+from cornu.core.symbolic import KerasTensor, known_sizes
+from cornu.core.variable import Variable
+
+
+@once_per_class
+def call_parameters(cls: Any) -> dict[str, inspect.Parameter]:
+    """The parameters of a class' `call`, without `self`."""
+    return dict(list(inspect.signature(cls.call).parameters.items())[1:])
+
+
+@once_per_class
+def call_defaults(cls: Any) -> dict[str, Any]:
+    """Those that have a default, with it."""
+    return {name: p.default for name, p in call_parameters(cls).items() if p.default is not p.empty}
+
+
+def accepts(layer, argument: str) -> bool:
+    """Whether `call` has a parameter of this name."""
+    return argument in call_parameters(type(layer))
+
+
+def bind_call(layer, args: tuple, kwargs: dict) -> dict:
+    """The arguments of a call by name. Masks and flags are not inputs."""
+    parameters = call_parameters(type(layer))
+    positional = [
+        n for n, p in parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    bound = dict(zip(positional, args, strict=False))
+    bound.update({f"arg{i}": a for i, a in enumerate(args[len(positional) :])})
+    bound.update(kwargs)
+    return {n: v for n, v in bound.items() if not is_mask(n)}
+
+
+def is_mask(name: str) -> bool:
+    """Whether an argument of this name takes a mask."""
+    return name == "mask" or name.endswith("_mask")
+
+
+def is_leaf(value) -> bool:
+    """Whether a value is no structure of tensors, although JAX may know how to look into it."""
+    return isinstance(value, KerasTensor | Variable)
+
+
+def cast_tensor(value, dtype: str):
+    """A tensor in another format, with its mask and its node in the graph."""
+    if value.dtype == dtype:
+        return value
+    if isinstance(value, KerasTensor):
+        cast: Any = KerasTensor(value.shape, dtype)
+        cast._keras_history = value._keras_history
+    else:
+        cast = value.astype(dtype)
+    mask = masking.get_mask(value)
+    if mask is not None:
+        masking.set_mask(cast, mask)
+    return cast
+
+
+def is_shape(value) -> bool:
+    """Whether a value is one shape, and not a structure of several."""
+    return isinstance(value, list | tuple) and all(
+        size is None or isinstance(size, int | np.integer) for size in value
+    )
+
+
+def tuples(shape):
+    """A shape, or a structure of shapes, that was read from a file: lists become tuples."""
+    if is_shape(shape):
+        return tuple(shape)
+    if isinstance(shape, dict):
+        return {key: tuples(s) for key, s in shape.items()}
+    return [tuples(s) for s in shape] if isinstance(shape, list | tuple) else shape
+
+
+def as_tuple(shape) -> tuple:
+    """A shape, which may be given as one number."""
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def shapes_of(arguments: dict) -> dict:
+    """The shapes of those arguments of a call that are tensors; None for a size that is only tried."""
+    return {
+        name: jax.tree.map(lambda t: known_sizes(t.shape), value, is_leaf=is_leaf)
+        for name, value in arguments.items()
+        if holds_tensors(value)
+    }
+
+
+def with_variables(given: tuple, arguments: tuple) -> tuple:
+    """The arguments of a call with the variables that were given, where they have those' values."""
+    variables = [
+        leaf for leaf in jax.tree.leaves(given, is_leaf=is_leaf) if isinstance(leaf, Variable)
+    ]
+    if not variables:
+        return arguments
+    args, kwargs = given
+    kwargs = {name: kwargs.get(name, value) for name, value in arguments[1].items()}
+    return jax.tree.map(
+        lambda own, value: own if isinstance(own, Variable) else value,
+        (args, kwargs),
+        arguments,
+        is_leaf=is_leaf,
+    )
+
+
+def holds_tensors(value) -> bool:
+    """Whether a value is a tensor, or a structure of nothing but tensors."""
+    leaves = jax.tree.leaves(value)
+    return bool(leaves) and all(isinstance(leaf, jax.Array | KerasTensor) for leaf in leaves)

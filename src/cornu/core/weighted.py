@@ -1,0 +1,260 @@
+"""`Weighted`: what has weights, and parts that have some: the base of layers and so of models."""
+
+from typing import Any
+
+import numpy as np
+
+from cornu.core import naming, registry, tracking
+from cornu.core.call_arguments import as_tuple
+from cornu.core.dtype import DTypePolicy, is_float, standardize_dtype
+from cornu.core.random import SeedGenerator
+from cornu.core.tracking import Tracked, unique
+from cornu.core.variable import Variable
+
+
+class Weighted(Tracked):
+    """Weights, in an object and in those that its attributes hold: what they are, and which are trained."""
+
+    name: str
+    built: bool
+    dtype_policy: DTypePolicy
+    _trainable: bool
+    _variables: list[Variable]
+
+    def _check_initialized(self):
+        if "_built" not in self.__dict__:
+            raise RuntimeError(
+                f"In layer {type(self).__name__}, you forgot to call `super().__init__()` as the "
+                "first statement in the `__init__()` method."
+            )
+
+    @property
+    def dtype(self) -> str:
+        """The format that weights are kept in."""
+        return self.variable_dtype
+
+    @property
+    def variable_dtype(self) -> str:
+        """The format that weights are kept in."""
+        return self.dtype_policy.variable_dtype
+
+    def add_weight(
+        self,
+        shape=None,
+        initializer=None,
+        dtype=None,
+        trainable=True,
+        autocast=True,
+        regularizer=None,
+        constraint=None,
+        aggregation="none",
+        overwrite_with_gradient=False,
+        name=None,
+    ) -> Variable:
+        """Make a weight that belongs to this layer.
+
+        Args:
+            shape: sizes; () for a scalar.
+            initializer: name, object or callable; default Glorot uniform, zeros for integers.
+            dtype: default: the policy's variable format.
+            trainable: whether an optimizer may change it.
+            autocast: whether mixed precision reads it in the compute format.
+            regularizer, constraint: names or callables.
+            name: last part of its path.
+        """
+        self._check_initialized()
+        dtype = standardize_dtype(dtype or self.variable_dtype)
+        if initializer is None:
+            initializer = "glorot_uniform" if is_float(dtype) else "zeros"
+        initializer = registry.get("initializer", initializer)
+        with naming.name_scope(self.name, owner=self):
+            weight = Variable(
+                initializer,
+                shape=as_tuple(shape if shape is not None else ()),
+                dtype=dtype,
+                trainable=trainable,
+                autocast=autocast,
+                aggregation=aggregation,
+                name=name or "variable",
+            )
+        weight.regularizer = registry.get("regularizer", regularizer)
+        weight.constraint = registry.get("constraint", constraint)
+        weight.overwrite_with_gradient = overwrite_with_gradient
+        weight.trainable = weight.trainable and self._trainable
+        self._variables.append(weight)
+        return weight
+
+    # Attributes whose values are no part of the layer.
+    _not_members: frozenset[str] = frozenset(
+        {"_constructor_arguments", "_inbound_nodes", "_outbound_nodes", "_losses", "_walk"}
+    )
+
+    def _structure(self) -> tracking.Walk:
+        """The same object until an attribute of this layer, or of a layer in it, is another.
+
+        To search a model for its variables takes a millisecond, to see that nothing has changed
+        much less: who needs the variables often keeps them as long as this stays the same.
+        """
+        # A list, so that the attribute itself stays the same.
+        held = self.__dict__.setdefault("_walk", [None])
+        if held[0] is None or not held[0].is_current():
+            held[0] = tracking.Walk(self)
+        return held[0]
+
+    def _parts(self) -> list[Any]:
+        """Layers, variables, seed generators and metrics kept in attributes, in order."""
+        return tracking.parts(self.__dict__, self._not_members)
+
+    def _sublayers(self) -> list[Any]:
+        return unique(m for m in self._parts() if isinstance(m, Weighted) and m is not self)
+
+    def _flatten_layers(self) -> list[Any]:
+        """This layer and all layers below it, each once, parents first."""
+        found: dict[int, Weighted] = {}
+
+        def visit(layer):
+            if id(layer) not in found:
+                found[id(layer)] = layer
+                for sublayer in layer._sublayers():
+                    visit(sublayer)
+
+        visit(self)
+        return list(found.values())
+
+    def _own_weights(self) -> list[Variable]:
+        own = unique(m for m in self._parts() if isinstance(m, Variable))
+        return [v for v in own if v.trainable] + [v for v in own if not v.trainable]
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights of this layer and the layers in it, each once."""
+        return unique(w for layer in self._flatten_layers() for w in layer._own_weights())
+
+    @property
+    def variables(self) -> list[Variable]:
+        """All weights, and the states of seed generators; those of metrics are `metrics_variables`."""
+        return unique(v for layer in self._flatten_layers() for v in layer._own_variables())
+
+    def _own_variables(self) -> list[Variable]:
+        seeds = [m.state for m in self._parts() if isinstance(m, SeedGenerator)]
+        return self._own_weights() + seeds
+
+    def _own_metrics(self) -> list:
+        return unique(
+            m for m in self._parts() if hasattr(m, "update_state") and hasattr(m, "variables")
+        )
+
+    @property
+    def metrics(self) -> list:
+        """The metrics kept as attributes of this layer and the layers in it."""
+        return unique(m for layer in self._flatten_layers() for m in layer._own_metrics())
+
+    @property
+    def metrics_variables(self) -> list[Variable]:
+        """The variables of all metrics."""
+        return unique(v for metric in self.metrics for v in metric.variables)
+
+    def _trainable_ids(self) -> set[int]:
+        ids: set[int] = set()
+
+        seen: set[int] = set()
+
+        def visit(layer):
+            if layer._trainable and id(layer) not in seen:
+                seen.add(id(layer))
+                ids.update(id(w) for w in layer._own_weights() if w.trainable)
+                for sublayer in layer._sublayers():
+                    visit(sublayer)
+
+        visit(self)
+        return ids
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """The weights that an optimizer may change."""
+        ids = self._trainable_ids()
+        return [w for w in self.weights if id(w) in ids]
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        """The weights that no optimizer changes: frozen ones, and statistics."""
+        ids = self._trainable_ids()
+        return [w for w in self.weights if id(w) not in ids]
+
+    @property
+    def trainable_variables(self) -> list[Variable]:
+        """The same as `trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Variable]:
+        """`variables` without the trainable ones."""
+        ids = self._trainable_ids()
+        return [v for v in self.variables if id(v) not in ids]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether weights may change in training; setting it sets all layers within as well."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool):
+        for layer in self._flatten_layers():
+            layer._trainable = bool(value)
+            for weight in layer._own_weights():
+                if weight.was_made_trainable:
+                    weight.trainable = bool(value)
+
+    def count_params(self) -> int:
+        """Number of elements in all weights."""
+        if not self.built:
+            raise ValueError(
+                f"You tried to call `count_params` on layer '{self.name}', but the layer isn't "
+                f"built. You can build it manually via: `layer.build(input_shape)`."
+            )
+        return sum(w.size for w in self.weights)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all weights, in the order of `weights`."""
+        return [w.numpy() for w in self.weights]
+
+    def set_weights(self, weights) -> None:
+        """Set all weights from a list of arrays in the order of `weights`.
+
+        Raises ValueError, and changes nothing, if the number or a shape does not fit.
+        """
+        own = self.weights
+        weights = list(weights)
+        if len(own) != len(weights):
+            raise ValueError(
+                f"You called `set_weights(weights)` on layer '{self.name}' with a weight list of "
+                f"length {len(weights)}, but the layer was expecting {len(own)} weights"
+                + (": " + ", ".join(f"{w.path} {w.shape}" for w in own) if own else "")
+                + ("." if self.built else " (it is not built yet: call it, or `build`, first).")
+            )
+        for variable, value in zip(own, weights, strict=True):
+            if tuple(np.shape(value)) != variable.shape:
+                raise ValueError(
+                    f"Layer {self.name} weight shape {variable.shape} is not compatible with "
+                    f"provided weight shape {np.shape(value)} (for {variable.path})."
+                )
+        for variable, value in zip(own, weights, strict=True):
+            variable.assign(value)
+
+    def save_own_variables(self, store) -> None:
+        """Put this layer's own weights (not those of layers in it) into a dict-like store."""
+        for i, weight in enumerate(self._own_weights()):
+            store[str(i)] = weight.numpy()
+
+    def load_own_variables(self, store) -> None:
+        """Take this layer's own weights from a dict-like store."""
+        own = self._own_weights()
+        if len(store.keys()) != len(own):
+            raise ValueError(
+                f"Layer '{self.name}' expected {len(own)} variables"
+                + ("" if self.built else ", because it was never built,")
+                + f" but received {len(store.keys())} variables during loading. "
+                f"Expected: {[w.path for w in own]}"
+            )
+        for i, weight in enumerate(own):
+            weight.assign(np.asarray(store[str(i)]))
