@@ -153,73 +153,90 @@ def rebuild(config: dict):
 
     Raises ValueError if a layer refers to one that is not there, or the graph goes in a circle.
     """
-    layers: dict = {}
-    # A layer that another model of the file has as well was called there already.
-    called: dict[str, int] = {}
-    pending: list = []
-    for entry in config["layers"]:
-        name = entry["name"] if "name" in entry else entry["config"]["name"]
-        if name in layers:
-            raise ValueError(f"The configuration describes two layers named {name!r}.")
-        more: dict = {}
-        if _is_function(entry):
-            layers[name], more = _make_function(entry)
-        else:
-            description = {key: entry[key] for key in _DESCRIPTION if key in entry}
-            layers[name] = registry.deserialize(description, kind="layer")
-        nodes = layers[name]._inbound_nodes
-        called[name] = 0 if nodes and nodes[0].is_input else len(nodes)
-        for i, node in enumerate(entry["inbound_nodes"]):
-            kwargs = {**more, **node["kwargs"]}
-            pending.append((name, i, {"args": node["args"], "kwargs": kwargs}))
+    described = _Described(config["layers"])
+    described.call_all()
+    inputs, outputs = (
+        described.structure(config[key]) for key in ("input_layers", "output_layers")
+    )
+    return config.get("name"), inputs, outputs
 
-    def find(reference):
+
+class _Described:
+    """The layers of a described graph, and the calls of them that are still to be made."""
+
+    def __init__(self, entries: list):
+        self._layers: dict = {}
+        # A layer that another model of the file has as well was called there already.
+        self._called: dict[str, int] = {}
+        self._pending: list = []
+        for entry in entries:
+            name = entry["name"] if "name" in entry else entry["config"]["name"]
+            if name in self._layers:
+                raise ValueError(f"The configuration describes two layers named {name!r}.")
+            more: dict = {}
+            if _is_function(entry):
+                self._layers[name], more = _make_function(entry)
+            else:
+                description = {key: entry[key] for key in _DESCRIPTION if key in entry}
+                self._layers[name] = registry.deserialize(description, kind="layer")
+            nodes = self._layers[name]._inbound_nodes
+            self._called[name] = 0 if nodes and nodes[0].is_input else len(nodes)
+            for i, node in enumerate(entry["inbound_nodes"]):
+                kwargs = {**more, **node["kwargs"]}
+                self._pending.append((name, i, {"args": node["args"], "kwargs": kwargs}))
+
+    def call_all(self) -> None:
+        """Call the layers, each when its inputs are there."""
+        while self._pending:
+            waiting = [call for call in self._pending if not self._is_called(*call)]
+            if len(waiting) == len(self._pending):
+                names = sorted({name for name, _, _ in waiting})
+                raise ValueError(
+                    f"The described graph goes in a circle, through {', '.join(names)}."
+                )
+            self._pending = waiting
+
+    def _is_called(self, name: str, index: int, node: dict) -> bool:
+        layer = self._layers[name]
+        if len(layer._inbound_nodes) - self._called[name] != index:
+            return False
+        try:
+            args, kwargs = self._restore(list(node["args"])), self._restore(node["kwargs"])
+        except _NotYet:
+            return False
+        layer(*args, **kwargs)
+        return True
+
+    def _find(self, reference):
         name, index, tensor_index = reference
-        if name not in layers:
+        if name not in self._layers:
             raise ValueError(f"The configuration refers to a layer {name!r} that is not in it.")
-        nodes = layers[name]._inbound_nodes[called[name] :]
+        nodes = self._layers[name]._inbound_nodes[self._called[name] :]
         if index >= len(nodes):
             raise _NotYet
         return nodes[index].output_tensors[tensor_index]
 
-    def restore(value):
+    def _restore(self, value):
         if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
-            return find(value["config"]["keras_history"])
+            return self._find(value["config"]["keras_history"])
         if isinstance(value, dict) and "class_name" not in value:
-            return {key: restore(v) for key, v in value.items()}
+            return {key: self._restore(v) for key, v in value.items()}
         if isinstance(value, list | tuple):
-            return type(value)(restore(v) for v in value)
+            return type(value)(self._restore(v) for v in value)
         return registry.deserialize(value)
 
-    while pending:
-        waiting = []
-        for name, index, node in pending:
-            try:
-                if len(layers[name]._inbound_nodes) - called[name] != index:
-                    raise _NotYet
-                args, kwargs = restore(list(node["args"])), restore(node["kwargs"])
-            except _NotYet:
-                waiting.append((name, index, node))
-                continue
-            layers[name](*args, **kwargs)
-        if len(waiting) == len(pending):
-            names = sorted({name for name, _, _ in waiting})
-            raise ValueError(f"The described graph goes in a circle, through {', '.join(names)}.")
-        pending = waiting
-
-    def structure(references):
+    def structure(self, references):
+        """The symbolic tensors that a structure of references names."""
         if isinstance(references, dict):
-            return {key: structure(value) for key, value in references.items()}
+            return {key: self.structure(value) for key, value in references.items()}
         if len(references) == 3 and isinstance(references[0], str):
             try:
-                return find(references)
+                return self._find(references)
             except _NotYet:
                 raise ValueError(
                     f"The configuration refers to {references}, which is not called."
                 ) from None
-        return [structure(value) for value in references]
-
-    return config.get("name"), structure(config["input_layers"]), structure(config["output_layers"])
+        return [self.structure(value) for value in references]
 
 
 class _NotYet(Exception):
