@@ -76,7 +76,7 @@ class Identity(Initializer):
                 "Identity matrix initializer can only be used for 2D matrices. Received: "
                 f"shape={shape} of rank {len(shape)}."
             )
-        return self.gain * jnp.eye(*shape, dtype=standardize_dtype(dtype))
+        return self.gain * jnp.eye(shape[0], shape[1], dtype=standardize_dtype(dtype))
 
 
 class RandomInitializer(Initializer):
@@ -225,7 +225,8 @@ class _Named(VarianceScaling):
     settings: typing.ClassVar[tuple] = ()
 
     def __init__(self, seed=None, input_axes=None, output_axes=None):
-        super().__init__(*self.settings, seed, input_axes, output_axes)
+        scale, mode, distribution = self.settings
+        super().__init__(scale, mode, distribution, seed, input_axes, output_axes)
 
 
 def _named(name, scale, mode, distribution, source):

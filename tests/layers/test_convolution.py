@@ -166,3 +166,13 @@ def test_convolution_op_may_be_overridden(name):
     np.testing.assert_allclose(halved(x), plain(x), rtol=1e-5)
     # Compiled and fused it is called, too.
     np.testing.assert_allclose(model.predict(x, verbose=0), plain(x), rtol=1e-4, atol=1e-6)
+
+
+def test_a_subclass_may_have_an_attribute_named_window():
+    class Own(cornu.layers.Conv2D):
+        def __init__(self, **kwargs):
+            super().__init__(2, 3, **kwargs)
+            self.window = 7
+
+    inputs = cornu.Input((8, 8, 1))
+    assert cornu.Model(inputs, Own()(inputs)).output_shape == (None, 6, 6, 2)

@@ -62,7 +62,7 @@ class SwapEMAWeights(Callback):
         if not self.swap_on_epoch:
             return
         self._set(True)
-        if epoch == self.params["epochs"] - 1:
+        if epoch == (self.params or {})["epochs"] - 1:
             # At the end of training the average is copied into the model: it has to be one again.
             # It is a copy, because no two variables may share a buffer that a step is given.
             for weight, average in self._pairs():

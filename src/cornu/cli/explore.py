@@ -64,7 +64,7 @@ def training_page(model, data: Data, port: int):
     part = data.validation if data.test is None else data.test
     examples = spread(part, _most(network.shape), network.shape)
     rows = np.linspace(0, len(examples) - 1, min(FOLLOWED, len(examples))).astype(int)
-    watch = Watch(network, examples.x[rows], examples.y[rows])
+    watch = Watch(network, examples.x[rows], np.asarray(examples.y)[rows])
     with Server(network, examples, watch, port=port) as server:
         _announce(server)
         yield [watch]

@@ -184,7 +184,7 @@ class Recorder(callbacks.Callback):
         run_folder.write_history(self.folder, self.rows)
         run_folder.write_settings(self.folder, {**self.settings, "best_epoch": self.best_epoch})
         if not self.shows_bars:
-            total = self.params["epochs"]
+            total = (self.params or {})["epochs"]
             print(
                 f"epoch {epoch + 1:{len(str(total))}}/{total}  loss {logs['loss']:.4f}  "
                 f"accuracy {logs['accuracy']:.4f}  val_loss {logs['val_loss']:.4f}  "

@@ -146,7 +146,7 @@ class Layer(Operation, Configurable, Weighted):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "build" in cls.__dict__:
-            cls.build = building.in_scope(cls.__dict__["build"])
+            type.__setattr__(cls, "build", building.in_scope(cls.__dict__["build"]))
 
     @property
     def built(self) -> bool:
@@ -237,7 +237,8 @@ class Layer(Operation, Configurable, Weighted):
                     outputs = self.compute_output_spec(*args, **kwargs)
                     if asked is not None:
                         recorded["training"] = asked
-                    Node(self, *with_variables(given, (args, recorded)), outputs)
+                    args, recorded = with_variables(given, (args, recorded))
+                    Node(self, args, recorded, outputs)
                     self._pass_mask_on(arguments, previous_mask, outputs)
                     return outputs
                 if caller is None:

@@ -26,7 +26,7 @@ class StreamSource:
         self._data, self._shuffle, self._class_weight = data, shuffle, class_weight
         self._steps, self._repeat = steps, repeat
         self._once = isinstance(data, Iterator)
-        self._py_dataset = data if isinstance(data, PyDataset) else None
+        self._py_dataset: Any = data if isinstance(data, PyDataset) else None
         length = self._py_dataset.num_batches if self._py_dataset is not None else _length(data)
         if length == 0:
             raise ValueError(f"{type(data).__name__} has length 0: it yielded no batch to work on.")

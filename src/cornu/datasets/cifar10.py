@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,8 @@ def _read_jpeg_archive(path):
             for member in archive:
                 if member.isreg():
                     subset, kind, name = member.name.split("/")[-3:]
-                    content = archive.extractfile(member).read()
+                    opened: Any = archive.extractfile(member)
+                    content = opened.read()
                     image = Image.open(io.BytesIO(content), formats=["JPEG"]).convert("RGB")
                     # Sorted by name first, so that the classes take turns: a part of the data,
                     # such as a validation split, then holds them all.

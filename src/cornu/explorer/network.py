@@ -28,7 +28,7 @@ from cornu.explain.window import Window, explained
 MOST_CHANNELS, MOST_PIXELS, MOST_UNITS = 64, 64, 1024
 MOST_NUMBERS, MOST_PRODUCTS = 2048, 8
 
-METHODS = {
+METHODS: dict[str, Any] = {
     "saliency": saliency_of,
     "grad_cam": grad_cam_of,
     "grad_cam_plus_plus": grad_cam_plus_plus_of,
@@ -78,7 +78,7 @@ class Network:
             n for n, call in enumerate(found) if call.is_whole and hasattr(call.outputs, "shape")
         ]
         self._rows = _rows_by_call(model, example, found)
-        output = getattr(found[-1].outputs, "shape", ())
+        output: tuple = getattr(found[-1].outputs, "shape", ())
         # A single number is no choice between classes.
         self.num_classes = output[1] if len(output) == 2 and output[1] > 1 else None
         self.name_classes(class_names)
@@ -240,7 +240,7 @@ class _Observer:
     """`calls` of one model, compiled, as a function of its variables' values."""
 
     def __init__(self, model, variables):
-        self._rest: tuple | None = None
+        self._rest: Any = None
 
         def run(values, x):
             found, _ = functional(lambda: calls(model, x), variables)(values)
@@ -254,7 +254,6 @@ class _Observer:
 
     def __call__(self, values, x) -> list[Call]:
         computed = iter(self._run(values, x))
-        assert self._rest is not None
         structure, arrays, others = self._rest
         leaves = [next(computed) if a else leaf for a, leaf in zip(arrays, others, strict=True)]
         return jax.tree.unflatten(structure, leaves)

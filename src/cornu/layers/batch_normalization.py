@@ -1,5 +1,7 @@
 """`BatchNormalization`: zero mean and unit variance for each channel, measured over the batch."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -50,6 +52,8 @@ class BatchNormalization(Layer):
     """
 
     _calculates = True
+    gamma: Any
+    beta: Any
 
     def __init__(
         self,

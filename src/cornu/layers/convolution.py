@@ -1,5 +1,7 @@
 """Convolution layers: kernels that slide over signals, images and volumes."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -87,12 +89,16 @@ class Windowed(Spatial):
             return bias.reshape((1,) * (self.rank + 1) + (-1,))
         return bias.reshape((1, -1) + (1,) * self.rank)
 
+    use_bias: bool
+    bias: Any
+    activation: Any
+
     def _finish(self, outputs):
         if self.use_bias:
             outputs = outputs + self._channel_axis_of(self.bias.value)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def window(self, input_shape) -> Geometry:
+    def _window(self, input_shape) -> Geometry:
         spatial, _ = split_shape(input_shape, self.data_format)
         geometry = sliding(
             spatial,

@@ -90,7 +90,7 @@ class BaseConvTranspose(BaseConv):
             self.dilation_rate,
         )
 
-    def window(self, input_shape) -> Geometry:
+    def _window(self, input_shape) -> Geometry:
         spatial, _ = split_shape(input_shape, self.data_format)
         return transposed(
             spatial,

@@ -83,7 +83,7 @@ class Dot(Merge):
         dtype = jnp.result_type(*inputs)
         inputs = [x.astype(dtype) for x in inputs]
         contract = ((axes[0],), (axes[1],))
-        return jax.lax.dot_general(*inputs, (contract, ((0,), (0,)))).reshape(shape)
+        return jax.lax.dot_general(inputs[0], inputs[1], (contract, ((0,), (0,)))).reshape(shape)
 
     def compute_mask(self, inputs, mask=None):
         return None

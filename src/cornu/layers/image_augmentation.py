@@ -104,7 +104,7 @@ class RandomFlip(RandomImageLayer):
         return {"flips": uniform(seed, (batch, 1, 1, 1)) <= 0.5}
 
     def _change(self, images, transformation):
-        axes = {"horizontal": 2, "vertical": 1, "horizontal_and_vertical": (1, 2)}[self.mode]
+        axes = {"horizontal": (2,), "vertical": (1,), "horizontal_and_vertical": (1, 2)}[self.mode]
         return jnp.where(transformation["flips"], jnp.flip(images, axes), images)
 
 

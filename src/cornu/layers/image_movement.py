@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +53,7 @@ class _RandomAffine(RandomImageLayer):
             for m in self._matrix(transformation, rows, columns)
         )
         sources = jnp.stack([d * x + e * y + f, a * x + b * y + c], axis=1)
-        look_up = functools.partial(
+        look_up: Any = functools.partial(
             map_coordinates,
             order=_INTERPOLATIONS[self.interpolation],
             mode=self.fill_mode,

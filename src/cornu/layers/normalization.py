@@ -1,6 +1,7 @@
 """Layers that bring numbers to one scale, each example by itself."""
 
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,8 @@ class _Scaled(Layer):
     """What `LayerNormalization` and `GroupNormalization` share: `gamma` and `beta`."""
 
     _calculates = True
+    gamma: Any
+    beta: Any
 
     def __init__(
         self,

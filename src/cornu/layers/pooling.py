@@ -45,7 +45,7 @@ class BasePooling(Spatial):
         pool = _OPERATIONS[self.operation]
         return pool(inputs, self.pool_size, self.strides, self.padding, self.data_format)
 
-    def window(self, input_shape) -> Geometry:
+    def _window(self, input_shape) -> Geometry:
         spatial, channels = split_shape(input_shape, self.data_format)
         geometry = sliding(spatial, self.pool_size, self.strides, self.padding, groups=channels)
         geometry.check(f"layer '{self.name}'", input_shape)

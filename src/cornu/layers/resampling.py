@@ -1,5 +1,7 @@
 """Layers that add, take away or repeat rows and columns."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -62,7 +64,7 @@ class BaseZeroPadding(_Resampling):
     def call(self, inputs):
         return jnp.pad(inputs, self._everywhere(self._pairs, (0, 0)))
 
-    def window(self, input_shape) -> Geometry:
+    def _window(self, input_shape) -> Geometry:
         return self._shifted(input_shape, self._pairs)
 
 
@@ -122,7 +124,7 @@ class BaseCropping(_Resampling):
         slices = (slice(a, n - b) for n, a, b in zip(inputs.shape, starts, ends, strict=True))
         return inputs[tuple(slices)]
 
-    def window(self, input_shape) -> Geometry:
+    def _window(self, input_shape) -> Geometry:
         geometry = self._shifted(input_shape, ((-before, -after) for before, after in self._pairs))
         if any(n is not None and n < 1 for n in geometry.output):
             raise ValueError(
@@ -183,7 +185,9 @@ class BaseUpSampling(_Resampling):
 
     def __init__(self, size=2, data_format=None, **kwargs):
         super().__init__(**kwargs)
-        self.size = self._factors = as_tuple(size, self.rank, "size")
+        # Of one axis, a number.
+        self.size: Any = as_tuple(size, self.rank, "size")
+        self._factors = self.size
         self._set_format(data_format)
 
     def call(self, inputs):
@@ -192,7 +196,7 @@ class BaseUpSampling(_Resampling):
                 inputs = jnp.repeat(inputs, times, axis=axis)
         return inputs
 
-    def window(self, input_shape) -> Geometry:
+    def _window(self, input_shape) -> Geometry:
         """Each input position writes to a window of the output (without interpolation)."""
         spatial, _ = split_shape(input_shape, self.data_format)
         return transposed(spatial, self._factors, self._factors, "valid")

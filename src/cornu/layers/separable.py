@@ -108,9 +108,9 @@ class BaseDepthwiseConv(_BaseDepthwise):
         )
         return self._finish(outputs)
 
-    def window(self, input_shape) -> Geometry:
+    def _window(self, input_shape) -> Geometry:
         _, channels = split_shape(input_shape, self.data_format)
-        return super().window(input_shape)._replace(groups=channels)
+        return super()._window(input_shape)._replace(groups=channels)
 
     def _channels_out(self, channels):
         return None if channels is None else channels * self.depth_multiplier

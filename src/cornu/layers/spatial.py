@@ -21,7 +21,7 @@ def join_shape(batch, spatial, channels, data_format: str) -> tuple:
 class Spatial(Layer):
     """A layer each of whose output positions reads a window of the input.
 
-    Subclasses say which, in `window`; output shapes, `cornu.explain` and drawings follow from it.
+    Subclasses say which, in `_window`; output shapes, `cornu.explain` and drawings follow from it.
     """
 
     rank: int
@@ -39,6 +39,10 @@ class Spatial(Layer):
         >>> cornu.layers.Conv2D(8, 5, padding="same").window((None, 28, 28, 1)).padding
         ((2, 2), (2, 2))
         """
+        return self._window(input_shape)
+
+    # A subclass of the user's may have an attribute `window`.
+    def _window(self, input_shape) -> Geometry:
         raise NotImplementedError
 
     def _channels_out(self, channels):
@@ -46,6 +50,6 @@ class Spatial(Layer):
 
     def compute_output_shape(self, input_shape):
         _, channels = split_shape(input_shape, self.data_format)
-        geometry = self.window(input_shape)
+        geometry = self._window(input_shape)
         sizes = geometry.size if self._is_transposed else geometry.output
         return join_shape(input_shape[0], sizes, self._channels_out(channels), self.data_format)

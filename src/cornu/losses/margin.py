@@ -71,7 +71,7 @@ def circle(
     equal = labels[:, None] == other_labels[None, :]
     different = ~equal
     if remove_diagonal:
-        equal = equal & ~jnp.eye(*equal.shape, dtype=bool)
+        equal = equal & ~jnp.eye(equal.shape[0], equal.shape[1], dtype=bool)
     pull = jnp.where(equal, jnp.maximum(margin + distances, 0.0), 0.0)
     push = jnp.where(different, jnp.maximum(1 + margin - distances, 0.0), 0.0)
     near = jax.nn.logsumexp(

@@ -1,7 +1,6 @@
 """Numbers about predictions."""
 
 import inspect
-
 from cornu.core import registry
 from cornu.metrics.accuracy import (
     Accuracy,
@@ -90,10 +89,10 @@ def get(identifier):
     """
     found = registry.get("metric", identifier)
     if isinstance(identifier, str) and inspect.isfunction(found):
-        known = registry.registered("metric")
-        if known.get(found.__name__) is found:
+        known, name = registry.registered("metric"), found.__name__
+        if known.get(name) is found:
             classes = {registry.to_snake_case(n): c for n, c in known.items() if inspect.isclass(c)}
-            return classes[found.__name__]() if found.__name__ in classes else found
+            return classes[name]() if name in classes else found
     return found
 
 

@@ -1,5 +1,7 @@
 """Area under a curve of right and wrong predictions over all thresholds."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,6 +91,11 @@ class AUC(ThresholdMetric):
             self._build(())
         elif num_labels:
             self._build((num_labels,))
+
+    true_positives: Any
+    false_positives: Any
+    true_negatives: Any
+    false_negatives: Any
 
     def _build(self, labels: tuple[int, ...]) -> None:
         self._add_counters(

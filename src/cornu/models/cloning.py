@@ -111,7 +111,7 @@ class _Cloning:
         graph = model._graph
         if input_tensors is None:
             flat = [self._start(tensor) for tensor in graph.flat_inputs]
-            input_tensors = jax.tree.structure(graph.inputs).unflatten(flat)
+            input_tensors = jax.tree.unflatten(jax.tree.structure(graph.inputs), flat)
         else:
             flat = _tensors(
                 input_tensors, graph.inputs, f"tensors in the structure of {graph.inputs}"

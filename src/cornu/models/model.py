@@ -390,8 +390,9 @@ def _symbols(shapes, dtypes=None):
     """Symbolic tensors of a structure of shapes; `dtypes` are those of its leaves."""
     leaves, structure = jax.tree.flatten(shapes, is_leaf=is_shape)
     dtypes = dtypes or [None] * len(leaves)
-    return structure.unflatten(
-        [KerasTensor(shape, dtype=dtype) for shape, dtype in zip(leaves, dtypes, strict=True)]
+    return jax.tree.unflatten(
+        structure,
+        [KerasTensor(shape, dtype=dtype) for shape, dtype in zip(leaves, dtypes, strict=True)],
     )
 
 

@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+from typing import Any
 
 from cornu.utils.messages import is_interactive_logging_enabled, print_message
 
@@ -142,7 +143,7 @@ def _range(layers, layer_range) -> tuple[int, int]:
 def _empty_table(headers, positions, line_length):
     from rich.table import Column, Table
 
-    alignment = {"Param #": "right", "Trainable": "center"}
+    alignment: dict[str, Any] = {"Param #": "right", "Trainable": "center"}
     columns, used = [], 0
     for header, position in zip(headers, positions, strict=True):
         width = int(position * line_length) - used

@@ -70,9 +70,9 @@ def saturate_cast(x, dtype):
         if not exact:
             return x.astype(dtype)
         own = jnp.iinfo(x.dtype)
-        low, high = max(int(limits.min), own.min), min(int(limits.max), own.max)
-        return jnp.clip(x, np.array(low, x.dtype), np.array(high, x.dtype)).astype(dtype)
-    low, high = np.array(limits.min, x.dtype), np.array(limits.max, x.dtype)
+        ends = max(int(limits.min), own.min), min(int(limits.max), own.max)
+        return jnp.clip(x, *(np.array(end, x.dtype) for end in ends)).astype(dtype)
+    low, high = (np.array(limit, x.dtype) for limit in (limits.min, limits.max))
     if exact and float(high) > int(limits.max):
         # The largest integer may lie between two numbers of the format.
         high = np.nextafter(high, np.array(0, x.dtype))

@@ -144,13 +144,13 @@ _CALLS |= {"custom_jvp_call", "custom_vjp_call"}
 
 def _ordered(equation):
     avals, params = [v.aval for v in equation.invars], equation.params
-    if equation.primitive in _REDUCTIONS and params["axes"] and _is_long(*avals, params["axes"]):
+    if equation.primitive in _REDUCTIONS and params["axes"] and _is_long(avals[0], params["axes"]):
         axes = tuple(params["axes"])
         made = _REDUCTIONS[equation.primitive][len(_runs(axes)) > 1]
         return equation.replace(primitive=made, params={"axes": axes})
     if equation.primitive is lax.dot_general_p:
         numbers, dtype = params["dimension_numbers"], params["preferred_element_type"]
-        if _is_long_product(*avals, numbers, dtype):
+        if _is_long_product(avals[0], avals[1], numbers, dtype):
             summed = numbers[0]
             return equation.replace(
                 primitive=_ordered_product, params={"summed": tuple(map(tuple, summed))}

@@ -1,6 +1,7 @@
 """Optimizers that look at a weight as a matrix."""
 
 import re
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -172,7 +173,7 @@ class Muon(Optimizer):
             variable.assign_sub(move)
             return
         step = (jnp.asarray(self.iterations) + 1).astype(variable.dtype)
-        adam = _AdamRule(self.adam_beta_1, self.adam_beta_2, self.epsilon)
+        adam: Any = _AdamRule(self.adam_beta_1, self.adam_beta_2, self.epsilon)
         slots = {"momentum": momentum.value, "velocity": velocity.value}
         value, slots = Adam.update(
             adam, variable.value, gradient, slots, rate * self.adam_lr_ratio, step

@@ -34,9 +34,10 @@ def written(model) -> Iterator[Path | None]:
 
 def files_in(folder: Path | None) -> Iterator[tuple[Path, str]]:
     """All files below a folder, with their names in an archive."""
-    for file in sorted(folder.rglob("*")) if folder else ():
+    if folder is None:
+        return
+    for file in sorted(folder.rglob("*")):
         if file.is_file():
-            assert folder is not None
             yield file, f"{FOLDER}/{file.relative_to(folder).as_posix()}"
 
 

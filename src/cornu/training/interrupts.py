@@ -129,7 +129,8 @@ class postponed:
             self._heard = heard()
             self._heard.__enter__()
         self._ears = _ears
-        self._ears.begin()
+        if _ears is not None:
+            _ears.begin()
 
     def __exit__(self, *error):
         ears = self._ears

@@ -1,5 +1,7 @@
 """`ProgbarLogger`: the progress bar of `fit`, `evaluate` and `predict`."""
 
+from typing import Any
+
 from cornu.core import registry
 from cornu.training.callback import Callback
 from cornu.utils.messages import print_message
@@ -31,7 +33,7 @@ class ProgbarLogger(Callback):
 
     def __init__(self):
         self.seen = 0
-        self.progbar = None
+        self.progbar: Any = None
         self.target, self.verbose, self.epochs = None, 1, 1
         self._called_in_fit = False
 

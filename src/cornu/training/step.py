@@ -127,7 +127,8 @@ def _loss_and_updates(model) -> Callable:
         return model.compute_loss_and_updates
 
     def inherited(*values, training=False, optimizer_variables=None):
-        return loss_and_updates(model, *values, training, optimizer_variables)
+        values = *values, training, optimizer_variables
+        return loss_and_updates(model, *values)
 
     return inherited
 

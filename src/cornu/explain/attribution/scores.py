@@ -43,7 +43,7 @@ class Scores:
     def __init__(self, model, x):
         self.model = model
         found = shapes_of_calls(model, x)
-        shape = getattr(found[-1].outputs, "shape", ())
+        shape: tuple = getattr(found[-1].outputs, "shape", ())
         if len(shape) != 2:
             raise ValueError(
                 f"Scores of classes are needed: an output of shape (n, classes). Model {model.name} gives "
