@@ -1,6 +1,7 @@
 """Numbers about predictions."""
 
 import inspect
+
 from cornu.core import registry
 from cornu.metrics.accuracy import (
     Accuracy,
