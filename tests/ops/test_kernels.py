@@ -438,7 +438,7 @@ cornu.kernels.__path__[:] = [{str(tmp_path)!r}]
 print(cornu.config.native())
 print(cornu.ops.conv(np.ones((1, 3, 3, 1), "float32"), np.ones((2, 2, 1, 5), "float32")).shape)
 """
-    printed = run(code)
+    printed = run(code, CORNU_NATIVE="")
     assert "in_use=False" in printed and "could not be used" in printed
     assert "(1, 2, 2, 5)" in printed
 
