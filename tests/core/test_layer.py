@@ -311,3 +311,15 @@ def test_what_is_not_there_says_so():
         layer.quantize("int8")
     with pytest.raises(NotImplementedError, match="spread over devices"):
         cornu.ops.moments(np.ones((2, 3)), axes=[0], synchronized=True)
+
+
+def test_complex_inputs_are_refused_not_halved():
+    x = np.ones((4, 3), "complex64")
+    with pytest.raises(TypeError, match=r"Real numbers are expected here.*complex64"):
+        cornu.layers.Dense(2)(x)
+    model = cornu.Sequential([cornu.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    with pytest.raises(TypeError, match=r"real and imaginary parts as channels"):
+        model.fit(x, np.ones((4, 2)), verbose=0)
+    # Layers that only move or choose values take them.
+    assert cornu.layers.Flatten()(x[None]).dtype == "complex64"

@@ -8,6 +8,7 @@ import numpy as np
 
 from cornu.core import masking
 from cornu.core.configurable import once_per_class
+from cornu.core.dtype import check_real
 from cornu.core.symbolic import KerasTensor, known_sizes
 from cornu.core.variable import Variable
 
@@ -55,6 +56,7 @@ def cast_tensor(value, dtype: str):
     """A tensor in another format, with its mask and its node in the graph."""
     if value.dtype == dtype:
         return value
+    check_real(value, dtype)
     if isinstance(value, KerasTensor):
         cast: Any = KerasTensor(value.shape, dtype)
         cast._keras_history = value._keras_history

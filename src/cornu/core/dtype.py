@@ -110,6 +110,16 @@ def is_float(dtype) -> bool:
     return dtype != "string" and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
 
 
+def check_real(value, dtype) -> None:
+    """Raise TypeError if a cast to `dtype` would drop the imaginary part of an array."""
+    if str(value.dtype).startswith("complex") and not str(dtype).startswith("complex"):
+        raise TypeError(
+            f"Real numbers are expected here. Received: an array of dtype {value.dtype} and shape "
+            f"{value.shape}. Pass its absolute value, or its real and imaginary parts as channels: "
+            "np.concatenate([x.real, x.imag], axis=-1)."
+        )
+
+
 @functools.cache
 def is_discrete(dtype) -> bool:
     """Whether a format holds integers or booleans."""

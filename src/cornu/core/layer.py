@@ -30,7 +30,7 @@ from cornu.core.configurable import (
     once_per_class,
     takes_anything,
 )
-from cornu.core.dtype import as_array, get_dtype_policy, is_discrete, is_float
+from cornu.core.dtype import as_array, check_real, get_dtype_policy, is_discrete, is_float
 from cornu.core.dtype import autocast as _autocast
 from cornu.core.input_spec import check_inputs
 from cornu.core.symbolic import (
@@ -315,7 +315,10 @@ class Layer(Operation, Configurable, Weighted):
         return value
 
     def _to_float(self, value):
-        if not isinstance(value, jax.Array | KerasTensor) or not is_discrete(value.dtype):
+        if not isinstance(value, jax.Array | KerasTensor):
+            return value
+        check_real(value, self.compute_dtype)
+        if not is_discrete(value.dtype):
             return value
         return cast_tensor(value, self.compute_dtype if self.autocast else self.variable_dtype)
 
@@ -508,7 +511,7 @@ def _takes(cls: type, name: str) -> bool:
 @once_per_class
 def _is_users(cls: Any) -> bool:
     """Whether `call` is code of the user's."""
-    return not cls.call.__module__.startswith("cornu.") or cls.__name__ == "Lambda"
+    return not (cls.call.__module__ or "").startswith("cornu.") or cls.__name__ == "Lambda"
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from cornu.core.dtype import is_float
+from cornu.core.dtype import check_real, is_float
 from cornu.core.symbolic import KerasTensor, node_of
 
 
@@ -66,7 +66,10 @@ def _fit(model, value, symbol: KerasTensor, index: int):
     compute = jax.dtypes.canonicalize_dtype(symbol.dtype)
     # Mixed precision has already converted the floats; anything else becomes what the input is.
     both_float = is_float(value.dtype) and is_float(compute)
-    return value if value.dtype == compute or both_float else value.astype(compute)
+    if value.dtype == compute or both_float:
+        return value
+    check_real(value, compute)
+    return value.astype(compute)
 
 
 def leaves_and_none(structure) -> list:
