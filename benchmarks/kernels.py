@@ -112,8 +112,8 @@ def speeds(who: str, dtype: str, layer) -> list[float]:
             (batch, *outputs, channels_out),
         )
     ]
-    native = [p.bind for p in (ours.convolution, ours.input_gradient, ours.kernel_gradient)]
-    plain = [ours._convolution, ours._input_gradient, ours._kernel_gradient]
+    native = [p.bind for p in (ours.convolution, ours.input_gradient, ours.weight_gradient)]
+    plain = [ours._convolution, ours._input_gradient, ours._weight_gradient]
     if who == "oneDNN":
         runs = of_torch(operands, geometry, dtype)
     else:

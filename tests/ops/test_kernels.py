@@ -63,7 +63,7 @@ def close(mine, other, terms=1):
 CONVOLUTIONS = {
     "convolution": (convolution.convolution, convolution._convolution),
     "input_gradient": (convolution.input_gradient, convolution._input_gradient),
-    "kernel_gradient": (convolution.kernel_gradient, convolution._kernel_gradient),
+    "weight_gradient": (convolution.weight_gradient, convolution._weight_gradient),
 }
 
 
@@ -80,7 +80,7 @@ def test_convolutions_are_those_of_lax(geometry, batch, channels_in, channels_ou
     operands = {
         "convolution": (image, kernel),
         "input_gradient": (gradient, kernel),
-        "kernel_gradient": (image, gradient),
+        "weight_gradient": (image, gradient),
     }
     terms = math.prod(geometry.window) * channels_in + batch * math.prod(geometry.output)
     for name, (primitive, lax_form) in CONVOLUTIONS.items():
@@ -116,7 +116,7 @@ def test_pools_are_those_of_lax(geometry, batch, channels, has_ties):
 def test_a_dense_layer_of_few_units_without_kernels():
     """What XLA computes then turns the small matrix round, and not the inputs."""
     image, gradient = noise(6, 70), noise(6, 10, seed=1)
-    run = jax.jit(functools.partial(convolution._kernel_gradient, geometry=convolution.NOWHERE))
+    run = jax.jit(functools.partial(convolution._weight_gradient, geometry=convolution.NOWHERE))
     close(run(image, gradient), jnp.asarray(image.T @ gradient), 6)
     assert "optimization_barrier" in run.lower(image, gradient).as_text()
 
@@ -172,7 +172,7 @@ def score(bind, *operands):
 OPERANDS = {
     "convolution": (noise(2, 6, 5, 4), noise(3, 2, 2, 6)),
     "input_gradient": (noise(2, *GEOMETRY.output, 6), noise(3, 2, 2, 6)),
-    "kernel_gradient": (noise(2, 6, 5, 4), noise(2, *GEOMETRY.output, 6)),
+    "weight_gradient": (noise(2, 6, 5, 4), noise(2, *GEOMETRY.output, 6)),
 }
 
 
@@ -269,7 +269,7 @@ def test_vmap(name, axes):
     shapes = {
         "convolution": ((2, 6, 5, 4), (3, 2, 2, 6)),
         "input_gradient": ((2, *GEOMETRY.output, 6), (3, 2, 2, 6)),
-        "kernel_gradient": ((2, 6, 5, 4), (2, *GEOMETRY.output, 6)),
+        "weight_gradient": ((2, 6, 5, 4), (2, *GEOMETRY.output, 6)),
     }[name]
     operands = [
         noise(*(s if axis is None else (*s[:axis], 3, *s[axis:])))

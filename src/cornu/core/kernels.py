@@ -21,36 +21,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import cornu.kernels
 
-TARGETS = (
-    "convolution",
-    "convolution_relu_pool",
-    "convolution_of_pairs",
-    "convolution_relu_pool_of_pairs",
-    "input_gradient_of_pairs",
-    "input_gradient",
-    "kernel_gradient",
-    "picked_input_gradient",
-    "picked_kernel_gradient",
-    "sum",
-    "largest",
-    "channel_sum",
-    "max_pool",
-    "max_pool_gradient",
-    "sum_pool",
-    "sum_pool_gradient",
-    "moments",
-    "totals",
-    "picked_totals",
-    "affine_relu_pool",
-    "biased_tanh",
-    "biased_softmax",
-    "tanh_gradient",
-    "softmax_gradient",
-    "adam",
-    "take_rows",
-    "bernoulli",
-)
-
 
 class Native(NamedTuple):
     """Whether the native kernels are in use, for which instruction set, from which file, and why."""
@@ -93,7 +63,8 @@ def native() -> Native:
                 "install Cornu again, or a newer JAX"
             )
             return Native(False, None, reason)
-        for name in TARGETS:
+        library.cornu_names.restype = ctypes.c_char_p
+        for name in library.cornu_names().decode().split():
             handler = jax.ffi.pycapsule(getattr(library, f"cornu_{name}"))
             jax.ffi.register_ffi_target(f"cornu_{name}", handler, platform="cpu")
     except (OSError, AttributeError, KeyError, RuntimeError, ValueError) as error:

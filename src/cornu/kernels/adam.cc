@@ -7,12 +7,13 @@
 
 CORNU_BEGIN
 
-void adam(const Pool& pool, const Step& step, int64_t count, const float* value, const float* momentum,
-          const float* velocity, const float* gradient, float* new_value, float* new_momentum,
-          float* new_velocity) {
+void adam(const Pool& pool, const AdamStep& step, const float* value, const float* momentum,
+          const float* velocity, const float* gradient, const float* learning_rate, float* new_value,
+          float* new_momentum, float* new_velocity) {
   constexpr int64_t PART = 4096;
+  const int64_t count = step.count;
   const Vector first = broadcast(step.first), second = broadcast(step.second);
-  const Vector rate = broadcast(step.rate), epsilon = broadcast(step.epsilon);
+  const Vector rate = broadcast(*learning_rate), epsilon = broadcast(step.epsilon);
   parallel_for(pool, (count + PART - 1) / PART, [&](int64_t part) {
     const int64_t end = std::min(count, (part + 1) * PART);
     for (int64_t i = part * PART; i < end; i += LANES) {

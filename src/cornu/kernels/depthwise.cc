@@ -23,8 +23,6 @@ void pixels_of(const DepthwiseRow& row, const float* in, float* out) {
         sum[p] += load_first(from + p * row.in_pixel, count) * weight;
     }
     CORNU_UNROLL for (int p = 0; p < P; ++p) {
-      if (row.bias) sum[p] += load_first(row.bias + c, count);
-      if (row.activation == RELU) sum[p] = sum[p] < Vector{} ? Vector{} : sum[p];
       store_first(out + p * row.out_pixel + c, sum[p], count);
     }
   }
@@ -53,14 +51,14 @@ void depthwise_row(const DepthwiseRow& row) {
     pixels_of<1>(row, row.in + p * row.in_pixel, row.out + p * row.out_pixel);
 }
 
-void depthwise_kernel_gradient(const Pool& pool, const Window& w, const Source& image,
+void depthwise_weight_gradient(const Pool& pool, const Window& w, const Source& image,
                                const Source& gradient, float* result) {
   const Region region = seen_by(w);
   const ix channels = w.channels_in, taps = product(w.window), sums = taps * channels;
   std::vector<ix> offsets;
-  for_each_place(w.window, [&](const ix (&place)[3]) {
-    const ix at = (place[0] * w.dilation[0] * region.length(1) + place[1] * w.dilation[1]) *
-                      region.row() + place[2] * w.dilation[2];
+  for_each_index(w.window, [&](const ix (&tap)[3]) {
+    const ix at = (tap[0] * w.dilation[0] * region.length(1) + tap[1] * w.dilation[1]) *
+                      region.row() + tap[2] * w.dilation[2];
     offsets.push_back(at * channels);
   });
   const ix row = region.row() * channels, plane = region.length(1) * row;
@@ -70,7 +68,7 @@ void depthwise_kernel_gradient(const Pool& pool, const Window& w, const Source& 
   parallel_for(pool, parts, [&](ix part) {
     float* to = partial.data() + part * sums;
     memset(to, 0, sums * sizeof(float));
-    Scratch padded(region.places() * channels), line(w.output[2] * channels);
+    Scratch padded(region.pixels() * channels), line(w.output[2] * channels);
     for (ix n = w.batch * part / parts; n < w.batch * (part + 1) / parts; ++n) {
       copy_region(image, n, region, padded.data());
       for (ix d = 0; d < w.output[0]; ++d)

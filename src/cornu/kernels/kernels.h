@@ -7,116 +7,193 @@
 
 namespace cornu {
 
+typedef uint16_t bfloat16;
+
 // A window that slides over three spatial axes. Images and signals have ones in front.
 //
-// Arrays are dense, float32: images (batch, size..., channels_in), results
-// (batch, output..., channels_out), kernels (window..., channels_in / groups, channels_out).
+// Arrays are dense: images (batch, size..., channels_in), outputs (batch, output..., channels_out), weights
+// (window..., channels_in / groups, channels_out). After pooling by `pool`, windows side by side, an output
+// smaller than the pool being left out, there are (batch, output / pool..., channels_out).
+//
+// Its numbers come in this order from `cornu.ops.windows.Geometry.attributes`.
 struct Window {
   int64_t batch;
   int64_t size[3], output[3], window[3], strides[3], dilation[3], before[3];
   int64_t channels_in, channels_out, groups;
+  int64_t pool[3];
+
+  int64_t image() const { return batch * size[0] * size[1] * size[2] * channels_in; }
+  int64_t outputs() const { return positions() * channels_out; }
+  int64_t pooled() const {
+    return batch * (output[0] / pool[0]) * (output[1] / pool[1]) * (output[2] / pool[2]) * channels_out;
+  }
+  int64_t weights() const { return window[0] * window[1] * window[2] * (channels_in / groups) * channels_out; }
+  int64_t biases() const { return channels_out; }
+  // Of a window that each channel goes through by itself.
+  int64_t windows() const { return positions() * channels_in; }
+  int64_t channels() const { return channels_in; }
+  int64_t positions() const { return batch * output[0] * output[1] * output[2]; }
+  // Products of a convolution, or of one of its gradients, by vectors.
+  int64_t products() const { return positions() * weights() / 16; }
 };
 
-// What stands between a convolution and the gradient that arrives: relu and max-pooling.
-//
-// With `picks`, a gradient belongs to a window of `pool` outputs, and the byte says to which of
-// them, counted row by row; DEAD means to none.
-struct Picks {
-  const uint8_t* bytes = nullptr;
-  int64_t pool[3] = {1, 1, 1};
-};
-constexpr uint8_t DEAD = 255;
-
-// What Adam does to all numbers of a weight: shares of the gradient in the averages of it and of its square,
-// the rate of learning with their corrections, and what keeps the division finite.
-struct Step {
-  float first, second, rate, epsilon;
+// An array of any shape of which only the last axis matters.
+struct Rows {
+  int64_t rows, channels;
+  int64_t numbers() const { return rows * channels; }
+  int64_t twice() const { return 2 * numbers(); }
+  int64_t per_channel() const { return channels; }
 };
 
-enum Activation { LINEAR = 0, RELU = 1 };
+// An array (outer, reduced, inner).
+struct Reduction {
+  int64_t outer, reduced, inner;
+  int64_t operand() const { return outer * reduced * inner; }
+  int64_t result() const { return outer * inner; }
+};
 
-typedef void (*Curve)(const Pool&, const float* image, const float* bias, int64_t places, int64_t channels,
-                      float* result);
-typedef void (*Reduction)(const Pool&, const float* x, int64_t outer, int64_t places, int64_t inner,
-                          float* result);
-typedef void (*CurveGradient)(const Pool&, const float* gradient, const float* result, int64_t places,
-                              int64_t channels, float* back, float* total);
+// What Adam does to `count` weights: shares of the gradient in the averages of it and of its square, and what
+// keeps the division finite.
+struct AdamStep {
+  float first, second, epsilon;
+  int64_t count;
+  int64_t numbers() const { return count; }
+  int64_t scalar() const { return 1; }
+  // A division and a root take as long as some products.
+  int64_t products() const { return 4 * count; }
+};
+
+// `count` of the rows of an array, `all` of `length` numbers.
+struct RowChoice {
+  int64_t all, length, count;
+  int64_t source() const { return all * length; }
+  int64_t indices() const { return count; }
+  int64_t result() const { return count * length; }
+};
+
+struct Draws {
+  float probability;
+  int64_t count;
+  int64_t key() const { return 2; }
+  int64_t numbers() const { return count; }
+};
+
+// An operand or a result, and which function says how many numbers it has.
+template <class T, auto COUNT>
+struct In {
+  typedef T Number;
+  typedef const T* Pointer;
+};
+template <class T, auto COUNT>
+struct Out {
+  typedef T Number;
+  typedef T* Pointer;
+};
+
+template <class Shape, class... Operands>
+using Kernel = void(const Pool&, const Shape&, typename Operands::Pointer...);
+
+// Every kernel once: its name, a measure of its work, what it is told, and its operands. The table, XLA's
+// handlers with their checks, and the names that Python registers come from here; what is left is to
+// write the function.
+#define CORNU_KERNELS(KERNEL)                                                                                  \
+  KERNEL(convolution, products, Window, In<float, &Window::image>, In<float, &Window::weights>,                \
+         Out<float, &Window::outputs>)                                                                         \
+  /* The same with a bias, relu and max-pooling, and the argmax of each pooled output. */                      \
+  KERNEL(convolution_relu_pool, products, Window, In<float, &Window::image>, In<float, &Window::weights>,      \
+         In<float, &Window::biases>, Out<float, &Window::pooled>, Out<uint8_t, &Window::pooled>)               \
+  KERNEL(input_gradient, products, Window, In<float, &Window::outputs>, In<float, &Window::weights>,           \
+         Out<float, &Window::image>)                                                                           \
+  KERNEL(weight_gradient, products, Window, In<float, &Window::image>, In<float, &Window::outputs>,            \
+         Out<float, &Window::weights>)                                                                         \
+  /* From a gradient that has not yet passed relu and max-pooling, and their argmax. */                        \
+  KERNEL(relu_pool_input_gradient, products, Window, In<float, &Window::pooled>, In<float, &Window::weights>,  \
+         In<uint8_t, &Window::pooled>, Out<float, &Window::image>)                                             \
+  KERNEL(relu_pool_weight_gradient, products, Window, In<float, &Window::image>, In<float, &Window::pooled>,   \
+         In<uint8_t, &Window::pooled>, Out<float, &Window::weights>)                                           \
+  /* For each channel, the sum of what relu has let through. */                                                \
+  KERNEL(bias_gradient, numbers, Rows, In<float, &Rows::numbers>, In<uint8_t, &Rows::numbers>,                 \
+         Out<float, &Rows::per_channel>)                                                                       \
+  /* The largest number of each window, and its index there, counted row by row. */                            \
+  KERNEL(max_pool, image, Window, In<float, &Window::image>, Out<float, &Window::windows>,                     \
+         Out<uint8_t, &Window::windows>)                                                                       \
+  KERNEL(max_pool_gradient, image, Window, In<float, &Window::windows>, In<uint8_t, &Window::windows>,         \
+         Out<float, &Window::image>)                                                                           \
+  KERNEL(sum_pool, image, Window, In<float, &Window::image>, Out<float, &Window::windows>)                     \
+  KERNEL(sum_pool_gradient, image, Window, In<float, &Window::windows>, Out<float, &Window::image>)            \
+  /* The mean of each channel, and the mean of squared distances from it. */                                   \
+  KERNEL(batch_norm_statistics, numbers, Rows, In<float, &Rows::numbers>, Out<float, &Rows::per_channel>,      \
+         Out<float, &Rows::per_channel>)                                                                       \
+  /* For each channel, the sum of gradient * (image - center), and that of the gradient. */                    \
+  KERNEL(batch_norm_sums, numbers, Rows, In<float, &Rows::numbers>, In<float, &Rows::numbers>,                 \
+         In<float, &Rows::per_channel>, Out<float, &Rows::per_channel>, Out<float, &Rows::per_channel>)        \
+  /* The same through relu and max-pooling, whose argmax is given; the pool is the window. */                  \
+  KERNEL(relu_pool_batch_norm_sums, image, Window, In<float, &Window::windows>, In<float, &Window::image>,     \
+         In<float, &Window::channels>, In<uint8_t, &Window::windows>, Out<float, &Window::channels>,           \
+         Out<float, &Window::channels>)                                                                        \
+  /* (image - center) * factor + offset, by channel, then relu and such a max-pooling. */                      \
+  KERNEL(affine_relu_pool, image, Window, In<float, &Window::image>, In<float, &Window::channels>,             \
+         In<float, &Window::channels>, In<float, &Window::channels>, Out<float, &Window::windows>,             \
+         Out<uint8_t, &Window::windows>)                                                                       \
+  /* tanh of image + bias, or its softmax over the channels, which may lie where the image was. */             \
+  KERNEL(biased_tanh, twice, Rows, In<float, &Rows::numbers>, In<float, &Rows::per_channel>,                   \
+         Out<float, &Rows::numbers>)                                                                           \
+  KERNEL(biased_softmax, twice, Rows, In<float, &Rows::numbers>, In<float, &Rows::per_channel>,                \
+         Out<float, &Rows::numbers>)                                                                           \
+  /* Gradient, result -> gradient of the image, where the given one may have been, and of the bias. */         \
+  KERNEL(tanh_gradient, numbers, Rows, In<float, &Rows::numbers>, In<float, &Rows::numbers>,                   \
+         Out<float, &Rows::numbers>, Out<float, &Rows::per_channel>)                                           \
+  KERNEL(softmax_gradient, numbers, Rows, In<float, &Rows::numbers>, In<float, &Rows::numbers>,                \
+         Out<float, &Rows::numbers>, Out<float, &Rows::per_channel>)                                           \
+  KERNEL(sum, operand, Reduction, In<float, &Reduction::operand>, Out<float, &Reduction::result>)              \
+  KERNEL(largest, operand, Reduction, In<float, &Reduction::operand>, Out<float, &Reduction::result>)          \
+  /* Weights, their two averages, their gradient, and the learning rate with its corrections -> weights and    \
+     averages after the step, which may lie where they were before. */                                         \
+  KERNEL(adam, products, AdamStep, In<float, &AdamStep::numbers>, In<float, &AdamStep::numbers>,               \
+         In<float, &AdamStep::numbers>, In<float, &AdamStep::numbers>, In<float, &AdamStep::scalar>,           \
+         Out<float, &AdamStep::numbers>, Out<float, &AdamStep::numbers>, Out<float, &AdamStep::numbers>)       \
+  KERNEL(take_rows, result, RowChoice, In<float, &RowChoice::source>, In<int32_t, &RowChoice::indices>,        \
+         Out<float, &RowChoice::result>)                                                                       \
+  /* A key -> what is true with a probability. */                                                              \
+  KERNEL(bernoulli, numbers, Draws, In<uint32_t, &Draws::key>, Out<bool, &Draws::numbers>)
+
+// Of bfloat16, of which any two channels of a group that a product sums over are one lane: an even number of
+// channels_in for the first two, of channels_out for the last. Sums, and what is pooled, are float32; other
+// results are bfloat16. Null where the instruction set has no such product.
+#define CORNU_KERNELS_OF_PAIRS(KERNEL)                                                                         \
+  KERNEL(convolution_of_pairs, products, Window, In<bfloat16, &Window::image>, In<bfloat16, &Window::weights>, \
+         Out<bfloat16, &Window::outputs>)                                                                      \
+  KERNEL(convolution_relu_pool_of_pairs, products, Window, In<bfloat16, &Window::image>,                       \
+         In<bfloat16, &Window::weights>, In<float, &Window::biases>, Out<float, &Window::pooled>,              \
+         Out<uint8_t, &Window::pooled>)                                                                        \
+  KERNEL(input_gradient_of_pairs, products, Window, In<bfloat16, &Window::outputs>,                            \
+         In<bfloat16, &Window::weights>, Out<bfloat16, &Window::image>)
 
 struct Kernels {
   const char* name;
   int lanes;
-
-  // image, kernel (and bias, which may be null) -> result
-  void (*convolution)(const Pool&, const Window&, const float* image, const float* kernel,
-                      const float* bias, Activation, float* result);
-  // The same with relu and then max-pooling by non-overlapping windows, that of a result smaller
-  // than the pool left out; `picks` gets a byte for each result.
-  void (*convolution_relu_pool)(const Pool&, const Window&, const int64_t (&pooling)[3],
-                                const float* image, const float* kernel, const float* bias,
-                                float* result, uint8_t* picks);
-  // Of bfloat16, of which any two channels of a group that a product sums over are one lane: an even
-  // number of channels_in for the first two, of channels_out for the last. Sums, and what is pooled, are
-  // float32; other results are bfloat16.
-  // Null if the instruction set has no such product.
-  void (*convolution_of_pairs)(const Pool&, const Window&, const uint16_t* image,
-                               const uint16_t* kernel, uint16_t* result);
-  void (*convolution_relu_pool_of_pairs)(const Pool&, const Window&, const int64_t (&pooling)[3],
-                                         const uint16_t* image, const uint16_t* kernel,
-                                         const float* bias, float* result, uint8_t* picks);
-  void (*input_gradient_of_pairs)(const Pool&, const Window&, const uint16_t* gradient,
-                                  const uint16_t* kernel, uint16_t* result);
-  // gradient of the result, kernel -> gradient of the image
-  void (*input_gradient)(const Pool&, const Window&, const float* gradient, const Picks&,
-                         const float* kernel, float* result);
-  // image, gradient of the result -> gradient of the kernel
-  void (*kernel_gradient)(const Pool&, const Window&, const float* image, const float* gradient,
-                          const Picks&, float* result);
-  // the sum over the axis in the middle of (outer, places, inner), or the largest along it
-  Reduction sum, largest;
-  // the sum for each channel of what relu has not cut
-  void (*channel_sum)(const Pool&, const float* gradient, const uint8_t* picks, int64_t places,
-                      int64_t channels, float* result);
-  // the largest number of each window, and in which place of it, counted row by row
-  void (*max_pool)(const Pool&, const Window&, const float* image, float* result, uint8_t* places);
-  void (*max_pool_gradient)(const Pool&, const Window&, const float* gradient,
-                            const uint8_t* places, float* result);
-  // the sum of each window
-  void (*sum_pool)(const Pool&, const Window&, const float* image, float* result);
-  void (*sum_pool_gradient)(const Pool&, const Window&, const float* gradient, float* result);
-  // the mean of each channel, and the mean of squared distances from it
-  void (*moments)(const Pool&, const float* image, int64_t places, int64_t channels, float* mean,
-                  float* variance);
-  // for each channel, the sum of gradient * (image - center), and that of the gradient
-  void (*totals)(const Pool&, const float* gradient, const float* image, const float* center,
-                 int64_t places, int64_t channels, float* dot, float* sum);
-  // the same where relu and max-pooling, by windows side by side, have picked numbers of the image
-  void (*picked_totals)(const Pool&, const Window&, const float* gradient, const float* image,
-                        const float* center, const uint8_t* picks, float* dot, float* sum);
-  // (image - center) * factor + offset, by channel, then relu and such a max-pooling
-  void (*affine_relu_pool)(const Pool&, const Window&, const float* image, const float* center,
-                           const float* factor, const float* offset, float* result,
-                           uint8_t* picks);
-  // the hyperbolic tangent of image + bias, or its softmax over the channels, which may lie where the image was
-  Curve biased_tanh, biased_softmax;
-  // gradient of that, result -> gradient of the image, where that of the result may have been, and of the bias
-  CurveGradient tanh_gradient, softmax_gradient;
-  // a weight, its averages and its gradient, `count` numbers each -> the weight and its averages after a step,
-  // which may lie where they were before
-  void (*adam)(const Pool&, const Step&, int64_t count, const float* value, const float* momentum,
-               const float* velocity, const float* gradient, float* new_value, float* new_momentum,
-               float* new_velocity);
-  // `count` rows of an array whose rows have a length
-  void (*take_rows)(const Pool&, const float* source, const int32_t* rows, int64_t count, int64_t length,
-                    float* result);
-  // `count` bytes, each one with the given probability and else zero
-  void (*bernoulli)(const Pool&, const uint32_t* key, float probability, int64_t count,
-                    uint8_t* result);
+#define CORNU_FIELD(name, work, ...) Kernel<__VA_ARGS__>* name;
+  CORNU_KERNELS(CORNU_FIELD)
+  CORNU_KERNELS_OF_PAIRS(CORNU_FIELD)
+#undef CORNU_FIELD
 };
+
+// Throws std::invalid_argument: an error of the call, whichever thread finds it. (Not written where it is used,
+// because the code of std::string must not be that of an instruction set.)
+[[noreturn]] void refuse(const char* what, int64_t number);
 
 // Those of this processor.
 const Kernels* kernels();
 
 // Whether they include those of pairs of bfloat16, and the processor has what these need.
 bool multiplies_pairs();
+
+// What relu and max-pooling remember: for each pooled output, which number of its window was the largest,
+// counted row by row, or DEAD where relu has cut it.
+struct Argmax {
+  const uint8_t* bytes = nullptr;
+  int64_t pool[3] = {1, 1, 1};
+};
+constexpr uint8_t DEAD = 255;
 
 }  // namespace cornu

@@ -60,7 +60,7 @@ void parallel_for(const Pool& pool, int64_t items, const Work& work) {
   };
   try {
     for (int64_t helper = 0; helper < helpers; ++helper) pool.schedule(run);
-  } catch (const std::bad_alloc&) {
+  } catch (...) {
     // It goes on with fewer.
   }
   run();

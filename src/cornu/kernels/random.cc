@@ -45,8 +45,9 @@ CORNU_INLINE void threefry(const uint32_t* key, uint64_t first, Words (&words)[A
 
 }  // namespace
 
-void bernoulli(const Pool& pool, const uint32_t* key, float probability, int64_t count,
-               uint8_t* result) {
+void bernoulli(const Pool& pool, const Draws& draws, const uint32_t* key, bool* decisions) {
+  const int64_t count = draws.count;
+  uint8_t* result = reinterpret_cast<uint8_t*>(decisions);
   parallel_for(pool, (count + CHUNK - 1) / CHUNK, [&](int64_t chunk) {
     const int64_t end = std::min(count, (chunk + 1) * CHUNK);
     for (int64_t i = chunk * CHUNK; i < end; i += AT_ONCE * LANES) {
@@ -55,7 +56,7 @@ void bernoulli(const Pool& pool, const uint32_t* key, float probability, int64_t
       for (int v = 0; v < AT_ONCE && i + v * LANES < end; ++v) {
         // 23 bits as a number from one to two.
         const Vector number = (Vector)((words[v] >> 9) | 0x3F800000u) - 1.0f;
-        store_bytes(result + i + v * LANES, (number < broadcast(probability)) & 1,
+        store_bytes(result + i + v * LANES, (number < broadcast(draws.probability)) & 1,
                     end - i - v * LANES);
       }
     }

@@ -7,11 +7,15 @@
 
 CORNU_BEGIN
 
-void take_rows(const Pool& pool, const float* source, const int32_t* rows, int64_t count, int64_t length,
+void take_rows(const Pool& pool, const RowChoice& choice, const float* source, const int32_t* rows,
                float* result) {
   constexpr int64_t PART = 16;
+  const int64_t count = choice.count, length = choice.length;
   parallel_for(pool, (count + PART - 1) / PART, [&](int64_t part) {
     const int64_t end = std::min(count, (part + 1) * PART);
+    for (int64_t i = part * PART; i < end; ++i)
+      if (rows[i] < 0 || rows[i] >= choice.all)
+        refuse("there is no row ", rows[i]);
     for (int64_t i = part * PART; i < end; ++i) {
       // The processor does not guess where the next row is.
       const float *from = source + rows[i] * length, *next = source + rows[std::min(i + 1, end - 1)] * length;

@@ -1,9 +1,11 @@
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <vector>
 
+#include "checks.h"
 #include "parallel.h"
 
 namespace cornu {
@@ -29,6 +31,16 @@ Kept& kept() {
 }
 
 }  // namespace
+
+#ifdef CORNU_CHECKED
+
+Scratch::Scratch(int64_t floats) : size_(floats * 4) {
+  if (posix_memalign(&block_, ALIGNMENT, size_)) throw std::bad_alloc();
+  memset(block_, 0xff, size_);
+}
+Scratch::~Scratch() { std::free(block_); }
+
+#else
 
 Scratch::Scratch(int64_t floats) {
   size_ = std::max<int64_t>(4096, (floats * 4 + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
@@ -69,5 +81,7 @@ Scratch::~Scratch() {
   }
   for (const Block& block : freed) std::free(block.memory);
 }
+
+#endif
 
 }  // namespace cornu

@@ -50,14 +50,15 @@ CORNU_INLINE Vector fill(Vector v, int64_t count, float filling) {
   return lanes < int32_t(std::min<int64_t>(count, LANES)) ? v : broadcast(filling);
 }
 
-constexpr int64_t ROWS = 64;  // of a part
+constexpr int64_t AT_ONCE = 64;  // of a part
 
 }  // namespace
 
-void biased_softmax(const Pool& pool, const float* image, const float* bias, int64_t places, int64_t channels,
+void biased_softmax(const Pool& pool, const Rows& shape, const float* image, const float* bias,
                     float* result) {
-  parallel_for(pool, (places + ROWS - 1) / ROWS, [&](int64_t part) {
-    for (int64_t p = part * ROWS; p < std::min(places, (part + 1) * ROWS); ++p) {
+  const int64_t rows = shape.rows, channels = shape.channels;
+  parallel_for(pool, (rows + AT_ONCE - 1) / AT_ONCE, [&](int64_t part) {
+    for (int64_t p = part * AT_ONCE; p < std::min(rows, (part + 1) * AT_ONCE); ++p) {
       const float* from = image + p * channels;
       float* to = result + p * channels;
       Vector most = broadcast(-INFINITY);
@@ -82,14 +83,15 @@ void biased_softmax(const Pool& pool, const float* image, const float* bias, int
   });
 }
 
-void softmax_gradient(const Pool& pool, const float* gradient, const float* result, int64_t places,
-                      int64_t channels, float* back, float* total) {
-  const int64_t parts = std::clamp<int64_t>(places / ROWS, 1, 32);
+void softmax_gradient(const Pool& pool, const Rows& shape, const float* gradient, const float* result,
+                      float* back, float* total) {
+  const int64_t rows = shape.rows, channels = shape.channels;
+  const int64_t parts = std::clamp<int64_t>(rows / AT_ONCE, 1, 32);
   Scratch partial(parts * channels);
   parallel_for(pool, parts, [&](int64_t part) {
     float* sums = partial.data() + part * channels;
     memset(sums, 0, channels * sizeof(float));
-    for (int64_t p = places * part / parts; p < places * (part + 1) / parts; ++p) {
+    for (int64_t p = rows * part / parts; p < rows * (part + 1) / parts; ++p) {
       const int64_t row = p * channels;
       Vector dot = {};
       for (int64_t c = 0; c < channels; c += LANES)

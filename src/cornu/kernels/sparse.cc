@@ -1,12 +1,12 @@
 // Gradients through relu and max-pooling, which are zero nearly everywhere.
 //
-// Of a window that was pooled, one number has a gradient; of those that relu has cut, none. So each
-// image gets lists of what is not zero, and the full gradient is never made. The kernel is used in
-// the order (channel out, rows of the window, row), a row being the places of the window side by
-// side with their channels, as they are in the image, filled up to whole vectors:
+// Of a pooled window, one number has a gradient; of those that relu has cut, none. So each image gets lists
+// of what is not zero, and the full gradient is never made. The weights are used in the order (channel out,
+// rows of the window, row), a row being the taps side by side with their channels, as they are in the image,
+// filled up to whole vectors:
 //
-//   kernel:  d[out][row] += g * image[offset + row]     summed over the list of a channel
-//   image:   d[offset + row] += g * kernel[out][row]    summed over the list of a pixel
+//   weight gradient:  d[out][row] += g * image[offset + row]      summed over the list of a channel
+//   input gradient:   d[offset + row] += g * weights[out][row]    summed over the list of a pixel
 //
 // The second is also the faster way for images with few channels, if nothing is left out.
 //
@@ -29,13 +29,13 @@ namespace {
 // A rectangle of vectors: rows of the window by vectors of a row.
 struct Piece {
   ix rows, vectors;
-  ix image, kernel;  // where it begins
+  ix image, weights;  // where it begins
 };
 
 constexpr int MOST_VECTORS = REGISTERS == 32 ? 24 : 12;
 // How many times fewer multiplications make adding rows to an image the faster way.
 constexpr ix NARROW = 2;
-// Floats of the kernel that stay in the nearest cache.
+// Weights that stay in the nearest cache.
 constexpr ix CACHE = 6144;
 
 struct Layout {
@@ -43,7 +43,7 @@ struct Layout {
   ix row_floats;        // of a row of the window, in whole vectors
   ix rows;              // of the window, over all planes
   ix image_row;         // from one row of the window to the next, in the image
-  ix out_floats;        // of one channel of the kernel
+  ix out_floats;        // of one channel out
   std::vector<Piece> pieces;
 
   // With `most` floats, a piece of all channels out has no more, if that is possible.
@@ -70,11 +70,11 @@ struct Layout {
   }
   // Whole vectors are read from the end of a row.
   ix image_floats(const Window& w) const {
-    return region.places() * w.channels_in + row_floats;
+    return region.pixels() * w.channels_in + row_floats;
   }
 };
 
-struct Sum {
+struct Entries {
   float* to;
   ix to_row;
   const float* from;
@@ -85,7 +85,7 @@ struct Sum {
 };
 
 template <int R, int V>
-void add_entries(const Sum& s) {
+void add_entries(const Entries& s) {
   Vector sum[R][V];
   CORNU_UNROLL for (int r = 0; r < R; ++r)
     CORNU_UNROLL for (int v = 0; v < V; ++v) sum[r][v] = load(s.to + r * s.to_row + v * LANES);
@@ -100,7 +100,7 @@ void add_entries(const Sum& s) {
     CORNU_UNROLL for (int v = 0; v < V; ++v) store(s.to + r * s.to_row + v * LANES, sum[r][v]);
 }
 
-typedef void (*AddEntries)(const Sum&);
+typedef void (*AddEntries)(const Entries&);
 template <int R, size_t... V>
 constexpr std::array<AddEntries, sizeof...(V)> adders(std::index_sequence<V...>) {
   return {{(R * (int(V) + 1) <= MOST_VECTORS
@@ -111,18 +111,19 @@ AddEntries adder_for(ix rows, ix vectors) {
   constexpr std::make_index_sequence<12> all{};
   static const std::array<AddEntries, 12> table[MOST_ROWS] = {adders<1>(all), adders<2>(all),
                                                               adders<3>(all)};
+  CORNU_ASSERT(rows >= 1 && rows <= MOST_ROWS && vectors >= 1 && vectors <= 12 && table[rows - 1][vectors - 1]);
   return table[rows - 1][vectors - 1];
 }
 
-// For each byte of the picks, where the window of its place begins, beyond that of the first; that of
-// DEAD is nowhere, and so is that of all others that name no place.
-struct PlaceOffsets {
+// For each argmax, where the window of its position begins, beyond that of the first; that of DEAD is nowhere,
+// and so is that of all others that name no position.
+struct ArgmaxOffsets {
   int32_t of[256] = {};
-  PlaceOffsets(const Window& w, const Picks& picks, const Region& region) {
+  ArgmaxOffsets(const Window& w, const Argmax& argmax, const Region& region) {
     int32_t* next = of;
-    for_each_place(picks.pool, [&](const ix (&place)[3]) {
-      const ix at = (place[0] * w.strides[0] * region.length(1) + place[1] * w.strides[1]) *
-                        region.row() + place[2] * w.strides[2];
+    for_each_index(argmax.pool, [&](const ix (&index)[3]) {
+      const ix at = (index[0] * w.strides[0] * region.length(1) + index[1] * w.strides[1]) *
+                        region.row() + index[2] * w.strides[2];
       *next++ = at * w.channels_in;
     });
   }
@@ -130,16 +131,16 @@ struct PlaceOffsets {
 
 struct Pooled {
   ix size[3];
-  Pooled(const Window& w, const Picks& picks) {
-    for (int a = 0; a < 3; ++a) size[a] = w.output[a] / picks.pool[a];
+  Pooled(const Window& w, const Argmax& argmax) {
+    for (int a = 0; a < 3; ++a) size[a] = w.output[a] / argmax.pool[a];
   }
-  ix places() const { return product(size); }
-  // Where the window of the first place begins, in the padded image.
-  ix offset(ix at, const Window& w, const Picks& picks, const Region& region) const {
-    const ix place[3] = {at / (size[1] * size[2]), at / size[2] % size[1], at % size[2]};
+  ix positions() const { return product(size); }
+  // Where the window of its first position begins, in the padded image.
+  ix offset(ix at, const Window& w, const Argmax& argmax, const Region& region) const {
+    const ix position[3] = {at / (size[1] * size[2]), at / size[2] % size[1], at % size[2]};
     ix offset = 0;
     for (int a = 0; a < 3; ++a)
-      offset = offset * region.length(a) + place[a] * picks.pool[a] * w.strides[a];
+      offset = offset * region.length(a) + position[a] * argmax.pool[a] * w.strides[a];
     return offset * w.channels_in;
   }
 };
@@ -150,41 +151,42 @@ struct Pooled {
 static bool has_rows(const Window& w) {
   constexpr ix MOST = ix{1} << 30;
   return w.groups == 1 && w.dilation[2] == 1 && w.window[2] * w.channels_in >= LANES &&
-         seen_by(w).places() * w.channels_in < MOST &&
+         seen_by(w).pixels() * w.channels_in < MOST &&
          product(w.window) * (w.channels_in + LANES) * w.channels_out < MOST;
 }
 
-bool is_sparse(const Window& w, const Picks& picks) {
-  return picks.bytes && product(picks.pool) >= 3 && has_rows(w);
+bool is_sparse(const Window& w, const Argmax& argmax) {
+  return argmax.bytes && product(argmax.pool) >= 3 && has_rows(w);
 }
 
-bool has_narrow_image(const Window& w, const Picks& picks) {
-  if (product(picks.pool) != 1 || !has_rows(w)) return false;
+bool has_narrow_image(const Window& w, const Argmax& argmax) {
+  if (product(argmax.pool) != 1 || !has_rows(w)) return false;
   const auto vectors = [](ix floats) { return (floats + LANES - 1) / LANES; };
   const ix by_rows = product(w.output) * w.window[0] * w.window[1] * vectors(w.window[2] * w.channels_in);
-  const ix by_places = product(w.size) * product(w.window) * vectors(w.channels_in) / product(w.strides);
-  return NARROW * by_rows < by_places;
+  const ix by_positions = product(w.size) * product(w.window) * vectors(w.channels_in) / product(w.strides);
+  return NARROW * by_rows < by_positions;
 }
 
-bool sparse_kernel_gradient(const Pool& pool, const Window& w, const float* image,
-                            const float* gradient, const Picks& picks, float* result) {
+bool sparse_weight_gradient(const Pool& pool, const Window& w, const float* image,
+                            const float* gradient, const Argmax& argmax, float* result) {
+  CORNU_PATH(sparse_weight_gradient);
   const Layout layout(w);
-  const Pooled pooled(w, picks);
-  const ix out = w.channels_out, places = pooled.places();
-  const PlaceOffsets offsets(w, picks, layout.region);
-  std::vector<int32_t> base(places);
-  for (ix p = 0; p < places; ++p) base[p] = pooled.offset(p, w, picks, layout.region);
+  const Pooled pooled(w, argmax);
+  const ix out = w.channels_out, positions = pooled.positions();
+  const ArgmaxOffsets offsets(w, argmax, layout.region);
+  std::vector<int32_t> base(positions);
+  for (ix p = 0; p < positions; ++p) base[p] = pooled.offset(p, w, argmax, layout.region);
   const Source source{image, {w.size[0], w.size[1], w.size[2]}, w.channels_in, {}};
-  const ix kernel_floats = out * layout.out_floats;
-  const ix parts = std::clamp<ix>(std::min<ix>(16, (ix{2} << 20) / kernel_floats), 1, w.batch);
-  Scratch partial(parts * kernel_floats);
+  const ix weight_floats = out * layout.out_floats;
+  const ix parts = std::clamp<ix>(std::min<ix>(16, (ix{2} << 20) / weight_floats), 1, w.batch);
+  Scratch partial(parts * weight_floats);
   std::atomic<bool> finite{true};
 
   parallel_for(pool, parts, [&](ix part) {
-    float* sums = partial.data() + part * kernel_floats;
-    memset(sums, 0, kernel_floats * sizeof(float));
+    float* sums = partial.data() + part * weight_floats;
+    memset(sums, 0, weight_floats * sizeof(float));
     Scratch padded(layout.image_floats(w));
-    Scratch gradients(out * places + 1), offsets_memory(out * places + 1);
+    Scratch gradients(out * positions + 1), offsets_memory(out * positions + 1);
     int32_t* at = reinterpret_cast<int32_t*>(offsets_memory.data());
     std::vector<ix> counts(out);
     memset(padded.data(), 0, layout.image_floats(w) * sizeof(float));
@@ -192,35 +194,38 @@ bool sparse_kernel_gradient(const Pool& pool, const Window& w, const float* imag
       copy_region(source, n, layout.region, padded.data());
       if (!all_finite(padded.data(), layout.image_floats(w))) finite = false;
       std::fill(counts.begin(), counts.end(), 0);
-      const float* g = gradient + n * places * out;
-      const uint8_t* byte = picks.bytes + n * places * out;
-      for (ix p = 0; p < places; ++p)
+      const float* g = gradient + n * positions * out;
+      const uint8_t* byte = argmax.bytes + n * positions * out;
+      for (ix p = 0; p < positions; ++p)
         for (ix o = 0; o < out; ++o, ++g, ++byte) {
           // Always written, and kept if it is not zero: a branch would be guessed wrong too often.
-          const ix entry = o * places + counts[o];
+          const ix entry = o * positions + counts[o];
           at[entry] = base[p] + offsets.of[*byte];
           gradients.data()[entry] = *g;
           counts[o] += *byte != DEAD;
         }
       for (ix o = 0; o < out; ++o)
         for (const Piece& piece : layout.pieces)
-          adder_for(piece.rows, piece.vectors)({sums + o * layout.out_floats + piece.kernel,
+          adder_for(piece.rows, piece.vectors)({sums + o * layout.out_floats + piece.weights,
                                                 layout.row_floats, padded.data() + piece.image,
-                                                layout.image_row, at + o * places,
-                                                gradients.data() + o * places, counts[o]});
+                                                layout.image_row, at + o * positions,
+                                                gradients.data() + o * positions, counts[o]});
     }
   });
 
-  if (!finite) return false;
+  if (!finite) {
+    CORNU_PATH(sparse_weight_gradient_not_finite);
+    return false;
+  }
 
-  // Parts are added in their order, and turned to the order of the kernel.
+  // Parts are added in their order, and brought to the order of the weights.
   const ix row = w.window[2] * w.channels_in;
   parallel_for(pool, layout.rows, [&](ix r) {
     for (ix k = 0; k < row; k += LANES)
       for (ix o = 0; o < out; ++o) {
         const float* from = partial.data() + o * layout.out_floats + r * layout.row_floats + k;
         Vector sum{};
-        for (ix part = 0; part < parts; ++part) sum += load(from + part * kernel_floats);
+        for (ix part = 0; part < parts; ++part) sum += load(from + part * weight_floats);
         for (ix i = 0; i < std::min<ix>(LANES, row - k); ++i) result[(r * row + k + i) * out + o] = sum[i];
       }
   });
@@ -228,51 +233,53 @@ bool sparse_kernel_gradient(const Pool& pool, const Window& w, const float* imag
 }
 
 bool sparse_input_gradient(const Pool& pool, const Window& w, const float* gradient,
-                           const Picks& picks, const float* kernel, float* result) {
+                           const Argmax& argmax, const float* weights, float* result) {
+  if (argmax.bytes) CORNU_PATH(sparse_input_gradient);
+  else CORNU_PATH(narrow_input_gradient);
   const Layout layout(w, CACHE);
-  const Pooled pooled(w, picks);
-  const ix out = w.channels_out, places = pooled.places(), row = w.window[2] * w.channels_in;
-  const PlaceOffsets offsets(w, picks, layout.region);
-  if (!all_finite(kernel, product(w.window) * w.channels_in * out)) return false;
-  Scratch turned(out * layout.out_floats);
+  const Pooled pooled(w, argmax);
+  const ix out = w.channels_out, positions = pooled.positions(), row = w.window[2] * w.channels_in;
+  const ArgmaxOffsets offsets(w, argmax, layout.region);
+  if (!all_finite(weights, product(w.window) * w.channels_in * out)) return false;
+  Scratch transposed(out * layout.out_floats);
   parallel_for(pool, layout.rows, [&](ix r) {
     for (ix start = 0; start < layout.row_floats; start += 16)
       for (ix o = 0; o < out; ++o)
         for (ix k = start; k < start + 16 && k < layout.row_floats; ++k)
-          turned.data()[o * layout.out_floats + r * layout.row_floats + k] =
-              k < row ? kernel[(r * row + k) * out + o] : 0;
+          transposed.data()[o * layout.out_floats + r * layout.row_floats + k] =
+              k < row ? weights[(r * row + k) * out + o] : 0;
   });
 
   struct List {
     ix to, begin, count;  // where the window begins in the padded image; which entries
   };
-  const ix num_places = product(picks.pool);
+  const ix pool_size = product(argmax.pool);
   std::vector<int32_t> all_channels(out);
   for (ix o = 0; o < out; ++o) all_channels[o] = o * layout.out_floats;
   Integers first;
   for (int lane = 0; lane < LANES; ++lane) first[lane] = lane;
   std::atomic<bool> finite{true};
   parallel_for(pool, w.batch, [&](ix n) {
-    const float* g = gradient + n * places * out;
+    const float* g = gradient + n * positions * out;
     // What fills up a row is zero too.
-    if (!all_finite(g, places * out)) finite = false;
+    if (!all_finite(g, positions * out)) finite = false;
     if (!finite) return;
     Scratch padded(layout.image_floats(w));
     memset(padded.data(), 0, layout.image_floats(w) * sizeof(float));
-    // For each window, a list for each place of the pool; all of one without a pool.
-    Scratch gradients(places * out + LANES), offsets_memory(places * out + LANES);
+    // For each window, a list for each argmax; all of one without a pool.
+    Scratch gradients(positions * out + LANES), offsets_memory(positions * out + LANES);
     int32_t* channels = reinterpret_cast<int32_t*>(offsets_memory.data());
     std::vector<List> lists;
-    lists.reserve(places * num_places);
+    lists.reserve(positions * pool_size);
     ix end = 0;
-    for (ix p = 0; p < places; ++p) {
-      const ix to = pooled.offset(p, w, picks, layout.region);
-      if (!picks.bytes) {
+    for (ix p = 0; p < positions; ++p) {
+      const ix to = pooled.offset(p, w, argmax, layout.region);
+      if (!argmax.bytes) {
         lists.push_back({to, p * out, out});
         continue;
       }
-      const uint8_t* byte = picks.bytes + (n * places + p) * out;
-      for (ix k = 0; k < num_places; ++k) {
+      const uint8_t* byte = argmax.bytes + (n * positions + p) * out;
+      for (ix k = 0; k < pool_size; ++k) {
         const ix begin = end;
         for (ix o = 0; o < out; o += LANES) {
           const Integers channel = first + int32_t(o);
@@ -284,13 +291,13 @@ bool sparse_input_gradient(const Pool& pool, const Window& w, const float* gradi
         if (end > begin) lists.push_back({to + offsets.of[k], begin, end - begin});
       }
     }
-    // Piece by piece, so that one of the kernel stays in the nearest cache.
-    const float* numbers = picks.bytes ? gradients.data() : g;
+    // Piece by piece, so that the weights of one stay in the nearest cache.
+    const float* numbers = argmax.bytes ? gradients.data() : g;
     for (const Piece& piece : layout.pieces) {
       const AddEntries add = adder_for(piece.rows, piece.vectors);
       for (const List& list : lists)
-        add({padded.data() + list.to + piece.image, layout.image_row, turned.data() + piece.kernel,
-             layout.row_floats, picks.bytes ? channels + list.begin : all_channels.data(),
+        add({padded.data() + list.to + piece.image, layout.image_row, transposed.data() + piece.weights,
+             layout.row_floats, argmax.bytes ? channels + list.begin : all_channels.data(),
              numbers + list.begin, list.count});
     }
     // Without the padding.
@@ -303,6 +310,7 @@ bool sparse_input_gradient(const Pool& pool, const Window& w, const float* gradi
                padded.data() + from * w.channels_in, w.size[2] * w.channels_in * sizeof(float));
       }
   });
+  if (!finite) CORNU_PATH(sparse_input_gradient_not_finite);
   return finite;
 }
 

@@ -23,18 +23,21 @@ struct Largest {
 };
 
 template <class Way>
-void reduce(const Pool& pool, const float* x, int64_t outer, int64_t places, int64_t inner, float* result) {
-  // Where few numbers lie side by side, several places are a row.
+void reduce(const Pool& pool, const Reduction& shape, const float* x, float* result) {
+  const int64_t outer = shape.outer, reduced = shape.reduced, inner = shape.inner;
+  // Where few numbers lie side by side, several of them are a row.
   constexpr int64_t AT_ONCE = 4, WIDTH = AT_ONCE * LANES;
-  const int64_t together = inner < LANES ? std::max<int64_t>(1, std::min(WIDTH / inner, places)) : 1;
-  const int64_t width = together * inner, rows = places / together;
+  const int64_t together = inner < LANES ? std::max<int64_t>(1, std::min(WIDTH / inner, reduced)) : 1;
+  const int64_t width = together * inner, rows = reduced / together;
   const int64_t most = std::max<int64_t>(1, 32 / outer);
-  const int64_t parts = std::clamp<int64_t>(places * inner / 4096, 1, std::min(most, rows));
+  const int64_t parts = std::clamp<int64_t>(reduced * inner / 4096, 1, std::min(most, rows));
+  if (together > 1) CORNU_PATH(reduce_several);
+  if (parts > 1) CORNU_PATH(reduce_parts);
   Scratch several(parts > 1 ? outer * parts * inner : 1);
   float* partial = parts > 1 ? several.data() : result;
   parallel_for(pool, outer * parts, [&](int64_t item) {
     const int64_t part = item % parts, begin = rows * part / parts, end = rows * (part + 1) / parts;
-    const float* from = x + item / parts * places * inner;
+    const float* from = x + item / parts * reduced * inner;
     float* to = partial + item * inner;
     float row[WIDTH];
     for (int64_t c = 0; c < width; c += LANES) {
@@ -53,11 +56,11 @@ void reduce(const Pool& pool, const float* x, int64_t outer, int64_t places, int
                   Way::combine(Way::combine(found[0], found[1]), Way::combine(found[2], found[3])), count);
     }
     if (together == 1) return;
-    const int64_t rest = part == parts - 1 ? places - rows * together : 0;
+    const int64_t rest = part == parts - 1 ? reduced - rows * together : 0;
     for (int64_t i = 0; i < inner; ++i) {
       float all = Way::START;
       for (int64_t k = 0; k < together; ++k) all = Way::combine(all, row[k * inner + i]);
-      for (int64_t p = places - rest; p < places; ++p) all = Way::combine(all, from[p * inner + i]);
+      for (int64_t p = reduced - rest; p < reduced; ++p) all = Way::combine(all, from[p * inner + i]);
       to[i] = all;
     }
   });
@@ -72,20 +75,21 @@ void reduce(const Pool& pool, const float* x, int64_t outer, int64_t places, int
 
 }  // namespace
 
-void sum(const Pool& pool, const float* x, int64_t outer, int64_t places, int64_t inner, float* result) {
-  reduce<Add>(pool, x, outer, places, inner, result);
+void sum(const Pool& pool, const Reduction& shape, const float* x, float* result) {
+  reduce<Add>(pool, shape, x, result);
 }
-void largest(const Pool& pool, const float* x, int64_t outer, int64_t places, int64_t inner, float* result) {
-  reduce<Largest>(pool, x, outer, places, inner, result);
+void largest(const Pool& pool, const Reduction& shape, const float* x, float* result) {
+  reduce<Largest>(pool, shape, x, result);
 }
 
-void channel_sum(const Pool& pool, const float* gradient, const uint8_t* picks, int64_t places,
-                 int64_t channels, float* result) {
+void bias_gradient(const Pool& pool, const Rows& shape, const float* gradient, const uint8_t* argmax,
+                   float* result) {
+  const int64_t rows = shape.rows, channels = shape.channels;
   // Fixed parts, so that sums have the same order with any number of threads.
-  const int64_t parts = std::clamp<int64_t>(places / 256, 1, 32);
+  const int64_t parts = std::clamp<int64_t>(rows / 256, 1, 32);
   Scratch partial(parts * channels);
   parallel_for(parts * channels < 64 ? Pool{1, {}} : pool, parts, [&](int64_t part) {
-    const int64_t begin = places * part / parts, end = places * (part + 1) / parts;
+    const int64_t begin = rows * part / parts, end = rows * (part + 1) / parts;
     // Four sums at once, as each addition waits for the one before.
     constexpr int AT_ONCE = 4;
     for (int64_t c = 0; c < channels; c += LANES) {
@@ -96,8 +100,8 @@ void channel_sum(const Pool& pool, const float* gradient, const uint8_t* picks, 
           const int64_t at = (p + k) * channels + c;
           prefetch(gradient + at + 8 * channels);
           const Vector g = load_first(gradient + at, count);
-          const Integers place = load_bytes(picks + at, count);
-          sums[k] += place == Integers{} + int32_t(DEAD) ? Vector{} : g;
+          const Integers index = load_bytes(argmax + at, count);
+          sums[k] += index == Integers{} + int32_t(DEAD) ? Vector{} : g;
         }
       store_first(partial.data() + part * channels + c, (sums[0] + sums[1]) + (sums[2] + sums[3]),
                   count);

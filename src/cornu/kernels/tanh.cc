@@ -48,9 +48,8 @@ struct Parts {
 
 }  // namespace
 
-void biased_tanh(const Pool& pool, const float* image, const float* bias, int64_t places, int64_t channels,
-                 float* result) {
-  const int64_t numbers = places * channels;
+void biased_tanh(const Pool& pool, const Rows& rows, const float* image, const float* bias, float* result) {
+  const int64_t numbers = rows.numbers(), channels = rows.channels;
   const Parts parts(numbers, channels);
   Scratch spread(parts.span);
   for (int64_t i = 0; i < parts.span; ++i) spread.data()[i] = bias[i % channels];
@@ -64,9 +63,9 @@ void biased_tanh(const Pool& pool, const float* image, const float* bias, int64_
   });
 }
 
-void tanh_gradient(const Pool& pool, const float* gradient, const float* result, int64_t places,
-                   int64_t channels, float* back, float* total) {
-  const int64_t numbers = places * channels;
+void tanh_gradient(const Pool& pool, const Rows& rows, const float* gradient, const float* result,
+                   float* back, float* total) {
+  const int64_t numbers = rows.numbers(), channels = rows.channels;
   const Parts parts(numbers, channels);
   Scratch partial(parts.count * parts.span);
   parallel_for(pool, parts.count, [&](int64_t part) {

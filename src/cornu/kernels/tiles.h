@@ -1,4 +1,4 @@
-// What tiles of sums are used for, and the functions that do it. They are most of what there is to
+// What tiles are used for, and the functions that do it. They are most of what there is to
 // compile, and so have files of their own.
 #pragma once
 
@@ -7,11 +7,6 @@
 
 CORNU_BEGIN
 
-// So many floats of the source that neighbour each other, for each place of a tile.
-struct Segment {
-  int64_t offset, count;
-};
-
 // Sums over what windows see.
 struct Panel {
   const float* in;
@@ -19,24 +14,23 @@ struct Panel {
   const Segment* segments;
   int64_t num_segments;
   const float* weights;
-  // What becomes of the sums, which lie by row, place and vector. If there is nothing, they are stored as
+  // What becomes of the sums, which lie by row, position and vector. If there is nothing, they are stored as
   // they are, in whole vectors.
-  void (*finish)(const Panel&, const Vector* sums, int rows, int places, int vectors);
+  void (*epilogue)(const Panel&, const Vector* sums, int rows, int positions, int vectors);
   void* out;
   int64_t out_row, out_pixel, channels;
-  // For `finish`.
+  // For `epilogue`.
   const float* bias;
-  Activation activation;
-  uint8_t* picks;
+  uint8_t* argmax;
   bool streams;
 };
 
-extern const Tiles<Panel> gather_tiles;
+extern const Tiles<Panel> gemm_tiles;
 // Of pairs of bfloat16; empty where there are no such products.
-extern const Tiles<Panel> gather_tiles_of_pairs;
+extern const Tiles<Panel> gemm_tiles_of_pairs;
 
-// Sums over what results see through the same place of a kernel.
-struct Sum {
+// Sums over what output positions see through the same tap.
+struct TransposedPanel {
   const float* image;
   const float* gradient;
   int64_t images, planes, rows, pixels;
@@ -48,15 +42,15 @@ struct Sum {
   bool add;
 };
 
-// The same of a gradient that relu and pooling have picked: `gradient` and the steps are of pooled
-// windows, `places` says where in the image the places of one begin.
-struct PickedSum : Sum {
-  const uint8_t* picks;
-  const int64_t* places;
-  int64_t num_places;
+// The same of a gradient that is unpooled on the way: `gradient` and the steps are of pooled windows,
+// `pool_offsets` says what the positions of one see.
+struct UnpoolingPanel : TransposedPanel {
+  const uint8_t* argmax;
+  const int64_t* pool_offsets;
+  int64_t pool_size;
 };
 
-extern const Tiles<Sum> sum_tiles;
-extern const Tiles<PickedSum> picked_sum_tiles;
+extern const Tiles<TransposedPanel> transposed_gemm_tiles;
+extern const Tiles<UnpoolingPanel> unpooling_gemm_tiles;
 
 CORNU_END

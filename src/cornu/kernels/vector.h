@@ -8,6 +8,8 @@
 #include <cstring>
 #include <utility>
 
+#include "checks.h"
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #elif defined(__SSE2__)
@@ -85,6 +87,7 @@ CORNU_INLINE Vector square_root(Vector v) {
 
 // The first `count` lanes only; the others are zero, and their memory is not touched.
 CORNU_INLINE Vector load_first(const float* p, int64_t count) {
+  CORNU_ASSERT(count > 0);
   if (count >= LANES) return load(p);
 #if defined(__AVX512F__)
   return (Vector)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
@@ -97,6 +100,7 @@ CORNU_INLINE Vector load_first(const float* p, int64_t count) {
 #endif
 }
 CORNU_INLINE void store_first(float* p, Vector v, int64_t count) {
+  CORNU_ASSERT(count > 0);
   if (count >= LANES) return store(p, v);
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), (__m512)v);
@@ -118,6 +122,7 @@ CORNU_INLINE bool streams(const float* result, int64_t floats, int64_t channels)
 }
 CORNU_INLINE void store_first(float* p, Vector v, int64_t count, [[maybe_unused]] bool streams) {
 #if defined(__AVX512F__)
+  CORNU_ASSERT(!streams || (count >= LANES && (uintptr_t)p % sizeof(Vector) == 0));
   if (streams) return _mm512_stream_ps(p, (__m512)v);
 #endif
   store_first(p, v, count);
@@ -202,6 +207,7 @@ CORNU_INLINE bool is_zero(Vector v) {
 
 // Small non-negative integers as bytes. (GCC 12 would convert vectors number by number.)
 CORNU_INLINE void store_bytes(uint8_t* p, Integers v, int64_t count) {
+  CORNU_ASSERT(count > 0);
 #if defined(__AVX512F__)
   const Bytes bytes = (Bytes)_mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)v);
   if (count < LANES) return _mm_mask_storeu_epi8(p, __mmask16((1u << count) - 1), (__m128i)bytes);
@@ -222,6 +228,7 @@ CORNU_INLINE void store_bytes(uint8_t* p, Integers v, int64_t count) {
   for (int64_t lane = 0; lane < count; ++lane) p[lane] = bytes[lane];
 }
 CORNU_INLINE Integers load_bytes(const uint8_t* p, int64_t count) {
+  CORNU_ASSERT(count > 0);
   Bytes bytes = {};
   if (count >= LANES) bytes = *(const Bytes*)p;
 #if defined(__AVX512F__)

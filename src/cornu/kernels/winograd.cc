@@ -1,12 +1,12 @@
 // Convolutions with windows of 3x3 and 5x5 in fewer multiplications: F(2x2, 3x3), F(4x4, 3x3) and
 // F(2x2, 5x5).
 //
-// In F(MxM, RxR), a tile of MxM results sees NxN numbers of the image, N = M + R - 1. Both those and
-// the window are turned into NxN points, the products of which, turned back, are the results: N * N
-// multiplications for each pair of channels instead of M * M * R * R. Over all tiles and channels these
+// In F(MxM, RxR), a tile of MxM results sees NxN numbers of the image, N = M + R - 1. The input
+// transform of those and the filter transform of the window are NxN points each; the output transform of
+// their products is the results: N * N multiplications for each pair of channels instead of M * M * R * R. Over all tiles and channels these
 // are N * N products of matrices, (tiles, in) by (in, out).
 //
-// The gradient of the kernel is F(RxR, MxM), with the same points: (in, tiles) by (tiles, out).
+// The weight gradient is F(RxR, MxM), with the same points: (in, tiles) by (tiles, out).
 //
 // A product of polynomials can be found from its values at N points: 0, infinity (the highest
 // coefficient), and pairs of a number and its negative. Source: Lavin and Gray 2016, "Fast algorithms
@@ -39,7 +39,7 @@ constexpr ix MANY_TILES = 24;
 CORNU_INLINE Vector times(float factor, Vector v) { return broadcast(factor) * v; }
 
 // The points other than 0 and infinity come in pairs, one and its negative. Of each pair: the point,
-// its square, and its weight, with which products turned back are sums of products.
+// its square, and its weight, which makes the output transform of products a sum of products.
 struct Pair {
   float point, square, weight;
   constexpr float power(int k) const { return k == 0 ? 1 : k == 1 ? point : square * power(k - 2); }
@@ -58,13 +58,13 @@ struct Points<6> {
   static constexpr Pair pairs[] = {{0.70710678f, 0.5f, -2 / 3.f}, {1.41421356f, 2, 1 / 6.f}};
 };
 
-CORNU_INLINE void turn_image(const Vector (&d)[4], Vector (&t)[4]) {
+CORNU_INLINE void input_transform(const Vector (&d)[4], Vector (&t)[4]) {
   t[0] = d[0] - d[2];
   t[1] = d[2] + d[1];
   t[2] = d[2] - d[1];
   t[3] = d[3] - d[1];
 }
-CORNU_INLINE void turn_image(const Vector (&d)[6], Vector (&t)[6]) {
+CORNU_INLINE void input_transform(const Vector (&d)[6], Vector (&t)[6]) {
   constexpr Pair near = Points<6>::pairs[0], far = Points<6>::pairs[1];
   const Vector even = d[4] - times(far.square, d[2]), odd = d[3] - times(far.square, d[1]);
   const Vector far_even = d[4] - times(near.square, d[2]), far_odd = d[3] - times(near.square, d[1]);
@@ -108,12 +108,12 @@ CORNU_INLINE void weigh(Vector (&t)[N]) {
 }
 
 template <int R, int N>
-CORNU_INLINE void turn_window(const Vector (&g)[R], Vector (&t)[N]) {
+CORNU_INLINE void filter_transform(const Vector (&g)[R], Vector (&t)[N]) {
   evaluate(g, t);
   weigh(t);
 }
 template <int N, int R>
-CORNU_INLINE void turn_window_back(const Vector (&t)[N], Vector (&g)[R]) {
+CORNU_INLINE void filter_transform_back(const Vector (&t)[N], Vector (&g)[R]) {
   Vector weighed[N];
   CORNU_UNROLL for (int i = 0; i < N; ++i) weighed[i] = t[i];
   weigh(weighed);
@@ -121,23 +121,23 @@ CORNU_INLINE void turn_window_back(const Vector (&t)[N], Vector (&g)[R]) {
 }
 
 // As arguments of what follows.
-constexpr auto of_image = [](const auto& d, auto& t) { turn_image(d, t); };
-constexpr auto of_window = [](const auto& g, auto& t) { turn_window(g, t); };
+constexpr auto of_image = [](const auto& d, auto& t) { input_transform(d, t); };
+constexpr auto of_window = [](const auto& g, auto& t) { filter_transform(g, t); };
 constexpr auto of_gradient = [](const auto& y, auto& m) { evaluate(y, m); };
 constexpr auto to_result = [](const auto& m, auto& y) { gather_powers(m, y); };
-constexpr auto to_window = [](const auto& t, auto& g) { turn_window_back(t, g); };
+constexpr auto to_window = [](const auto& t, auto& g) { filter_transform_back(t, g); };
 
 // Both axes: rows first, then columns.
-template <int N, int M, class Turn>
-CORNU_INLINE void turn_both(const Turn& turn, const Vector (&in)[N][N], Vector (&out)[M][M]) {
+template <int N, int M, class Transform>
+CORNU_INLINE void transform_both(const Transform& transform, const Vector (&in)[N][N], Vector (&out)[M][M]) {
   Vector half[M][N];
   CORNU_UNROLL for (int c = 0; c < N; ++c) {
-    Vector column[N], turned[M];
+    Vector column[N], transformed[M];
     CORNU_UNROLL for (int r = 0; r < N; ++r) column[r] = in[r][c];
-    turn(column, turned);
-    CORNU_UNROLL for (int r = 0; r < M; ++r) half[r][c] = turned[r];
+    transform(column, transformed);
+    CORNU_UNROLL for (int r = 0; r < M; ++r) half[r][c] = transformed[r];
   }
-  CORNU_UNROLL for (int r = 0; r < M; ++r) turn(half[r], out[r]);
+  CORNU_UNROLL for (int r = 0; r < M; ++r) transform(half[r], out[r]);
 }
 
 // Channels of points are filled up to whole vectors, with whatever follows: no sum that is kept
@@ -146,63 +146,63 @@ constexpr ix whole(ix channels) { return (channels + LANES - 1) / LANES * LANES;
 
 // Tiles of SIDE x SIDE numbers to their points, for `rows` rows of tiles, the next of which begins
 // STEP numbers later. `numbers` is padded; points of one kind are `point_step` floats from the next.
-template <int SIDE, int N, int STEP, const auto& TURN>
-void turn_tiles(const float* numbers, ix row, ix channels, ix rows, ix columns, float* turned,
+template <int SIDE, int N, int STEP, const auto& TRANSFORM>
+void transform_tiles(const float* numbers, ix row, ix channels, ix rows, ix columns, float* transformed,
                 ix point_step) {
   for (ix r = 0; r < rows; ++r)
-    for (ix t = 0; t < columns; ++t, turned += whole(channels)) {
+    for (ix t = 0; t < columns; ++t, transformed += whole(channels)) {
       const float* from = numbers + STEP * (r * row + t * channels);
       for (ix c = 0; c < channels; c += LANES) {
         Vector in[SIDE][SIDE], out[N][N];
         CORNU_UNROLL for (int y = 0; y < SIDE; ++y)
           CORNU_UNROLL for (int x = 0; x < SIDE; ++x)
             in[y][x] = load(from + y * row + x * channels + c);
-        turn_both(TURN, in, out);
+        transform_both(TRANSFORM, in, out);
         CORNU_UNROLL for (int p = 0; p < N * N; ++p)
-          store(turned + p * point_step + c, out[p / N][p % N]);
+          store(transformed + p * point_step + c, out[p / N][p % N]);
       }
     }
 }
 
 // NxN vectors, which lie `step` floats from each other, to MxM.
-template <int N, int M, const auto& TURN>
-void turn_one(const float* from, ix step, Vector* to) {
+template <int N, int M, const auto& TRANSFORM>
+void transform_one(const float* from, ix step, Vector* to) {
   Vector in[N][N], out[M][M];
   CORNU_UNROLL for (int p = 0; p < N * N; ++p) in[p / N][p % N] = load(from + p * step);
-  turn_both(TURN, in, out);
+  transform_both(TRANSFORM, in, out);
   CORNU_UNROLL for (int p = 0; p < M * M; ++p) to[p] = out[p / M][p % M];
 }
 
 // Relu and max-pooling of 2x2 of MxM results, those that are there; `odd` shows what is not finite.
 template <int M>
 void pool_tile(const Vector* y, Vector bias, ix rows, ix columns, ix out_row, ix out_pixel, float* out,
-               uint8_t* picks, ix count, bool streams, Vector& odd) {
+               uint8_t* argmax, ix count, bool streams, Vector& odd) {
   CORNU_UNROLL for (int a = 0; a < M; a += 2)
     CORNU_UNROLL for (int b = 0; b < M; b += 2) {
       if (a + 2 > rows || b + 2 > columns) continue;
       Vector best = y[a * M + b] + bias;
-      Integers winner = {};
+      Integers argmax_index = {};
       odd += best - best;
       CORNU_UNROLL for (int k = 1; k < 4; ++k) {
         const Vector here = y[(a + k / 2) * M + b + k % 2] + bias;
         odd += here - here;
-        compare(here, Integers{} + k, best, winner);
+        compare(here, Integers{} + k, best, argmax_index);
       }
       const ix to = a / 2 * out_row + b / 2 * out_pixel;
-      store_picked(best, winner, out + to, picks + to, count, streams);
+      store_pooled(best, argmax_index, out + to, argmax + to, count, streams);
     }
 }
 
 // F(MxM, RxR): how many points there are in a row, N, and how numbers become points and points numbers.
 struct Method {
-  typedef void (*TurnTiles)(const float* numbers, ix row, ix channels, ix rows, ix columns, float* turned,
+  typedef void (*TransformTiles)(const float* numbers, ix row, ix channels, ix rows, ix columns, float* transformed,
                             ix point_step);
-  typedef void (*TurnOne)(const float* from, ix step, Vector* to);
+  typedef void (*TransformOne)(const float* from, ix step, Vector* to);
   ix m, r, n;
-  TurnTiles image, gradient;
-  TurnOne window, result, window_back;
+  TransformTiles image, gradient;
+  TransformOne window, result, window_back;
   void (*pool)(const Vector* y, Vector bias, ix rows, ix columns, ix out_row, ix out_pixel, float* out,
-               uint8_t* picks, ix count, bool streams, Vector& odd);
+               uint8_t* argmax, ix count, bool streams, Vector& odd);
 
   ix points() const { return n * n; }
 };
@@ -211,16 +211,16 @@ template <int M, int R, int N = M + R - 1>
 constexpr Method METHOD = {M,
                            R,
                            N,
-                           turn_tiles<N, N, M, of_image>,
-                           turn_tiles<M, N, M, of_gradient>,
-                           turn_one<R, N, of_window>,
-                           turn_one<N, M, to_result>,
-                           turn_one<N, R, to_window>,
+                           transform_tiles<N, N, M, of_image>,
+                           transform_tiles<M, N, M, of_gradient>,
+                           transform_one<R, N, of_window>,
+                           transform_one<N, M, to_result>,
+                           transform_one<N, R, to_window>,
                            pool_tile<M>};
 
 // Products of matrices: result(i, n) = sum of a(i, j) * b(j, n) over j, or sum of a(j, i) * b(j, n), for so
 // many vectors of n. The rows of `a` and of the result are `width` floats long.
-void multiply(const float* a, ix width, const float* b, ix count, float* result, ix result_width, ix places,
+void multiply(const float* a, ix width, const float* b, ix count, float* result, ix result_width, ix rows,
               ix vectors) {
   const Segment all{0, count};
   Panel panel{};
@@ -229,17 +229,17 @@ void multiply(const float* a, ix width, const float* b, ix count, float* result,
   panel.num_segments = 1;
   panel.weights = b;
   panel.out_pixel = result_width;
-  for (ix i = 0; i < places;) {
-    const ix piece = next_piece(places - i, MOST_PLACES);
+  for (ix i = 0; i < rows;) {
+    const ix piece = next_piece(rows - i, MOST_POSITIONS);
     panel.in = a + i * width;
     panel.out = result + i * result_width;
-    gather_tiles.of(1, piece, vectors)(panel);
+    gemm_tiles.of(1, piece, vectors)(panel);
     i += piece;
   }
 }
 void multiply_transposed(const float* a, ix a_width, const float* b, ix b_width, ix count, float* result,
-                         ix places, ix vectors, bool add) {
-  Sum sum{};
+                         ix rows, ix vectors, bool add) {
+  TransposedPanel sum{};
   sum.gradient = b;
   sum.images = sum.planes = sum.rows = 1;
   sum.pixels = count;
@@ -247,44 +247,44 @@ void multiply_transposed(const float* a, ix a_width, const float* b, ix b_width,
   sum.gradient_step = sum.result_step = b_width;
   sum.channels = vectors * LANES;
   sum.add = add;
-  for (ix i = 0; i < places;) {
-    const ix piece = next_piece(places - i, MOST_PLACES);
+  for (ix i = 0; i < rows;) {
+    const ix piece = next_piece(rows - i, MOST_POSITIONS);
     sum.image = a + i;
     sum.result = result + i * b_width;
-    sum_tiles.of(1, piece, vectors)(sum);
+    transposed_gemm_tiles.of(1, piece, vectors)(sum);
     i += piece;
   }
 }
 
-// The window turned: (points, blocks of channels out, in, channels of a block), the blocks being
+// The filter transform: (points, blocks of channels out, in, channels of a block), the blocks being
 // WIDE vectors wide but perhaps the last.
-struct TurnedKernel {
+struct TransformedFilter {
   Scratch memory;
   ix point_floats;
 
-  // Weight (place, i, o) is at (place * in + i) * out + o; with `flips`, places run backwards.
-  TurnedKernel(const Pool& pool, const Method& method, const float* kernel, ix in, ix out, bool flips)
+  // Weight (tap, i, o) is at (tap * in + i) * out + o; with `flips`, taps run backwards.
+  TransformedFilter(const Pool& pool, const Method& method, const float* weights, ix in, ix out, bool flips)
       : memory(method.points() * in * whole(out)), point_floats(in * whole(out)) {
-    const ix vectors = whole(out) / LANES, places = method.r * method.r;
+    const ix vectors = whole(out) / LANES, taps = method.r * method.r;
     parallel_for(in * out < 1024 ? Pool{1, {}} : pool, vectors, [&](ix v) {
       const ix first = v / WIDE * WIDE, wide = std::min<ix>(WIDE, vectors - first) * LANES;
       for (ix i = 0; i < in; ++i) {
-        Vector window[MOST_POINTS], turned[MOST_POINTS];
-        for (ix p = 0; p < places; ++p)
-          window[p] = load_first(kernel + ((flips ? places - 1 - p : p) * in + i) * out + v * LANES,
+        Vector window[MOST_POINTS], transformed[MOST_POINTS];
+        for (ix p = 0; p < taps; ++p)
+          window[p] = load_first(weights + ((flips ? taps - 1 - p : p) * in + i) * out + v * LANES,
                                  out - v * LANES);
-        method.window(reinterpret_cast<const float*>(window), LANES, turned);
+        method.window(reinterpret_cast<const float*>(window), LANES, transformed);
         for (ix p = 0; p < method.points(); ++p)
           store(memory.data() + p * point_floats + first * LANES * in + i * wide +
                     (v - first) * LANES,
-                turned[p]);
+                transformed[p]);
       }
     });
   }
 };
 
 // From one point to the next, with so many floats of each: not a power of two, or all points of a
-// tile would want the same few places in the cache.
+// tile would want the same few lines of the cache.
 ix step_between_points(ix floats) { return floats + LANES; }
 
 // How tiles of several images, or of a part of one, make a band whose points stay in the cache.
@@ -299,26 +299,35 @@ struct Bands {
 };
 
 bool run(const Pool& pool, const Method& method, const Window& w, const Source& source,
-         const TurnedKernel& turned, const Finish& finish, float* result) {
+         const TransformedFilter& transformed, const Epilogue& epilogue, float* result) {
   const ix M = method.m, R = method.r, POINTS = method.points();
   const ix in = w.channels_in, out = w.channels_out, wide_in = whole(in), wide_out = whole(out);
-  const ix* pooling = finish.pooling;
+  const ix* pool_size = epilogue.pool;
   // Small windows are pooled in registers, others from scratch memory.
-  const bool rectifies = finish.rectifies();
-  const bool pools_at_once = finish.picks && pooling[0] == 1 && pooling[1] == 2 && pooling[2] == 2;
-  const bool pools = finish.picks && !rectifies && !pools_at_once;
-  const ix height = w.output[1] / pooling[1] * pooling[1], width = w.output[2];
-  const bool streams_out = streams(result, w.batch * height * width * out / product(finish.pooling), out);
+  const bool rectifies = epilogue.argmax && product(epilogue.pool) == 1;
+  const bool pools_at_once = epilogue.argmax && pool_size[0] == 1 && pool_size[1] == 2 && pool_size[2] == 2;
+  const bool pools = epilogue.argmax && !rectifies && !pools_at_once;
+  const ix height = w.output[1] / pool_size[1] * pool_size[1], width = w.output[2];
+  const bool streams_out = streams(result, w.batch * height * width * out / product(epilogue.pool), out);
   const ix columns = (width + M - 1) / M, all_rows = (height + M - 1) / M;
   const Bands bands(all_rows, columns, POINTS * (wide_in + wide_out), std::max<ix>(1, w.batch / (4 * pool.threads)));
   // Items are some images, or with few of those, parts of them, which begin where tiles and windows
   // of the pooling do.
-  const ix unit = std::lcm<ix>(M, pooling[1]);
+  const ix unit = std::lcm<ix>(M, pool_size[1]);
   const ix units = (height + unit - 1) / unit;
   const ix parts = w.batch >= 4 * pool.threads
                        ? 1 : std::clamp<ix>((4 * pool.threads + w.batch - 1) / w.batch, 1, units);
   const ix together = parts > 1 ? 1 : bands.images, groups = (w.batch + together - 1) / together;
   const ix row_floats = (M * columns + R - 1) * in, result_row = width * out;
+
+  if (rectifies) CORNU_PATH(winograd_relu);
+  if (pools_at_once) CORNU_PATH(winograd_pools_in_tile);
+  if (pools) CORNU_PATH(winograd_pools_in_scratch);
+  if (parts > 1) CORNU_PATH(winograd_parts);
+  if (together > 1) CORNU_PATH(winograd_several_images);
+  if (M == 4) CORNU_PATH(winograd_4_3);
+  else if (R == 3) CORNU_PATH(winograd_2_3);
+  else CORNU_PATH(winograd_2_5);
 
   std::atomic<bool> finite{true};
   parallel_for(pool, groups * parts, [&](ix item) {
@@ -353,7 +362,7 @@ bool run(const Pool& pool, const Method& method, const Window& w, const Source& 
         for (ix o = 0; o < wide_out;) {
           const ix vectors = std::min<ix>(WIDE, (wide_out - o) / LANES);
           multiply(image_points.data() + p * in_step, wide_in,
-                   turned.memory.data() + p * turned.point_floats + o * in, in,
+                   transformed.memory.data() + p * transformed.point_floats + o * in, in,
                    products.data() + p * out_step + o, wide_out, tiles, vectors);
           o += vectors * LANES;
         }
@@ -368,10 +377,10 @@ bool run(const Pool& pool, const Method& method, const Window& w, const Source& 
           Vector y[MOST_POINTS];
           method.result(from, out_step, y);
           const Vector bias =
-              finish.bias && !pools ? load_first(finish.bias + c, out - c) : Vector{};
+              epilogue.bias && !pools ? load_first(epilogue.bias + c, out - c) : Vector{};
           if (pools_at_once) {
             method.pool(y, bias, rows_here, columns_here, width / 2 * out, out, result + pooled + c,
-                        finish.picks + pooled + c, out - c, streams_out, odd);
+                        epilogue.argmax + pooled + c, out - c, streams_out, odd);
             continue;
           }
           for (ix a = 0; a < rows_here; ++a)
@@ -380,10 +389,9 @@ bool run(const Pool& pool, const Method& method, const Window& w, const Source& 
               odd += sum - sum;
               float* to = corner + a * result_row + b * out + c;
               if (rectifies) {
-                store_picked(sum, Integers{}, to, finish.picks + (to - result), out - c, streams_out);
+                store_pooled(sum, Integers{}, to, epilogue.argmax + (to - result), out - c, streams_out);
                 continue;
               }
-              if (finish.activation == RELU) sum = sum < Vector{} ? Vector{} : sum;
               store_first(to, sum, out - c, !pools && streams_out);
             }
         }
@@ -393,29 +401,31 @@ bool run(const Pool& pool, const Method& method, const Window& w, const Source& 
     if (!pools) return;
     const ix count[3] = {1, high - low, width};
     for (ix i = 0; i < images; ++i) {
-      const ix to = ((first + i) * (w.output[1] / pooling[1]) + low / pooling[1]) *
-                    (width / pooling[2]) * out;
-      relu_and_pool<false>(results + i * image_step, count, out, finish, result + to,
-                           finish.picks + to, streams_out);
+      const ix to = ((first + i) * (w.output[1] / pool_size[1]) + low / pool_size[1]) *
+                    (width / pool_size[2]) * out;
+      relu_and_pool<false>(results + i * image_step, count, out, epilogue, result + to,
+                           epilogue.argmax + to, streams_out);
     }
   });
+  if (!finite) CORNU_PATH(winograd_not_finite);
   return finite;
 }
 
 bool convolve(const Pool& pool, const Method& method, const Window& w, const Source& source,
-              const float* kernel, const Finish& finish, float* result) {
-  const TurnedKernel turned(pool, method, kernel, w.channels_in, w.channels_out, false);
-  return run(pool, method, w, source, turned, finish, result);
+              const float* weights, const Epilogue& epilogue, float* result) {
+  const TransformedFilter transformed(pool, method, weights, w.channels_in, w.channels_out, false);
+  return run(pool, method, w, source, transformed, epilogue, result);
 }
 
-bool gradient_of_input(const Pool& pool, const Method& method, const Window& w, const Source& gradient,
-                       const float* kernel, float* result) {
-  // The kernel with its channels exchanged; the places run backwards.
+bool input_gradient(const Pool& pool, const Method& method, const Window& w, const Source& gradient,
+                       const float* weights, float* result) {
+  CORNU_PATH(winograd_input_gradient);
+  // The weights with their channels exchanged; taps run backwards.
   const ix in = w.channels_in, out = w.channels_out, R = method.r;
   Scratch exchanged(R * R * in * out);
   parallel_for(in * out < 1024 ? Pool{1, {}} : pool, R * R, [&](ix p) {
     const ix at = p * in * out;
-    transpose(kernel + at, out, in, out, exchanged.data() + at, in, in);
+    transpose(weights + at, out, in, out, exchanged.data() + at, in, in);
   });
   Window back = w;
   for (int a = 1; a < 3; ++a) {
@@ -425,14 +435,14 @@ bool gradient_of_input(const Pool& pool, const Method& method, const Window& w, 
   }
   back.channels_in = out;
   back.channels_out = in;
-  const TurnedKernel turned(pool, method, exchanged.data(), out, in, true);
-  return run(pool, method, back, gradient, turned, Finish{}, result);
+  const TransformedFilter transformed(pool, method, exchanged.data(), out, in, true);
+  return run(pool, method, back, gradient, transformed, Epilogue{}, result);
 }
 
-// A band of tiles of the image and of the gradient in their points, as `gradient_of_kernel` needs them.
-class TurnedBand {
+// A band of tiles of the image and of the gradient in their points, as `weight_gradient` needs them.
+class TransformedBand {
  public:
-  TurnedBand(const Method& method, const Window& w, ix most_tiles)
+  TransformedBand(const Method& method, const Window& w, ix most_tiles)
       : method_(method), in_(w.channels_in), out_(w.channels_out),
         columns_((w.output[2] + method.m - 1) / method.m),
         image_(method.points() * step_between_points(most_tiles * whole(in_))),
@@ -442,7 +452,7 @@ class TurnedBand {
   void resize(ix tiles) { tiles_ = tiles; }
 
   // Fill the tiles from `tile` on with `rows` rows of tiles of an image, beginning with row `top`.
-  void turn(const Window& w, const Source& image, const Source& gradient, ix n, ix top, ix rows,
+  void transform(const Window& w, const Source& image, const Source& gradient, ix n, ix top, ix rows,
             ix tile) {
     const ix M = method_.m, R = method_.r;
     const ix image_row = (M * columns_ + R - 1) * in_, gradient_row = M * columns_ * out_;
@@ -474,29 +484,31 @@ class TurnedBand {
   Scratch image_, gradient_;
 };
 
-bool gradient_of_kernel(const Pool& pool, const Method& method, const Window& w, const Source& image,
+bool weight_gradient(const Pool& pool, const Method& method, const Window& w, const Source& image,
                         const Source& gradient, float* result) {
   const ix M = method.m, R = method.r, POINTS = method.points();
   const ix in = w.channels_in, out = w.channels_out, wide_in = whole(in), wide_out = whole(out);
   const ix rows = (w.output[1] + M - 1) / M, columns = (w.output[2] + M - 1) / M;
   const ix sums = POINTS * in * wide_out;
-  // Fixed parts, as for the direct kernels, so that sums have the same order with any threads.
+  // Fixed parts, as in weight_gradient.cc, so that sums have the same order with any threads.
   ix parts = std::clamp<ix>(std::min<ix>(16, (ix{4} << 20) / sums), 1, w.batch);
   const ix tiles_of_image = rows * columns;
   // Where a part would have few tiles, its sums would be read and written for little: then points are
   // shared out instead, each of many images.
   const bool by_points = (w.batch + parts - 1) / parts * tiles_of_image < FEW_TILES;
   if (by_points) parts = 1;
+  if (by_points) CORNU_PATH(winograd_weight_gradient_by_points);
+  else CORNU_PATH(winograd_weight_gradient_by_images);
   Scratch partial(parts * sums);
   if (by_points) {
     const ix at_once = std::clamp<ix>(SHARED_BAND / (POINTS * (wide_in + wide_out) * tiles_of_image), 1, w.batch);
     const ix blocks = (wide_out + WIDE * LANES - 1) / (WIDE * LANES);
-    TurnedBand band(method, w, at_once * tiles_of_image);
+    TransformedBand band(method, w, at_once * tiles_of_image);
     for (ix first = 0; first < w.batch; first += at_once) {
       const ix images = std::min(at_once, w.batch - first);
       band.resize(images * tiles_of_image);
       parallel_for(pool, images, [&](ix i) {
-        band.turn(w, image, gradient, first + i, 0, rows, i * tiles_of_image);
+        band.transform(w, image, gradient, first + i, 0, rows, i * tiles_of_image);
       });
       parallel_for(pool, POINTS * blocks, [&](ix job) {
         band.multiply_point(job / blocks, job % blocks * WIDE * LANES, partial.data(), first > 0);
@@ -507,13 +519,13 @@ bool gradient_of_kernel(const Pool& pool, const Method& method, const Window& w,
     parallel_for(pool, parts, [&](ix part) {
       float* to = partial.data() + part * sums;
       const ix begin = w.batch * part / parts, end = w.batch * (part + 1) / parts;
-      TurnedBand band(method, w, bands.images * bands.rows * columns);
+      TransformedBand band(method, w, bands.images * bands.rows * columns);
       for (ix n = begin; n < end; n += bands.images)
         for (ix top = 0; top < rows; top += bands.rows) {
           const ix here = std::min(bands.rows, rows - top), images = std::min(bands.images, end - n);
           band.resize(images * here * columns);
           for (ix i = 0; i < images; ++i)
-            band.turn(w, image, gradient, n + i, top, here, i * here * columns);
+            band.transform(w, image, gradient, n + i, top, here, i * here * columns);
           for (ix p = 0; p < POINTS; ++p)
             for (ix o = 0; o < wide_out; o += WIDE * LANES)
               band.multiply_point(p, o, to, n > begin || top > 0);
@@ -541,22 +553,23 @@ bool gradient_of_kernel(const Pool& pool, const Method& method, const Window& w,
     }
     if (!is_zero(odd)) finite = false;
   });
+  if (!finite) CORNU_PATH(winograd_not_finite);
   return finite;
 }
 
 template <int M, int R>
 Winograd forms_of() {
-  return {[](const Pool& pool, const Window& w, const Source& image, const float* kernel,
-             const Finish& finish, float* result) {
-            return convolve(pool, METHOD<M, R>, w, image, kernel, finish, result);
+  return {[](const Pool& pool, const Window& w, const Source& image, const float* weights,
+             const Epilogue& epilogue, float* result) {
+            return convolve(pool, METHOD<M, R>, w, image, weights, epilogue, result);
           },
-          [](const Pool& pool, const Window& w, const Source& gradient, const float* kernel,
+          [](const Pool& pool, const Window& w, const Source& gradient, const float* weights,
              float* result) {
-            return gradient_of_input(pool, METHOD<M, R>, w, gradient, kernel, result);
+            return input_gradient(pool, METHOD<M, R>, w, gradient, weights, result);
           },
           [](const Pool& pool, const Window& w, const Source& image, const Source& gradient,
              float* result) {
-            return gradient_of_kernel(pool, METHOD<M, R>, w, image, gradient, result);
+            return weight_gradient(pool, METHOD<M, R>, w, image, gradient, result);
           }};
 }
 
@@ -573,22 +586,22 @@ Winograd winograd_for(const Window& w) {
   for (int a = 1; a < 3; ++a)
     suits = suits && w.window[a] == side && w.strides[a] == 1 && w.dilation[a] == 1 &&
             w.output[a] >= 4 && w.before[a] < side;
-  // The kernel in its points must not be too large for the cache.
+  // The transformed filter must not be too large for the cache.
   suits = suits && w.channels_in * w.channels_out <= (ix{1} << 16);
   if (!suits) return {};
   // Tiles that are partly beyond the results are computed too.
   const auto tiles = [&](ix m) { return (w.output[1] + m - 1) / m * ((w.output[2] + m - 1) / m); };
-  // With few of them, turning the kernel takes longer than what it saves.
+  // With few of them, the filter transform takes longer than what it saves.
   if (w.batch * tiles(side == 5 ? 2 : 4) < MANY_TILES) return {};
   Winograd found;
   if (side == 5) found = forms_of<2, 5>();
   else if (tiles(4) * 36 < tiles(2) * 16) found = forms_of<4, 3>();
   else found = forms_of<2, 3>();
-  // Turning is worth while for many channels only; above all of what is read.
+  // The transforms are worth while for many channels only; above all of what is read.
   const ix in = w.channels_in, out = w.channels_out;
   if (in < 16 || out < 8) found.convolve = nullptr;
-  if (out < 16 || in < 8) found.gradient_of_input = nullptr;
-  if (in < 16 || out < 16) found.gradient_of_kernel = nullptr;
+  if (out < 16 || in < 8) found.input_gradient = nullptr;
+  if (in < 16 || out < 16) found.weight_gradient = nullptr;
   return found;
 }
 

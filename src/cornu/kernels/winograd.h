@@ -1,7 +1,7 @@
 // Convolutions with windows of 3x3 and 5x5 in fewer multiplications.
 #pragma once
 
-#include "finish.h"
+#include "epilogue.h"
 #include "image.h"
 
 CORNU_BEGIN
@@ -9,11 +9,11 @@ CORNU_BEGIN
 // Each is null if it cannot be used for a window, or is slower than the direct kernel; and returns
 // false if a result is not finite: then the direct kernel must say which are not.
 struct Winograd {
-  bool (*convolve)(const Pool&, const Window&, const Source& image, const float* kernel,
-                   const Finish&, float* result) = nullptr;
-  bool (*gradient_of_input)(const Pool&, const Window&, const Source& gradient,
-                            const float* kernel, float* result) = nullptr;
-  bool (*gradient_of_kernel)(const Pool&, const Window&, const Source& image,
+  bool (*convolve)(const Pool&, const Window&, const Source& image, const float* weights,
+                   const Epilogue&, float* result) = nullptr;
+  bool (*input_gradient)(const Pool&, const Window&, const Source& gradient,
+                            const float* weights, float* result) = nullptr;
+  bool (*weight_gradient)(const Pool&, const Window&, const Source& image,
                              const Source& gradient, float* result) = nullptr;
 };
 

@@ -136,7 +136,7 @@ def _image_of(gradient, kernel, *, geometry):
 _FEW_UNITS = 32
 
 
-def _kernel_gradient(image, gradient, *, geometry: Geometry):
+def _weight_gradient(image, gradient, *, geometry: Geometry):
     shape, dtype = _kernel_of(image, gradient, geometry=geometry)
 
     def transposed(image, gradient):
@@ -188,10 +188,10 @@ input_gradient = primitive(
     ),
     summed=lambda gradient, kernel, *, geometry: kernel.shape[-1] // geometry.groups,
 )
-kernel_gradient = primitive(
-    "kernel_gradient",
+weight_gradient = primitive(
+    "weight_gradient",
     _kernel_of,
-    _kernel_gradient,
+    _weight_gradient,
     lambda image, gradient, *, geometry: geometry.attributes(
         image.shape[0], image.shape[-1], gradient.shape[-1]
     ),
@@ -200,15 +200,15 @@ kernel_gradient = primitive(
 ad.defbilinear(
     convolution,
     lambda ct, image, kernel, **geometry: input_gradient.bind(ct, kernel, **geometry),
-    lambda ct, image, kernel, **geometry: kernel_gradient.bind(image, ct, **geometry),
+    lambda ct, image, kernel, **geometry: weight_gradient.bind(image, ct, **geometry),
 )
 ad.defbilinear(
     input_gradient,
     lambda ct, gradient, kernel, **geometry: convolution.bind(ct, kernel, **geometry),
-    lambda ct, gradient, kernel, **geometry: kernel_gradient.bind(ct, gradient, **geometry),
+    lambda ct, gradient, kernel, **geometry: weight_gradient.bind(ct, gradient, **geometry),
 )
 ad.defbilinear(
-    kernel_gradient,
+    weight_gradient,
     lambda ct, image, gradient, **geometry: input_gradient.bind(gradient, ct, **geometry),
     lambda ct, image, gradient, **geometry: convolution.bind(image, ct, **geometry),
 )

@@ -105,7 +105,7 @@ def _product(a, b, *, summed):
     shape = _shape_of_product(a, b, summed=summed)[0]
     (a, a_by_columns), (b, b_by_columns) = map(_matrix, (a, b), summed)
     if a_by_columns and b_by_columns:
-        result = convolution.kernel_gradient.bind(a, b, geometry=convolution.NOWHERE)
+        result = convolution.weight_gradient.bind(a, b, geometry=convolution.NOWHERE)
     elif a_by_columns:
         result = convolution.convolution.bind(b, a, geometry=convolution.NOWHERE).T
     elif b_by_columns:

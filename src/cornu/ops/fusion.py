@@ -76,14 +76,14 @@ def _picked(image, kernel, picks, *, geometry, pool):
     return pooling._pick(results, picks, geometry=_pools(geometry, pool))
 
 
-def _picked_input_gradient(gradient, kernel, picks, *, geometry, pool):
+def _relu_pool_input_gradient(gradient, kernel, picks, *, geometry, pool):
     full = pooling._put(gradient, picks, geometry=_pools(geometry, pool))
     return convolution._input_gradient(full, kernel, geometry=geometry)
 
 
-def _picked_kernel_gradient(image, gradient, picks, *, geometry, pool):
+def _relu_pool_weight_gradient(image, gradient, picks, *, geometry, pool):
     full = pooling._put(gradient, picks, geometry=_pools(geometry, pool))
-    return convolution._kernel_gradient(image, full, geometry=geometry)
+    return convolution._weight_gradient(image, full, geometry=geometry)
 
 
 picked = primitive(
@@ -92,23 +92,23 @@ picked = primitive(
     _picked,
     batched=(0, 2),
 )
-picked_input_gradient = primitive(
-    "picked_input_gradient",
+relu_pool_input_gradient = primitive(
+    "relu_pool_input_gradient",
     lambda gradient, kernel, picks, *, geometry, pool: convolution._image_of(
         gradient, kernel, geometry=geometry
     ),
-    _picked_input_gradient,
+    _relu_pool_input_gradient,
     lambda gradient, kernel, picks, *, geometry, pool: geometry.attributes(
         gradient.shape[0], kernel.shape[-2] * geometry.groups, kernel.shape[-1], pool
     ),
     batched=(0, 2),
 )
-picked_kernel_gradient = primitive(
-    "picked_kernel_gradient",
+relu_pool_weight_gradient = primitive(
+    "relu_pool_weight_gradient",
     lambda image, gradient, picks, *, geometry, pool: convolution._kernel_of(
         image, gradient, geometry=geometry
     ),
-    _picked_kernel_gradient,
+    _relu_pool_weight_gradient,
     lambda image, gradient, picks, *, geometry, pool: geometry.attributes(
         image.shape[0], image.shape[-1], gradient.shape[-1], pool
     ),
@@ -135,15 +135,15 @@ def _define_bilinear(made, of_first, of_second):
     ad.primitive_transposes[made] = transpose
 
 
-_define_bilinear(picked, picked_input_gradient.bind, picked_kernel_gradient.bind)
+_define_bilinear(picked, relu_pool_input_gradient.bind, relu_pool_weight_gradient.bind)
 _define_bilinear(
-    picked_input_gradient,
+    relu_pool_input_gradient,
     picked.bind,
-    lambda gradient, ct, picks, **how: picked_kernel_gradient.bind(ct, gradient, picks, **how),
+    lambda gradient, ct, picks, **how: relu_pool_weight_gradient.bind(ct, gradient, picks, **how),
 )
 _define_bilinear(
-    picked_kernel_gradient,
-    lambda ct, gradient, picks, **how: picked_input_gradient.bind(gradient, ct, picks, **how),
+    relu_pool_weight_gradient,
+    lambda ct, gradient, picks, **how: relu_pool_input_gradient.bind(gradient, ct, picks, **how),
     picked.bind,
 )
 
@@ -156,20 +156,20 @@ def _spread(bias, picks):
     return jnp.where(picks != DEAD, wide, jnp.zeros_like(wide))
 
 
-def _channel_sum(gradient, picks):
+def _bias_gradient(gradient, picks):
     alive = jnp.where(picks != DEAD, gradient, jnp.zeros_like(gradient))
     return jnp.sum(alive, range(picks.ndim - 1))
 
 
 spread = primitive("spread", lambda bias, picks: (picks.shape, bias.dtype), _spread, batched=())
-channel_sum = primitive(
-    "channel_sum",
+bias_gradient = primitive(
+    "bias_gradient",
     lambda gradient, picks: (picks.shape[-1:], gradient.dtype),
-    _channel_sum,
+    _bias_gradient,
     lambda gradient, picks: {},
     batched=(),
 )
-for _one, _other in ((spread, channel_sum), (channel_sum, spread)):
+for _one, _other in ((spread, bias_gradient), (bias_gradient, spread)):
     ad.defjvp(_one, lambda t, x, picks, _one=_one: _one.bind(t, picks), None)
     ad.primitive_transposes[_one] = lambda ct, x, picks, _other=_other: (
         ad.Zero(x.aval) if isinstance(ct, ad.Zero) else _other.bind(ct, picks),

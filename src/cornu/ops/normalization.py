@@ -25,7 +25,7 @@ def _moments(x):
 
 
 _moments_of = primitive(
-    "moments",
+    "batch_norm_statistics",
     lambda x: [(x.shape[-1:], x.dtype)] * 2,
     _moments,
     lambda x: {},
@@ -66,7 +66,7 @@ def _totals(gradient, x, center):
 
 affine = primitive("affine", lambda x, *vectors: (x.shape, x.dtype), _affine)
 totals = primitive(
-    "totals",
+    "batch_norm_sums",
     lambda gradient, x, center: [(center.shape, x.dtype)] * 2,
     _totals,
     lambda gradient, x, center: {},
@@ -86,7 +86,7 @@ def _picked_affine(x, center, factor, offset, picks, *, geometry):
     return pick(_affine(x, center, factor, offset), picks, geometry)
 
 
-def _picked_totals(gradient, x, center, picks, *, geometry):
+def _relu_pool_batch_norm_sums(gradient, x, center, picks, *, geometry):
     here = pooling._pick(x - center, picks, geometry=geometry)
     alive = jnp.where(picks < 255, gradient, jnp.zeros_like(gradient))
     return [jnp.sum(alive * here, _rows(x)), jnp.sum(alive, _rows(x))]
@@ -98,10 +98,10 @@ picked_affine = primitive(
     _picked_affine,
     batched=(0, 4),
 )
-picked_totals = primitive(
-    "picked_totals",
+relu_pool_batch_norm_sums = primitive(
+    "relu_pool_batch_norm_sums",
     lambda gradient, x, center, picks, *, geometry: [(center.shape, x.dtype)] * 2,
-    _picked_totals,
+    _relu_pool_batch_norm_sums,
     lambda gradient, x, center, picks, *, geometry: geometry.attributes(
         x.shape[0], x.shape[-1], x.shape[-1]
     ),
@@ -146,7 +146,9 @@ def _define(affine, totals, taken):
 
 
 _define(affine, totals, lambda x: x)
-_define(picked_affine, picked_totals, lambda x, picks, geometry: pick(x, picks, geometry))
+_define(
+    picked_affine, relu_pool_batch_norm_sums, lambda x, picks, geometry: pick(x, picks, geometry)
+)
 
 
 def normalize(x, center, factor, offset):

@@ -107,7 +107,7 @@ class Geometry(NamedTuple):
             )
 
     def attributes(self, batch: int, channels_in: int, channels_out: int, pool=()) -> dict:
-        """What `read_window` in handlers.cc reads: always three spatial axes."""
+        """The numbers of `Window` in kernels.h, in its order: always three spatial axes."""
 
         def three(values, filling):
             return [filling] * (3 - len(values)) + list(values)

@@ -6,12 +6,13 @@
 CORNU_BEGIN
 
 template <Format FORMAT>
-struct GatherTile {
+struct GemmTile {
   typedef Panel Arguments;
   template <int R, int P, int V>
   static void run(const Panel& panel) {
     Tile<R, P, V> tile;
     tile.clear(tile);
+    CORNU_ASSERT(panel.channels > (V - 1) * LANES && (panel.epilogue || panel.channels >= V * LANES));
     const float* weights = panel.weights;
     for (int64_t s = 0; s < panel.num_segments; ++s) {
       const Segment segment = panel.segments[s];
@@ -19,11 +20,11 @@ struct GatherTile {
                                           panel.in_pixel, 1, weights, V * LANES, segment.count);
       weights += segment.count * V * LANES;
     }
-    if (panel.finish) {
+    if (panel.epilogue) {
       // They leave their registers, so that one function serves tiles of all sizes.
       Vector sums[R * P * V];
       CORNU_UNROLL for (int i = 0; i < R * P * V; ++i) sums[i] = tile.sum[i / V][i % V];
-      panel.finish(panel, sums, R, P, V);
+      panel.epilogue(panel, sums, R, P, V);
       return;
     }
     float* out = static_cast<float*>(panel.out);

@@ -1,28 +1,29 @@
-#include "sum_tile.h"
+#include "transposed_gemm_tile.h"
 
 CORNU_BEGIN
 namespace {
 
-struct PickedSumTile {
-  typedef PickedSum Arguments;
+struct UnpoolingGemmTile {
+  typedef UnpoolingPanel Arguments;
   template <int R, int P, int V>
-  static void run(const PickedSum& s) {
+  static void run(const UnpoolingPanel& s) {
     Tile<R, P, V> tile;
     tile.clear(tile);
+    CORNU_ASSERT(s.argmax && s.pool_size > 1);
     for_each_row(s, [&](const float* image, int64_t from) {
       for (int64_t w = 0; w < s.pixels; ++w, image += s.pixel_step, from += s.gradient_step) {
         Vector gradient[V];
-        Integers picked[V];
+        Integers argmax[V];
         CORNU_UNROLL for (int v = 0; v < V; ++v) {
           const int64_t at = from + v * LANES, count = s.channels - v * LANES;
           gradient[v] = load_first(s.gradient + at, count);
-          picked[v] = load_bytes(s.picks + at, count);
+          argmax[v] = load_bytes(s.argmax + at, count);
         }
-        for (int64_t k = 0; k < s.num_places; ++k) {
-          const float* window = image + s.places[k];
+        for (int64_t k = 0; k < s.pool_size; ++k) {
+          const float* window = image + s.pool_offsets[k];
           Vector here[V];
           CORNU_UNROLL for (int v = 0; v < V; ++v)
-            here[v] = picked[v] == Integers{} + int32_t(k) ? gradient[v] : Vector{};
+            here[v] = argmax[v] == Integers{} + int32_t(k) ? gradient[v] : Vector{};
           CORNU_UNROLL for (int r = 0; r < R; ++r)
             CORNU_UNROLL for (int p = 0; p < P; ++p) {
               const Vector factor = broadcast(window[r * s.run_step + p]);
@@ -38,6 +39,6 @@ struct PickedSumTile {
 
 }  // namespace
 
-const Tiles<PickedSum> picked_sum_tiles = tiles_of<PickedSumTile>();
+const Tiles<UnpoolingPanel> unpooling_gemm_tiles = tiles_of<UnpoolingGemmTile>();
 
 CORNU_END

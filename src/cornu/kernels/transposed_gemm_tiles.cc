@@ -1,15 +1,15 @@
-#include "sum_tile.h"
+#include "transposed_gemm_tile.h"
 
 CORNU_BEGIN
 namespace {
 
-struct SumTile {
-  typedef Sum Arguments;
+struct TransposedGemmTile {
+  typedef TransposedPanel Arguments;
   template <int R, int P, int V>
-  static void run(const Sum& s) {
+  static void run(const TransposedPanel& s) {
     Tile<R, P, V> tile;
     tile.clear(tile);
-    // A kernel of many units is far away by the time that it is written.
+    // The weights of many units are far away by the time that they are written.
     for (int r = 0; r < R; ++r)
       for (int p = 0; p < P; ++p) {
         const float* to = s.result + r * s.result_run + p * s.result_step;
@@ -26,6 +26,6 @@ struct SumTile {
 
 }  // namespace
 
-const Tiles<Sum> sum_tiles = tiles_of<SumTile>();
+const Tiles<TransposedPanel> transposed_gemm_tiles = tiles_of<TransposedGemmTile>();
 
 CORNU_END
