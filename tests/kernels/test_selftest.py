@@ -12,9 +12,14 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "cornu" / "kernels"
 INSTRUCTION_SETS = ["avx512", "avx2", "baseline"]
-SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all"
-# All results go past the cache, not only the large ones.
-STREAMED = "-DCORNU_STREAMED=0"
+# The objects that the installed library was made of, if it was made here.
+SHARED = SOURCE.parents[2] / "build" / "kernels"
+
+
+def best_instruction_set():
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return "avx512" if "avx512dq" in flags else "avx2" if "avx2" in flags else "baseline"
+
 
 pytestmark = [
     pytest.mark.skipif(
@@ -22,10 +27,6 @@ pytestmark = [
     ),
     pytest.mark.skipif(not SOURCE.joinpath("selftest.cc").exists(), reason="no sources here"),
 ]
-
-
-# The objects that the installed library was made of, if it was made here.
-SHARED = SOURCE.parents[2] / "build" / "kernels"
 
 
 def build(folder, *options):
@@ -37,6 +38,21 @@ def build(folder, *options):
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return folder / "selftest"
+
+
+def build_checked(folder, sanitizers, *instruction_sets):
+    """With assertions, counts of internal paths, and scratch memory of exactly the size asked for.
+
+    All results go past the cache, not only the large ones.
+    """
+    flags = f"-O1 -g1 -fsanitize={sanitizers} -fno-sanitize-recover=all -DCORNU_STREAMED=0"
+    return build(
+        folder,
+        "-DCORNU_CHECKED=ON",
+        "-DCMAKE_BUILD_TYPE=None",
+        f"-DCMAKE_CXX_FLAGS={flags}",
+        f"-DCORNU_INSTRUCTION_SETS={';'.join(instruction_sets)}",
+    )
 
 
 def run(program, *arguments, before=(), **environment):
@@ -52,22 +68,41 @@ def run(program, *arguments, before=(), **environment):
 
 @pytest.fixture(scope="module")
 def selftest(tmp_path_factory):
-    is_there = SHARED.joinpath("CMakeCache.txt").exists()
-    return build(SHARED if is_there else tmp_path_factory.mktemp("kernels"))
+    if SHARED.joinpath("CMakeCache.txt").exists():
+        return build(SHARED)
+    # Half of the time that an optimized build takes.
+    folder = tmp_path_factory.mktemp("kernels")
+    return build(folder, "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1")
 
 
 @pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
 def test_kernels(selftest, instruction_set):
-    printed = run(selftest, 300, 1, CORNU_ISA=instruction_set)
-    assert "300 windows, 0 failures" in printed
+    printed = run(selftest, 100, 1, CORNU_ISA=instruction_set)
+    assert "100 windows, 0 failures" in printed
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+def test_kernels_with_many_windows(selftest, instruction_set):
+    assert "0 failures" in run(selftest, 1000, 7, CORNU_ISA=instruction_set)
+
+
+def test_every_path_under_sanitizers(tmp_path):
+    program = build_checked(tmp_path, "address,undefined", best_instruction_set())
+    assert "0 failures" in run(program, 60, 2)
+
+
+@pytest.mark.slow
 def test_under_sanitizers(tmp_path):
-    program = build(
-        tmp_path, "-DCMAKE_BUILD_TYPE=Debug", f"-DCMAKE_CXX_FLAGS={SANITIZERS} {STREAMED}"
-    )
+    program = build_checked(tmp_path, "address,undefined", *reversed(INSTRUCTION_SETS))
     for instruction_set in INSTRUCTION_SETS:
-        assert "0 failures" in run(program, 40, 2, CORNU_ISA=instruction_set)
+        assert "0 failures" in run(program, 200, 3, CORNU_ISA=instruction_set)
+
+
+@pytest.mark.slow
+def test_under_thread_sanitizer(tmp_path):
+    program = build_checked(tmp_path, "thread", best_instruction_set())
+    assert "0 failures" in run(program, 100, 8)
 
 
 def check_that_no_instruction_leaks_out_of_its_set(program):

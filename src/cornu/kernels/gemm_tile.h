@@ -12,7 +12,7 @@ struct GemmTile {
   static void run(const Panel& panel) {
     Tile<R, P, V> tile;
     tile.clear(tile);
-    CORNU_ASSERT(panel.channels > (V - 1) * LANES && (panel.epilogue || panel.channels >= V * LANES));
+    CORNU_ASSERT(!panel.epilogue || panel.channels > (V - 1) * LANES);
     const float* weights = panel.weights;
     for (int64_t s = 0; s < panel.num_segments; ++s) {
       const Segment segment = panel.segments[s];

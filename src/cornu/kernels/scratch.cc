@@ -9,9 +9,21 @@
 #include "parallel.h"
 
 namespace cornu {
-namespace {
 
 constexpr int64_t ALIGNMENT = 64;
+
+#ifdef CORNU_CHECKED
+
+Scratch::Scratch(int64_t floats) : size_(floats * 4) {
+  if (posix_memalign(&block_, ALIGNMENT, size_)) throw std::bad_alloc();
+  memset(block_, 0xff, size_);
+}
+Scratch::~Scratch() { std::free(block_); }
+
+#else
+
+namespace {
+
 constexpr int64_t MOST_KEPT = int64_t{64} << 20;
 
 struct Block {
@@ -31,16 +43,6 @@ Kept& kept() {
 }
 
 }  // namespace
-
-#ifdef CORNU_CHECKED
-
-Scratch::Scratch(int64_t floats) : size_(floats * 4) {
-  if (posix_memalign(&block_, ALIGNMENT, size_)) throw std::bad_alloc();
-  memset(block_, 0xff, size_);
-}
-Scratch::~Scratch() { std::free(block_); }
-
-#else
 
 Scratch::Scratch(int64_t floats) {
   size_ = std::max<int64_t>(4096, (floats * 4 + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);

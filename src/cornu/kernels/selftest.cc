@@ -72,11 +72,10 @@ void test_forward(const Pools& pools, const Window& w) {
 }
 
 // The fused form beside the kernels that it replaces, bit by bit.
-void test_fusion(const Pools& pools, Window w) {
+void test_fusion(const Pools& pools, const Window& w) {
   Array image = noise(w.image()), weights = noise(w.weights()), bias = noise(w.channels_out);
   Array rectified = garbage(w.outputs());
   Window pool = w;
-  draw_pool(w);
   for (int a = 0; a < 3; ++a) {
     pool.size[a] = w.output[a];
     pool.window[a] = pool.strides[a] = w.pool[a];
@@ -111,9 +110,7 @@ void test_fusion(const Pools& pools, Window w) {
   }
 }
 
-void test_gradients(const Pools& pools, Window w) {
-  const bool pooled = between(0, 1);
-  if (pooled) draw_pool(w);
+void test_gradients(const Pools& pools, const Window& w, bool pooled) {
   Array image = noise(w.image()), weights = noise(w.weights()), full;
   std::vector<uint8_t> argmax(w.pooled());
   for (uint8_t& byte : argmax) byte = between(0, 2) ? between(0, product(w.pool) - 1) : DEAD;
@@ -141,6 +138,41 @@ void test_gradients(const Pools& pools, Window w) {
           if (!pooled) kernels()->weight_gradient(pool, w, image.get(), gradient.get(), result);
           else kernels()->relu_pool_weight_gradient(pool, w, image.get(), gradient.get(), argmax.data(), result);
         });
+}
+
+// What draws would find too seldom, with numbers that are none and without.
+void test_rare_windows(const Pools& pools) {
+  const auto window = [](int64_t batch, int64_t side, int64_t in, int64_t out, int64_t kernel, int64_t before,
+                         int64_t pool) {
+    Window w{batch, {1, side, side}, {1, 1, 1}, {1, kernel, kernel}, {1, 1, 1}, {1, 1, 1}, {0, before, before},
+             in, out, 1, {1, pool, pool}};
+    for (int a = 1; a < 3; ++a) w.output[a] = side + 2 * before - kernel + 1;
+    return w;
+  };
+  const Window rare[] = {
+      window(1, 1, 40, 70, 1, 0, 1),    // a dense layer of one example
+      window(1, 1, 300, 200, 1, 0, 1),
+      window(12, 6, 16, 16, 3, 1, 2),   // Winograd's method, several images at once
+      window(6, 5, 16, 20, 3, 1, 1),
+      window(3, 16, 16, 16, 3, 1, 2),   // with pools that a tile holds, and others
+      window(3, 16, 16, 16, 3, 1, 1),
+      window(3, 17, 20, 16, 5, 2, 3),
+      window(3, 9, 2, 10, 3, 1, 2),     // few taps, and a pool that leaves outputs out
+      window(3, 8, 16, 10, 3, 1, 2),    // rows of whole vectors
+  };
+  for (const Spoiling how : {Spoiling::NEVER, Spoiling::ALWAYS}) {
+    spoiling = how;
+    for (const Window& w : rare) {
+      Window plain = w;
+      plain.pool[1] = plain.pool[2] = 1;
+      test_plans(w);
+      test_forward(pools, plain);
+      test_fusion(pools, w);
+      test_gradients(pools, plain, false);
+      test_gradients(pools, w, true);
+    }
+  }
+  spoiling = Spoiling::SOMETIMES;
 }
 
 // The upper half of a float: what bfloat16 is. The float becomes what is kept of it.
@@ -458,12 +490,16 @@ int main(int argc, char** argv) {
   Pools pools;
   for (int count : {1, 2, 3, 8}) pools.push_back(std::make_unique<Threads>(count));
   for (const auto& threads : pools) test_failures(threads->pool);
+  test_rare_windows(pools);
   for (int turn = 0; turn < windows; ++turn) {
     const Window w = draw_window(false);
+    Window pooled = w;
+    draw_pool(pooled);
     test_plans(w);
     test_forward(pools, w);
-    test_fusion(pools, w);
-    test_gradients(pools, w);
+    test_fusion(pools, pooled);
+    if (between(0, 1)) test_gradients(pools, w, false);
+    else test_gradients(pools, pooled, true);
     test_pairs(pools);
     test_reductions(pools);
     test_bias_gradient(pools);

@@ -9,7 +9,7 @@ struct UnpoolingGemmTile {
   static void run(const UnpoolingPanel& s) {
     Tile<R, P, V> tile;
     tile.clear(tile);
-    CORNU_ASSERT(s.argmax && s.pool_size > 1);
+    CORNU_ASSERT(s.argmax && s.pool_size > 0);
     for_each_row(s, [&](const float* image, int64_t from) {
       for (int64_t w = 0; w < s.pixels; ++w, image += s.pixel_step, from += s.gradient_step) {
         Vector gradient[V];

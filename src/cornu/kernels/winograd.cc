@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "tiles.h"
+#include "winograd_transforms.h"
 
 CORNU_BEGIN
 namespace {
@@ -33,190 +34,6 @@ constexpr ix SHARED_BAND = ix{1} << 21;
 constexpr ix FEW_TILES = 16;
 // So many that the method pays.
 constexpr ix MANY_TILES = 24;
-
-// ---- one axis: N numbers of the image, R of the window or M of the result to N points, and back
-
-CORNU_INLINE Vector times(float factor, Vector v) { return broadcast(factor) * v; }
-
-// The points other than 0 and infinity come in pairs, one and its negative. Of each pair: the point,
-// its square, and its weight, which makes the output transform of products a sum of products.
-struct Pair {
-  float point, square, weight;
-  constexpr float power(int k) const { return k == 0 ? 1 : k == 1 ? point : square * power(k - 2); }
-};
-template <int N>
-struct Points;
-template <>
-struct Points<4> {
-  static constexpr int PAIRS = 1;
-  static constexpr Pair pairs[] = {{1, 1, 0.5f}};
-};
-// Those of least error: the powers of their absolute values stay as near to one as possible.
-template <>
-struct Points<6> {
-  static constexpr int PAIRS = 2;
-  static constexpr Pair pairs[] = {{0.70710678f, 0.5f, -2 / 3.f}, {1.41421356f, 2, 1 / 6.f}};
-};
-
-CORNU_INLINE void input_transform(const Vector (&d)[4], Vector (&t)[4]) {
-  t[0] = d[0] - d[2];
-  t[1] = d[2] + d[1];
-  t[2] = d[2] - d[1];
-  t[3] = d[3] - d[1];
-}
-CORNU_INLINE void input_transform(const Vector (&d)[6], Vector (&t)[6]) {
-  constexpr Pair near = Points<6>::pairs[0], far = Points<6>::pairs[1];
-  const Vector even = d[4] - times(far.square, d[2]), odd = d[3] - times(far.square, d[1]);
-  const Vector far_even = d[4] - times(near.square, d[2]), far_odd = d[3] - times(near.square, d[1]);
-  t[0] = d[0] - times(near.square + far.square, d[2]) + d[4];
-  t[1] = even + times(near.point, odd);
-  t[2] = even - times(near.point, odd);
-  t[3] = far_even + times(far.point, far_odd);
-  t[4] = far_even - times(far.point, far_odd);
-  t[5] = d[1] - times(near.square + far.square, d[3]) + d[5];
-}
-
-// The polynomial with the K coefficients c at all points.
-template <int K, int N>
-CORNU_INLINE void evaluate(const Vector (&c)[K], Vector (&t)[N]) {
-  t[0] = c[0];
-  CORNU_UNROLL for (int i = 0; i < Points<N>::PAIRS; ++i) {
-    const Pair pair = Points<N>::pairs[i];
-    Vector even = c[0], odd = c[1];
-    CORNU_UNROLL for (int k = 2; k < K; ++k)
-      (k % 2 ? odd : even) += times(pair.power(k - k % 2), c[k]);
-    t[1 + 2 * i] = even + times(pair.point, odd);
-    t[2 + 2 * i] = even - times(pair.point, odd);
-  }
-  t[N - 1] = c[K - 1];
-}
-// Its transpose.
-template <int N, int K>
-CORNU_INLINE void gather_powers(const Vector (&t)[N], Vector (&c)[K]) {
-  CORNU_UNROLL for (int k = 0; k < K; ++k) c[k] = k == 0 ? t[0] : Vector{};
-  CORNU_UNROLL for (int i = 0; i < Points<N>::PAIRS; ++i) {
-    const Vector even = t[1 + 2 * i] + t[2 + 2 * i], odd = t[1 + 2 * i] - t[2 + 2 * i];
-    CORNU_UNROLL for (int k = 0; k < K; ++k)
-      c[k] += times(Points<N>::pairs[i].power(k), k % 2 ? odd : even);
-  }
-  c[K - 1] += t[N - 1];
-}
-template <int N>
-CORNU_INLINE void weigh(Vector (&t)[N]) {
-  CORNU_UNROLL for (int i = 1; i < N - 1; ++i)
-    t[i] = times(Points<N>::pairs[(i - 1) / 2].weight, t[i]);
-}
-
-template <int R, int N>
-CORNU_INLINE void filter_transform(const Vector (&g)[R], Vector (&t)[N]) {
-  evaluate(g, t);
-  weigh(t);
-}
-template <int N, int R>
-CORNU_INLINE void filter_transform_back(const Vector (&t)[N], Vector (&g)[R]) {
-  Vector weighed[N];
-  CORNU_UNROLL for (int i = 0; i < N; ++i) weighed[i] = t[i];
-  weigh(weighed);
-  gather_powers(weighed, g);
-}
-
-// As arguments of what follows.
-constexpr auto of_image = [](const auto& d, auto& t) { input_transform(d, t); };
-constexpr auto of_window = [](const auto& g, auto& t) { filter_transform(g, t); };
-constexpr auto of_gradient = [](const auto& y, auto& m) { evaluate(y, m); };
-constexpr auto to_result = [](const auto& m, auto& y) { gather_powers(m, y); };
-constexpr auto to_window = [](const auto& t, auto& g) { filter_transform_back(t, g); };
-
-// Both axes: rows first, then columns.
-template <int N, int M, class Transform>
-CORNU_INLINE void transform_both(const Transform& transform, const Vector (&in)[N][N], Vector (&out)[M][M]) {
-  Vector half[M][N];
-  CORNU_UNROLL for (int c = 0; c < N; ++c) {
-    Vector column[N], transformed[M];
-    CORNU_UNROLL for (int r = 0; r < N; ++r) column[r] = in[r][c];
-    transform(column, transformed);
-    CORNU_UNROLL for (int r = 0; r < M; ++r) half[r][c] = transformed[r];
-  }
-  CORNU_UNROLL for (int r = 0; r < M; ++r) transform(half[r], out[r]);
-}
-
-// Channels of points are filled up to whole vectors, with whatever follows: no sum that is kept
-// reads those.
-constexpr ix whole(ix channels) { return (channels + LANES - 1) / LANES * LANES; }
-
-// Tiles of SIDE x SIDE numbers to their points, for `rows` rows of tiles, the next of which begins
-// STEP numbers later. `numbers` is padded; points of one kind are `point_step` floats from the next.
-template <int SIDE, int N, int STEP, const auto& TRANSFORM>
-void transform_tiles(const float* numbers, ix row, ix channels, ix rows, ix columns, float* transformed,
-                ix point_step) {
-  for (ix r = 0; r < rows; ++r)
-    for (ix t = 0; t < columns; ++t, transformed += whole(channels)) {
-      const float* from = numbers + STEP * (r * row + t * channels);
-      for (ix c = 0; c < channels; c += LANES) {
-        Vector in[SIDE][SIDE], out[N][N];
-        CORNU_UNROLL for (int y = 0; y < SIDE; ++y)
-          CORNU_UNROLL for (int x = 0; x < SIDE; ++x)
-            in[y][x] = load(from + y * row + x * channels + c);
-        transform_both(TRANSFORM, in, out);
-        CORNU_UNROLL for (int p = 0; p < N * N; ++p)
-          store(transformed + p * point_step + c, out[p / N][p % N]);
-      }
-    }
-}
-
-// NxN vectors, which lie `step` floats from each other, to MxM.
-template <int N, int M, const auto& TRANSFORM>
-void transform_one(const float* from, ix step, Vector* to) {
-  Vector in[N][N], out[M][M];
-  CORNU_UNROLL for (int p = 0; p < N * N; ++p) in[p / N][p % N] = load(from + p * step);
-  transform_both(TRANSFORM, in, out);
-  CORNU_UNROLL for (int p = 0; p < M * M; ++p) to[p] = out[p / M][p % M];
-}
-
-// Relu and max-pooling of 2x2 of MxM results, those that are there; `odd` shows what is not finite.
-template <int M>
-void pool_tile(const Vector* y, Vector bias, ix rows, ix columns, ix out_row, ix out_pixel, float* out,
-               uint8_t* argmax, ix count, bool streams, Vector& odd) {
-  CORNU_UNROLL for (int a = 0; a < M; a += 2)
-    CORNU_UNROLL for (int b = 0; b < M; b += 2) {
-      if (a + 2 > rows || b + 2 > columns) continue;
-      Vector best = y[a * M + b] + bias;
-      Integers argmax_index = {};
-      odd += best - best;
-      CORNU_UNROLL for (int k = 1; k < 4; ++k) {
-        const Vector here = y[(a + k / 2) * M + b + k % 2] + bias;
-        odd += here - here;
-        compare(here, Integers{} + k, best, argmax_index);
-      }
-      const ix to = a / 2 * out_row + b / 2 * out_pixel;
-      store_pooled(best, argmax_index, out + to, argmax + to, count, streams);
-    }
-}
-
-// F(MxM, RxR): how many points there are in a row, N, and how numbers become points and points numbers.
-struct Method {
-  typedef void (*TransformTiles)(const float* numbers, ix row, ix channels, ix rows, ix columns, float* transformed,
-                            ix point_step);
-  typedef void (*TransformOne)(const float* from, ix step, Vector* to);
-  ix m, r, n;
-  TransformTiles image, gradient;
-  TransformOne window, result, window_back;
-  void (*pool)(const Vector* y, Vector bias, ix rows, ix columns, ix out_row, ix out_pixel, float* out,
-               uint8_t* argmax, ix count, bool streams, Vector& odd);
-
-  ix points() const { return n * n; }
-};
-constexpr int MOST_POINTS = 36;
-template <int M, int R, int N = M + R - 1>
-constexpr Method METHOD = {M,
-                           R,
-                           N,
-                           transform_tiles<N, N, M, of_image>,
-                           transform_tiles<M, N, M, of_gradient>,
-                           transform_one<R, N, of_window>,
-                           transform_one<N, M, to_result>,
-                           transform_one<N, R, to_window>,
-                           pool_tile<M>};
 
 // Products of matrices: result(i, n) = sum of a(i, j) * b(j, n) over j, or sum of a(j, i) * b(j, n), for so
 // many vectors of n. The rows of `a` and of the result are `width` floats long.
@@ -298,123 +115,166 @@ struct Bands {
   }
 };
 
-bool run(const Pool& pool, const Method& method, const Window& w, const Source& source,
-         const TransformedFilter& transformed, const Epilogue& epilogue, float* result) {
-  const ix M = method.m, R = method.r, POINTS = method.points();
-  const ix in = w.channels_in, out = w.channels_out, wide_in = whole(in), wide_out = whole(out);
-  const ix* pool_size = epilogue.pool;
-  // Small windows are pooled in registers, others from scratch memory.
-  const bool rectifies = epilogue.argmax && product(epilogue.pool) == 1;
-  const bool pools_at_once = epilogue.argmax && pool_size[0] == 1 && pool_size[1] == 2 && pool_size[2] == 2;
-  const bool pools = epilogue.argmax && !rectifies && !pools_at_once;
-  const ix height = w.output[1] / pool_size[1] * pool_size[1], width = w.output[2];
-  const bool streams_out = streams(result, w.batch * height * width * out / product(epilogue.pool), out);
-  const ix columns = (width + M - 1) / M, all_rows = (height + M - 1) / M;
-  const Bands bands(all_rows, columns, POINTS * (wide_in + wide_out), std::max<ix>(1, w.batch / (4 * pool.threads)));
-  // Items are some images, or with few of those, parts of them, which begin where tiles and windows
-  // of the pooling do.
-  const ix unit = std::lcm<ix>(M, pool_size[1]);
-  const ix units = (height + unit - 1) / unit;
-  const ix parts = w.batch >= 4 * pool.threads
-                       ? 1 : std::clamp<ix>((4 * pool.threads + w.batch - 1) / w.batch, 1, units);
-  const ix together = parts > 1 ? 1 : bands.images, groups = (w.batch + together - 1) / together;
-  const ix row_floats = (M * columns + R - 1) * in, result_row = width * out;
+// A convolution, or an input gradient as one.
+class Run {
+ public:
+  Run(const Pool& pool, const Method& method, const Window& w, const Source& source,
+      const TransformedFilter& filter, const Epilogue& epilogue, float* result)
+      : method_(method), w_(w), source_(source), filter_(filter), epilogue_(epilogue), result_(result),
+        m_(method.m), in_(w.channels_in), out_(w.channels_out), wide_in_(whole(in_)), wide_out_(whole(out_)),
+        // Small windows are pooled in registers, others from scratch memory.
+        rectifies_(epilogue.argmax && product(epilogue.pool) == 1),
+        pools_in_tile_(epilogue.argmax && epilogue.pool[0] == 1 && epilogue.pool[1] == 2 && epilogue.pool[2] == 2),
+        pools_in_scratch_(epilogue.argmax && !rectifies_ && !pools_in_tile_),
+        height_(w.output[1] / epilogue.pool[1] * epilogue.pool[1]), width_(w.output[2]),
+        columns_((width_ + m_ - 1) / m_), row_floats_((m_ * columns_ + method.r - 1) * in_),
+        result_row_(width_ * out_),
+        bands_((height_ + m_ - 1) / m_, columns_, method.points() * (wide_in_ + wide_out_),
+               std::max<ix>(1, w.batch / (4 * pool.threads))),
+        // Items are some images, or with few of those, parts of them, which begin where tiles and windows of the
+        // pooling do.
+        unit_(std::lcm<ix>(m_, epilogue.pool[1])), units_((height_ + unit_ - 1) / unit_),
+        parts_(w.batch >= 4 * pool.threads
+                   ? 1 : std::clamp<ix>((4 * pool.threads + w.batch - 1) / w.batch, 1, units_)),
+        together_(parts_ > 1 ? 1 : bands_.images),
+        streams_(streams(result, w.batch * height_ * width_ * out_ / product(epilogue.pool), out_)) {
+    if (rectifies_) CORNU_PATH(winograd_relu);
+    if (pools_in_tile_) CORNU_PATH(winograd_pools_in_tile);
+    if (pools_in_scratch_) CORNU_PATH(winograd_pools_in_scratch);
+    if (parts_ > 1) CORNU_PATH(winograd_parts);
+    if (together_ > 1) CORNU_PATH(winograd_several_images);
+    if (m_ == 4) CORNU_PATH(winograd_4_3);
+    else if (method.r == 3) CORNU_PATH(winograd_2_3);
+    else CORNU_PATH(winograd_2_5);
+  }
 
-  if (rectifies) CORNU_PATH(winograd_relu);
-  if (pools_at_once) CORNU_PATH(winograd_pools_in_tile);
-  if (pools) CORNU_PATH(winograd_pools_in_scratch);
-  if (parts > 1) CORNU_PATH(winograd_parts);
-  if (together > 1) CORNU_PATH(winograd_several_images);
-  if (M == 4) CORNU_PATH(winograd_4_3);
-  else if (R == 3) CORNU_PATH(winograd_2_3);
-  else CORNU_PATH(winograd_2_5);
+  // Whether all results are finite.
+  bool run(const Pool& pool) const {
+    std::atomic<bool> finite{true};
+    parallel_for(pool, (w_.batch + together_ - 1) / together_ * parts_, [&](ix number) {
+      const ix first = number / parts_ * together_, part = number % parts_;
+      const Item item{first, std::min(together_, w_.batch - first), units_ * part / parts_ * unit_,
+                      std::min(height_, units_ * (part + 1) / parts_ * unit_)};
+      if (item.low < item.high && !run_item(item)) finite = false;
+    });
+    if (!finite) CORNU_PATH(winograd_not_finite);
+    return finite;
+  }
 
-  std::atomic<bool> finite{true};
-  parallel_for(pool, groups * parts, [&](ix item) {
-    const ix first = item / parts * together, images = std::min(together, w.batch - first);
-    const ix part = item % parts;
-    const ix low = units * part / parts * unit;
-    const ix high = std::min(height, units * (part + 1) / parts * unit);
-    if (low >= high) return;
-    const ix rows_once = std::min(bands.rows, (high - low + M - 1) / M);
-    const ix most_tiles = images * rows_once * columns;
-    Scratch padded((M * rows_once + R - 1) * row_floats + LANES);
-    Scratch image_points(POINTS * step_between_points(most_tiles * wide_in));
-    Scratch products(POINTS * step_between_points(most_tiles * wide_out));
-    Scratch unpooled(pools ? images * (high - low) * result_row : 0);
-    const ix image_step = pools ? (high - low) * result_row : w.output[1] * result_row;
-    float* results = pools ? unpooled.data()
-                           : result + (first * w.output[1] + low) * result_row;
-    Vector odd{};
-    for (ix top = low; top < high; top += M * rows_once) {
-      const ix rows = std::min(rows_once, (high - top + M - 1) / M), tiles = images * rows * columns;
-      const ix in_step = step_between_points(tiles * wide_in);
-      const ix out_step = step_between_points(tiles * wide_out);
-      for (ix i = 0; i < images; ++i) {
-        copy_region(source, first + i,
-                    {{0, top - w.before[1], -w.before[2]},
-                     {1, top - w.before[1] + M * rows + R - 1, M * columns + R - 1 - w.before[2]}},
-                    padded.data());
-        method.image(padded.data(), row_floats, in, rows, columns,
-                     image_points.data() + i * rows * columns * wide_in, in_step);
+ private:
+  struct Item {
+    ix first, images;  // which
+    ix low, high;      // rows of each
+  };
+  // Rows of tiles of the images of an item, and where their results go.
+  struct Band {
+    ix top, rows, tiles, in_step, out_step;
+    float* results;
+    ix image_step;
+  };
+
+  bool run_item(const Item& item) const {
+    const ix rows_once = std::min(bands_.rows, (item.high - item.low + m_ - 1) / m_);
+    const ix most_tiles = item.images * rows_once * columns_, points = method_.points();
+    Scratch padded((m_ * rows_once + method_.r - 1) * row_floats_ + LANES);
+    Scratch image_points(points * step_between_points(most_tiles * wide_in_));
+    Scratch products(points * step_between_points(most_tiles * wide_out_));
+    Scratch unpooled(pools_in_scratch_ ? item.images * (item.high - item.low) * result_row_ : 0);
+    Vector odd{};  // what is not finite is not zero here
+    for (ix top = item.low; top < item.high; top += m_ * rows_once) {
+      const ix rows = std::min(rows_once, (item.high - top + m_ - 1) / m_), tiles = item.images * rows * columns_;
+      Band band{top, rows, tiles, step_between_points(tiles * wide_in_), step_between_points(tiles * wide_out_),
+                result_ + (item.first * w_.output[1] + item.low) * result_row_, w_.output[1] * result_row_};
+      if (pools_in_scratch_) {
+        band.results = unpooled.data();
+        band.image_step = (item.high - item.low) * result_row_;
       }
-      for (ix p = 0; p < POINTS; ++p)
-        for (ix o = 0; o < wide_out;) {
-          const ix vectors = std::min<ix>(WIDE, (wide_out - o) / LANES);
-          multiply(image_points.data() + p * in_step, wide_in,
-                   transformed.memory.data() + p * transformed.point_floats + o * in, in,
-                   products.data() + p * out_step + o, wide_out, tiles, vectors);
-          o += vectors * LANES;
-        }
-      for (ix tile = 0; tile < tiles; ++tile) {
-        const ix i = tile / (rows * columns), r = tile / columns % rows, t = tile % columns;
-        float* corner = results + i * image_step + (top - low + M * r) * result_row + M * t * out;
-        const ix pooled = (((first + i) * height + top + M * r) / 2 * (width / 2) + M * t / 2) * out;
-        const ix rows_here = std::min<ix>(M, high - top - M * r);
-        const ix columns_here = std::min<ix>(M, width - M * t);
-        for (ix c = 0; c < out; c += LANES) {
-          const float* from = products.data() + tile * wide_out + c;
-          Vector y[MOST_POINTS];
-          method.result(from, out_step, y);
-          const Vector bias =
-              epilogue.bias && !pools ? load_first(epilogue.bias + c, out - c) : Vector{};
-          if (pools_at_once) {
-            method.pool(y, bias, rows_here, columns_here, width / 2 * out, out, result + pooled + c,
-                        epilogue.argmax + pooled + c, out - c, streams_out, odd);
-            continue;
-          }
-          for (ix a = 0; a < rows_here; ++a)
-            for (ix b = 0; b < columns_here; ++b) {
-              Vector sum = y[a * M + b] + bias;
-              odd += sum - sum;
-              float* to = corner + a * result_row + b * out + c;
-              if (rectifies) {
-                store_pooled(sum, Integers{}, to, epilogue.argmax + (to - result), out - c, streams_out);
-                continue;
-              }
-              store_first(to, sum, out - c, !pools && streams_out);
-            }
-        }
+      transform(item, band, padded.data(), image_points.data());
+      multiply_points(band, image_points.data(), products.data());
+      for (ix tile = 0; tile < tiles; ++tile) store_tile(item, band, tile, products.data(), odd);
+    }
+    if (pools_in_scratch_) pool(item, unpooled.data());
+    return is_zero(odd);
+  }
+
+  void transform(const Item& item, const Band& band, float* padded, float* points) const {
+    const ix from = band.top - w_.before[1], reach = method_.r - 1;
+    for (ix i = 0; i < item.images; ++i) {
+      copy_region(source_, item.first + i,
+                  {{0, from, -w_.before[2]}, {1, from + m_ * band.rows + reach, m_ * columns_ + reach - w_.before[2]}},
+                  padded);
+      method_.image(padded, row_floats_, in_, band.rows, columns_, points + i * band.rows * columns_ * wide_in_,
+                    band.in_step);
+    }
+  }
+
+  void multiply_points(const Band& band, const float* points, float* products) const {
+    for (ix p = 0; p < method_.points(); ++p)
+      for (ix o = 0; o < wide_out_;) {
+        const ix vectors = std::min<ix>(WIDE, (wide_out_ - o) / LANES);
+        multiply(points + p * band.in_step, wide_in_, filter_.memory.data() + p * filter_.point_floats + o * in_,
+                 in_, products + p * band.out_step + o, wide_out_, band.tiles, vectors);
+        o += vectors * LANES;
       }
+  }
+
+  // The output transform of a tile, and its epilogue.
+  void store_tile(const Item& item, const Band& band, ix tile, const float* products, Vector& odd) const {
+    const ix i = tile / (band.rows * columns_), r = tile / columns_ % band.rows, t = tile % columns_;
+    float* corner = band.results + i * band.image_step + (band.top - item.low + m_ * r) * result_row_ + m_ * t * out_;
+    const ix pooled = (((item.first + i) * height_ + band.top + m_ * r) / 2 * (width_ / 2) + m_ * t / 2) * out_;
+    const ix rows = std::min<ix>(m_, item.high - band.top - m_ * r), columns = std::min<ix>(m_, width_ - m_ * t);
+    for (ix c = 0; c < out_; c += LANES) {
+      Vector y[MOST_POINTS];
+      method_.result(products + tile * wide_out_ + c, band.out_step, y);
+      const Vector bias = epilogue_.bias && !pools_in_scratch_ ? load_first(epilogue_.bias + c, out_ - c) : Vector{};
+      if (pools_in_tile_) {
+        method_.pool(y, bias, rows, columns, width_ / 2 * out_, out_, result_ + pooled + c,
+                     epilogue_.argmax + pooled + c, out_ - c, streams_, odd);
+        continue;
+      }
+      for (ix a = 0; a < rows; ++a)
+        for (ix b = 0; b < columns; ++b) {
+          const Vector sum = y[a * m_ + b] + bias;
+          odd += sum - sum;
+          float* to = corner + a * result_row_ + b * out_ + c;
+          if (rectifies_)
+            store_pooled(sum, Integers{}, to, epilogue_.argmax + (to - result_), out_ - c, streams_);
+          else
+            store_first(to, sum, out_ - c, !pools_in_scratch_ && streams_);
+        }
     }
-    if (!is_zero(odd)) finite = false;
-    if (!pools) return;
-    const ix count[3] = {1, high - low, width};
-    for (ix i = 0; i < images; ++i) {
-      const ix to = ((first + i) * (w.output[1] / pool_size[1]) + low / pool_size[1]) *
-                    (width / pool_size[2]) * out;
-      relu_and_pool<false>(results + i * image_step, count, out, epilogue, result + to,
-                           epilogue.argmax + to, streams_out);
+  }
+
+  void pool(const Item& item, const float* unpooled) const {
+    const ix* pool = epilogue_.pool;
+    const ix count[3] = {1, item.high - item.low, width_};
+    for (ix i = 0; i < item.images; ++i) {
+      const ix row = (item.first + i) * (w_.output[1] / pool[1]) + item.low / pool[1];
+      const ix to = row * (width_ / pool[2]) * out_;
+      relu_and_pool<false>(unpooled + i * product(count) * out_, count, out_, epilogue_, result_ + to,
+                           epilogue_.argmax + to, streams_);
     }
-  });
-  if (!finite) CORNU_PATH(winograd_not_finite);
-  return finite;
-}
+  }
+
+  const Method& method_;
+  const Window& w_;
+  const Source& source_;
+  const TransformedFilter& filter_;
+  const Epilogue& epilogue_;
+  float* const result_;
+  const ix m_, in_, out_, wide_in_, wide_out_;
+  const bool rectifies_, pools_in_tile_, pools_in_scratch_;
+  const ix height_, width_, columns_, row_floats_, result_row_;
+  const Bands bands_;
+  const ix unit_, units_, parts_, together_;
+  const bool streams_;
+};
 
 bool convolve(const Pool& pool, const Method& method, const Window& w, const Source& source,
               const float* weights, const Epilogue& epilogue, float* result) {
-  const TransformedFilter transformed(pool, method, weights, w.channels_in, w.channels_out, false);
-  return run(pool, method, w, source, transformed, epilogue, result);
+  const TransformedFilter filter(pool, method, weights, w.channels_in, w.channels_out, false);
+  return Run(pool, method, w, source, filter, epilogue, result).run(pool);
 }
 
 bool input_gradient(const Pool& pool, const Method& method, const Window& w, const Source& gradient,
@@ -435,8 +295,9 @@ bool input_gradient(const Pool& pool, const Method& method, const Window& w, con
   }
   back.channels_in = out;
   back.channels_out = in;
-  const TransformedFilter transformed(pool, method, exchanged.data(), out, in, true);
-  return run(pool, method, back, gradient, transformed, Epilogue{}, result);
+  const TransformedFilter filter(pool, method, exchanged.data(), out, in, true);
+  const Epilogue none;
+  return Run(pool, method, back, gradient, filter, none, result).run(pool);
 }
 
 // A band of tiles of the image and of the gradient in their points, as `weight_gradient` needs them.
