@@ -97,14 +97,14 @@ def test_pools_are_those_of_lax(geometry, batch, channels, has_ties):
         x = np.round(x)
     # No layer's window lies in the padding alone.
     hypothesis.assume(np.all(pooling._sum(np.ones_like(x), geometry=geometry) >= 1))
-    largest, winners = pooling.largest.bind(x, geometry=geometry)
-    expected, expected_winners = pooling._largest(x, geometry=geometry)
+    largest, argmax = pooling.largest.bind(x, geometry=geometry)
+    expected, expected_argmax = pooling._largest(x, geometry=geometry)
     np.testing.assert_array_equal(largest, expected)
-    np.testing.assert_array_equal(winners, expected_winners)
+    np.testing.assert_array_equal(argmax, expected_argmax)
     gradient = noise(*largest.shape, seed=1)
     close(
-        pooling.put.bind(gradient, winners, geometry=geometry),
-        pooling._put(gradient, winners, geometry=geometry),
+        pooling.unpool.bind(gradient, argmax, geometry=geometry),
+        pooling._unpool(gradient, argmax, geometry=geometry),
     )
     close(pooling.window_sum.bind(x, geometry=geometry), pooling._sum(x, geometry=geometry))
     close(
@@ -130,9 +130,23 @@ def test_rows_of_an_array(dtype):
 
 
 @needs_kernels
-def test_rows_that_an_array_does_not_have():
-    with pytest.raises(Exception, match="there is no row 9"):
-        np.asarray(jax.jit(rows.take_rows)(noise(9, 5), np.array([0, 9], "int32")))
+@pytest.mark.parametrize("length", [5, 50_000])
+def test_an_exception_in_a_kernel_is_an_error_of_the_call(length):
+    """In the calling thread, and in whichever of several threads finds it."""
+    wanted = np.array([*range(9)] * 7 + [9], "int32")
+    with pytest.raises(Exception, match="cornu: there is no row 9"):
+        np.asarray(jax.jit(rows.take_rows)(noise(9, length), wanted))
+
+
+@needs_kernels
+def test_arrays_that_do_not_fit_their_geometry():
+    result = jax.ShapeDtypeStruct((2, *GEOMETRY.output, 6), "float32")
+    call = jax.ffi.ffi_call("cornu_convolution", result)
+    image, kernel = OPERANDS["convolution"]
+    with pytest.raises(Exception, match=r"cornu: operand 0 has \d+ elements, expected \d+"):
+        np.asarray(
+            jax.jit(functools.partial(call, **GEOMETRY.attributes(2, 4, 6)))(image[:1], kernel)
+        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -290,10 +304,10 @@ def test_not_a_number_and_infinity_pass_as_in_lax():
     mine = convolution.convolution.bind(image, kernel, geometry=geometry)
     np.testing.assert_array_equal(mine, convolution._convolution(image, kernel, geometry=geometry))
     assert np.isnan(mine).sum() == 3  # also infinity times zero
-    largest, winners = pooling.largest.bind(image, geometry=geometry)
+    largest, argmax = pooling.largest.bind(image, geometry=geometry)
     expected = pooling._largest(image, geometry=geometry)
     np.testing.assert_array_equal(largest, expected[0])
-    np.testing.assert_array_equal(winners, expected[1])
+    np.testing.assert_array_equal(argmax, expected[1])
 
 
 def model():

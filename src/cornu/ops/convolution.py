@@ -72,7 +72,7 @@ def _of_one_format(x, kernel):
     return x.astype(dtype), kernel.astype(dtype)
 
 
-# The geometry of an image of one place.
+# The geometry of an image of one position.
 NOWHERE = Geometry((), (), (), (), ())
 
 
@@ -215,7 +215,7 @@ ad.defbilinear(
 
 
 def _windows(x, geometry: Geometry):
-    """What each window sees: `(batch, *outputs, places * channels)`."""
+    """What each window sees: `(batch, *outputs, taps * channels)`."""
     zero = jnp.zeros((), x.dtype)
     x = lax.pad(x, zero, [(0, 0, 0), *((a, b, 0) for a, b in geometry.padding), (0, 0, 0)])
     for axis in reversed(range(len(geometry.window))):

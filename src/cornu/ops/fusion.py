@@ -26,7 +26,7 @@ from cornu.ops import convolution, normalization, pooling
 from cornu.ops.curves import biased_softmax, biased_tanh
 from cornu.ops.windows import Geometry
 
-# The pick of a window whose numbers relu has cut.
+# The argmax of a window whose numbers relu has cut.
 DEAD = np.uint8(255)
 
 # Until JAX 0.8 it had another place.
@@ -45,10 +45,10 @@ def _whole(image, kernel, bias, *, geometry, pool):
     results = convolution.convolution.bind(image, kernel, geometry=geometry)
     results = relu.bind(results + bias)
     if math.prod(pool) == 1:
-        best, winners = results, jnp.zeros(results.shape, jnp.uint8)
+        best, argmax = results, jnp.zeros(results.shape, jnp.uint8)
     else:
-        best, winners = pooling.largest.bind(results, geometry=_pools(geometry, pool))
-    return [best, jnp.where(best > 0, winners, DEAD)]
+        best, argmax = pooling.largest.bind(results, geometry=_pools(geometry, pool))
+    return [best, jnp.where(best > 0, argmax, DEAD)]
 
 
 def _results_of_whole(image, kernel, bias, *, geometry, pool):
@@ -68,48 +68,48 @@ convolution_relu_pool = primitive(
 )
 
 
-# ---- its derivative: what a convolution gives in the places that were picked
+# ---- its derivative: what a convolution gives at the argmax
 
 
-def _picked(image, kernel, picks, *, geometry, pool):
+def _convolution_at_argmax(image, kernel, argmax, *, geometry, pool):
     results = convolution._convolution(image, kernel, geometry=geometry)
-    return pooling._pick(results, picks, geometry=_pools(geometry, pool))
+    return pooling._at_argmax(results, argmax, geometry=_pools(geometry, pool))
 
 
-def _relu_pool_input_gradient(gradient, kernel, picks, *, geometry, pool):
-    full = pooling._put(gradient, picks, geometry=_pools(geometry, pool))
+def _relu_pool_input_gradient(gradient, kernel, argmax, *, geometry, pool):
+    full = pooling._unpool(gradient, argmax, geometry=_pools(geometry, pool))
     return convolution._input_gradient(full, kernel, geometry=geometry)
 
 
-def _relu_pool_weight_gradient(image, gradient, picks, *, geometry, pool):
-    full = pooling._put(gradient, picks, geometry=_pools(geometry, pool))
+def _relu_pool_weight_gradient(image, gradient, argmax, *, geometry, pool):
+    full = pooling._unpool(gradient, argmax, geometry=_pools(geometry, pool))
     return convolution._weight_gradient(image, full, geometry=geometry)
 
 
-picked = primitive(
-    "picked_convolution",
-    lambda image, kernel, picks, *, geometry, pool: (picks.shape, image.dtype),
-    _picked,
+convolution_at_argmax = primitive(
+    "convolution_at_argmax",
+    lambda image, kernel, argmax, *, geometry, pool: (argmax.shape, image.dtype),
+    _convolution_at_argmax,
     batched=(0, 2),
 )
 relu_pool_input_gradient = primitive(
     "relu_pool_input_gradient",
-    lambda gradient, kernel, picks, *, geometry, pool: convolution._image_of(
+    lambda gradient, kernel, argmax, *, geometry, pool: convolution._image_of(
         gradient, kernel, geometry=geometry
     ),
     _relu_pool_input_gradient,
-    lambda gradient, kernel, picks, *, geometry, pool: geometry.attributes(
+    lambda gradient, kernel, argmax, *, geometry, pool: geometry.attributes(
         gradient.shape[0], kernel.shape[-2] * geometry.groups, kernel.shape[-1], pool
     ),
     batched=(0, 2),
 )
 relu_pool_weight_gradient = primitive(
     "relu_pool_weight_gradient",
-    lambda image, gradient, picks, *, geometry, pool: convolution._kernel_of(
+    lambda image, gradient, argmax, *, geometry, pool: convolution._kernel_of(
         image, gradient, geometry=geometry
     ),
     _relu_pool_weight_gradient,
-    lambda image, gradient, picks, *, geometry, pool: geometry.attributes(
+    lambda image, gradient, argmax, *, geometry, pool: geometry.attributes(
         image.shape[0], image.shape[-1], gradient.shape[-1], pool
     ),
     batched=(),
@@ -117,62 +117,64 @@ relu_pool_weight_gradient = primitive(
 
 
 def _define_bilinear(made, of_first, of_second):
-    """Derivatives of something linear in its first two operands, picks being the third."""
+    """Derivatives of something linear in its first two operands, the argmax being the third."""
     ad.defjvp(
         made,
-        lambda t, a, b, picks, **how: made.bind(t, b, picks, **how),
-        lambda t, a, b, picks, **how: made.bind(a, t, picks, **how),
+        lambda t, a, b, argmax, **how: made.bind(t, b, argmax, **how),
+        lambda t, a, b, argmax, **how: made.bind(a, t, argmax, **how),
         None,
     )
 
-    def transpose(ct, a, b, picks, **how):
+    def transpose(ct, a, b, argmax, **how):
         if ad.is_undefined_primal(a):
             zero = isinstance(ct, ad.Zero)
-            return (ad.Zero(a.aval) if zero else of_first(ct, b, picks, **how)), None, None
+            return (ad.Zero(a.aval) if zero else of_first(ct, b, argmax, **how)), None, None
         zero = isinstance(ct, ad.Zero)
-        return None, (ad.Zero(b.aval) if zero else of_second(a, ct, picks, **how)), None
+        return None, (ad.Zero(b.aval) if zero else of_second(a, ct, argmax, **how)), None
 
     ad.primitive_transposes[made] = transpose
 
 
-_define_bilinear(picked, relu_pool_input_gradient.bind, relu_pool_weight_gradient.bind)
+_define_bilinear(
+    convolution_at_argmax, relu_pool_input_gradient.bind, relu_pool_weight_gradient.bind
+)
 _define_bilinear(
     relu_pool_input_gradient,
-    picked.bind,
-    lambda gradient, ct, picks, **how: relu_pool_weight_gradient.bind(ct, gradient, picks, **how),
+    convolution_at_argmax.bind,
+    lambda gradient, ct, argmax, **how: relu_pool_weight_gradient.bind(ct, gradient, argmax, **how),
 )
 _define_bilinear(
     relu_pool_weight_gradient,
-    lambda ct, gradient, picks, **how: relu_pool_input_gradient.bind(gradient, ct, picks, **how),
-    picked.bind,
+    lambda ct, gradient, argmax, **how: relu_pool_input_gradient.bind(gradient, ct, argmax, **how),
+    convolution_at_argmax.bind,
 )
 
 
-# A bias goes to all places of its channel that relu has not cut; its gradient is the sum of theirs.
+# A bias goes to all outputs of its channel that relu has not cut; the bias gradient is the sum of theirs.
 
 
-def _spread(bias, picks):
-    wide = jnp.broadcast_to(bias, picks.shape)
-    return jnp.where(picks != DEAD, wide, jnp.zeros_like(wide))
+def _spread(bias, argmax):
+    wide = jnp.broadcast_to(bias, argmax.shape)
+    return jnp.where(argmax != DEAD, wide, jnp.zeros_like(wide))
 
 
-def _bias_gradient(gradient, picks):
-    alive = jnp.where(picks != DEAD, gradient, jnp.zeros_like(gradient))
-    return jnp.sum(alive, range(picks.ndim - 1))
+def _bias_gradient(gradient, argmax):
+    alive = jnp.where(argmax != DEAD, gradient, jnp.zeros_like(gradient))
+    return jnp.sum(alive, range(argmax.ndim - 1))
 
 
-spread = primitive("spread", lambda bias, picks: (picks.shape, bias.dtype), _spread, batched=())
+spread = primitive("spread", lambda bias, argmax: (argmax.shape, bias.dtype), _spread, batched=())
 bias_gradient = primitive(
     "bias_gradient",
-    lambda gradient, picks: (picks.shape[-1:], gradient.dtype),
+    lambda gradient, argmax: (argmax.shape[-1:], gradient.dtype),
     _bias_gradient,
-    lambda gradient, picks: {},
+    lambda gradient, argmax: {},
     batched=(),
 )
 for _one, _other in ((spread, bias_gradient), (bias_gradient, spread)):
-    ad.defjvp(_one, lambda t, x, picks, _one=_one: _one.bind(t, picks), None)
-    ad.primitive_transposes[_one] = lambda ct, x, picks, _other=_other: (
-        ad.Zero(x.aval) if isinstance(ct, ad.Zero) else _other.bind(ct, picks),
+    ad.defjvp(_one, lambda t, x, argmax, _one=_one: _one.bind(t, argmax), None)
+    ad.primitive_transposes[_one] = lambda ct, x, argmax, _other=_other: (
+        ad.Zero(x.aval) if isinstance(ct, ad.Zero) else _other.bind(ct, argmax),
         None,
     )
 
@@ -180,16 +182,16 @@ for _one, _other in ((spread, bias_gradient), (bias_gradient, spread)):
 def _jvp(primals, tangents, **how):
     image, kernel, _ = primals
     image_tangent, kernel_tangent, bias_tangent = tangents
-    result, picks = convolution_relu_pool.bind(*primals, **how)
+    result, argmax = convolution_relu_pool.bind(*primals, **how)
     parts = []
     if not isinstance(image_tangent, ad.Zero):
-        parts.append(picked.bind(image_tangent, kernel, picks, **how))
+        parts.append(convolution_at_argmax.bind(image_tangent, kernel, argmax, **how))
     if not isinstance(kernel_tangent, ad.Zero):
-        parts.append(picked.bind(image, kernel_tangent, picks, **how))
+        parts.append(convolution_at_argmax.bind(image, kernel_tangent, argmax, **how))
     if not isinstance(bias_tangent, ad.Zero):
-        parts.append(spread.bind(bias_tangent, picks))
-    zeros = [ad.Zero(jax.typeof(r).to_tangent_aval()) for r in (result, picks)]
-    return [result, picks], [sum(parts[1:], start=parts[0]) if parts else zeros[0], zeros[1]]
+        parts.append(spread.bind(bias_tangent, argmax))
+    zeros = [ad.Zero(jax.typeof(r).to_tangent_aval()) for r in (result, argmax)]
+    return [result, argmax], [sum(parts[1:], start=parts[0]) if parts else zeros[0], zeros[1]]
 
 
 ad.primitive_jvps[convolution_relu_pool] = _jvp
@@ -201,10 +203,10 @@ ad.primitive_jvps[convolution_relu_pool] = _jvp
 def _affine_relu_pool(x, center, factor, offset, *, geometry):
     results = relu.bind(normalization._affine(x, center, factor, offset))
     if math.prod(geometry.window) == 1:
-        best, winners = results, jnp.zeros(results.shape, jnp.uint8)
+        best, argmax = results, jnp.zeros(results.shape, jnp.uint8)
     else:
-        best, winners = pooling.largest.bind(results, geometry=geometry)
-    return [best, jnp.where(best > 0, winners, DEAD)]
+        best, argmax = pooling.largest.bind(results, geometry=geometry)
+    return [best, jnp.where(best > 0, argmax, DEAD)]
 
 
 affine_relu_pool = primitive(
@@ -222,19 +224,19 @@ affine_relu_pool = primitive(
 def _affine_jvp(primals, tangents, *, geometry):
     x, center, factor, _ = primals
     tx, tc, tf, to = tangents
-    result, picks = affine_relu_pool.bind(*primals, geometry=geometry)
-    zeros = [ad.Zero(jax.typeof(r).to_tangent_aval()) for r in (result, picks)]
+    result, argmax = affine_relu_pool.bind(*primals, geometry=geometry)
+    zeros = [ad.Zero(jax.typeof(r).to_tangent_aval()) for r in (result, argmax)]
     parts = []
     if not isinstance(tx, ad.Zero):
-        parts.append(normalization.pick(tx, picks, geometry) * factor)
+        parts.append(normalization.at_argmax(tx, argmax, geometry) * factor)
     if not all(isinstance(t, ad.Zero) for t in (tc, tf, to)):
         tc, tf, to = map(ad.instantiate_zeros, (tc, tf, to))
         parts.append(
-            normalization.picked_affine.bind(
-                x, center, tf, to - factor * tc, picks, geometry=geometry
+            normalization.affine_at_argmax.bind(
+                x, center, tf, to - factor * tc, argmax, geometry=geometry
             )
         )
-    return [result, picks], [sum(parts[1:], start=parts[0]) if parts else zeros[0], zeros[1]]
+    return [result, argmax], [sum(parts[1:], start=parts[0]) if parts else zeros[0], zeros[1]]
 
 
 ad.primitive_jvps[affine_relu_pool] = _affine_jvp
@@ -323,11 +325,11 @@ def _rewrite(jaxpr):
     fused: dict[int, Any] = {}
 
     def replace(found, primitive, operands, **params):
-        """Put one operation for those that are `found`, in the place of the last."""
+        """Put one operation for those that are `found`, where the last of them stands."""
         gone.update(id(e) for e in found)
         last, result = found[-1], found[-1].outvars[0]
-        picks = _DropVar(jax.core.ShapedArray(result.aval.shape, jnp.uint8))
-        results = [result, picks] if primitive.multiple_results else [result]
+        argmax = _DropVar(jax.core.ShapedArray(result.aval.shape, jnp.uint8))
+        results = [result, argmax] if primitive.multiple_results else [result]
         fused[id(last)] = last.replace(
             primitive=primitive, invars=operands, outvars=results, params=params
         )

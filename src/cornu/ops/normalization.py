@@ -24,7 +24,7 @@ def _moments(x):
     return [mean, jnp.mean(jnp.square(x - mean), _rows(x))]
 
 
-_moments_of = primitive(
+_statistics = primitive(
     "batch_norm_statistics",
     lambda x: [(x.shape[-1:], x.dtype)] * 2,
     _moments,
@@ -34,75 +34,75 @@ _moments_of = primitive(
 )
 
 
-def _moments_jvp(primals, tangents):
+def _statistics_jvp(primals, tangents):
     (x,), (t,) = primals, tangents
-    mean, variance = _moments_of.bind(x)
+    mean, variance = _statistics.bind(x)
     slopes = [jnp.mean(t, _rows(x)), 2 * jnp.mean((x - mean) * t, _rows(x))]
     return [mean, variance], slopes
 
 
-ad.primitive_jvps[_moments_of] = _moments_jvp
+ad.primitive_jvps[_statistics] = _statistics_jvp
 
 
 def moments(x):
     """The mean and the variance of each channel, over all other axes."""
-    return tuple(_moments_of.bind(x))
+    return tuple(_statistics.bind(x))
 
 
 # ---- (x - center) * factor + offset
 #
 # Its derivative by factor and offset is the same function of their tangents, and the transpose of that
-# is two sums for each channel. `picks` are those of relu and max-pooling that come after it, if any.
+# is two sums for each channel. `argmax` is that of relu and max-pooling that come after it, if any.
 
 
 def _affine(x, center, factor, offset):
     return (x - center) * factor + offset
 
 
-def _totals(gradient, x, center):
+def _batch_norm_sums(gradient, x, center):
     dot = jnp.sum(gradient * (x - center), _rows(x))
     return [dot, jnp.sum(gradient, _rows(x))]
 
 
 affine = primitive("affine", lambda x, *vectors: (x.shape, x.dtype), _affine)
-totals = primitive(
+batch_norm_sums = primitive(
     "batch_norm_sums",
     lambda gradient, x, center: [(center.shape, x.dtype)] * 2,
-    _totals,
+    _batch_norm_sums,
     lambda gradient, x, center: {},
     batched=(),
     several=True,
 )
 
 
-def pick(x, picks, geometry: Geometry):
-    """What relu and max-pooling have picked of `x`."""
+def at_argmax(x, argmax, geometry: Geometry):
+    """What relu and max-pooling have let through of `x`."""
     if set(geometry.window) == {1}:
-        return jnp.where(picks == 0, x, jnp.zeros_like(x))
-    return pooling.pick.bind(x, picks, geometry=geometry)
+        return jnp.where(argmax == 0, x, jnp.zeros_like(x))
+    return pooling.at_argmax.bind(x, argmax, geometry=geometry)
 
 
-def _picked_affine(x, center, factor, offset, picks, *, geometry):
-    return pick(_affine(x, center, factor, offset), picks, geometry)
+def _affine_at_argmax(x, center, factor, offset, argmax, *, geometry):
+    return at_argmax(_affine(x, center, factor, offset), argmax, geometry)
 
 
-def _relu_pool_batch_norm_sums(gradient, x, center, picks, *, geometry):
-    here = pooling._pick(x - center, picks, geometry=geometry)
-    alive = jnp.where(picks < 255, gradient, jnp.zeros_like(gradient))
+def _relu_pool_batch_norm_sums(gradient, x, center, argmax, *, geometry):
+    here = pooling._at_argmax(x - center, argmax, geometry=geometry)
+    alive = jnp.where(argmax < 255, gradient, jnp.zeros_like(gradient))
     return [jnp.sum(alive * here, _rows(x)), jnp.sum(alive, _rows(x))]
 
 
-picked_affine = primitive(
-    "picked_affine",
-    lambda x, center, factor, offset, picks, *, geometry: (picks.shape, x.dtype),
-    _picked_affine,
+affine_at_argmax = primitive(
+    "affine_at_argmax",
+    lambda x, center, factor, offset, argmax, *, geometry: (argmax.shape, x.dtype),
+    _affine_at_argmax,
     batched=(0, 4),
 )
 relu_pool_batch_norm_sums = primitive(
     "relu_pool_batch_norm_sums",
-    lambda gradient, x, center, picks, *, geometry: [(center.shape, x.dtype)] * 2,
+    lambda gradient, x, center, argmax, *, geometry: [(center.shape, x.dtype)] * 2,
     _relu_pool_batch_norm_sums,
-    lambda gradient, x, center, picks, *, geometry: geometry.attributes(
+    lambda gradient, x, center, argmax, *, geometry: geometry.attributes(
         x.shape[0], x.shape[-1], x.shape[-1]
     ),
     batched=(),
@@ -110,44 +110,46 @@ relu_pool_batch_norm_sums = primitive(
 )
 
 
-def _define(affine, totals, taken):
-    """The derivatives of both; `taken(x, *picks, **how)` is what the picks leave of x."""
+def _define(affine, sums, taken):
+    """The derivatives of both; `taken(x, *argmax, **how)` is what the argmax leaves of x."""
 
     def affine_jvp(primals, tangents, **how):
-        x, center, factor, _, *picks = primals
+        x, center, factor, _, *argmax = primals
         tx, tc, tf, to = map(ad.instantiate_zeros, tangents[:4])
-        moving = taken(tx, *picks, **how) * factor
+        moving = taken(tx, *argmax, **how) * factor
         # A tangent of the center is one of the offset.
         return affine.bind(*primals, **how), moving + affine.bind(
-            x, center, tf, to - factor * tc, *picks, **how
+            x, center, tf, to - factor * tc, *argmax, **how
         )
 
-    def affine_transpose(ct, x, center, factor, offset, *picks, **how):
+    def affine_transpose(ct, x, center, factor, offset, *argmax, **how):
         by_factor, by_offset = (ad.is_undefined_primal(v) for v in (factor, offset))
-        dot, total = totals.bind(ct, x, center, *picks, **how)
+        dot, total = sums.bind(ct, x, center, *argmax, **how)
         return [None, None, dot if by_factor else None, total if by_offset else None] + [
-            None for _ in picks
+            None for _ in argmax
         ]
 
-    def totals_jvp(primals, tangents, **how):
-        gradient, x, center, *picks = primals
+    def sums_jvp(primals, tangents, **how):
+        gradient, x, center, *argmax = primals
         tg, tx, tc = map(ad.instantiate_zeros, tangents[:3])
-        dot, total = totals.bind(tg, x, center, *picks, **how)
-        moving = jnp.sum(gradient * taken(tx - tc, *picks, **how), _rows(gradient))
-        return totals.bind(*primals, **how), [dot + moving, total]
+        dot, total = sums.bind(tg, x, center, *argmax, **how)
+        moving = jnp.sum(gradient * taken(tx - tc, *argmax, **how), _rows(gradient))
+        return sums.bind(*primals, **how), [dot + moving, total]
 
-    def totals_transpose(cts, gradient, x, center, *picks, **how):
+    def sums_transpose(cts, gradient, x, center, *argmax, **how):
         dot, total = map(ad.instantiate_zeros, cts)
-        spread = affine.bind(x, center, dot, total, *picks, **how)
-        return [spread, None, None] + [None for _ in picks]
+        spread = affine.bind(x, center, dot, total, *argmax, **how)
+        return [spread, None, None] + [None for _ in argmax]
 
     ad.primitive_jvps[affine], ad.primitive_transposes[affine] = affine_jvp, affine_transpose
-    ad.primitive_jvps[totals], ad.primitive_transposes[totals] = totals_jvp, totals_transpose
+    ad.primitive_jvps[sums], ad.primitive_transposes[sums] = sums_jvp, sums_transpose
 
 
-_define(affine, totals, lambda x: x)
+_define(affine, batch_norm_sums, lambda x: x)
 _define(
-    picked_affine, relu_pool_batch_norm_sums, lambda x, picks, geometry: pick(x, picks, geometry)
+    affine_at_argmax,
+    relu_pool_batch_norm_sums,
+    lambda x, argmax, geometry: at_argmax(x, argmax, geometry),
 )
 
 

@@ -42,17 +42,17 @@ def max_pool(x, pool_size, strides=None, padding="valid", data_format="channels_
     x = jnp.asarray(x)
     geometry = _geometry(x, pool_size, strides, padding, data_format)
     most = 255 if native().in_use else _MOST_PLACES
-    places = math.prod(geometry.window)
+    taps = math.prod(geometry.window)
 
     def pool(x):
-        if 1 < places <= most and jnp.issubdtype(x.dtype, jnp.floating):
+        if 1 < taps <= most and jnp.issubdtype(x.dtype, jnp.floating):
             return largest.bind(x, geometry=geometry)[0]
         return _reduce(x, _lowest(x.dtype), lax.max, geometry)
 
     return with_channels_last(pool, x, data_format)
 
 
-# Larger windows would take XLA long to compile, place by place.
+# Larger windows would take XLA long to compile, tap by tap.
 _MOST_PLACES = 64
 
 
@@ -71,49 +71,49 @@ def _reduce(x, initial, function, geometry: Geometry):
     )
 
 
-# ---- the largest of each window, with the place where it was
+# ---- the largest of each window, and its argmax
 #
 # XLA derives `select_and_scatter` for the gradient, which on a CPU takes half of the whole training
-# step. Instead, one byte for each window remembers which place has won: the derivative of the output
-# is that of the winning place, and what transposes that puts gradients back.
+# step. Instead, one byte for each window remembers the argmax: the derivative of the output is that of
+# the number there, and the transpose of that is the max-pool gradient.
 
 
-def _places(x, filling, geometry: Geometry) -> list:
-    """For each place in the window, its number in every window."""
+def _taps(x, filling, geometry: Geometry) -> list:
+    """For each tap, what every window sees through it."""
     padded = lax.pad(x, filling, [(0, 0, 0), *((a, b, 0) for a, b in geometry.padding), (0, 0, 0)])
     return [
         lax.slice(
             padded,
-            (0, *place, 0),
+            (0, *tap, 0),
             (
                 x.shape[0],
                 *(
                     p + (n - 1) * s + 1
-                    for p, n, s in zip(place, geometry.output, geometry.strides, strict=True)
+                    for p, n, s in zip(tap, geometry.output, geometry.strides, strict=True)
                 ),
                 x.shape[-1],
             ),
             (1, *geometry.strides, 1),
         )
-        for place in np.ndindex(*geometry.window)
+        for tap in np.ndindex(*geometry.window)
     ]
 
 
 def _largest(x, *, geometry: Geometry):
-    places = _places(x, _lowest(x.dtype), geometry)
-    middle = len(places) // 2
-    halves = zip(_compare(places, 0, middle), _compare(places, middle, len(places)), strict=True)
+    taps = _taps(x, _lowest(x.dtype), geometry)
+    middle = len(taps) // 2
+    halves = zip(_compare(taps, 0, middle), _compare(taps, middle, len(taps)), strict=True)
     # The last comparison is a reduction, because XLA keeps what a reduction of two arrays gives.
-    # Plain comparisons it would fuse into whatever reads the winner, and so repeat for each place.
+    # Plain comparisons it would fuse into whatever reads the argmax, and so repeat for each tap.
     values, numbers = (jnp.stack(pair) for pair in halves)
-    initial = _lowest(values.dtype), np.uint8(len(places))
+    initial = _lowest(values.dtype), np.uint8(len(taps))
     return list(lax.reduce((values, numbers), initial, _larger, (0,)))
 
 
-def _compare(places: list, start: int, stop: int):
-    best = places[start], jnp.full(places[start].shape, start, jnp.uint8)
+def _compare(taps: list, start: int, stop: int):
+    best = taps[start], jnp.full(taps[start].shape, start, jnp.uint8)
     for number in range(start + 1, stop):
-        best = _larger(best, (places[number], jnp.full_like(best[1], number)))
+        best = _larger(best, (taps[number], jnp.full_like(best[1], number)))
     return best
 
 
@@ -124,17 +124,17 @@ def _larger(first, second):
     return jnp.where(stays, value, other_value), jnp.where(stays, number, other_number)
 
 
-def _pick(x, winners, *, geometry: Geometry):
-    """The number of each window that stands in the given place."""
+def _at_argmax(x, argmax, *, geometry: Geometry):
+    """The number of each window at its argmax."""
     zero = np.array(0, x.dtype)
-    places = _places(x, zero, geometry)
-    return sum(jnp.where(winners == n, here, zero) for n, here in enumerate(places))
+    taps = _taps(x, zero, geometry)
+    return sum(jnp.where(argmax == n, here, zero) for n, here in enumerate(taps))
 
 
-def _put(x, winners, *, geometry: Geometry):
-    """The transpose: numbers go where they would be picked, and are summed there."""
-    pick_winners = functools.partial(_pick, winners=winners, geometry=geometry)
-    return transpose(pick_winners, x, *_image_of(x, winners, geometry=geometry))
+def _unpool(x, argmax, *, geometry: Geometry):
+    """The transpose: each number goes to the argmax of its window, and they are summed there."""
+    take = functools.partial(_at_argmax, argmax=argmax, geometry=geometry)
+    return transpose(take, x, *_image_of(x, argmax, geometry=geometry))
 
 
 def _result_of(x, *others, geometry):
@@ -159,8 +159,8 @@ largest = primitive(
     _attributes,
     several=True,
 )
-pick = primitive("pick", _result_of, _pick, batched=(0, 1))
-put = primitive("max_pool_gradient", _image_of, _put, _attributes, batched=(0, 1))
+at_argmax = primitive("at_argmax", _result_of, _at_argmax, batched=(0, 1))
+unpool = primitive("max_pool_gradient", _image_of, _unpool, _attributes, batched=(0, 1))
 
 
 def _largest_jvp(primals, tangents, *, geometry):
@@ -168,14 +168,14 @@ def _largest_jvp(primals, tangents, *, geometry):
     zeros = [ad.Zero(jax.typeof(r).to_tangent_aval()) for r in results]
     if isinstance(tangents[0], ad.Zero):
         return results, zeros
-    return results, [pick.bind(tangents[0], results[1], geometry=geometry), zeros[1]]
+    return results, [at_argmax.bind(tangents[0], results[1], geometry=geometry), zeros[1]]
 
 
 ad.primitive_jvps[largest] = _largest_jvp
-for _one, _other in ((pick, put), (put, pick)):
-    ad.defjvp(_one, lambda t, x, winners, _one=_one, **g: _one.bind(t, winners, **g), None)
-    ad.primitive_transposes[_one] = lambda ct, x, winners, _other=_other, **g: (
-        ad.Zero(x.aval) if isinstance(ct, ad.Zero) else _other.bind(ct, winners, **g),
+for _one, _other in ((at_argmax, unpool), (unpool, at_argmax)):
+    ad.defjvp(_one, lambda t, x, argmax, _one=_one, **g: _one.bind(t, argmax, **g), None)
+    ad.primitive_transposes[_one] = lambda ct, x, argmax, _other=_other, **g: (
+        ad.Zero(x.aval) if isinstance(ct, ad.Zero) else _other.bind(ct, argmax, **g),
         None,
     )
 
