@@ -281,7 +281,7 @@ class GemmRun {
       panel.bias = bias_.data() + group * gemm_.out() + block.first;
       panel.argmax = epilogue_.argmax + frame.first + to;
     }
-    // What is stored as it is needs no second look.
+    // Whole vectors without an epilogue are stored directly.
     const bool whole = panel.channels >= block.vectors * LANES;
     panel.epilogue = epilogue_of_tile_ || whole ? epilogue_of_tile_ : store_sums<float>;
     tiles_.of(rows, pixels, block.vectors)(panel);

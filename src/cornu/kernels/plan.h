@@ -1,7 +1,7 @@
 // How a convolution and its gradients are computed: pure data, found out from shapes alone.
 //
-// Plans know nothing of pointers, threads or instructions, so they are compiled once and tested by themselves
-// (selftest.cc); what they say is done in implicit_gemm.cc and weight_gradient.cc.
+// Plans know nothing of pointers and instructions, so they are compiled once and tested by themselves
+// (selftest_plans.cc). implicit_gemm.cc and weight_gradient.cc carry them out.
 #pragma once
 
 #include <algorithm>
@@ -43,11 +43,11 @@ bool is_pointwise(const Window&);
 Window as_row(Window);
 bool is_depthwise(ix groups, ix channels_in, ix channels_out);
 
-// What of an instruction set a plan depends on: the numbers of a vector, and the output positions of a tile.
+// What a plan needs to know of an instruction set: the lanes of a vector, and the output positions of a tile.
 struct TileLimits {
   ix lanes, positions;
 };
-constexpr int WIDE = 2;       // vectors of a tile
+constexpr int WIDE = 2;       // vectors of the widest tile
 constexpr int MOST_ROWS = 3;  // of output positions in a tile
 
 // Of so many channels, how many vectors the next block takes.
@@ -101,7 +101,7 @@ struct PixelPacking {
 // `width`: of a row of all results, also of those that no window of the pooling covers.
 PixelPacking pack_pixels(const ImplicitGemm&, ix width, ix lanes, bool has_winograd);
 
-// So many floats of the source that neighbour each other, for each position of a tile.
+// Neighbouring floats of the source, seen by each position of a tile.
 struct Segment {
   ix offset, count;
 };
@@ -114,24 +114,24 @@ struct Block {
 };
 std::vector<Block> blocks_of(const ImplicitGemm&, ix lanes);
 
-// How relu and max-pooling come after a product: not at all, without a pool, of a tile's own sums, or of
-// results that lie in scratch memory.
+// What comes after the products: nothing, relu alone, or relu and max-pooling, of a tile's own sums or of results
+// in scratch memory.
 enum class Pooling { NONE, RELU, IN_TILE, IN_SCRATCH };
 
 // Weights that stay in the nearest cache.
 constexpr ix FEW_WEIGHTS = 4096;
 
-// How the work of an implicit GEMM is shared out.
+// How the work of an implicit GEMM is cut into items.
 struct GemmPlan {
   Pooling pooling;
-  ix pool[3];         // of a tile's own sums
+  ix pool[3];         // of a tile's own sums, else ones
   bool copies;        // the source is copied, with zeros around it
   bool by_blocks;     // blocks of channels are items of work
-  ix blocks;          // such
-  int axis;           // along which images are cut in parts
+  ix blocks;          // how many, else one
+  int axis;           // along which images are cut into parts
   ix parts, unit;     // which begin at multiples of the unit
-  ix together;        // images in an item of work
-  ix chunks;          // of so many images
+  ix together;        // images per item
+  ix chunks;          // of the batch, each of so many images
 
   struct Item {
     ix first_image, images;
@@ -169,8 +169,8 @@ struct WeightGradientPlan {
   bool copies_gradient;
   ix wide_out;            // channels, with that
   ix image_floats, gradient_floats;  // of each image, of the copy if there is one
-  bool far;               // a tile reads a line of each pixel, and each from a page of its own
-  ix jump;                // taps of a run after which others are asked for
+  bool far;               // each pixel that a tile reads is on a page of its own: the next taps are prefetched
+  ix jump;                // how many taps ahead
   std::vector<Run> runs;
   std::vector<Job> jobs;
   ix parts;               // of the images, with sums of their own
@@ -181,7 +181,7 @@ struct WeightGradientPlan {
   ix out() const { return w.channels_out / w.groups; }
 };
 
-// `may_unpool_in_tile`: where an output smaller than the pool is left out, zero times the image must be zero.
+// `may_unpool_in_tile`: only if the pool leaves no outputs out, or if zero times the image is zero.
 WeightGradientPlan plan_weight_gradient(const Window&, bool is_pooled, bool may_unpool_in_tile, TileLimits);
 
 }  // namespace cornu

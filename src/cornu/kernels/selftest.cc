@@ -83,7 +83,7 @@ void test_fusion(const Pools& pools, const Window& w) {
     pool.before[a] = 0;
   }
   pool.channels_in = w.channels_out;
-  // Where a number that is none is left out, the two may go different ways to nearly the same bits.
+  // Where a NaN or an infinity is left out, the two may go different ways to nearly the same bits.
   if (product(pool.output) * product(w.pool) == product(w.output)) spoil(image.get(), w.image());
   Window unpooled = w;
   for (int64_t& side : unpooled.pool) side = 1;
@@ -140,7 +140,7 @@ void test_gradients(const Pools& pools, const Window& w, bool pooled) {
         });
 }
 
-// What draws would find too seldom, with numbers that are none and without.
+// Windows that draws would find too seldom, with NaN or infinity and without.
 void test_rare_windows(const Pools& pools) {
   const auto window = [](int64_t batch, int64_t side, int64_t in, int64_t out, int64_t kernel, int64_t before,
                          int64_t pool) {

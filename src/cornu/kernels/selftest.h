@@ -84,7 +84,7 @@ inline Array garbage(int64_t count) {
   std::fill_n(array.get(), count, NAN);
   return array;
 }
-// Now and then a number that is none.
+// Now and then a NaN or an infinity.
 enum class Spoiling { SOMETIMES, ALWAYS, NEVER };
 inline Spoiling spoiling = Spoiling::SOMETIMES;
 inline void spoil(float* array, int64_t count) {
