@@ -19,11 +19,11 @@ _FOLDERS = tuple(str(Path(str(module.__file__)).parent) for module in (jax, np))
 _OWN = str(Path(__file__).parent.parent)
 _STANDARD = str(Path(linecache.__file__).parent)
 
-_COMPILED = "its numbers are not known while the step is compiled"
+_COMPILED = "its values are not known while the step is compiled"
 _CURES: list[tuple[type[Exception], str]] = [
     (
         jax.errors.TracerBoolConversionError,
-        f"Python asks here whether a tensor is true, but {_COMPILED}. Choose between numbers with "
+        f"Python asks here whether a tensor is true, but {_COMPILED}. Choose between values with "
         "jnp.where(condition, a, b) (or cornu.ops.where), between computations with jax.lax.cond.",
     ),
     (
@@ -76,9 +76,9 @@ def blame(error: Exception, what: str, arguments: str) -> None:
     if line is not None:
         # One note for all.
         notes = getattr(error, "__notes__", [])
-        place = next((i for i, n in enumerate(notes) if n.startswith("This happened in")), None)
-        if place is not None:
-            notes[place] += f"\nIn your code: {line}"
+        at = next((i for i, n in enumerate(notes) if n.startswith("This happened in")), None)
+        if at is not None:
+            notes[at] += f"\nIn your code: {line}"
 
 
 def _cure(error: Exception, line: str) -> str | None:
@@ -123,10 +123,10 @@ _warned: set[str] = set()
 
 def watch_random(layer, run: Callable, again: Callable):
     """Run a layer's `call` while it is traced; warn if it draws numbers that would be constants."""
-    before, seeds = _places(), core_random.num_default_seeds
+    before, seeds = _generator_states(), core_random.num_default_seeds
     outputs = run()
-    for name, place in _places().items():
-        if place == before[name] or (name == "random" and seeds != core_random.num_default_seeds):
+    for name, state in _generator_states().items():
+        if state == before[name] or (name == "random" and seeds != core_random.num_default_seeds):
             # Cornu's own seeds come from there, too: of a layer that was made or built.
             continue
         line = _line_that_draws(again, name)
@@ -141,25 +141,25 @@ def watch_random(layer, run: Callable, again: Callable):
     return outputs
 
 
-def _places() -> dict[str, tuple]:
-    """Where the global generators stand: equal before and after if nothing was drawn."""
-    _, keys, place, *gauss = np.random.get_state(legacy=True)
+def _generator_states() -> dict[str, tuple]:
+    """The states of the global generators: equal before and after if nothing was drawn."""
+    _, keys, position, *gauss = np.random.get_state(legacy=True)
     _, numbers, normal = random.getstate()
     return {
-        "numpy.random": (int(keys[0]), place, *gauss),
+        "numpy.random": (int(keys[0]), position, *gauss),
         "random": (numbers[0], numbers[-1], normal),
     }
 
 
 def _line_that_draws(run: Callable, name: str) -> str | None:
     """Run a function again and see in which line of the user's a generator moves."""
-    last: list = [None, _places()[name]]
+    last: list = [None, _generator_states()[name]]
     found: list[str] = []
 
     def look(frame: FrameType, event, argument):
         if not _is_users(frame.f_code.co_filename):
             return None
-        now = _places()[name]
+        now = _generator_states()[name]
         if now != last[1] and last[0] is not None:
             found.append(_described(*last[0]))
         last[:] = (frame.f_code.co_filename, frame.f_lineno), now

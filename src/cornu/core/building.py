@@ -27,12 +27,12 @@ def in_scope(build):
 
 
 def build_for(layer, arguments: dict, is_overridden: bool) -> None:
-    """Build a layer for the arguments of its first call: `build` names those whose shapes it wants."""
+    """Build a layer for the arguments of its first call: `build` names those whose shapes it takes."""
     if layer.built and "_built_shapes" in layer.__dict__:
         return
     shapes = shapes_of(arguments)
     if layer.built or not is_overridden:
-        # Nothing to build, but a summary wants to know the shapes.
+        # Nothing to build, but a summary needs the shapes.
         layer._built_shapes = shapes
         return
     wanted = list(inspect.signature(layer.build).parameters)

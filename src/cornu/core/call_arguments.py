@@ -53,7 +53,7 @@ def is_leaf(value) -> bool:
 
 
 def cast_tensor(value, dtype: str):
-    """A tensor in another format, with its mask and its node in the graph."""
+    """A tensor in another dtype, with its mask and its node in the graph."""
     if value.dtype == dtype:
         return value
     check_real(value, dtype)

@@ -1,4 +1,4 @@
-"""Number formats: the default float, and which format a layer computes and stores in."""
+"""Dtypes: the default float, and which dtype a layer computes and stores in."""
 
 import functools
 import threading
@@ -26,7 +26,7 @@ _settings: dict[str, Any] = {
 
 
 def floatx() -> str:
-    """The default float format, `"float32"` unless changed.  Source: Keras: floatx.
+    """The default float dtype, `"float32"` unless changed.  Source: Keras: floatx.
 
     >>> import cornu
     >>> cornu.config.floatx()
@@ -36,7 +36,7 @@ def floatx() -> str:
 
 
 def set_floatx(value: str) -> None:
-    """Set the default float format: `"bfloat16"`, `"float16"`, `"float32"` or `"float64"`."""
+    """Set the default float dtype: `"bfloat16"`, `"float16"`, `"float32"` or `"float64"`."""
     if value not in _FLOATS:
         raise ValueError(f"Unknown `floatx` value: {value!r}. Expected one of {_FLOATS}.")
     _settings["floatx"] = value
@@ -77,7 +77,7 @@ def standardize_data_format(data_format: str | None) -> str:
 
 @functools.cache
 def _standardize(dtype) -> str:
-    # Like Keras, on an engine that computes in 32 bits: "int" and "float" mean the 32-bit formats.
+    # Like Keras, on an engine that computes in 32 bits: "int" and "float" mean the 32-bit dtypes.
     special = {"int": "int32", "float": floatx(), int: "int32", float: floatx(), bool: "bool"}
     if dtype in special:
         return special[dtype]
@@ -90,7 +90,7 @@ def _standardize(dtype) -> str:
 
 
 def standardize_dtype(dtype=None) -> str:
-    """The name of a number format given as name, NumPy or JAX dtype; None means `floatx()`.
+    """The name of a dtype given as a name, a NumPy or a JAX dtype; None means `floatx()`.
 
     >>> import numpy as np
     >>> from cornu.core.dtype import standardize_dtype
@@ -106,7 +106,7 @@ def standardize_dtype(dtype=None) -> str:
 
 @functools.cache
 def is_float(dtype) -> bool:
-    """Whether a format holds floating-point numbers."""
+    """Whether a dtype is a floating-point one."""
     return dtype != "string" and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
 
 
@@ -122,16 +122,16 @@ def check_real(value, dtype) -> None:
 
 @functools.cache
 def is_discrete(dtype) -> bool:
-    """Whether a format holds integers or booleans."""
+    """Whether a dtype holds integers or booleans."""
     return dtype != "string" and jnp.dtype(dtype).kind in "biu"
 
 
 def for_jax(value, dtype: str | None = None):
-    """An array of NumPy as JAX takes it, of a format if one is given; anything else as it is.
+    """A NumPy array as JAX takes it, of a dtype if one is given; anything else unchanged.
 
     Of any byte order it becomes one of the machine's, a float of more than 64 bits one of 64.
 
-    Raises ValueError where JAX would change numbers without a word: an integer that 32 bits cannot hold,
+    Raises ValueError where JAX would silently change values: an integer that 32 bits cannot hold,
     or an array with masked elements.
 
     >>> import numpy as np
@@ -188,11 +188,11 @@ def widened(value):
 
 
 class DTypePolicy(Configurable):
-    """Which format a layer computes in and which it keeps its weights in.
+    """Which dtype a layer computes in and which it keeps its weights in.
 
     `"float32"` computes and keeps float32. `"mixed_bfloat16"` computes in bfloat16 and keeps float32
     weights, which is fast where the processor has bfloat16 and safe without loss scaling.
-    `"mixed_float16"` is the same with float16 and wants a `LossScaleOptimizer`.
+    `"mixed_float16"` is the same with float16 and needs a `LossScaleOptimizer`.
 
     Source: Keras: DTypePolicy; Micikevicius et al. 2018, "Mixed precision training".
 

@@ -9,7 +9,7 @@ class InputSpec:
     """Rank, dtype and sizes that every input of a layer must have.
 
     Args:
-        dtype: expected format, or None for any.
+        dtype: expected dtype, or None for any.
         shape: expected sizes, None in it for any.
         ndim, min_ndim, max_ndim: expected number of axes, or its bounds.
         axes: dict from an axis' number to its expected size.
@@ -98,7 +98,7 @@ def _check(spec, shape, dtype, what):
         elif shape and shape[-1] == 1 and ndim == len(spec.shape) + 1:
             shape, ndim = shape[:-1], ndim - 1
     if spec.ndim is not None and ndim != spec.ndim:
-        hint = " Images in grey need an axis for their one channel: x[..., None]." * (
+        hint = " Grayscale images need an axis for their one channel: x[..., None]." * (
             spec.ndim == 4 and ndim == 3
         )
         raise ValueError(

@@ -48,7 +48,7 @@ from cornu.core.weighted import Weighted
 
 
 class _Call(threading.local):
-    """What the outermost running call hands down to the layers that it calls."""
+    """What the outermost running call passes on to the layers that it calls."""
 
     layer: "Layer | None" = None
     training: bool | None = None
@@ -69,9 +69,9 @@ class Layer(Operation, Configurable, Weighted):
         activity_regularizer: called on each output; its result, divided by the batch's size, is
             added to the loss.
         trainable: whether an optimizer may change the weights.
-        dtype: a format, or a `DTypePolicy` or its name, such as `"mixed_bfloat16"`: which format to
+        dtype: a dtype, or a `DTypePolicy` or its name, such as `"mixed_bfloat16"`: which dtype to
             compute in and which to keep weights in. Default: `config.dtype_policy()`.
-        autocast: whether floating-point inputs are converted to the compute format.
+        autocast: whether floating-point inputs are converted to the compute dtype.
         name: default: the class' name in snake case, with a number after the first.
 
     A subclass makes its weights in `build(input_shape)` (or `__init__`) with `add_weight` and
@@ -193,16 +193,16 @@ class Layer(Operation, Configurable, Weighted):
             'Runtime, or use dtype="mixed_bfloat16" for smaller and faster layers.'
         )
 
-    # ---- formats
+    # ---- dtypes
 
     @property
     def compute_dtype(self) -> str:
-        """The format that the layer computes in."""
+        """The dtype that the layer computes in."""
         return self.dtype_policy.compute_dtype
 
     @property
     def input_dtype(self) -> str:
-        """The format that floating-point inputs are converted to."""
+        """The dtype that floating-point inputs are converted to."""
         return self.dtype_policy.compute_dtype
 
     # ---- calls
@@ -210,7 +210,7 @@ class Layer(Operation, Configurable, Weighted):
     def __call__(self, *args, **kwargs):
         self._check_initialized()
         caller = _call.layer
-        asked = kwargs.get("training")
+        requested = kwargs.get("training")
         training = self._resolve_training(kwargs)
         given = args, kwargs
         args, kwargs = self._to_tensors(args, kwargs)
@@ -222,7 +222,7 @@ class Layer(Operation, Configurable, Weighted):
         mixed = self.compute_dtype != self.variable_dtype
         try:
             with naming.name_scope(self.name, owner=self):
-                # Weights are made in their own format, whatever the caller computes in.
+                # Weights are made in their own dtype, whatever the caller computes in.
                 _autocast.dtype = None
                 self._maybe_build(arguments)
                 if self.path is None:
@@ -235,8 +235,8 @@ class Layer(Operation, Configurable, Weighted):
                 previous_mask = mask_passing.previous(arguments, kwargs)
                 if symbolic:
                     outputs = self.compute_output_spec(*args, **kwargs)
-                    if asked is not None:
-                        recorded["training"] = asked
+                    if requested is not None:
+                        recorded["training"] = requested
                     args, recorded = with_variables(given, (args, recorded))
                     Node(self, args, recorded, outputs)
                     self._pass_mask_on(arguments, previous_mask, outputs)
@@ -261,7 +261,7 @@ class Layer(Operation, Configurable, Weighted):
         return outputs
 
     def _watched_call(self, args: tuple, kwargs: dict):
-        """`call`; where a user's is traced, it must not draw numbers that would be constants."""
+        """`call`; while a user's own is traced, random numbers that it draws would become constants."""
         leaves = jax.tree.leaves(args) if _is_users(type(self)) else ()
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return self.call(*args, **kwargs)
@@ -291,7 +291,7 @@ class Layer(Operation, Configurable, Weighted):
         return training
 
     def _to_tensors(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        """The arguments of a call with arrays of any kind as JAX's, in the format for the layer."""
+        """The arguments of a call with arrays of any kind as JAX arrays, in the layer's input dtype."""
         args, kwargs = jax.tree.map(self._to_tensor, (args, kwargs), is_leaf=is_leaf)
         if self._calculates:
             # The inputs are the first argument; masks and flags stay what they are.
@@ -450,7 +450,7 @@ class Layer(Operation, Configurable, Weighted):
     # ---- masks
 
     def compute_mask(self, inputs, previous_mask):
-        """The mask of the output. The default hands the input's on."""
+        """The mask of the output. The default returns the input's."""
         return previous_mask
 
     def _pass_mask_on(self, arguments: dict, previous, outputs) -> None:
@@ -497,7 +497,7 @@ class Layer(Operation, Configurable, Weighted):
         return building.config_of(self)
 
     def build_from_config(self, config: dict) -> None:
-        """Build as `get_build_config` says; may be overridden."""
+        """Build from what `get_build_config` returned; may be overridden."""
         building.build_from(self, config)
 
     def __repr__(self):

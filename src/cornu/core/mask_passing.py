@@ -10,7 +10,7 @@ from cornu.core.symbolic import KerasTensor, any_symbolic, infer_outputs
 
 
 def fill(layer, arguments: dict, kwargs: dict) -> None:
-    """Give the masks on the inputs to a `call` that asks for them.
+    """Pass the inputs' masks to a `call` that takes them.
 
     Of one input it is called `mask`; of several, that of `query`, say, is `query_mask`.
     """
@@ -31,7 +31,7 @@ def previous(arguments: dict, kwargs: dict):
 
 
 def pass_on(layer, arguments: dict, previous, outputs, is_overridden: bool) -> None:
-    """Put the masks that `compute_mask` says on outputs that have none yet."""
+    """Attach the masks from `compute_mask` to outputs that have none yet."""
     if not layer.supports_masking:
         if previous is not None:
             warnings.warn(

@@ -13,8 +13,8 @@ def keep_freed_memory() -> bool:
 
     XLA allocates what a training step needs when it begins and frees it at its end. Large blocks go back to
     the system, which maps and clears every page anew for the next step; with large images that can take a
-    third of the step. This tells the C library not to give them back. It is a setting of the whole process,
-    also of what is not Cornu's, and cannot be undone, so `import cornu` leaves it alone; the command line
+    third of the step. This setting makes the C library keep them. It applies to the whole process,
+    not only to Cornu, and cannot be undone, so `import cornu` leaves it alone; the command line
     makes it, and so does the environment variable `CORNU_KEEP_MEMORY=1`. It works for threads that start
     later: call it before the first computation.
 

@@ -29,7 +29,7 @@ def auto_name(prefix: str) -> str:
 
 
 def reset_uids() -> None:
-    """Start the numbers in automatic names again."""
+    """Restart the numbering of automatic names."""
     _names.counts.clear()
 
 

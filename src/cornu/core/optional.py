@@ -1,10 +1,10 @@
-"""Packages that Cornu can do without, and what is said where one is missing."""
+"""Optional packages, and the error where one is missing."""
 
 import importlib
 
 
 class MissingPackage(ImportError):
-    """A package is not installed that what was asked for needs; the text says how to install it."""
+    """An optional package that is needed is not installed; the message says how to install it."""
 
 
 def required(module: str, purpose: str, *, package: str | None = None):

@@ -12,7 +12,7 @@ from cornu.core.naming import auto_name, name_scope
 from cornu.core.tracking import Tracked
 from cornu.core.variable import Variable, is_thrown_away
 
-# How many seeds were drawn from Python's generator, so that others' draws can be told from these.
+# How many seeds were drawn from Python's generator, to tell others' draws from these.
 num_default_seeds = 0
 
 FRESH_NUMBERS = (
@@ -93,7 +93,7 @@ class SeedGenerator(Configurable, Tracked):
     def next(self, ordered=True) -> jax.Array:
         """A fresh key, `uint32[2]`, for the functions of `jax.random`.
 
-        Next comes the counter plus one; with `ordered=False`, both numbers jump, as those of Keras'
+        The counter grows by one; with `ordered=False`, both values jump, as those of Keras'
         global generator do.
         """
         key = self.state.value
@@ -135,7 +135,7 @@ def draw_seed(seed=None) -> jax.Array:
         # No step returns the new state of the shared generator; where shapes are inferred, none is kept.
         if isinstance(jnp.zeros(()), jax.core.Tracer) and not is_thrown_away():
             raise UnseededError(
-                "A random function without a seed is used while the step is compiled: its numbers "
+                "A random function without a seed is used while the step is compiled: its values "
                 f"would be constants. {FRESH_NUMBERS}"
             )
         return shared_seed_generator().next(ordered=False)

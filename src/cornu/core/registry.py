@@ -1,4 +1,4 @@
-"""Names of things: which class or function a string or a configuration means.
+"""Names of classes and functions: which one a string or a configuration means.
 
 A configuration read from a file is only ever *looked up* here. Nothing is imported, evaluated or
 unpickled because a file says so: a name that nobody registered in this process is an error.
@@ -25,7 +25,7 @@ _custom_names: dict[Any, str] = {}
 
 
 class _Scope(threading.local):
-    """What only this thread knows, for a while: custom objects, and what is shared in a file."""
+    """What holds in this thread only, for a while: custom objects, and what is shared in a file."""
 
     def __init__(self):
         self.objects: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def register(kind: str, *names: str, module: str) -> Callable:
 
 
 def load_on_use(kind: str, load: Callable) -> None:
-    """`load()` registers the things of a kind, once one of them is looked up."""
+    """`load()` registers the objects of a kind, once one of them is looked up."""
     _loaders[kind] = load
 
 
@@ -161,7 +161,7 @@ class custom_object_scope:
 
 @contextmanager
 def sharing():
-    """Within, what has weights and lies in several configurations is one object, and stays one."""
+    """Within, an object with weights that several configurations share is made once and stays shared."""
     before, _scope.shared = _scope.shared, {}
     try:
         yield
@@ -170,7 +170,7 @@ def sharing():
 
 
 def find(kind: str, name: str, custom_objects: dict | None = None):
-    """What `name` means among things of one kind.
+    """What `name` means among objects of one kind.
 
     Raises ValueError with the nearest known names if nothing is called that.
     """
@@ -194,7 +194,7 @@ def find(kind: str, name: str, custom_objects: dict | None = None):
 
 
 def get(kind: str, identifier):
-    """Resolve what a user may pass for a thing of one kind.
+    """Resolve what a user may pass for an object of one kind.
 
     None stays None. A string or a configuration is looked up, a class is made into an instance,
     and anything callable is taken as it is.
@@ -300,7 +300,7 @@ def _describe_class(cls) -> dict:
 
 
 def describe(obj, compiled=True) -> dict:
-    """The description of one object; that of a model says how it was compiled, unless it should not."""
+    """The description of one object; a model's includes how it was compiled, unless that is left out."""
     cls = type(obj)
     config = obj.get_config()
     if not isinstance(config, dict):
@@ -324,7 +324,7 @@ def describe(obj, compiled=True) -> dict:
 def deserialize(config, custom_objects: dict | None = None, kind: str | None = None):
     """Make the object that `serialize` described. Names are looked up, never imported.
 
-    Raises ValueError if a name is unknown, TypeError if a described thing is not a class.
+    Raises ValueError if a name is unknown, TypeError if a configuration names something other than a class.
     """
     if config is None or isinstance(config, (bool, int, float, bytes)):
         return config
@@ -378,7 +378,7 @@ def _is_of_keras(config: dict) -> bool:
 
 
 def _is_users(config: dict) -> bool:
-    """Whether a file says of a class or function that it is not one of Keras' own."""
+    """Whether a file marks a class or function as not one of Keras' own."""
     name = config.get("registered_name")
     return isinstance(name, str) and name != "function" and not _is_of_keras(config)
 

@@ -1,6 +1,6 @@
 """Symbolic tensors and the graph that calls on them leave behind.
 
-A `KerasTensor` has a shape (None where any size goes) and a dtype, and no numbers. Calling a layer
+A `KerasTensor` has a shape (None where any size is allowed) and a dtype, but no values. Calling a layer
 or a function of `cornu.ops` on one records a `Node`; a `Model(inputs, outputs)` replays the nodes
 between its inputs and its outputs.
 """
@@ -31,11 +31,11 @@ class History(NamedTuple):
 
 
 class KerasTensor:
-    """A tensor without numbers: a shape, a dtype and the operation that it comes from.
+    """A tensor without values: a shape, a dtype and the operation that it comes from.
 
     Args:
         shape: sizes; None where any size goes (the batch, say).
-        dtype: format of the elements.
+        dtype: dtype of the elements.
         name: default: `keras_tensor`, `keras_tensor_1` …
 
     Source: Keras: KerasTensor.
@@ -90,7 +90,7 @@ class KerasTensor:
 
     def __bool__(self):
         raise TypeError(
-            "A symbolic KerasTensor has no truth value: its numbers are not known yet. Use "
+            "A symbolic KerasTensor has no truth value: its values are not known yet. Use "
             "`cornu.ops.where` or `cornu.ops.cond`."
         )
 
@@ -316,7 +316,7 @@ def known_sizes(shape) -> tuple:
 
 
 def _forget_probe(error: Exception, trial: Callable, known: bool) -> None:
-    """Let the message of an error in a trial say None where it says the size that was tried."""
+    """Put None in place of the size that was tried into the message of an error in a trial."""
     try:
         trial(_PROBES[1], _PROBES[0] if known else _PROBES[1])
     except Exception as other:
@@ -334,26 +334,26 @@ def _filled(shape, first: int, rest: int) -> tuple:
 
 
 def struct(shape, dtype) -> jax.ShapeDtypeStruct:
-    """What JAX would hold of such an array: int64 and float64 are narrower unless it is told otherwise."""
+    """What JAX would hold of such an array: int64 and float64 are narrower unless 64 bits are enabled."""
     return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
 
 
 def infer_outputs(function: Callable, args=(), kwargs=None):
     """The symbolic outputs of a function on symbolic arguments, without computing anything.
 
-    Sizes that are None in the arguments are tried with two different numbers; the sizes of the
+    Sizes that are None in the arguments are tried with two different sizes; the sizes of the
     outputs that differ between the two are None. The size of a batch of data is tried alone: see
     `known_batch`.
     """
     leaves, structure = jax.tree.flatten((args, kwargs or {}))
-    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, KerasTensor)]
+    indices = [i for i, leaf in enumerate(leaves) if isinstance(leaf, KerasTensor)]
 
     def run(first, rest, *arrays):
         filled = list(leaves)
-        for place, array in zip(places, arrays, strict=True):
-            filled[place] = array
-        for place, array in zip(places, arrays, strict=True):
-            mask = masking.get_mask(leaves[place])
+        for index, array in zip(indices, arrays, strict=True):
+            filled[index] = array
+        for index, array in zip(indices, arrays, strict=True):
+            mask = masking.get_mask(leaves[index])
             if isinstance(mask, KerasTensor):
                 mask = jax.numpy.ones(_filled(mask.shape, first, rest), mask.dtype)
             if mask is not None:
@@ -363,12 +363,12 @@ def infer_outputs(function: Callable, args=(), kwargs=None):
             outputs = function(*plain(filled_args), **plain(filled_kwargs))
         return outputs, [masking.get_mask(leaf) for leaf in jax.tree.leaves(outputs)]
 
-    shapes = [leaves[i].shape for i in places]
+    shapes = [leaves[i].shape for i in indices]
     batch, has_batch = _sizes.batch, any(None in shape[:1] for shape in shapes)
     is_known = not any(None in shape[0 if batch is None else 1 :] for shape in shapes)
 
     def trial(first, rest):
-        arrays = [struct(_filled(leaves[i].shape, first, rest), leaves[i].dtype) for i in places]
+        arrays = [struct(_filled(leaves[i].shape, first, rest), leaves[i].dtype) for i in indices]
         previous = _sizes.first, _sizes.rest
         is_tried = not is_known and any(None in shape[1:] for shape in shapes)
         _sizes.first = first if has_batch and batch is None else None

@@ -42,6 +42,6 @@ def uniform(key, shape, minval: float, maxval: float) -> np.ndarray:
 
 
 def _flushed(x):
-    """`x` in float32, its subnormal numbers zero as in a program of XLA."""
+    """`x` in float32, with subnormal values flushed to zero as in an XLA program."""
     x = np.float32(x)
     return np.where(np.abs(x) < np.finfo(np.float32).tiny, np.float32(0), x)

@@ -88,7 +88,7 @@ def take_values(variables: Sequence["Variable"]) -> list:
 
 
 def put_values(variables: Sequence["Variable"], values: Sequence[Any]) -> None:
-    """Put arrays in the variables' places, all at one moment, without a copy; None changes nothing."""
+    """Assign arrays to variables, all at once and without a copy; None leaves a variable unchanged."""
     own = {}
     for scope in _scopes.stack:
         if scope.of_thread:
@@ -129,10 +129,10 @@ _deferral = _Deferral()
 
 @contextmanager
 def deferred_values(most_bytes: int):
-    """Within, variables with an initializer take no memory: its numbers come when they are first read.
+    """Within, variables with an initializer take no memory: they are initialized when first read.
 
-    A model may so be made, and get its numbers from elsewhere. At the end of the block those that got none
-    get their initial ones. Raises MemoryError if variables of more than `most_bytes` are made.
+    A model can be made this way and get its values from elsewhere. At the end of the block, those without
+    values get their initial ones. Raises MemoryError if variables of more than `most_bytes` are made.
     """
     outer = _deferral.variables, _deferral.bytes
     _deferral.variables, _deferral.bytes = [], most_bytes
@@ -157,9 +157,9 @@ class Variable(Tracked):
     Args:
         initializer: an array, or a callable `(shape, dtype) -> array`.
         shape: needed if `initializer` is a callable.
-        dtype: format of the elements; default: that of the array, else `floatx()`.
+        dtype: dtype of the elements; default: that of the array, else `floatx()`.
         trainable: whether an optimizer may change it.
-        autocast: whether a layer under mixed precision reads it in its compute format.
+        autocast: whether a layer under mixed precision reads it in its compute dtype.
         aggregation: kept for Keras scripts; values are always whole arrays here.
         name: last part of `path`, which also says in which layer it was made.
 
@@ -243,7 +243,7 @@ class Variable(Tracked):
 
     @property
     def value(self) -> jax.Array:
-        """The array, in the compute format of the layer that is running under mixed precision."""
+        """The array, in the compute dtype of the layer that is running under mixed precision."""
         value = self._value
         for scope in reversed(_scopes.stack):
             if id(self) in scope.values:
@@ -429,14 +429,14 @@ def _array_type(variable: Variable):
     return jax.typeof(value)
 
 
-# From this version on JAX asks what a value stands for wherever an operation takes it.
+# From this version on, JAX converts such a value wherever an operation takes it.
 _BIND_TAKES_VALUES = tuple(map(int, jax.__version__.split(".")[:2])) >= (0, 10)
 
 
 def _introduce_to_jax() -> None:
     """Let functions of JAX (`jit`, `grad`, those of `jax.numpy`) take a variable for its array.
 
-    To functions of `jax.tree` it stays one leaf, in the same place as its gradient. What JAX offers in
+    To functions of `jax.tree` it stays one leaf, at the same position as its gradient. What JAX offers in
     public, a kind of pytree, would put a branch there. Without this, JAX says to convert variables.
     """
     try:

@@ -18,8 +18,8 @@ def watched(function: Callable) -> Iterator[None]:
     """Within, `function(operation, given, arguments, outputs)` is called after each call in this thread.
 
     `operation` is a layer, or a function in a graph; `given` is what it was called with, `(args, kwargs)`;
-    `arguments` are the same by name, in the format in which a layer computes. What the function returns
-    takes the place of the outputs. Nothing else changes, and steps that are compiled already are not seen.
+    `arguments` are the same by name, in the dtype in which a layer computes. What the function returns
+    replaces the outputs. Nothing else changes, and steps that are compiled already are not seen.
 
     >>> import cornu, jax.numpy as jnp
     >>> from cornu.core.watching import watched

@@ -30,12 +30,12 @@ class Weighted(Tracked):
 
     @property
     def dtype(self) -> str:
-        """The format that weights are kept in."""
+        """The dtype that weights are kept in."""
         return self.variable_dtype
 
     @property
     def variable_dtype(self) -> str:
-        """The format that weights are kept in."""
+        """The dtype that weights are kept in."""
         return self.dtype_policy.variable_dtype
 
     def add_weight(
@@ -56,9 +56,9 @@ class Weighted(Tracked):
         Args:
             shape: sizes; () for a scalar.
             initializer: name, object or callable; default Glorot uniform, zeros for integers.
-            dtype: default: the policy's variable format.
+            dtype: default: the policy's variable dtype.
             trainable: whether an optimizer may change it.
-            autocast: whether mixed precision reads it in the compute format.
+            autocast: whether mixed precision reads it in the compute dtype.
             regularizer, constraint: names or callables.
             name: last part of its path.
         """

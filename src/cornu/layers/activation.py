@@ -228,7 +228,7 @@ class ELU(Layer):
 
 @registry.register("layer", module="keras.layers")
 class Softmax(Layer):
-    """`exp(x) / sum(exp(x))` along an axis: positive numbers that sum to one.
+    """`exp(x) / sum(exp(x))` along an axis: positive values that sum to one.
 
     Args:
         axis: axis, or several, to sum over.

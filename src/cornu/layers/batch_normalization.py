@@ -40,7 +40,7 @@ class BatchNormalization(Layer):
         training: whether to use and follow the batch's statistics.
         mask: True for the time steps that count; one axis less than the inputs.
 
-    Computes in float32 whatever the inputs' format.
+    Computes in float32 whatever the inputs' dtype.
 
     Source: Keras: BatchNormalization layer; Ioffe and Szegedy 2015, "Batch normalization"; Ioffe
     2017, "Batch renormalization".

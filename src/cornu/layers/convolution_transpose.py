@@ -1,4 +1,4 @@
-"""Transposed convolution: from few numbers to many."""
+"""Transposed convolution: from small feature maps to large ones."""
 
 import jax.numpy as jnp
 

@@ -12,7 +12,7 @@ from cornu.layers.dense import refuse_adapters
 
 @registry.register("layer", module="keras.layers")
 class Embedding(Layer):
-    """A table of vectors, one for each integer; the input says which rows to take.
+    """A table of vectors, one for each integer; the input selects rows.
 
     Args:
         input_dim: number of rows: the largest integer plus one.
@@ -62,7 +62,7 @@ class Embedding(Layer):
         self.embeddings_constraint = registry.get("constraint", embeddings_constraint)
         self.mask_zero = self.supports_masking = mask_zero
         self.quantization_config = None
-        # Integers that arrive as floats must not lose digits in a half-precision format.
+        # Integers that arrive as floats must not lose digits in a half-precision dtype.
         self.autocast = False
         if weights is not None:
             self.build()

@@ -1,7 +1,7 @@
 """Random changes of training images, so that a model learns what does not matter.
 
 All of them work on one image or a batch, draw anew for each image (`RandomCrop`: for each batch),
-and, except `RandomCrop`, hand images on unchanged outside of training.
+and, except `RandomCrop`, return images unchanged outside of training.
 """
 
 import jax
@@ -23,7 +23,7 @@ class RandomImageLayer(ImageLayer):
         seed: an integer for changes that can be repeated.
 
     Call arguments:
-        training: whether to change anything; True unless the model says otherwise.
+        training: whether to change anything; True unless the model passes another value.
 
     Shapes: (rows, columns, channels) or (batch, rows, columns, channels) -> the same; floats.
     """
@@ -59,7 +59,7 @@ def uniform(seed, shape, low=0.0, high=1.0, dtype=None):
 
 
 def factor_range(name: str, factor, low=-1.0, high=1.0, open_low=False) -> tuple:
-    """A factor as a pair: one number stands for from minus itself to itself."""
+    """A factor as a pair: one number `f` means `(-f, f)`."""
     pair = factor
     if isinstance(factor, int | float) and not isinstance(factor, bool):
         pair = (max(-abs(factor), low), abs(factor)) if low <= factor <= high else None
@@ -120,7 +120,7 @@ class RandomContrast(RandomImageLayer):
         value_range: lowest and highest value of a pixel.
         seed, data_format: as in all random image layers.
 
-    Source: Keras: RandomContrast layer, the code of 3.15. (Its page says that one number stands for
+    Source: Keras: RandomContrast layer, the code of 3.15. (Its page says that one number is used for
     both.)
 
     >>> import cornu, jax.numpy as jnp
@@ -188,9 +188,9 @@ class RandomBrightness(RandomImageLayer):
 
 @registry.register("layer", module="keras.layers")
 class RandomCrop(RandomImageLayer):
-    """In training a window at a random place, the same for the whole batch; else the middle.
+    """In training a window at a random position, the same for the whole batch; else the middle.
 
-    The place is random if an image is higher and wider than the window. Outside of training, and where
+    The position is random if an image is higher and wider than the window. Outside of training, and where
     an image is smaller than the window, the largest window in the middle with the wanted aspect ratio
     is taken and resized.
 
@@ -198,8 +198,8 @@ class RandomCrop(RandomImageLayer):
         height, width: size of the window.
         seed, data_format: as in all random image layers.
 
-    Source: Keras: RandomCrop layer. In inference this follows what that page says; the code of
-    Keras 3.15 hands images on unchanged.
+    Source: Keras: RandomCrop layer. In inference this follows that page; the code of
+    Keras 3.15 returns images unchanged.
 
     >>> import cornu, jax.numpy as jnp
     >>> cornu.layers.RandomCrop(4, 6)(jnp.ones((2, 8, 8, 1))).shape

@@ -21,7 +21,7 @@ class _RandomAffine(RandomImageLayer):
     pixel at column x and row y is taken from column `a * x + b * y + c` and row `d * x + e * y + f`.
 
     Args:
-        fill_mode: what lies outside of an image: `"reflect"` (d c b a | a b c d | d c b a),
+        fill_mode: how to fill what is outside of an image: `"reflect"` (d c b a | a b c d | d c b a),
             `"wrap"` (a b c d | a b c d | a b c d), `"nearest"` (a a a a | a b c d | d d d d) or
             `"constant"` (`fill_value`).
         interpolation: `"bilinear"` or `"nearest"`.

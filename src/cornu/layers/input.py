@@ -8,12 +8,12 @@ from cornu.core.symbolic import KerasTensor, Node
 
 @registry.register("layer", module="keras.layers")
 class InputLayer(Layer):
-    """The layer behind `Input`; it hands its input on.
+    """The layer behind `Input`; it returns its input.
 
     Args:
         shape: sizes without the batch; None where any size goes.
         batch_size: size of the batch, None for any.
-        dtype: format of the input, `floatx()` by default.
+        dtype: dtype of the input, `floatx()` by default.
         batch_shape: sizes with the batch, instead of `shape` and `batch_size`.
         optional: whether None may be passed.
 
@@ -100,7 +100,7 @@ def Input(
     Args:
         shape: sizes without the batch, such as `(28, 28, 1)`; None where any size goes.
         batch_size: size of the batch, None for any.
-        dtype: format of the input, `floatx()` by default.
+        dtype: dtype of the input, `floatx()` by default.
         batch_shape: sizes with the batch, instead of `shape` and `batch_size`.
         name: name of the input, the key if data is given as a dict.
         tensor: a symbolic tensor to start from instead.

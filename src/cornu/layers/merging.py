@@ -18,7 +18,7 @@ class Merge(Layer):
     input with fewer axes gets axes of size one behind the batch.
     """
 
-    # Whether outputs are new numbers, and not some of those that came.
+    # Whether outputs are computed, and not merely selected from the inputs.
     _combines = False
 
     def __init__(self, **kwargs):
@@ -29,7 +29,7 @@ class Merge(Layer):
         raise NotImplementedError
 
     def _as_numbers(self, inputs: list) -> list:
-        """The inputs in a format that holds sums, differences and products of what they hold.
+        """The inputs in a dtype that can hold their sums, differences and products.
 
         Integers of at least 32 bits with a sign are calculated with as they are.
         """

@@ -1,4 +1,4 @@
-"""Layers that bring numbers to one scale, each example by itself."""
+"""Layers that normalize each example by itself."""
 
 import warnings
 from typing import Any

@@ -1,4 +1,4 @@
-"""Layers that prepare numbers and images: the same in training and in inference."""
+"""Layers that prepare data and images: the same in training and in inference."""
 
 import itertools
 import math
@@ -323,7 +323,7 @@ class Resizing(ImageLayer):
         data_format: `"channels_last"` (the default) or `"channels_first"`.
 
     The output has the input's dtype, rounded if that is an integer; of booleans it is in the compute
-    format, unless the interpolation is `"nearest"`.
+    dtype, unless the interpolation is `"nearest"`.
 
     Source: Keras: Resizing layer.
 
@@ -384,7 +384,7 @@ class Resizing(ImageLayer):
         if images.dtype == dtype:
             return images
         if dtype == jnp.bool_:
-            # Between black and white there is grey.
+            # Halfway between black and white is gray.
             return images.astype(self.compute_dtype)
         return saturate_cast(jnp.round(images), dtype)
 
@@ -398,7 +398,7 @@ class CenterCrop(ImageLayer):
             and enlarged.
         data_format: `"channels_last"` (the default) or `"channels_first"`.
 
-    The output is in the layer's compute format.
+    The output is in the layer's compute dtype.
 
     Source: Keras: CenterCrop layer.
 

@@ -288,7 +288,7 @@ class AlphaDropout(_RandomLayer):
 
 @registry.register("layer", module="keras.layers")
 class ActivityRegularization(Layer):
-    """Adds `(l1 * sum(|x|) + l2 * sum(x²)) / batch_size` to the loss and hands its input on.
+    """Adds `(l1 * sum(|x|) + l2 * sum(x²)) / batch_size` to the loss and returns its input.
 
     Args:
         l1, l2: factors of the two penalties.

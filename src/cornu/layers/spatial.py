@@ -21,18 +21,18 @@ def join_shape(batch, spatial, channels, data_format: str) -> tuple:
 class Spatial(Layer):
     """A layer each of whose output positions reads a window of the input.
 
-    Subclasses say which, in `_window`; output shapes, `cornu.explain` and drawings follow from it.
+    Subclasses define the windows in `_window`; output shapes, `cornu.explain` and drawings follow from it.
     """
 
     rank: int
     data_format: str
-    # Whether the windows lie on the output: each input position writes to one.
+    # Whether windows are those of the output, each written to by one input position.
     _is_transposed = False
 
     def window(self, input_shape) -> Geometry:
-        """The geometry of the windows, for an input of a shape.
+        """The geometry of the windows for an input shape.
 
-        Output positions read windows of the input. Of layers that make it larger (transposed convolution,
+        Output positions read windows of the input. For layers that enlarge it (transposed convolution,
         up-sampling) it is the other way round: input positions write to windows of the output.
 
         >>> import cornu
@@ -41,7 +41,7 @@ class Spatial(Layer):
         """
         return self._window(input_shape)
 
-    # A subclass of the user's may have an attribute `window`.
+    # A user's subclass may have an attribute `window`.
     def _window(self, input_shape) -> Geometry:
         raise NotImplementedError
 

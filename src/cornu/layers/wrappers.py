@@ -92,7 +92,7 @@ class TimeDistributed(Wrapper):
             )
         takes_mask = mask is not None and "mask" in inspect.signature(self.layer.call).parameters
         if takes_mask or self.layer.non_trainable_variables:
-            # Moving averages and random numbers go on from step to step.
+            # Moving averages and random generators carry over from step to step.
             outputs = [
                 self.layer(
                     inputs[:, i],
