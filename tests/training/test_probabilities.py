@@ -86,7 +86,7 @@ def messages(model, loss, y):
             functional(layers.Softmax(name="last")),
             losses.CategoricalCrossentropy(from_logits=True),
             ONE_HOT,
-            ["'last' ends with softmax", "Leave out one of both"],
+            ["'last' ends with softmax", "Leave out one of the two"],
         ),
         (
             functional(keras.ops.sigmoid),

@@ -3,11 +3,11 @@
 A source has `num_batches` (None if unknown), `first_batch()`, and `batches()`, which starts a pass
 over the data; with a number of steps the pass goes on where the one before stopped, unless
 `rewind()` came between. Arrays in memory go to the device once, as `on_device`, and a batch is only the
-numbers of its rows, which the compiled step gathers there: shuffling copies nothing in Python. Where
+indices of its rows, which the compiled step gathers there: shuffling copies nothing in Python. Where
 `on_device` is None, batches are the data themselves.
 
-`position()` says where the data stand, in plain values, and `resume(position, step)` puts the same data
-there in another process, after `step` batches of the epoch that goes on: the next pass gives the rest.
+`position()` returns how far the data were read, in plain values, and `resume(position, step)` continues
+there with the same data in another process, after `step` batches of an epoch: the next pass gives the rest.
 """
 
 import reprlib

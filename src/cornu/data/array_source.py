@@ -51,7 +51,7 @@ class ArraySource:
         self.shuffle = shuffle
         self._steps, self._repeat = steps, repeat
         self._running: Iterator | None = None
-        # Of the pass that runs: random numbers at its start, and how many batches it has given.
+        # Of the current pass: the random state at its start, and how many batches it has given.
         self._pass_start: dict | None = None
         self._done = 0
         # Batches of the epoch that another process has done.
@@ -82,7 +82,7 @@ class ArraySource:
         return jax.tree.map(lambda a: in_format(a[indices]), self._host)
 
     def batches(self) -> Iterator[Any]:
-        """One pass: row numbers, or the rows themselves if the data are too big for the device.
+        """One pass: row indices, or the rows themselves if the data are too big for the device.
 
         With a number of steps, each pass goes on where the one before stopped.
         """
@@ -104,11 +104,11 @@ class ArraySource:
         return False
 
     def position(self) -> dict:
-        """Where the pass stands that runs."""
+        """The position of the current pass."""
         return {"start": self._pass_start, "done": self._done}
 
     def resume(self, position: dict, step: int) -> None:
-        """Go on there. The global random numbers are left as they were at this place of the pass."""
+        """Go on from a position. The global random state becomes what it was at that point of the pass."""
         if position["start"] is None or not (step or self._steps):
             return
         self._epoch_done = step

@@ -1,4 +1,4 @@
-"""What users pass as data, as arrays of numbers."""
+"""What users pass as data, as numeric arrays."""
 
 import functools
 import math
@@ -28,7 +28,7 @@ def converted(x, y=None, sample_weight=None) -> Parts:
 def to_arrays(x, y=None, sample_weight=None) -> Parts:
     """Each part with every array in it, of whatever kind, as a NumPy, JAX or scipy.sparse array.
 
-    Their formats are what they were: arrays that lie in files are not read here.
+    Their dtypes are unchanged: arrays in files are not read here.
 
     >>> from cornu.data.arrays import to_arrays
     >>> to_arrays([[1.0, 2.0]], {"a": [3]}, None)
@@ -68,9 +68,9 @@ def _is_pandas(value) -> bool:
 
 
 def _to_array(value, name: str):
-    """An array of numbers: of NumPy, of JAX, a sparse one of scipy's, or one in a file.
+    """A numeric array: of NumPy, of JAX, a sparse one of scipy's, or one in a file.
 
-    Raises ValueError, which calls it `name`, if it holds no numbers.
+    Raises ValueError, which calls it `name`, if it is not numeric.
     """
     given = value
     if isinstance(value, StoredRows):
@@ -101,7 +101,7 @@ def _to_array(value, name: str):
 
 
 def _how_to_number(value, name: str) -> str:
-    """What to do with data that are no numbers."""
+    """How to fix data that are not numeric."""
     if hasattr(value, "columns"):
         columns = zip(value.columns, value.dtypes, strict=True)
         wrong = [column for column, dtype in columns if dtype.kind not in "biuf"]
@@ -119,17 +119,17 @@ def _how_to_number(value, name: str) -> str:
 
 
 def _from_pandas(value) -> np.ndarray:
-    """The numbers of a frame or, as one column, of a series; missing ones are NaN."""
+    """The values of a frame or, as one column, of a series; missing ones are NaN."""
     array = value.to_numpy()
     dtypes = [value.dtype] if value.ndim == 1 else value.dtypes
     if array.dtype == object and all(dtype.kind in "biuf" for dtype in dtypes):
-        # Columns of several formats, or of pandas' own.
+        # Columns of several dtypes, or of pandas' own.
         array = value.to_numpy(dtype=floatx(), na_value=np.nan)
     return array[:, None] if value.ndim == 1 else array
 
 
 def in_format(value):
-    """The rows of a batch in memory: floats in the default format, the rest as JAX takes it."""
+    """The rows of a batch in memory: floats in the default dtype, the rest as JAX takes it."""
     value = for_jax(dense(value) if not isinstance(value, StoredRows) else np.asarray(value))
     if is_float(standardize_dtype(value.dtype)):
         return value if value.dtype == floatx() else value.astype(floatx())
@@ -166,19 +166,19 @@ class StoredRows:
         return len(self._rows)
 
     def __getitem__(self, rows):
-        """The rows of a slice as another such array, those of a vector of numbers in memory."""
+        """For a slice, another such array; for a vector of indices, those rows in memory."""
         if isinstance(rows, slice):
             return StoredRows(self._array, self._rows[rows])
         # These libraries read rows that are in order, each once.
-        wanted, places = np.unique(np.asarray(rows) + self._rows.start, return_inverse=True)
-        return np.asarray(self._array[wanted])[places]
+        wanted, inverse = np.unique(np.asarray(rows) + self._rows.start, return_inverse=True)
+        return np.asarray(self._array[wanted])[inverse]
 
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self._array[self._rows.start : self._rows.stop], dtype)
 
 
 def is_in_file(value) -> bool:
-    """Whether an array is read from a file as its rows are asked for."""
+    """Whether an array is read from a file, rows as they are needed."""
     while isinstance(value, np.ndarray):
         if isinstance(value, np.memmap):
             return True

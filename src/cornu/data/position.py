@@ -1,4 +1,4 @@
-"""Where the global generators of random numbers stand, in plain values."""
+"""The states of the global random generators, in plain values."""
 
 import random
 
@@ -16,17 +16,17 @@ def random_state() -> dict:
     >>> first == np.random.random()
     True
     """
-    name, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)
-    version, numbers, normal = random.getstate()
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    version, words, normal = random.getstate()
     return {
-        "numpy": [name, np.asarray(keys).tolist(), place, has_gauss, gauss],
-        "python": [version, list(numbers), normal],
+        "numpy": [name, np.asarray(keys).tolist(), position, has_gauss, gauss],
+        "python": [version, list(words), normal],
     }
 
 
 def set_random_state(state: dict) -> None:
     """Put both generators back to where `random_state` found them."""
-    version, numbers, normal = state["python"]
-    random.setstate((version, tuple(numbers), normal))
+    version, words, normal = state["python"]
+    random.setstate((version, tuple(words), normal))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, np.array(keys, np.uint32), *rest))

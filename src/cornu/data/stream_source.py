@@ -31,10 +31,10 @@ class StreamSource:
         if length == 0:
             raise ValueError(f"{type(data).__name__} has length 0: it yielded no batch to work on.")
         self.num_batches = steps or length
-        # Where the data stand: batches, or for a `PyDataset` the numbers of batches.
+        # What is left to read: batches, or for a `PyDataset` the indices of batches.
         self._running: Iterator | None = None
         self._first: Any = None
-        # Random numbers at the start of all and of the pass that runs; how many passes have
+        # Random states at the start of all and of the current pass; how many passes have
         # ended, and how many batches were given, in the pass and in all.
         self._starts = [random_state(), None]
         self._passes = self._in_pass = self._in_all = 0
@@ -96,7 +96,7 @@ class StreamSource:
         return batch
 
     def position(self) -> dict:
-        """Where the data stand."""
+        """How far the data were read."""
         return {
             "starts": self._starts,
             "passes": self._passes,
@@ -105,9 +105,9 @@ class StreamSource:
         }
 
     def resume(self, position: dict, step: int) -> None:
-        """Go on there: what came before is read again and dropped, unless a `PyDataset` can be asked.
+        """Go on from a position: what came before is read again and dropped, except from a `PyDataset`.
 
-        A `PyDataset` is told of the epochs that have ended, beginning with the random numbers of the start.
+        For that, the hooks of past epochs are called again, beginning with the first random state.
         """
         start, pass_start = position["starts"]
         if pass_start is None:
@@ -138,7 +138,7 @@ class StreamSource:
         yield from one_pass()
 
     def _start(self) -> Iterator:
-        """What there is to read: once, or again and again if a number of steps says where to stop."""
+        """What there is to read: once, or repeatedly if a number of steps limits it."""
         one_pass = self._order if self._py_dataset is not None else self._read
         again, empty = True, False
         while again and not empty:

@@ -25,7 +25,7 @@ _OF_TRAINING = frozenset(
 _HOOKS = (
     "call __call__ predict_step stateless_call compute_mask make_predict_function convolution_op"
 ).split()
-# Layers that may mix examples whatever their axes are, or of which nobody knows what they do.
+# Layers that may mix examples whatever their axes are, or that may do anything.
 _MIXING = frozenset({"Dot", "EinsumDense", "Lambda", "Layer"})
 # Layers that take a batch for one example if it has a rank less.
 _OF_IMAGES = frozenset({"CenterCrop", "Resizing"})

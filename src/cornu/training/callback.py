@@ -1,4 +1,4 @@
-"""`Callback`: what wants to know what happens during training."""
+"""`Callback`: code that runs at given points of training."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ class Callback:
     `self.model` is the model (its weights are always the live ones), `self.params` a dict with
     `verbose`, `epochs` and `steps`.
 
-    `logs` holds numbers by name. At the end of an epoch it is a dict: the loss, the metrics, and the
+    `logs` holds values by name. At the end of an epoch it is a dict: the loss, the metrics, and the
     same with `val_` before their names if there was a validation. At the end of a batch it is a
     mapping that is read lazily: looking up a number waits for the device to finish the step, so do
     it only if you need it. The other methods get an empty dict, except `on_train_end` and
-    `on_test_end`, which get the last numbers, and `on_predict_batch_end`, which gets the `outputs`.
+    `on_test_end`, which get the last logs, and `on_predict_batch_end`, which gets the `outputs`.
     With `compile(steps_per_execution=N)` the batch methods are called every `N` batches. A callback
     that can do with fewer calls of them sets `needs_every_batch = False`: if no other needs more, several
     steps run at once, which is faster.

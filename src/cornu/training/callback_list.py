@@ -95,17 +95,17 @@ class CallbackList(Callback):
 
     @property
     def has_train_batch_hooks(self) -> bool:
-        """Whether a callback wants to know of batches of training."""
+        """Whether a callback has a hook for training batches."""
         return self._hears("train")
 
     @property
     def has_test_batch_hooks(self) -> bool:
-        """Whether a callback wants to know of batches of evaluation."""
+        """Whether a callback has a hook for evaluation batches."""
         return self._hears("test")
 
     @property
     def has_predict_batch_hooks(self) -> bool:
-        """Whether a callback wants to know of batches of prediction."""
+        """Whether a callback has a hook for prediction batches."""
         return self._hears("predict")
 
     def _hears(self, kind: str) -> bool:

@@ -38,7 +38,7 @@ def _name_of(loss) -> str:
 
 
 def is_plain(model) -> bool:
-    """Whether the model computes its loss as `compile` says, with losses of Cornu's own."""
+    """Whether the model computes its loss as compiled, with Cornu's own losses."""
     overridden = any(
         is_overridden(type(model), name)
         for name in ("train_step", "test_step", "compute_loss", "compute_loss_and_updates")
@@ -47,7 +47,7 @@ def is_plain(model) -> bool:
     return not overridden and all(_name_of(loss) for loss in losses if loss is not None)
 
 
-# ---- numbers that are none
+# ---- values that are not finite
 
 
 def check_finite(model, x, y, sample_weight, batch_size: int | None = None, where="") -> None:
@@ -99,11 +99,11 @@ def _not_finite(array) -> tuple[np.ndarray, str] | None:
         rows = ~np.isfinite(block).reshape(len(block), -1).all(1)
         wrong[start : start + len(block)] = rows
         names = {"NaN (not a number)": np.isnan(block), "infinity": np.isinf(block)}
-        kinds.update(name for name, places in names.items() if places.any())
+        kinds.update(name for name, found in names.items() if found.any())
     return (wrong, " and ".join(sorted(kinds))) if kinds else None
 
 
-# Of an array that lies in a file, or is converted for the step, this much is looked at at once.
+# Arrays that are in files, or are converted for the step, are checked in blocks of this size.
 _BLOCK_BYTES = 16 * 1024**2
 
 
@@ -128,8 +128,8 @@ def _survives(model, parts: tuple, rows: np.ndarray, size: int) -> bool:
     with np.errstate(over="ignore"):
         batch = jax.tree.map(lambda a: np.asarray(in_format(a[chosen])), parts)
     logs, weights = function.tried(pack_x_y_sample_weight(*batch))
-    numbers = [logs.get("loss", 0.0), *weights]
-    function.survives = all(np.isfinite(np.asarray(v)).all() for v in numbers)
+    results = [logs.get("loss", 0.0), *weights]
+    function.survives = all(np.isfinite(np.asarray(v)).all() for v in results)
     return function.survives
 
 
@@ -155,8 +155,8 @@ def check_labels(loss, target, output) -> None:
         output.shape
     ) > 2 >= len(target.shape):
         raise ValueError(
-            f"The model gives an output of shape {(None, *output.shape[1:])}, a class for each place, and "
-            f"`y` has shape {(None, *target.shape[1:])}, one class for each sample. Put a Flatten or a "
+            f"The model gives an output of shape {(None, *output.shape[1:])}, a class at each position, "
+            f"and `y` has shape {(None, *target.shape[1:])}, one class for each sample. Put a Flatten or a "
             "GlobalAveragePooling2D layer before the last Dense."
         )
     if (
@@ -235,10 +235,10 @@ def _check_classes(y: np.ndarray, classes: int | None, ignored, where: str, of: 
     wrong = high if whole and high >= classes else low
     if not whole:
         wrong = values[values != np.floor(values)][0]
-        cure = "Labels are whole numbers; for numbers to approximate use a loss such as 'mse'."
+        cure = "Labels are integers; for regression use a loss such as 'mse'."
     elif low < 0 and ignored is None and high < classes and low == -1:
         cure = (
-            "If -1 says that there is no label, use "
+            "If -1 means that there is no label, use "
             "loss=losses.SparseCategoricalCrossentropy(ignore_class=-1). "
         )
         if high - low < classes:
@@ -263,19 +263,19 @@ def _check_classes(y: np.ndarray, classes: int | None, ignored, where: str, of: 
 
 
 def _check_yes_or_no(y: np.ndarray, kind: str, where: str, of: str) -> None:
-    """Whole numbers are labels; others may be meant, as of pictures that are not quite within 0 to 1."""
+    """Integers are labels; floats may be targets by intention, such as pixels slightly outside 0 to 1."""
     if y.dtype.kind not in "iu" or not y.size or (y.min() >= 0 and y.max() <= 1):
         return
     values = np.unique(y)
     wrong = values[-1] if values[-1] > 1 else values[0]
     cure = (
-        f"Say which of both is meant: (y == {values[-1]}).astype(int)."
+        f"Choose the positive class: (y == {values[-1]}).astype(int)."
         if len(values) <= 2
         else "For one class of several use a last layer with as many units and softmax, and "
         "loss='sparse_categorical_crossentropy'."
     )
     raise ValueError(
-        f"{where} holds the label {wrong}{of}, but the loss {kind} knows 0 (no) and 1 (yes). {cure}"
+        f"{where} holds the label {wrong}{of}, but the loss {kind} takes 0 (no) and 1 (yes). {cure}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What `compile` says: the optimizer, the losses and the metrics of a model."""
+"""What `compile` sets: the optimizer, the losses and the metrics of a model."""
 
 import functools
 import itertools
@@ -18,7 +18,7 @@ from cornu.training.step import loss_of
 
 
 class Compilable(Layer):
-    """The part of a model that knows what to minimize, how, and what to measure."""
+    """The part of a model that holds what to minimize, how, and what to measure."""
 
     # Attributes that training keeps on a model and that are no part of it as a layer.
     _not_members = Layer._not_members | frozenset(
@@ -78,7 +78,7 @@ class Compilable(Layer):
             run_eagerly: run steps operation by operation, for looking into them.
             steps_per_execution: number of steps between two calls of the batch callbacks. Where no
                 callback needs each batch, as many steps run at once as take about a tenth of a second;
-                the numbers do not depend on it. `"auto"` means 1.
+                results do not depend on it. `"auto"` means 1.
             jit_compile: whether to compile steps; `"auto"` means yes.
             auto_scale_loss: under `mixed_float16`, wrap the optimizer in a `LossScaleOptimizer`.
 
@@ -156,9 +156,9 @@ class Compilable(Layer):
             return {}
 
     def compile_from_config(self, config: dict) -> None:
-        """Compile as `get_compile_config` says.
+        """Compile from what `get_compile_config` returned.
 
-        A `compile` that a subclass overrides is not called, with a warning, because nobody knows what
+        A `compile` that a subclass overrides is not called, with a warning, because it is not known what
         its arguments are: override this method as well.
         """
         if type(self).compile is not Compilable.compile:
@@ -277,7 +277,7 @@ class Compilable(Layer):
             [v for v in self.non_trainable_variables if id(v) not in metrics],
         )
 
-    # What `Model` says of itself.
+    # Defined by `Model`.
     _graph: Any = None
     output_names: Any
 

@@ -17,7 +17,7 @@ from cornu.metrics import get as get_metric
 
 
 def per_output(given, names: list[str], what: str, single: bool) -> list:
-    """Spread an argument of `compile` over the outputs: by name, by place, or the same for all."""
+    """Spread an argument of `compile` over the outputs: by name, by position, or the same for all."""
     if isinstance(given, dict) and "class_name" not in given:
         unknown = [key for key in given if key not in names]
         if unknown:

@@ -31,7 +31,7 @@ class CompiledStep:
         variables: those of the state.
         compiles: whether to compile at all.
         turn: a lock that a step of training holds.
-        layers: tells which layers a search of the model has found.
+        layers: returns the layers that a search of the model has found.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class CompiledStep:
         self._method, self._kind, self._compiles = method, kind, compiles
         self._state, self._variables = variables, list(itertools.chain(*variables))
         self._turn, self._layers = turn, layers
-        # That of the model when this was last asked for, and what follows from it.
+        # The model's own when this was last read, and what follows from it.
         self.structure: object = None
         self.settings: list = []
         self.examples_are_alone: bool | None = None
@@ -57,7 +57,7 @@ class CompiledStep:
         self.at_once = 1
         # Whether a step has proved to be so short that the device should not wait for the next call.
         self.is_quick = False
-        # Whether a step was tried on numbers that are not finite, and went well.
+        # Whether a step survived non-finite values when it was tried.
         self.survives = False
         # Variables that are read and are no part of the state, such as a loss network's.
         self._outside: list = []
@@ -120,16 +120,16 @@ class CompiledStep:
 
         def again(i, state):
             before = list(first)
-            for place, value in zip(changed, state[1], strict=True):
-                before[place] = value
+            for index, value in zip(changed, state[1], strict=True):
+                before[index] = value
             found = jax.core.eval_jaxpr(traced.jaxpr, traced.consts, *before, rows[i])
             return found[: len(found) - len(changed)], found[len(found) - len(changed) :]
 
         nothing = [jnp.zeros(v.shape, v.dtype) for v in jax.tree.leaves(result)]
         state = nothing, [first[i] for i in changed]
         results, changes = jax.lax.fori_loop(0, count, again, state)
-        for place, value in zip(changed, changes, strict=True):
-            new[place] = value
+        for index, value in zip(changed, changes, strict=True):
+            new[index] = value
         return jax.tree.unflatten(jax.tree.structure(result), results), new
 
     def _one_by_one(self, outside, values, outside_values, arrays, rows, count):

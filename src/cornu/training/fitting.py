@@ -118,7 +118,7 @@ def run_epochs(model, work: FitData, callbacks, initial_epoch, epochs, validatio
 
 
 def evaluate(model, data, callbacks) -> dict:
-    """The numbers of one pass over the data."""
+    """The logs of one pass over the data."""
     data.rewind()
     model.stop_evaluating = False
     with own_counts(model):

@@ -6,7 +6,7 @@ from cornu.training.callback import Callback
 
 @registry.register("callback", module="keras.callbacks")
 class History(Callback):
-    """Keeps the numbers of every epoch; `fit` makes one and returns it.
+    """Keeps the logs of every epoch; `fit` makes one and returns it.
 
     `history` maps each name to the list of its values, `epoch` lists the numbers of the epochs.
 

@@ -33,7 +33,7 @@ class Terminated(KeyboardInterrupt, SystemExit):
 
 
 class _Ears:
-    """Handlers in the place of the host's, until `close`."""
+    """Signal handlers that replace the host's until `close`."""
 
     def __init__(self):
         self.is_busy = False
@@ -181,7 +181,7 @@ def compile_ahead(function, *arguments) -> None:
 
 
 def name_of(error: BaseException) -> str:
-    """What stopped the work: `error`, or what it was raised from, says it."""
+    """What stopped the work, from `error` or what it was raised from."""
     return "SIGTERM" if _is_of_sigterm(error) else "Ctrl-C"
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a step, which may be still on their way from the device."""
+"""The logs of a step, which the device may still be computing."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Logs(Mapping):
-    """The numbers of a step by name. Reading one waits for the device and gives a float."""
+    """The logs of a step by name. Reading one waits for the device and gives a float."""
 
     def __init__(self, values: Mapping):
         self._values = values
@@ -28,7 +28,7 @@ class Logs(Mapping):
         return repr(dict(self))
 
     def copy(self) -> dict:
-        """All numbers, read."""
+        """All values, read."""
         return dict(self)
 
 

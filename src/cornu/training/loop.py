@@ -36,7 +36,7 @@ def run_steps(
     """One pass over the data; returns the logs of the last step, or None if there was no batch.
 
     Args:
-        model: what is trained; its `stop_training` (or what `STOP` says) ends the pass early.
+        model: what is trained; its `stop_training` (or `STOP`) ends the pass early.
         function: the compiled step. It may take several batches at once.
         data: a source of batches.
         callbacks: a `CallbackList`.
@@ -49,9 +49,9 @@ def run_steps(
     end = getattr(callbacks, f"on_{kind}_batch_end")
     pace = _Pace(model, function, data, callbacks, kind, first_step)
     ahead: deque = deque()
-    # If no step is left to do, these are the numbers of the last one.
+    # If no step is left to do, these are the logs of the last one.
     logs = Logs(model.get_metrics_result() if first_step else {})
-    done = told = first_step
+    done = reported = first_step
     stops = False
     for group in pace.groups():
         if check is not None and not pace.gathers:
@@ -70,11 +70,11 @@ def run_steps(
             pace.measure(steps)
         if pace.is_end(done):
             end(done - 1, {"outputs": result} if kind == "predict" else logs)
-            told = done
+            reported = done
         stops = getattr(model, STOP[kind])
         if stops:
             break
-    if done > told:
+    if done > reported:
         # The data ended within the steps of one execution.
         end(done - 1, {"outputs": result} if kind == "predict" else logs)
     if collect is not None:
@@ -92,8 +92,8 @@ def run_steps(
 class _Pace:
     """How many steps the compiled function does in one call, and when callbacks hear of it.
 
-    Of arrays on the device, as many as take about a tenth of a second, unless a callback wants to be
-    called between. The numbers do not depend on it: one program does any number of steps.
+    Of arrays on the device, as many as take about a tenth of a second, unless a callback has to be
+    called between. Results do not depend on it: one program does any number of steps.
     """
 
     def __init__(self, model, function, data, callbacks, kind: str, done: int):

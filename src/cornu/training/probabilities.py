@@ -1,4 +1,4 @@
-"""Whether the last layers give what the losses expect: probabilities, or numbers that become such."""
+"""Whether the last layers give what the losses expect: probabilities, or logits."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from cornu import activations
 from cornu.core.watching import watched
 from cornu.training.checks import describe_loss
 
-# Which numbers an activation gives, where that is certain.
+# What kind of values an activation gives, where that is certain.
 _OF_ANY_SIGN = (
     "linear relu leaky_relu relu6 elu selu celu softsign silu hard_silu gelu tanh hard_tanh mish"
 )
 _KINDS: dict[Any, str] = {
-    **{getattr(activations, name): "numbers" for name in _OF_ANY_SIGN.split()},
+    **{getattr(activations, name): "logits" for name in _OF_ANY_SIGN.split()},
     activations.softmax: "softmax",
     activations.sigmoid: "sigmoid",
 }
-# Layers after which numbers are what they were before.
+# Layers that do not change values.
 _PASSING = (
     "Flatten Reshape Permute Dropout Identity Cropping1D Cropping2D UpSampling1D UpSampling2D"
 )
@@ -47,7 +47,7 @@ class Origin(NamedTuple):
 def call_with_origins(model, x) -> tuple[Any, list[Origin | None]]:
     """The outputs of a model, and where each comes from, if that is known."""
     made: dict[int, tuple] = {}
-    # So that no other array gets the place of one that is known.
+    # Kept alive, so that no other array gets the `id` of a known one.
     kept: list = []
 
     def note(operation, given, arguments, outputs):
@@ -89,7 +89,7 @@ def _origin(output, made: dict) -> Origin | None:
 
 @contextmanager
 def naming_outputs(origins: list[Origin | None]) -> Iterator[None]:
-    """Within, the message of an error about outputs says which layers these come from."""
+    """Within, an error about outputs names the layers that these come from."""
     try:
         yield
     except ValueError as error:
@@ -101,7 +101,7 @@ def naming_outputs(origins: list[Origin | None]) -> Iterator[None]:
 
 
 def warn_of_activations(losses: list, outputs, origins: list[Origin | None]) -> None:
-    """Warn where a cross-entropy gets numbers that it was not made for; training would fail silently."""
+    """Warn where a cross-entropy mistakes logits for probabilities or the reverse."""
     for loss, output, origin in zip(losses, jax.tree.leaves(outputs), origins, strict=False):
         name, arguments = describe_loss(loss)
         if origin is not None and origin.kind == "softmax" and output.shape[-1:] == (1,):
@@ -116,14 +116,14 @@ def warn_of_activations(losses: list, outputs, origins: list[Origin | None]) -> 
             continue
         wanted, from_logits = _WANTED[name], bool(arguments.get("from_logits"))
         what = f"The last layer '{origin.layer.name}' ends with {origin.activation}"
-        if from_logits and origin.kind != "numbers":
+        if from_logits and origin.kind != "logits":
             warnings.warn(
                 f"{what}, and the loss {name} with from_logits=True applies {wanted} once more, so "
-                "training would go wrong. Leave out one of both: from_logits=True of the loss, or the "
+                "training would go wrong. Leave out one of the two: from_logits=True of the loss, or the "
                 "activation of the layer.",
                 stacklevel=4,
             )
-        elif not from_logits and origin.kind == "numbers":
+        elif not from_logits and origin.kind == "logits":
             cls = type(loss).__name__
             if cls == "LossFunctionWrapper":
                 cls = "".join(part.capitalize() for part in name.split("_"))
@@ -133,7 +133,7 @@ def warn_of_activations(losses: list, outputs, origins: list[Origin | None]) -> 
                 else ""
             )
             warnings.warn(
-                f"{what}, which gives any numbers, and the loss {name} expects probabilities, so "
+                f"{what}, which does not give probabilities, and the loss {name} expects them, so "
                 f"training would go wrong. End the layer with activation='{wanted}'{other}.",
                 stacklevel=4,
             )

@@ -9,7 +9,7 @@ from cornu.utils.progress import Progbar
 
 
 def check_verbose(verbose) -> None:
-    """Raise ValueError for what says nothing about how much to print."""
+    """Raise ValueError for an unknown `verbose`."""
     if verbose not in ("auto", 0, 1, 2):
         raise ValueError(f"`verbose` must be 'auto', 0, 1 or 2. Received: verbose={verbose!r}")
 

@@ -1,4 +1,4 @@
-"""A step as a pure function of a model's state. It knows nothing of compiling, signals or the loop."""
+"""A step as a pure function of a model's state. It is independent of compiling, signals and the loop."""
 
 import inspect
 import itertools
@@ -142,7 +142,7 @@ def _count(model, metric_values, loss, x, y, y_pred, sample_weight) -> tuple:
 
 
 def is_overridden(cls: type, name: str) -> bool:
-    """Whether a model's class has a method of its own in place of the one here."""
+    """Whether a model's class overrides a method."""
     owner = next((base for base in cls.__mro__ if name in vars(base)), None)
     return owner is not None and not owner.__module__.startswith("cornu.training.")
 
@@ -219,7 +219,7 @@ def _checked(kind: str, returned, variables: State) -> tuple:
 
 
 def _like(variable, value):
-    """What a step returned for a variable, in the variable's format."""
+    """What a step returned for a variable, in the variable's dtype."""
     value = getattr(value, "value", value) if isinstance(value, Variable) else jnp.asarray(value)
     if value.shape != variable.shape:
         raise ValueError(

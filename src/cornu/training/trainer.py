@@ -76,7 +76,7 @@ class Trainer(Compilable):
         )
 
     def _pure(self, run, variables: list):
-        """`functional`, with operations fused; not if one wants to look at each of them."""
+        """`functional`, with operations fused; not if each of them is to be observed."""
         pure = functional(run, variables)
         return pure if self.run_eagerly else fuse(pure)
 
@@ -321,7 +321,7 @@ class Trainer(Compilable):
         outputs = compiled_step(self, "predict")(batch)
         return jax.tree.map(np.asarray, outputs)
 
-    # What `Model` says of itself.
+    # Defined by `Model`.
     _is_built_by_call: Callable
     _build_by_call: Callable
 
