@@ -38,10 +38,10 @@ ELSEWHERE = {
     "soft link": (set_item(h5py.SoftLink("/layers/dense/vars/0")), "link"),
     "outside storage": (external_storage, "another file"),
     "virtual": (virtual, "virtually"),
-    "a cycle": (lambda file: file.__setitem__(KERNEL, file["layers"]), "several places"),
+    "a cycle": (lambda file: file.__setitem__(KERNEL, file["layers"]), "linked several times"),
     "an alias": (
         lambda file: file.__setitem__(KERNEL, file["layers/dense/vars/0"]),
-        "several places|Shape",
+        "linked several times|Shape",
     ),
     "terabytes": (
         lambda file: file.create_dataset(KERNEL, (2**40,), "float32", chunks=None),
@@ -57,16 +57,16 @@ ELSEWHERE = {
         ),
         "compressed",
     ),
-    "strings": (set_item(np.full((3, 3, 1, 2), b"x")), "not numbers"),
+    "strings": (set_item(np.full((3, 3, 1, 2), b"x")), "not numeric"),
     "strings of any length": (
         lambda file: file.create_dataset(KERNEL, (3, 3, 1, 2), h5py.string_dtype()),
-        "plain numbers",
+        "plainly numeric",
     ),
     "references": (
         lambda file: file.create_dataset(KERNEL, (3, 3, 1, 2), h5py.ref_dtype),
-        "plain numbers",
+        "plainly numeric",
     ),
-    "records": (set_item(np.zeros((3, 3, 1, 2), [("a", "f4")])), "plain numbers"),
+    "records": (set_item(np.zeros((3, 3, 1, 2), [("a", "f4")])), "plainly numeric"),
     "a group": (lambda file: file.create_group(KERNEL), "conv"),
 }
 

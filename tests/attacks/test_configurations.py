@@ -1,4 +1,4 @@
-"""Configurations: too large, too deep, in a circle, or of the wrong types."""
+"""Configurations: too large, too deep, with cycles, or of the wrong types."""
 
 import functools
 import json

@@ -182,7 +182,7 @@ def test_models_that_are_not_built_say_so(tmp_path):
         model = Two()
         model(X)
         model.save_weights(path)
-        with pytest.raises(ValueError, match=r"not built.*no place yet"):
+        with pytest.raises(ValueError, match=r"not built.*nothing yet to load"):
             Two().load_weights(path)
     with pytest.warns(UserWarning, match="without weights"):
         Two().save(tmp_path / "m.keras")

@@ -19,15 +19,15 @@ class BackupAndRestore(Callback):
 
     However the process ended (an exception, a power failure, `kill -9`), the result is, bit for bit, that
     of a run that was not interrupted: kept are the weights, the optimizer, the metrics, the generators of
-    random numbers, the order of shuffled data and the place in it, and the plain attributes (numbers,
+    random numbers, the order of shuffled data and the position in it, and the plain attributes (numbers,
     strings, arrays, lists and dicts of them) of all callbacks that have changed since `fit` began. `fit`
     then also returns the whole history.
 
-    What the program says is not kept: a callback's arguments, the learning rate that the optimizer was
+    What the program sets is not kept: a callback's arguments, the learning rate that the optimizer was
     given, and the number of epochs may be other ones when a run goes on.
 
-    Data of your own are read again up to the place, so they must come in the same order again; a
-    `PyDataset` is told of the epochs that have ended instead. What worker threads draw is not repeated.
+    Your own data are read again up to that position, so they must come in the same order again; a
+    `PyDataset` has its hooks called for past epochs instead. What worker threads draw is not repeated.
 
     Args:
         backup_dir: folder for the backup, of this run only. It is deleted when training has ended.

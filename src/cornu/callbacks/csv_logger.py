@@ -1,4 +1,4 @@
-"""`CSVLogger`: the numbers of every epoch in a table on disk."""
+"""`CSVLogger`: the logs of every epoch in a table on disk."""
 
 import csv
 import os
@@ -11,14 +11,14 @@ from cornu.training.callback import Callback
 
 @registry.register("callback", module="keras.callbacks")
 class CSVLogger(Callback):
-    """Writes a line of numbers to a file after every epoch.
+    """Writes a line of logs to a file after every epoch.
 
     Args:
         filename: the file.
-        separator: what stands between two numbers.
+        separator: the text between two values.
         append: whether to go on with a file that exists, instead of replacing it.
 
-    The columns are `epoch` and the numbers of the first epoch, sorted; a number that is missing
+    The columns are `epoch` and the logs of the first epoch, sorted; a value that is missing
     later is `NA`.
 
     Source: Keras: CSVLogger.

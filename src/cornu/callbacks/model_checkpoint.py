@@ -18,8 +18,8 @@ class ModelCheckpoint(MonitorCallback):
 
     Args:
         filepath: file to write, ending in `.keras`, or in `.weights.h5` for weights only. It may
-            hold `{epoch}` (counted from 1), `{batch}`, and the names of numbers in the logs, with
-            formats: `"{epoch:02d}-{val_loss:.2f}.keras"`.
+            hold `{epoch}` (counted from 1), `{batch}`, and names from the logs, with
+            format specifications: `"{epoch:02d}-{val_loss:.2f}.keras"`.
         monitor, mode: see `MonitorCallback`.
         verbose: whether to say what is saved.
         save_best_only: whether to save only when the monitored number improves.

@@ -15,14 +15,14 @@ _SECONDS_TO_WAIT = 10
 
 @registry.register("callback", module="keras.callbacks")
 class RemoteMonitor(Callback):
-    """Sends the numbers of every epoch to a server, as an HTTP POST request.
+    """Sends the logs of every epoch to a server, as an HTTP POST request.
 
     A server that cannot be reached is a warning, not an error.
 
     Args:
         root: address of the server.
         path: what follows it.
-        field: name of the form's field that holds the numbers as JSON.
+        field: name of the form's field that holds the logs as JSON.
         headers: dict of HTTP headers to add.
         send_as_json: whether to send JSON itself instead of a form.
 
@@ -47,10 +47,10 @@ class RemoteMonitor(Callback):
     def on_epoch_end(self, epoch, logs=None):
         from urllib.request import Request, urlopen  # slow to load
 
-        numbers = {"epoch": epoch}
+        values = {"epoch": epoch}
         for name, value in (logs or {}).items():
-            numbers[name] = np.asarray(value).tolist() if hasattr(value, "dtype") else value
-        text = json.dumps(numbers)
+            values[name] = np.asarray(value).tolist() if hasattr(value, "dtype") else value
+        text = json.dumps(values)
         if self.send_as_json:
             body, kind = text, "application/json"
         else:

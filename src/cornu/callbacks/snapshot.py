@@ -2,10 +2,10 @@
 
 The file is HDF5 with plain arrays: the values of all variables (weights, optimizer, metrics, generators of
 random numbers), and a text (JSON) with the epoch and the step, the state of the global generators of random
-numbers, where the data stand, and the state of the callbacks. Reading it runs nothing.
+numbers, the position in the data, and the state of the callbacks. Reading it runs nothing.
 
-State is what has changed since `fit` began. What the program says (arguments of callbacks, the learning
-rate, the size of batches) is none: a run goes on with what the program says now.
+State is what has changed since `fit` began. What the program sets (arguments of callbacks, the learning
+rate, the size of batches) is not part of it: a run goes on with what the program sets now.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class KeptRun:
 
     def __init__(self, run):
         self.run, self.model, self.data, self.callbacks = run, run.model, run.data, run.callbacks
-        # What the program says: digests of the callbacks' attributes, and the learning rate.
+        # What the program sets: digests of the callbacks' attributes, and the learning rate.
         self.begin = [_digests(callback) for callback in run.callbacks.callbacks]
         rate = self.learning_rate()
         self.first_rate = None if rate is None else float(rate.numpy())
@@ -58,7 +58,7 @@ class KeptRun:
 def save(run: KeptRun, path, epoch: int, step: int) -> None:
     """Write a run as it is before step `step` of epoch `epoch`.
 
-    The file is written beside its place and then renamed.
+    A temporary file is written and then renamed.
     """
     arrays: list[np.ndarray] = []
     state = {
@@ -145,12 +145,12 @@ class Snapshot:
         self._run.data.resume(self._state["data"], self.step)
 
     def apply(self) -> None:
-        """Put everything else in its place."""
+        """Restore everything else."""
         run = self._run
         rate = run.learning_rate()
         for variable, value in self._values:
             if variable is rate and self._state["learning_rate"] != run.first_rate:
-                # The program asks for another one than it did.
+                # The program sets another one than before.
                 continue
             variable.assign(value)
         run.model.stop_training = bool(self._state["stop_training"])

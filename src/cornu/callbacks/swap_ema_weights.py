@@ -10,11 +10,11 @@ from cornu.training.callback import Callback
 class SwapEMAWeights(Callback):
     """Evaluates with the moving average of the weights that the optimizer keeps.
 
-    The average takes the weights' place before evaluation and prediction, and they change back
+    The average replaces the weights for evaluation and prediction, and they change back
     afterwards. The optimizer must have been made with `use_ema=True`.
 
     Args:
-        swap_on_epoch: whether the average also stands in the model between the end of an epoch and
+        swap_on_epoch: whether the average also stays in the model between the end of an epoch and
             the beginning of the next, so that a `ModelCheckpoint` behind this callback saves it.
 
     Raises ValueError if the optimizer keeps no average.

@@ -17,7 +17,7 @@ from cornu.training.callback import Callback
 
 @registry.register("callback", module="keras.callbacks")
 class TensorBoard(Callback):
-    """Writes numbers and weights for TensorBoard, below `log_dir` in `train` and `validation`.
+    """Writes logs and weights for TensorBoard, below `log_dir` in `train` and `validation`.
 
     It needs the package `tensorboardX` or `tensorboard`.
 
@@ -27,7 +27,7 @@ class TensorBoard(Callback):
         write_graph: whether to write a model that has a graph, for TensorBoard's page "Graphs".
         write_images: whether to write the weights as images along with the histograms.
         write_steps_per_second: whether to write how fast training is.
-        update_freq: `"epoch"`, or a number of batches after which to write numbers as well;
+        update_freq: `"epoch"`, or a number of batches after which to write logs as well;
             `"batch"` means 1. Each time waits for the device.
         profile_batch: number of a batch, or the first and the last, to write a profile of (counted
             from 1 over all epochs), 0 for none.
@@ -165,8 +165,8 @@ class TensorBoard(Callback):
                 value = np.asarray(weight, dtype=np.float64)
                 writer.histogram(f"{weight.path}/histogram", value, epoch)
                 if self.write_images:
-                    for i, picture in enumerate(_pictures(value)):
-                        writer.image(f"{weight.path}/image/{i}", picture, epoch)
+                    for i, image in enumerate(_images(value)):
+                        writer.image(f"{weight.path}/image/{i}", image, epoch)
 
 
 def _profile_range(profile_batch) -> tuple[int, int]:
@@ -183,8 +183,8 @@ def _profile_range(profile_batch) -> tuple[int, int]:
     return given
 
 
-def _pictures(value: np.ndarray):
-    """A weight as at most three pictures, each with numbers from 0 to 255."""
+def _images(value: np.ndarray):
+    """A weight as at most three images, each with values from 0 to 255."""
     value = np.squeeze(value)
     if value.ndim < 2:
         value = value.reshape(1, -1)
@@ -193,9 +193,9 @@ def _pictures(value: np.ndarray):
     if value.ndim > 3:
         # Kernels side by side: rows, columns, everything else.
         value = value.reshape(*value.shape[:2], -1)
-    pictures = [value] if value.ndim == 2 else list(np.moveaxis(value, -1, 0))[:3]
+    images = [value] if value.ndim == 2 else list(np.moveaxis(value, -1, 0))[:3]
     low, span = value.min(), np.ptp(value) or 1
-    return [((picture - low) / span * 255).astype(np.uint8) for picture in pictures]
+    return [((image - low) / span * 255).astype(np.uint8) for image in images]
 
 
 class _Writer:
@@ -232,7 +232,7 @@ class _Writer:
             self._add(step, tag=tag, simple_value=float(value))
 
     def model(self, description: str):
-        # What TensorBoard calls the format, the version of that, and strings in its tensors.
+        # TensorBoard's names: the plugin, its version, and the dtype of strings in tensors.
         plugin = {"plugin_name": "graph_keras_model", "content": b"1"}
         tensor = {"dtype": 7, "string_val": [description.encode()]}
         self._add(0, tag="keras", metadata={"plugin_data": plugin}, tensor=tensor)
@@ -251,14 +251,14 @@ class _Writer:
         )
         self._add(step, tag=tag, histo=histogram)
 
-    def image(self, tag, picture, step):
+    def image(self, tag, image, step):
         from PIL import Image
 
         file = io.BytesIO()
-        Image.fromarray(picture, mode="L").save(file, "PNG")
+        Image.fromarray(image, mode="L").save(file, "PNG")
         image = self._summaries.Summary.Image(
-            height=picture.shape[0],
-            width=picture.shape[1],
+            height=image.shape[0],
+            width=image.shape[1],
             colorspace=1,
             encoded_image_string=file.getvalue(),
         )

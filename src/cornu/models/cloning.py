@@ -27,7 +27,7 @@ def clone_model(
         input_tensors: symbolic tensors for the clone to start from, in the structure of the model's
             inputs; new ones by default.
         clone_function: called on each layer but inputs instead of `layer.from_config(layer.get_config())`;
-            what it returns takes the layer's place.
+            what it returns replaces the layer.
         call_function: called as `call_function(layer, *args, **kwargs)` instead of the clone of each
             layer, to put others before or behind it; not for Sequential models.
         recursive: whether models within the model are cloned in this way, instead of by one call of
@@ -166,7 +166,7 @@ def model_from_json(json_string: str, custom_objects=None):
     """The model, without weights, that `model.to_json()` described.
 
     Raises FileFormatError (a ValueError) if it describes no model, names something that is not registered,
-    or asks for more than `cornu.saving.limits` allows.
+    or exceeds `cornu.saving.limits`.
 
     >>> import cornu
     >>> model = cornu.Sequential([cornu.Input((3,)), cornu.layers.Dense(2)])

@@ -6,7 +6,7 @@ from cornu.core.symbolic import KerasTensor, Node, any_symbolic, node_of
 
 
 def key_of(tensor: KerasTensor) -> tuple[int, int, int]:
-    """What identifies a symbolic tensor: two objects may stand for the same output."""
+    """What identifies a symbolic tensor: two objects may be the same output."""
     operation, node_index, tensor_index = tensor._keras_history
     return id(operation), node_index, tensor_index
 

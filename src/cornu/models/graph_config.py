@@ -41,8 +41,8 @@ def describe(model) -> dict:
 def _reference(tensor: KerasTensor, kept: set[int]) -> list:
     operation, index, tensor_index = tensor._keras_history
     # Nodes of the same layer that belong to other models do not count.
-    place = sum(id(node) in kept for node in operation._inbound_nodes[:index])
-    return [operation.name, place, tensor_index]
+    node_index = sum(id(node) in kept for node in operation._inbound_nodes[:index])
+    return [operation.name, node_index, tensor_index]
 
 
 def _references(structure, kept):
@@ -151,7 +151,7 @@ def _is_function(entry: dict) -> bool:
 def rebuild(config: dict):
     """The `(name, inputs, outputs)` of a described graph.
 
-    Raises ValueError if a layer refers to one that is not there, or the graph goes in a circle.
+    Raises ValueError if a layer refers to one that is not there, or the graph contains a cycle.
     """
     described = _Described(config["layers"])
     described.call_all()
@@ -192,7 +192,7 @@ class _Described:
             if len(waiting) == len(self._pending):
                 names = sorted({name for name, _, _ in waiting})
                 raise ValueError(
-                    f"The described graph goes in a circle, through {', '.join(names)}."
+                    f"The described graph contains a cycle, through {', '.join(names)}."
                 )
             self._pending = waiting
 

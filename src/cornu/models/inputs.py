@@ -1,4 +1,4 @@
-"""What a model that has a graph is called with, as its graph wants it."""
+"""The arguments of a call as the model's graph expects them."""
 
 import jax
 import numpy as np
@@ -8,7 +8,7 @@ from cornu.core.symbolic import KerasTensor, node_of
 
 
 def standardized(model, inputs) -> list:
-    """The inputs in the graph's order, format and rank."""
+    """The inputs in the graph's order, dtype and rank."""
     graph = model._graph
     names = model.input_names
     if isinstance(inputs, dict) and not isinstance(graph.inputs, dict):

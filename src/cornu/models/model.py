@@ -75,7 +75,7 @@ class Model(Trainer):
                     "operation names should be unique."
                 )
         self._operations = self._graph.operations
-        # Variables that stand in the graph itself, as in `x * variable`.
+        # Variables in the graph itself, as in `x * variable`.
         self._constants = [v for node in self._graph.steps for v in node.variables]
         self.built = True
 
@@ -88,7 +88,7 @@ class Model(Trainer):
 
     @property
     def _saved_layers(self) -> list[Layer] | None:
-        """The layers as files have them, if they lie in one list."""
+        """The layers as files list them, if they form one list."""
         return None if self._graph is None else self.layers
 
     @property
@@ -98,7 +98,7 @@ class Model(Trainer):
 
     @property
     def _is_chain(self) -> bool:
-        """Whether each layer hands its one output to the next one, so that nobody asks to whom."""
+        """Whether each layer passes its one output to the next, so that the connections need no column."""
         return self._graph is None or self._graph.is_chain
 
     @property
@@ -108,7 +108,7 @@ class Model(Trainer):
         return "Functional" if functional else type(self).__name__
 
     def get_layer(self, name=None, index=None) -> Layer:
-        """The layer of that name, or at that place in `layers`.
+        """The layer of that name, or at that index in `layers`.
 
         Raises ValueError with the nearest names if there is none.
         """
@@ -201,7 +201,7 @@ class Model(Trainer):
             )
 
         def run(operation, args, kwargs):
-            # As in Keras, what the model was called with goes before what a layer was called with.
+            # As in Keras, the model's call arguments take precedence over a layer's.
             if training is not None and "training" in kwargs:
                 kwargs = {**kwargs, "training": training}
             return operation(*args, **kwargs)
@@ -245,13 +245,13 @@ class Model(Trainer):
 
     @contextlib.contextmanager
     def _made_by_call(self, *args, **kwargs) -> Iterator[None]:
-        """Within, a call on what stands for these symbolic tensors makes the weights."""
+        """Within, a call on stand-ins for these symbolic tensors creates the weights."""
         try:
             yield
         except Exception:
             self._built = not self._is_built_by_call()
             raise
-        # Within the call, sizes that are not known had been given numbers.
+        # Within the call, unknown sizes had trial values.
         self._remember_inputs(bind_call(self, args, kwargs))
 
     def _remember_inputs(self, arguments: dict) -> None:
@@ -315,7 +315,7 @@ class Model(Trainer):
         layer_range=None,
         explain=False,
     ):
-        """Print a table of the layers: output shapes and numbers of weights, and their totals.
+        """Print a table of the layers: output shapes and parameter counts, and their totals.
 
         Args:
             line_length: width of the table in characters.
@@ -324,7 +324,7 @@ class Model(Trainer):
             expand_nested: whether to list the layers of models within the model.
             show_trainable: whether to say which layers may change in training.
             layer_range: two names (or regular expressions): list only the layers between them.
-            explain: whether to print also the formulas that the numbers come from, with multiply-adds
+            explain: whether to print also the formulas behind these figures, with multiply-adds
                 and memory; see `explain.arithmetic`.
         """
         return print_summary(
@@ -339,7 +339,7 @@ class Model(Trainer):
         )
 
     def _draw(self, to_file, **options):
-        """Draw the model for `utils.plot_model`, which lies below drawings."""
+        """Draw the model for `utils.plot_model`, which may not import drawings."""
         from cornu.visualize import plot_model
 
         return plot_model(self, to_file, **options)

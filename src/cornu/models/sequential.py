@@ -31,7 +31,7 @@ class Sequential(Model):
     ((None, 12, 12, 32), 832)
     """
 
-    # The layers stand in `_layers`.
+    # The layers are in `_layers`.
     _not_members = Model._not_members | {"_tensor_of"}
 
     def __init__(self, layers=None, trainable=True, name=None):

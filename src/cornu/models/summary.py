@@ -20,7 +20,7 @@ def print_summary(
     layer_range=None,
     explain=False,
 ) -> None:
-    """Print a table of a model's layers: output shapes, numbers of weights, and their totals.
+    """Print a table of a model's layers: output shapes, parameter counts, and their totals.
 
     Args:
         model: the model.
@@ -116,7 +116,7 @@ def _readable(num_bytes: float) -> str:
 
 
 def _range(layers, layer_range) -> tuple[int, int]:
-    """The places of the first and behind the last layer to show."""
+    """The indices of the first layer to show and of the one after the last."""
     if layer_range is None:
         return 0, len(layers)
     if len(layer_range) != 2:
@@ -202,7 +202,7 @@ def _output_shape(layer) -> str:
     try:
         output = layer.compute_output_shape(*built_with.values())
     except (NotImplementedError, ValueError, TypeError):
-        # The layer wants more than shapes to tell.
+        # The layer needs more than shapes to infer its output.
         return "?"
     return _shapes(output)
 

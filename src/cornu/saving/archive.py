@@ -34,11 +34,11 @@ def save_model(
 ) -> None:
     """Write a model, its weights, and how it was compiled, to a file or a folder.
 
-    A file is written beside its place and then renamed, so that a crash leaves the old one whole.
+    A temporary file is written and then renamed, so that a crash leaves the old one whole.
 
     Args:
         model: the model.
-        filepath: a name that ends in `.keras`; or in `.h5` or `.hdf5`, for the older format, which keeps
+        filepath: a name that ends in `.keras`; or in `.h5` or `.hdf5`, the older file format, which keeps
             neither the random generators' states nor what layers write to files of their own.
         overwrite: whether an existing file may be replaced.
         zipped: False for a folder instead of a `.keras` file, with the same files in it. Other files in
@@ -67,7 +67,7 @@ def save_model(
         )
     if save_format and save_format != format:
         raise ValueError(
-            f"The name says the format: `.keras` or `.h5`. Leave `save_format` out. Received: "
+            f"The name chooses the file format: `.keras` or `.h5`. Leave `save_format` out. Received: "
             f"filepath={filepath}, save_format={save_format!r}"
         )
     if path.exists() and not overwrite:
@@ -146,7 +146,7 @@ def _write_folder(model, path: Path, texts: dict, include_optimizer: bool) -> No
 
 @contextmanager
 def _replacing_folder(path: Path):
-    """A temporary folder beside `path`, whose content takes its place at the end of the block."""
+    """A temporary folder beside `path`, whose content replaces it at the end of the block."""
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
         folder = Path(name) / "new"
         folder.mkdir()
@@ -170,10 +170,10 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
             format of Keras 2 and 3.
         custom_objects: dict from names in the file to classes and functions of your own.
         compile: whether to compile as the saved model was.
-        safe_mode: kept for Keras scripts; loading never runs code from a file, whatever it says.
+        safe_mode: kept for Keras scripts; loading never runs code from a file, whatever its value.
 
     Raises FileNotFoundError, and FileFormatError (a ValueError) if the file is damaged, holds no model,
-    names something that is not registered, or asks for more than `cornu.saving.limits` allows.
+    names something that is not registered, or exceeds `cornu.saving.limits`.
 
     Source: Keras: load_model.
     """

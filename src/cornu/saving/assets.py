@@ -20,15 +20,15 @@ FOLDER = "assets"
 @contextmanager
 def written(model) -> Iterator[Path | None]:
     """A temporary folder in which each part has written its files; None if no part has any to write."""
-    writers = [(place, part) for place, part in parts_of(model) if hasattr(part, "save_assets")]
+    writers = [(path, part) for path, part in parts_of(model) if hasattr(part, "save_assets")]
     if not writers:
         yield None
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for place, part in writers:
-            (folder / place).mkdir(parents=True, exist_ok=True)
-            part.save_assets(str(folder / place))
+        for path, part in writers:
+            (folder / path).mkdir(parents=True, exist_ok=True)
+            part.save_assets(str(folder / path))
         yield folder
 
 
@@ -43,20 +43,20 @@ def files_in(folder: Path | None) -> Iterator[tuple[Path, str]]:
 
 def read(model, folder: Path, filename) -> None:
     """Let each part that keeps files read its own from a folder."""
-    readers = [(place, part) for place, part in parts_of(model) if hasattr(part, "load_assets")]
+    readers = [(path, part) for path, part in parts_of(model) if hasattr(part, "load_assets")]
     if not readers or not folder.is_dir():
         return
     with tempfile.TemporaryDirectory() as empty:
-        for place, part in readers:
-            what = f"holds files that '{getattr(part, 'name', place)}' cannot load"
+        for path, part in readers:
+            what = f"holds files that '{getattr(part, 'name', path)}' cannot load"
             with explained(filename, what):
-                part.load_assets(str(folder / place if (folder / place).is_dir() else empty))
+                part.load_assets(str(folder / path if (folder / path).is_dir() else empty))
 
 
 def read_archive(model, archive: zipfile.ZipFile, filename) -> None:
     """Unpack what parts keep as files to a temporary folder, and let them read it.
 
-    Nothing is unpacked for a model that asks for none, and nothing to a place outside that folder.
+    Nothing is unpacked for a model that loads none, and nothing outside that folder.
     """
     members = [info for info in archive.infolist() if info.filename.startswith(f"{FOLDER}/")]
     if not members or not any(hasattr(part, "load_assets") for _, part in parts_of(model)):
@@ -93,7 +93,7 @@ def _unpack(archive, info: zipfile.ZipInfo, folder: Path, most: int, filename) -
             (target if info.is_dir() else target.parent).mkdir(parents=True, exist_ok=True)
             if info.is_dir():
                 return 0
-            # No more is read than the header says. A name that is there already is an error.
+            # No more is read than the header's size. A name that is there already is an error.
             with archive.open(info) as source, target.open("xb") as copy:
                 shutil.copyfileobj(source, copy)
         except OSError as error:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path):
-    """A temporary file beside `path`; at the end of the block it is synced and takes its place.
+    """A temporary file beside `path`; at the end of the block it is synced and replaces it.
 
-    If the block fails, `path` is as it was, and the temporary file is gone. An OSError says so. What
+    If the block fails, `path` is as it was, and the temporary file is gone. An OSError tells why. What
     a process that was killed has left beside it goes after a day, when `path` is written again.
 
     >>> from cornu.saving.atomic import replacing
@@ -83,7 +83,7 @@ def _forget_old(path: Path) -> None:
 def _sync_folder(folder: Path) -> None:
     """Make the new name itself survive a power failure, where the system can.
 
-    Windows opens no folders, and some network file systems sync none; the file is in its place.
+    Windows opens no folders, and some network file systems sync none; the file itself is already renamed.
     """
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

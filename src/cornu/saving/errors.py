@@ -2,7 +2,7 @@
 
 
 class FileFormatError(ValueError):
-    """A file is damaged, of another format, or asks for what a model's file may not ask for.
+    """A file is damaged, of another file format, or requires what a model's file must not require.
 
     All loaders raise this, and nothing else, whatever bytes they are given; only a file that is not there
     is a `FileNotFoundError`.
@@ -10,7 +10,7 @@ class FileFormatError(ValueError):
 
 
 def mismatch(name: str, expected, shape, filename) -> str:
-    """The words for weights of another shape."""
+    """The message for weights of another shape."""
     return (
         f"Shape mismatch in '{name}': the model expects shape {tuple(expected)}, but {filename} holds "
         f"{shape}. Layers that do not fit are left out with `skip_mismatch=True`."

@@ -18,7 +18,7 @@ def export(model, filepath, format=None, batch_size=None) -> None:
     Args:
         model: a built model.
         filepath: a name that ends in `.onnx` or `.stablehlo`.
-        format: `"onnx"` or `"stablehlo"`; default: as the ending says.
+        format: `"onnx"` or `"stablehlo"`; default: by the file name's ending.
         batch_size: a number of examples that the program takes; default: any.
 
     ONNX has the model's input and output names, and runs in ONNX Runtime and whatever else reads it.
@@ -32,7 +32,7 @@ def export(model, filepath, format=None, batch_size=None) -> None:
     `inputs` and `outputs` are arrays, or lists or dicts of them, as for the model. What Cornu's kernels
     compute is in the program as operations of XLA, so that it runs anywhere.
 
-    Raises ValueError for another format, a model that is not built, an operation that ONNX cannot say (with
+    Raises ValueError for another format, a model that is not built, an operation that ONNX lacks (with
     the layer's name), or one that cannot be compiled for any number of examples; ImportError if the
     package is not installed; OSError if the file cannot be written.
 

@@ -3,7 +3,7 @@
 HDF5 can do far more: links to other files, arrays that are put together from other files or kept outside,
 filters that are loaded at run time, and a C library that trusts what it reads. This reader knows
 none of it. It is in Python, so that no bytes can make it read or write where it should not; each
-object is met once, so that no file can send it round in circles; and an array whose bytes are not in
+object is met once, so that no file can make it loop; and an array whose bytes are not in
 the file is an error, whatever size it claims.
 
 Source: HDF5 File Format Specification Version 3.0 (The HDF Group).
@@ -28,14 +28,14 @@ _UNDEFINED = 2**64 - 1
 
 
 class Array:
-    """An array in the file; its numbers are read when they are asked for."""
+    """An array in the file; its values are read when needed."""
 
     def __init__(self, file: "File", shape, dtype, address: int, attrs: dict, data: bytes | None):
         self._file, self._address, self._data = file, address, data
         self.shape, self.dtype, self.attrs = shape, dtype, attrs
 
     def read(self) -> np.ndarray:
-        """All numbers, in one new array."""
+        """All values, in one new array."""
         if self._data is not None:
             raw = np.frombuffer(self._data, self.dtype).copy()
         else:
@@ -86,8 +86,8 @@ class Group:
             if not isinstance(here, Group) or part not in here._links:
                 return None
             if part not in here._known:
-                place = f"{here._path}{part}/"
-                here._known[part] = self._file.make(here._links[part], place)
+                path = f"{here._path}{part}/"
+                here._known[part] = self._file.make(here._links[part], path)
             here = here._known[part]
         return here
 
@@ -183,7 +183,7 @@ class File(Group):
     def _messages(self, address: int) -> list[tuple[int, bytes]]:
         """The messages of an object's header, as (kind, data)."""
         if address in self._objects or len(self._objects) >= MOST_OBJECTS:
-            raise self.error("is damaged: an object is in several places, or there are too many")
+            raise self.error("is damaged: an object is linked several times, or there are too many")
         self._objects.add(address)
         head = self.read(address, 4)
         found: list[tuple[int, bytes]] = []
@@ -204,7 +204,7 @@ class File(Group):
         seen: set[int] = set()
         for start, size in blocks:
             if start in seen or size > MOST_ATTRIBUTE_BYTES:
-                raise self.error("is damaged: a header goes in a circle, or is too large")
+                raise self.error("is damaged: a header contains a cycle, or is too large")
             seen.add(start)
             block, at = self.read(start, size), 0
             while at + width + extra <= len(block):
@@ -213,10 +213,10 @@ class File(Group):
                 data = block[at : at + length]
                 at += length
                 if kind == 0x10:
-                    place, length = self._unpack("QQ", data)
+                    address, length = self._unpack("QQ", data)
                     # A block of the newer form has a signature before, and a checksum after.
                     inset = 4 if head == b"OHDR" else 0
-                    blocks.append((place + inset, length - 2 * inset))
+                    blocks.append((address + inset, length - 2 * inset))
                 elif kind in _USED and flags & 2:
                     raise self.error("has parts of headers that are shared, which is not supported")
                 elif kind in _USED:
@@ -226,7 +226,7 @@ class File(Group):
     # ---- groups
 
     def links(self, messages: list, path: str) -> Iterator[tuple[str, int]]:
-        """Names in a group, and the addresses of what they stand for."""
+        """Names in a group, and the addresses of the objects."""
         for kind, data in messages:
             if kind == 0x11:
                 tree, heap = self._unpack("QQ", data)
@@ -253,7 +253,7 @@ class File(Group):
         while nodes:
             address = nodes.pop()
             if address in seen or len(seen) > MOST_OBJECTS:
-                raise self.error("is damaged: a group goes in a circle")
+                raise self.error("is damaged: a group contains a cycle")
             seen.add(address)
             head = self.read(address, 8)
             if head[:4] == b"TREE":
@@ -278,10 +278,10 @@ class File(Group):
         head = self.read(address, 32)
         if head[:4] != b"HEAP":
             raise self.error(f"is damaged: there are no names at {address}")
-        size, _, place = self._unpack("QQQ", head, 8)
+        size, _, address = self._unpack("QQQ", head, 8)
         if size > MOST_ATTRIBUTE_BYTES:
             raise self.error("is damaged: a list of names is too large")
-        return self.read(place, size)
+        return self.read(address, size)
 
     def _link(self, data: bytes, path: str) -> tuple[str, int]:
         _, flags = self._unpack("BB", data)
@@ -297,9 +297,9 @@ class File(Group):
             raise self._no_link(f"{path}{name}")
         return name, self._unpack("Q", data, at + width + length)[0]
 
-    def _no_link(self, place: str) -> FileFormatError:
+    def _no_link(self, path: str) -> FileFormatError:
         return self.error(
-            f"has a link at {place!r} that leads elsewhere (soft or external), which is not allowed"
+            f"has a link at {path!r} that leads elsewhere (soft or external), which is not allowed"
         )
 
     # ---- arrays
@@ -318,15 +318,15 @@ class File(Group):
         if attrs.get("dtype") == "bfloat16" and dtype.itemsize == 2:
             dtype = np.dtype(ml_dtypes.bfloat16)
         elif dtype.kind == "V":
-            raise self.error(f"holds {path!r}, whose numbers are of an unknown type")
+            raise self.error(f"holds {path!r}, whose values are of an unknown type")
         wanted = math.prod(shape) * dtype.itemsize
         data, address = None, 0
         layout = by_kind[0x08]
         version, kind = self._unpack("BB", layout)
         if version not in (3, 4) or kind not in (0, 1):
             raise self.error(
-                f"keeps the array {path!r} in pieces, outside, or virtually, which is not supported; "
-                "write it anew as one piece"
+                f"keeps the array {path!r} chunked, externally, or virtually, which is not supported; "
+                "write it anew as one contiguous array"
             )
         if kind == 0:
             (size,) = self._unpack("H", layout, 2)
@@ -372,7 +372,7 @@ class File(Group):
             return np.dtype(f"S{size}")
         if kind == 5 and size == 2:
             return np.dtype("V2")
-        raise self.error(f"holds {path!r}, whose type is not one of plain numbers")
+        raise self.error(f"holds {path!r}, whose type is not plainly numeric")
 
     # ---- attributes
 

@@ -1,4 +1,4 @@
-"""Whole models, and weights, in the older `.h5` format of Keras 2 and 3."""
+"""Whole models, and weights, in the older `.h5` file format of Keras 2 and 3."""
 
 import json
 import warnings
@@ -59,7 +59,7 @@ def _legacy_weights(layer) -> list:
 
 
 def _training_config(model) -> dict:
-    # Not what a subclass says instead: readers call `compile` with these.
+    # Not a subclass's own: readers call `compile` with these.
     given = model._described_compile()
     if not given:
         return given
@@ -93,12 +93,12 @@ def _write_group(group, variables: list) -> None:
 
 def _write_names(group, attribute: str, names: list[str]) -> None:
     array = np.asarray([name.encode() for name in names])
-    pieces = max(-(-array.nbytes // _MOST_BYTES), 1)
-    if pieces == 1:
+    chunks = max(-(-array.nbytes // _MOST_BYTES), 1)
+    if chunks == 1:
         group.attrs[attribute] = array
         return
-    for i, piece in enumerate(np.array_split(array, pieces + 1)):
-        group.attrs[f"{attribute}{i}"] = piece
+    for i, chunk in enumerate(np.array_split(array, chunks + 1)):
+        group.attrs[f"{attribute}{i}"] = chunk
 
 
 def load_model(filepath, custom_objects=None, compile=True):
@@ -107,7 +107,7 @@ def load_model(filepath, custom_objects=None, compile=True):
         if stream.read(8) != hdf5.SIGNATURE:
             raise FileFormatError(
                 f"{filepath} is not a `.keras` file (a zip archive), nor an HDF5 file: it is damaged, or "
-                "of another format."
+                "of another file format."
             )
         file = hdf5.File(stream, str(filepath))
         if "model_config" not in file.attrs:
@@ -327,7 +327,7 @@ def _optimizer_pairs(model, file, filename: str) -> list:
     if [a.shape for a in arrays] == [v.shape for v in variables]:
         return list(zip(variables, arrays, strict=True))
     if not all(array.shape == () for array in arrays):
-        # That of another version of Keras may hold other things.
+        # Another version of Keras may have written other contents.
         warnings.warn(
             f"The state of the optimizer in {filename} cannot be used, so that it begins anew: it has "
             f"{len(arrays)} arrays, where {len(variables)} of other shapes were expected.",
@@ -340,12 +340,12 @@ def _names(group, attribute: str) -> list[str]:
     if attribute in group.attrs:
         return list(group.attrs[attribute])
     # A list that was too long for one attribute is cut into several.
-    pieces = sorted(
+    chunks = sorted(
         (int(k[len(attribute) :]), v)
         for k, v in group.attrs.items()
         if k.startswith(attribute) and k[len(attribute) :].isdigit()
     )
-    return [name for _, piece in pieces for name in piece]
+    return [name for _, chunk in chunks for name in chunk]
 
 
 def _arrays(group, attribute: str) -> list:

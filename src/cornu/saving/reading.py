@@ -32,7 +32,7 @@ class Limits:
 
     Args:
         config_bytes: size of the configuration.
-        depth: how deep lists and objects may lie in each other.
+        depth: how deep lists and objects may be nested.
         objects: number of layers and other objects described.
         bytes: size of all weights together, and of a file that is unpacked.
 
@@ -79,13 +79,13 @@ def explained(path, what: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):
             raise
-        # A place in the file that cannot be.
+        # An impossible offset in the file.
         raise FileFormatError(f"{path} {what}: {error}") from error
     except _MISTAKES as error:
-        said = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         if isinstance(error, RecursionError):
-            said = "it lies too deep"
-        raise FileFormatError(f"{path} {what}: {said}") from error
+            reason = "it is nested too deep"
+        raise FileFormatError(f"{path} {what}: {reason}") from error
 
 
 def parse(text, path) -> Any:
@@ -98,13 +98,14 @@ def parse(text, path) -> Any:
 
 
 def check(config, path) -> None:
-    """Raise FileFormatError if a configuration is deeper, or describes more, than the limits say."""
+    """Raise FileFormatError if a configuration is nested deeper, or describes more, than allowed."""
     pending, objects = [(config, 1)], 0
     while pending:
         value, depth = pending.pop()
         if depth > limits.depth:
             raise FileFormatError(
-                f"{path}: its configuration lies more than cornu.saving.limits.depth = {limits.depth} deep."
+                f"{path}: its configuration is nested more than {limits.depth} levels deep, the "
+                "limit in cornu.saving.limits.depth."
             )
         if isinstance(value, dict):
             objects += "class_name" in value
@@ -134,7 +135,7 @@ Opened = tuple[dict, hdf5.File, zipfile.ZipFile | None]
 
 
 def uncompiled(config):
-    """A configuration without what it says of compiling, of the models in it as well."""
+    """A configuration without compile configurations, also of nested models."""
     if isinstance(config, dict):
         described = "class_name" in config
         return {
@@ -216,7 +217,7 @@ def is_archive(path) -> bool:
 
 
 def open_file(path):
-    """Open for reading; raises FileNotFoundError, in words, if it is not there."""
+    """Open for reading; raises FileNotFoundError with a message if it does not exist."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
@@ -227,7 +228,7 @@ def open_file(path):
 
 @contextmanager
 def _member(archive, info, stream, path) -> Iterator[hdf5.File]:
-    """A member of an archive as an HDF5 file: in its place if it is stored, else unpacked."""
+    """A member of an archive as an HDF5 file: read within the archive if stored, else unpacked."""
     name = f"{info.filename} in {path}"
     if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
         stream.seek(info.header_offset)

@@ -31,7 +31,7 @@ def save_weights(model, filepath, overwrite=True) -> None:
             goes with the weights), or in `.safetensors`, where each weight has its path as a name.
         overwrite: whether an existing file may be replaced.
 
-    The file is written beside its place and then renamed, so that a crash leaves the old one whole.
+    A temporary file is written and then renamed, so that a crash leaves the old one whole.
 
     Raises ValueError for another ending or a model that is not built, FileExistsError, or OSError if the
     file cannot be written.
@@ -68,7 +68,7 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False) -> None:
         model: the model.
         filepath: a `.weights.h5`, `.safetensors`, `.keras`, or older `.h5` file.
         skip_mismatch: leave layers whose weights do not fit as they are, instead of raising.
-        by_name: match layers by their names instead of by their places, as for transfer learning;
+        by_name: match layers by their names instead of by their order, as for transfer learning;
             layers that the file does not have stay as they are. Not for `.safetensors`.
 
     Nothing is changed if something does not fit, unless `skip_mismatch` is true. A compiled model gets the
@@ -81,7 +81,7 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False) -> None:
     Source: Keras: Weights-only saving & loading.
     """
     name = str(filepath)
-    _need_built(model, f"no place yet for what {name} holds")
+    _need_built(model, f"nothing yet to load {name} into")
     if name.endswith(".safetensors"):
         if by_name:
             raise ValueError("`by_name` needs a file with layers, not `.safetensors`.")
@@ -125,7 +125,7 @@ def _load_safetensors(model, filepath, skip_mismatch: bool) -> None:
 
 
 def _named_weights(model):
-    """Each weight of the model with its place and name: `layers/conv2d/kernel`."""
+    """Each weight of the model with its path and name: `layers/conv2d/kernel`."""
     seen: set[str] = set()
     for path, part in _walk(model, "", False, set()):
         if isinstance(part, Layer):
@@ -146,8 +146,8 @@ class _Store:
         array = np.asarray(value)
         if array.dtype.kind not in "biufSV":
             raise TypeError(
-                f"`save_own_variables` may keep numbers only, but {key!r} is {array.dtype}. Write "
-                "other things to files, in `save_assets(folder)`."
+                f"`save_own_variables` may keep numeric arrays only, but {key!r} is {array.dtype}. Write "
+                "anything else to files, in `save_assets(folder)`."
             )
         dataset = self._group.create_dataset(key, data=array)
         if array.dtype.name == "bfloat16":
@@ -184,12 +184,12 @@ def write_state(obj, group, with_optimizer=False, own=None) -> None:
                 store[key] = array
 
 
-# What does as all of its kind do; whatever else has hooks knows itself what it keeps.
+# Classes that keep state as their kind does; other classes with hooks decide that themselves.
 _USUAL = (Layer, Optimizer, SeedGenerator, Metric)
 
 
 def _has_hooks(part) -> bool:
-    """Whether a class of the user's own says what is kept of a part."""
+    """Whether a user's class defines what is kept of a part."""
     return not any(
         isinstance(part, usual)
         and type(part).save_own_variables is usual.save_own_variables
@@ -258,10 +258,10 @@ def _make_ready(optimizer: Optimizer, found: dict, model, filename: str) -> None
     """Make the state of an optimizer that has done no step yet, so that it can be read."""
     optimizer.build(model.trainable_variables)
     rate = optimizer._learning_rate
-    place = next((i for i, v in enumerate(optimizer.variables) if v is rate), None)
-    if len(found) != len(optimizer.variables) or place is None or str(place) not in found:
+    index = next((i for i, v in enumerate(optimizer.variables) if v is rate), None)
+    if len(found) != len(optimizer.variables) or index is None or str(index) not in found:
         return
-    array = found[str(place)]
+    array = found[str(index)]
     if array.shape == () and float(array.read()) != float(rate.numpy()):
         warnings.warn(
             f"The learning rate is {float(array.read()):.6g} now, as {filename} holds it, and not "
@@ -340,20 +340,22 @@ def compare(part, found: dict, filename: str, path: str = "") -> str | None:
         if shape != variable.shape:
             return mismatch(f"{name}', array '{key}", variable.shape, shape, filename)
         if found[key].dtype.kind not in "biufV":
-            return f"'{name}', array {key}: {filename} holds {found[key].dtype} and not numbers."
+            return (
+                f"'{name}', array {key}: {filename} holds {found[key].dtype}, which is not numeric."
+            )
     return None
 
 
 def parts_of(model) -> list:
-    """Everything that a model consists of, its optimizer as well, with the places in its file."""
+    """Everything that a model consists of, its optimizer as well, with the paths in its file."""
     return list(_walk(model, "", True, set()))
 
 
 def _walk(obj, path: str, with_optimizer: bool, seen: set, in_list=True):
-    """The parts of an object that have state of their own, each once, with their places.
+    """The parts of an object that have state of their own, each once, with their paths.
 
     Keras finds the layers of a subclassed model also by its property `layers`: those of them whose
-    attributes come after that word lie in a list of this name, unless `in_list` is false.
+    attributes sort after "layers" are saved in a list of this name, unless `in_list` is false.
     """
     if id(obj) in seen or (isinstance(obj, Optimizer) and not with_optimizer):
         return

@@ -4,16 +4,16 @@ import io
 import os
 from contextlib import contextmanager
 
-# What the formats are, for readers that look at the version: those of Keras which they follow.
+# The version of Keras whose file formats are followed, for readers that check it.
 KERAS_FORMAT_VERSION = "3.15.0"
 
 
 @contextmanager
 def new_hdf5(filepath, num_bytes: int, num_objects: int):
-    """An HDF5 file to write into, for which there is room: `num_bytes` of arrays among so many objects.
+    """A new HDF5 file with space reserved for `num_bytes` of arrays in `num_objects` objects.
 
-    The HDF5 library does not survive a disk that is full: it may end the process. So the room is taken
-    before it begins, and an OSError says if there is none.
+    The HDF5 library does not survive a full disk: it may end the process. So the space is reserved
+    before it begins, with an OSError if there is too little.
     """
     import h5py
 

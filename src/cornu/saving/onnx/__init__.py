@@ -1,6 +1,6 @@
 """A model as an ONNX graph: the operations of its traced prediction, one after the other.
 
-The prediction is traced for two numbers of examples. Both programs have the same operations; sizes that
+The prediction is traced for two batch sizes. Both programs have the same operations; sizes that
 differ between the two depend on the number of examples, and are worked out by the graph when it runs. What
 does not depend on the input is computed now and becomes a constant.
 

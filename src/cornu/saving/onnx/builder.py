@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# The numbers of examples that a prediction is traced for.
+# The batch sizes that a prediction is traced for.
 PROBES = (6, 10)
 
 

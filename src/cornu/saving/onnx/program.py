@@ -46,7 +46,7 @@ def _inner(equation):
 
 
 def _run(b: Builder, first, second, arguments: list) -> list:
-    """The results of a program; `first` and `second` are it for the two numbers of examples."""
+    """The results of a program; `first` and `second` are the program traced for the two batch sizes."""
     known: dict = {}
 
     def read(atom):
