@@ -83,7 +83,7 @@ SIBLINGS = {
     ("datasets", "utils"),
     ("metrics", "losses"),
     ("visualize", "explain"),
-    # What is explained draws itself. The files of both make no circle, as the next test sees.
+    # What is explained draws itself. Their files form no cycle, as the next test sees.
     ("explain", "visualize"),
 }
 

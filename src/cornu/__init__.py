@@ -49,7 +49,7 @@ def version() -> str:
     return __version__
 
 
-# Loaded when they are asked for: training needs none of them.
+# Loaded when first used: training needs none of them.
 _ON_USE = ("explain", "explorer", "visualize")
 
 

@@ -19,7 +19,7 @@ def _register(function):
 
 # A primitive of its own, for `ops.fusion` to find.
 rectified = primitive("relu", lambda x: (x.shape, x.dtype), lambda x: jnp.maximum(x, 0))
-# The slope is asked of the result, which the next layer needs anyhow.
+# The slope is computed from the result, which the next layer needs anyway.
 ad.defjvp2(rectified, lambda t, result, x: jnp.where(result > 0, t, jnp.zeros_like(t)))
 batching.primitive_batchers[rectified] = lambda operands, axes: (
     rectified.bind(*operands),
@@ -28,7 +28,7 @@ batching.primitive_batchers[rectified] = lambda operands, axes: (
 
 
 def _as_floats(x):
-    """An array to calculate with: of integers, the results are no integers, or do not fit their format."""
+    """An array to calculate with: integers become floats, as results may be fractions or not fit."""
     x = jnp.asarray(x)
     return x.astype(floatx()) if is_discrete(x.dtype) else x
 
@@ -98,7 +98,7 @@ def relu6(x):
 
 @_register
 def softmax(x, axis=-1):
-    """`f(x)_i = exp(x_i) / sum_j exp(x_j)` along an axis: positive numbers with the sum one.
+    """`f(x)_i = exp(x_i) / sum_j exp(x_j)` along an axis: positive values that sum to one.
 
     >>> import cornu, jax.numpy as jnp
     >>> cornu.activations.softmax(jnp.zeros(4)).tolist()
@@ -272,7 +272,7 @@ def sparsemax(x, axis=-1):
     x = jnp.moveaxis(_as_floats(x), axis, -1)
     dtype = x.dtype
     x = x.astype(jnp.promote_types(dtype, jnp.float32))
-    # This does not move the result, but keeps the sums of large numbers from being rounded.
+    # This does not change the result, but avoids rounding in sums of large values.
     x = x - jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
     ranked = -jnp.sort(-x, axis=-1)
     sums = jnp.cumsum(ranked, axis=-1)

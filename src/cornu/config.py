@@ -1,4 +1,4 @@
-"""Settings of the whole process: number formats, where channels stand in an image, memory."""
+"""Settings of the whole process: dtypes, the order of an image's axes, memory."""
 
 from cornu.core import kernels
 from cornu.core.dtype import (

@@ -11,7 +11,7 @@ class Constraint(Configurable):
     """A projection: called on a weight's array, it returns the nearest allowed one."""
 
     def __call__(self, w):
-        """The allowed array for `w`: `w` itself, unless a subclass says otherwise."""
+        """The allowed array for `w`: `w` itself, unless a subclass overrides it."""
         return w
 
 

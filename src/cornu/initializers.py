@@ -134,7 +134,7 @@ class RandomNormal(RandomInitializer):
     "initializer", "TruncatedNormal", "truncated_normal", module="keras.initializers"
 )
 class TruncatedNormal(RandomInitializer):
-    """A normal distribution without what lies beyond two standard deviations."""
+    """A normal distribution, truncated at two standard deviations."""
 
     def __init__(self, mean=0.0, stddev=0.05, seed=None):
         self.mean, self.stddev = mean, stddev
@@ -253,7 +253,7 @@ LecunNormal = _named("LecunNormal", 1.0, "fan_in", "truncated_normal", _LECUN)
     "initializer", "Orthogonal", "OrthogonalInitializer", "orthogonal", module="keras.initializers"
 )
 class Orthogonal(RandomInitializer):
-    """Orthonormal columns (or rows) times `gain`, from the QR decomposition of normal numbers.
+    """Orthonormal columns (or rows) times `gain`, from the QR decomposition of a normal matrix.
 
     Axes before the last are taken as one. Source: Saxe et al. 2014.
     """
@@ -288,7 +288,7 @@ class STFT(Initializer):
 
     Args:
         side: `"real"` for cosines, `"imag"` for sines.
-        window: a name that `scipy.signal.get_window` knows, an array, or None.
+        window: a name for `scipy.signal.get_window`, an array, or None.
         scaling: `"density"` divides by the root of the window's squares, `"spectrum"` by its sum.
         periodic: whether a named window is periodic instead of symmetric.
 
@@ -317,7 +317,7 @@ class STFT(Initializer):
                 window = get_window(window, length, self.periodic)
             if np.shape(window) != (length,):
                 raise ValueError(
-                    f"The window must have {length} numbers, as the kernel has. Received: "
+                    f"The window must have {length} values, as the kernel has. Received: "
                     f"a window of shape {np.shape(window)}"
                 )
             window = np.asarray(window)

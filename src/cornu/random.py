@@ -1,4 +1,4 @@
-"""Random numbers from seeds: an integer always gives the same, a `SeedGenerator` new ones."""
+"""Random numbers from seeds: an integer gives the same values every time, a `SeedGenerator` new ones."""
 
 import jax
 import jax.numpy as jnp

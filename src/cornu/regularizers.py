@@ -10,7 +10,7 @@ class Regularizer(Configurable):
     """A penalty: called on an array, it returns a scalar."""
 
     def __call__(self, x):
-        """The penalty for `x`: none, unless a subclass says otherwise."""
+        """The penalty for `x`: none, unless a subclass overrides it."""
         return 0.0
 
 

@@ -106,7 +106,7 @@ def rename(config):
 
 
 GRAPHS = {
-    "a circle": lambda c: history(c, 1, ["b", 0, 0]),
+    "a cycle": lambda c: history(c, 1, ["b", 0, 0]),
     "itself": lambda c: history(c, 1, ["a", 0, 0]),
     "nothing": lambda c: history(c, 1, ["c", 0, 0]),
     "another output": lambda c: history(c, 2, ["a", 0, 7]),

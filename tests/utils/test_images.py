@@ -109,7 +109,7 @@ def test_32_bits_have_no_white(dtype):
     np.testing.assert_array_equal(load([0, 7, 255])[0], [[0] * 3, [7] * 3, [255] * 3])
     for numbers in ([-5, 3, 4], [0, 70000, 9]) if dtype == "int32" else ([0, 0.5, 1], [0, np.nan]):
         np.testing.assert_array_equal(load(numbers, "grayscale")[0], np.array(numbers, dtype))
-        with pytest.raises(OSError, match=r'nothing says which is white.*color_mode="grayscale"'):
+        with pytest.raises(OSError, match=r'nothing defines which is white.*color_mode="grayscale"'):
             load(numbers)
 
 
@@ -268,10 +268,10 @@ def test_array_to_img_refuses_numbers_that_no_pixel_has(channels):
     for wrong in (-1.0, 256.0, np.nan, np.inf):
         x = np.full((2, 2, channels), wrong)
         if not (channels == 1 and wrong == 256):
-            with pytest.raises(ValueError, match="Expected numbers from 0 to 255"):
+            with pytest.raises(ValueError, match="Expected values from 0 to 255"):
                 array_to_img(x, scale=False)
         if not np.isfinite(wrong):
-            with pytest.raises(ValueError, match="Expected finite numbers"):
+            with pytest.raises(ValueError, match="Expected finite values"):
                 array_to_img(x)
 
 
@@ -279,7 +279,7 @@ def test_save_img_writes_large_greys_as_16_bits(tmp_path):
     path = tmp_path / "a.png"
     save_img(path, SIXTEEN[..., None], scale=False)
     np.testing.assert_array_equal(Image.open(path), SIXTEEN)
-    with pytest.raises(ValueError, match="PNG holds numbers from 0 to 65535"):
+    with pytest.raises(ValueError, match="PNG holds values from 0 to 65535"):
         save_img(path, SIXTEEN[..., None] * 2.0, scale=False)
 
 

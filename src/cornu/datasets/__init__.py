@@ -1,4 +1,4 @@
-"""Well-known sets of small pictures, each with a `load_data()`."""
+"""Well-known sets of small images, each with a `load_data()`."""
 
 from cornu.datasets import cifar10, cifar100, digits, fashion_mnist, mnist
 

@@ -53,4 +53,4 @@ class _ArrayUnpickler(pickle.Unpickler):
         # The function's module has moved between versions of NumPy; arrays still know it.
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
             return np.empty(0).__reduce__()[0]
-        raise pickle.UnpicklingError(f"it wants to load {module}.{name}, which no array needs")
+        raise pickle.UnpicklingError(f"it tries to load {module}.{name}, which no array needs")

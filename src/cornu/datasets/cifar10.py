@@ -37,8 +37,8 @@ def load_data():
     >>> (x_train, y_train), (x_test, y_test) = cornu.datasets.cifar10.load_data()  # doctest: +SKIP
     """
     name = "cifar-10-python.tar.gz"
-    if local_file(name) is None and (pictures := local_file(_JPEG_ARCHIVE)):
-        return _read_jpeg_archive(pictures)
+    if local_file(name) is None and (archive := local_file(_JPEG_ARCHIVE)):
+        return _read_jpeg_archive(archive)
     path = find_file(name, _ORIGIN, _SHA256)
     folder = "cifar-10-batches-py/"
     train = [f"{folder}data_batch_{number}" for number in range(1, 6)]
@@ -54,7 +54,7 @@ def _with_byte_labels(subset):
 def _read_jpeg_archive(path):
     from PIL import Image
 
-    pictures: dict[str, dict[tuple[str, str], np.ndarray]] = {"train": {}, "test": {}}
+    images: dict[str, dict[tuple[str, str], np.ndarray]] = {"train": {}, "test": {}}
     try:
         with tarfile.open(path) as archive:
             for member in archive:
@@ -65,18 +65,18 @@ def _read_jpeg_archive(path):
                     image = Image.open(io.BytesIO(content), formats=["JPEG"]).convert("RGB")
                     # Sorted by name first, so that the classes take turns: a part of the data,
                     # such as a validation split, then holds them all.
-                    pictures[subset][name, kind] = np.asarray(image)
-        kinds = sorted({kind for _, kind in pictures["train"]})
-        for subset, found in pictures.items():
+                    images[subset][name, kind] = np.asarray(image)
+        kinds = sorted({kind for _, kind in images["train"]})
+        for subset, found in images.items():
             if not found:
                 raise ValueError(f"it holds no photographs in {subset}/")
-        kinds = sorted({kind for _, kind in pictures["train"]})
+        kinds = sorted({kind for _, kind in images["train"]})
         train_set, test_set = (
             arrange(
                 np.stack([found[key] for key in sorted(found)]),
                 np.array([kinds.index(kind) for _, kind in sorted(found)], "uint8"),
             )
-            for found in pictures.values()
+            for found in images.values()
         )
         return train_set, test_set
     except (tarfile.TarError, OSError, EOFError, ValueError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 28x28 pictures of clothes."""
+"""Fashion-MNIST: 28x28 images of clothes."""
 
 import gzip
 import zlib
@@ -17,7 +17,7 @@ _SHA256 = {
 
 
 def load_data():
-    """The 70,000 pictures of Fashion-MNIST, as `(x_train, y_train), (x_test, y_test)`.
+    """The 70,000 images of Fashion-MNIST, as `(x_train, y_train), (x_test, y_test)`.
 
     The labels are 0 T-shirt/top, 1 Trouser, 2 Pullover, 3 Dress, 4 Coat, 5 Sandal, 6 Shirt,
     7 Sneaker, 8 Bag, 9 Ankle boot. The four files are looked for in the folder `fashion-mnist` of
@@ -37,7 +37,7 @@ def load_data():
 
 
 def _read_idx(name: str) -> np.ndarray:
-    """The array in a file of MNIST's format: two zeros, type, rank, the axes' lengths, the bytes."""
+    """The array in a file of MNIST's IDX format: two zeros, type, rank, the axes' lengths, the bytes."""
     path = find_file(name, _ADDRESS + name, _SHA256[name], subfolder="fashion-mnist")
     try:
         data = gzip.decompress(path.read_bytes())

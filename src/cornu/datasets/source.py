@@ -45,7 +45,7 @@ def find_file(name: str, origin: str, sha256: str, subfolder: str = "") -> Path:
 
 
 def read_npz(path, names: tuple[str, ...]) -> list[np.ndarray]:
-    """The arrays of these names in an `.npz` file, which may hold numbers only, no pickled objects.
+    """The arrays of these names in an `.npz` file, which may hold numeric arrays only, no pickled objects.
 
     Raises:
         ValueError: if the file is damaged or lacks one of the arrays.

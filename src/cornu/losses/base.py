@@ -1,4 +1,4 @@
-"""What all losses share: ranks, weights, masks, and how many numbers become one."""
+"""What all losses share: ranks, weights, masks and reduction."""
 
 import math
 
@@ -21,7 +21,7 @@ def same_rank(a, b, expand_rank_1=True):
 
 
 def prepare(y_true, y_pred, align=True):
-    """Arrays of one format and of one rank."""
+    """Arrays of one dtype and of one rank."""
     y_pred = in_single(y_pred)
     y_true = as_array(y_true).astype(y_pred.dtype)
     return same_rank(y_true, y_pred) if align else (y_true, y_pred)
@@ -38,7 +38,7 @@ def broadcast_weights(weights, values):
 
 
 def reduce_values(values, sample_weight=None, mask=None, reduction="sum_over_batch_size"):
-    """Weigh losses and reduce them to what `reduction` says."""
+    """Weight losses and reduce them as `reduction` names."""
     averages = reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
     if mask is not None:
         mask = as_array(mask).astype(values.dtype)
@@ -75,7 +75,7 @@ class Loss(Configurable):
         reduction: what becomes of the losses of single positions: `"sum_over_batch_size"` (or
             `"mean"`), their mean; `"sum"`; `"mean_with_sample_weight"`, their sum divided by the
             sum of the weights; None (or `"none"`), themselves.
-        dtype: format to compute in, `floatx()` by default.
+        dtype: dtype to compute in, `floatx()` by default.
 
     A subclass defines `call(y_true, y_pred)`, which returns the losses of single positions (one
     axis less than the predictions).

@@ -1,4 +1,4 @@
-"""Losses that ask for a margin: hinges and the circle loss."""
+"""Losses with a margin: hinges and the circle loss."""
 
 import jax
 import jax.numpy as jnp

@@ -47,7 +47,7 @@ def categorical_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=
 
     Args:
         y_true: one-hot labels, `(…, classes)`.
-        y_pred: probabilities, or with `from_logits` any numbers, of the same shape.
+        y_pred: probabilities, or with `from_logits` logits, of the same shape.
         from_logits: whether a softmax has still to be applied.
         label_smoothing: share of the label that is spread over all classes.
         axis: the axis of the classes.
@@ -66,7 +66,7 @@ def sparse_categorical_crossentropy(y_true, y_pred, from_logits=False, ignore_cl
 
     Args:
         y_true: labels, `(…)` or `(…, 1)`.
-        y_pred: probabilities, or with `from_logits` any numbers, `(…, classes)`.
+        y_pred: probabilities, or with `from_logits` logits, `(…, classes)`.
         ignore_class: a label whose positions do not count.
         axis: the axis of the classes.
     """

@@ -1,4 +1,4 @@
-"""Losses for numbers. All reduce the last axis of arrays of one shape."""
+"""Losses for regression. All reduce the last axis of arrays of one shape."""
 
 import jax
 import jax.numpy as jnp

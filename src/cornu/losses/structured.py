@@ -69,8 +69,8 @@ def ctc(y_true, y_pred):
     impossible = jnp.asarray(-1e5, logs.dtype)
     start = jnp.full(states.shape, impossible).at[:, :2].set(emitted[:, 0, :2])
 
-    def shifted(scores, places):
-        return jnp.pad(scores, ((0, 0), (places, 0)), constant_values=-1e5)[:, :-places]
+    def shifted(scores, steps):
+        return jnp.pad(scores, ((0, 0), (steps, 0)), constant_values=-1e5)[:, :-steps]
 
     def advance(scores, now):
         skipped = jnp.where(may_skip, shifted(scores, 2), impossible)

@@ -20,7 +20,7 @@ class Metric(Configurable, Tracked):
     """A number about predictions that is counted batch by batch.
 
     Args:
-        dtype: format to compute in, `floatx()` by default; of a policy, its compute format.
+        dtype: dtype to compute in, `floatx()` by default; of a policy, its compute dtype.
         name: what it is called in logs; default: the class' name in snake case, with a number if
             there was such a metric before.
 
@@ -41,7 +41,7 @@ class Metric(Configurable, Tracked):
     0.75
     """
 
-    # What is better, "up" or "down", for callbacks that watch a metric; None if nobody knows.
+    # What is better, "up" or "down", for callbacks that watch a metric; None if unknown.
     _direction: str | None = None
 
     def __init__(self, dtype=None, name=None):
@@ -51,7 +51,7 @@ class Metric(Configurable, Tracked):
 
     @property
     def dtype(self) -> str:
-        """The format to compute in."""
+        """The dtype to compute in."""
         return self._dtype
 
     @property

@@ -17,7 +17,7 @@ def _register(*names):
 
 
 def count_outcomes(y_true, y_pred, thresholds, sample_weight=None, multi_label=False):
-    """Weighted numbers of right and wrong predictions at each threshold.
+    """Weighted counts of right and wrong predictions at each threshold.
 
     A prediction above a threshold means yes. Time and memory grow with the predictions, not with
     their product with the thresholds: each is put into the bin between two thresholds once.
@@ -61,9 +61,9 @@ def evenly_spaced(thresholds) -> bool:
 
 
 def _only_top_k(y_pred, k: int):
-    _, places = jax.lax.top_k(y_pred, k)
+    _, indices = jax.lax.top_k(y_pred, k)
     nothing = jnp.zeros(y_pred.shape, bool)
-    kept = jnp.put_along_axis(nothing, places, True, axis=-1, inplace=False)
+    kept = jnp.put_along_axis(nothing, indices, True, axis=-1, inplace=False)
     return jnp.where(kept, y_pred, _NEVER)
 
 

@@ -22,7 +22,7 @@ class FBetaScore(Metric):
         beta: how many times as important recall is as precision.
         threshold: above it a prediction means yes; None: the largest of each sample does.
 
-    Targets and predictions are `(batch, classes)`. The first batch says how many classes there are.
+    Targets and predictions are `(batch, classes)`. The first batch fixes the number of classes.
 
     >>> import cornu
     >>> metric = cornu.metrics.FBetaScore(beta=2.0, threshold=0.5)

@@ -27,7 +27,7 @@ class IoU(Metric):
         sparse_y_true, sparse_y_pred: whether targets and predictions are integers; otherwise they
             are one-hot, or probabilities, along `axis`.
         axis: the axis of the classes.
-        dtype: format of the counts, integers by default.
+        dtype: dtype of the counts, integers by default.
 
     >>> import cornu
     >>> metric = cornu.metrics.IoU(num_classes=2, target_class_ids=[0])

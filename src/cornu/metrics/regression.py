@@ -1,4 +1,4 @@
-"""How far numbers are from what they should be."""
+"""Regression metrics: how far predictions are from targets."""
 
 import warnings
 
@@ -59,14 +59,14 @@ class RootMeanSquaredError(Mean):
         super().__init__(name=name, dtype=dtype)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        y_true, y_pred = _numbers(y_true, y_pred, self.dtype)
+        y_true, y_pred = _same_rank_arrays(y_true, y_pred, self.dtype)
         super().update_state(jnp.square(y_pred - y_true), sample_weight)
 
     def result(self):
         return jnp.sqrt(super().result())
 
 
-def _numbers(y_true, y_pred, dtype):
+def _same_rank_arrays(y_true, y_pred, dtype):
     return same_rank(as_array(y_true).astype(dtype), as_array(y_pred).astype(dtype))
 
 
@@ -105,7 +105,7 @@ class R2Score(Metric):
         num_regressors: number of independent variables, for the adjusted score; 0 for the score as
             it is.
 
-    Targets and predictions are `(batch, columns)`. The first batch says how many columns there are.
+    Targets and predictions are `(batch, columns)`. The first batch fixes the number of columns.
 
     >>> import cornu
     >>> metric = cornu.metrics.R2Score()
@@ -148,7 +148,7 @@ class R2Score(Metric):
         self._built = True
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        y_true, y_pred = _numbers(y_true, y_pred, self.dtype)
+        y_true, y_pred = _same_rank_arrays(y_true, y_pred, self.dtype)
         if not self._built:
             self._build(y_true.shape, y_pred.shape)
         weights = as_array(1 if sample_weight is None else sample_weight).astype(self.dtype)

@@ -46,7 +46,7 @@ def adam(value, momentum, velocity, gradient, rate, *, first, second, epsilon):
     Args:
         value, momentum, velocity, gradient: of one shape.
         rate: scalar, the learning rate with the correction for the first steps.
-        first, second: numbers, the gradient's shares in its average and in that of its square.
+        first, second: the gradient's share in its moving average and in that of its square.
         epsilon: number.
     """
     how = {"first": float(first), "second": float(second), "epsilon": float(epsilon)}

@@ -1,4 +1,4 @@
-"""Arrays, formats and control of the flow.  Source: Keras: Core ops."""
+"""Arrays, dtypes and control flow.  Source: Keras: Core ops."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ def shape(x) -> tuple:
 
 
 def dtype(x) -> str:
-    """The name of an array's format."""
+    """The name of an array's dtype."""
     return standardize_dtype(x.dtype)
 
 
@@ -41,7 +41,7 @@ def convert_to_numpy(x) -> np.ndarray:
 
 
 def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
-    """An array of JAX with the same elements, of the given format."""
+    """A JAX array with the same elements, of the given dtype."""
     if sparse or ragged:
         raise ValueError("Arrays are dense: leave `sparse` and `ragged` at None or False.")
     if isinstance(x, KerasTensor):
@@ -54,13 +54,13 @@ def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
 
 @operation
 def cast(x, dtype):
-    """The same numbers in another format."""
+    """The same values in another dtype."""
     return jnp.asarray(x).astype(standardize_dtype(dtype))
 
 
 @operation
 def saturate_cast(x, dtype):
-    """The numbers in another format, those beyond its range at its ends."""
+    """The values in another dtype, those beyond its range clipped to it."""
     x, dtype = jnp.asarray(x), standardize_dtype(dtype)
     if dtype == "bool":
         return x != 0
@@ -74,7 +74,7 @@ def saturate_cast(x, dtype):
         return jnp.clip(x, *(np.array(end, x.dtype) for end in ends)).astype(dtype)
     low, high = (np.array(limit, x.dtype) for limit in (limits.min, limits.max))
     if exact and float(high) > int(limits.max):
-        # The largest integer may lie between two numbers of the format.
+        # The largest integer may fall between two values of the dtype.
         high = np.nextafter(high, np.array(0, x.dtype))
     return jnp.clip(x, low, high).astype(dtype)
 
@@ -100,8 +100,8 @@ def slice_update(inputs, start_indices, updates):
 def scatter(indices, values, shape):
     """Zeros with values added at the given indices."""
     values = jnp.asarray(values)
-    places = tuple(jnp.moveaxis(jnp.asarray(indices), -1, 0))
-    return jnp.zeros(shape, values.dtype).at[places].add(values)
+    index = tuple(jnp.moveaxis(jnp.asarray(indices), -1, 0))
+    return jnp.zeros(shape, values.dtype).at[index].add(values)
 
 
 @operation
@@ -198,5 +198,5 @@ def custom_gradient(f):
 
 
 def vectorize(pyfunc, *, excluded=None, signature=None):
-    """A function of numbers as a function of arrays."""
+    """A function of scalars as a function of arrays."""
     return jnp.vectorize(pyfunc, excluded=excluded or (), signature=signature)

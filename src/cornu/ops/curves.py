@@ -15,7 +15,7 @@ def _curve(name, function, slope):
 
     Args:
         name: that of the kernels, `biased_{name}` and `{name}_gradient`.
-        slope: `(tangent, result)` to the tangent of the result. For each place, it is a symmetric
+        slope: `(tangent, result)` to the tangent of the result. For each element, it is a symmetric
             matrix times the tangent's channels.
     """
 

@@ -17,7 +17,7 @@ from jax.extend import core
 from cornu.core.kernels import HALF_PRECISION, native, primitive
 from cornu.ops import convolution
 
-# Of fewer numbers or products, a call of a kernel would take longer than XLA's own code.
+# With fewer values or products, a kernel call would take longer than XLA's own code.
 _FEW = 1 << 13
 
 # ---- sums, and the largest of many, which XLA's loops take long to find
@@ -48,7 +48,7 @@ def _reduction(name, plain):
         shorter = [
             axis - len(longest) * (axis > longest[0]) for axis in axes if axis not in longest
         ]
-        # These go over few numbers.
+        # These reduce few values.
         return plain(along.bind(x, axes=longest), tuple(shorter))
 
     apart = primitive(
@@ -78,9 +78,9 @@ def _longest(x, axes) -> tuple:
 def _is_long(x, axes) -> bool:
     if x.dtype != jnp.float32 or math.prod(x.shape) < _FEW:
         return False
-    # Rows that are not long XLA adds as quickly, and computes their numbers meanwhile.
-    outer, places, inner = _sizes(x.shape, _longest(x, axes))
-    return places >= (512 if inner == 1 and outer > 1 else 16)
+    # XLA adds shorter rows as quickly, and fuses the computation of their values.
+    outer, length, inner = _sizes(x.shape, _longest(x, axes))
+    return length >= (512 if inner == 1 and outer > 1 else 16)
 
 
 _REDUCTIONS = {
@@ -191,7 +191,7 @@ def in_fixed_order(function):
 
 @functools.cache
 def compiler_options() -> dict:
-    """What XLA is told so that it adds short sums in its own loops, and not in its library's threads.
+    """Options with which XLA adds short sums in its own loops, and not in its library's threads.
 
     Without the native kernels it would be in vain, for what XLA multiplies is split among threads, too.
     """

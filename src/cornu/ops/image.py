@@ -65,13 +65,13 @@ def rgb_to_grayscale(images, data_format=None):
     images = jnp.asarray(images)
     axis = -1 if standardize_data_format(data_format) == "channels_last" else -3
     weights = jnp.asarray([0.2989, 0.5870, 0.1140], images.dtype)
-    grey = jnp.tensordot(jnp.moveaxis(images, axis, -1), weights, axes=1)
-    return jnp.expand_dims(grey, axis)
+    gray = jnp.tensordot(jnp.moveaxis(images, axis, -1), weights, axes=1)
+    return jnp.expand_dims(gray, axis)
 
 
 @operation
 def extract_patches(images, size, strides=None, dilation_rate=1, padding="valid", data_format=None):
-    """Each window of each image as one vector, `(batch, rows, columns, places * channels)`."""
+    """Each window of each image as one vector, `(batch, rows, columns, taps * channels)`."""
     images = jnp.asarray(images)
     size = (size, size) if isinstance(size, int) else tuple(size)
     strides = size if strides is None else strides

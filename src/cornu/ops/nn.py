@@ -40,7 +40,7 @@ from cornu.ops import convolution, cross_entropy, pooling
 
 @operation
 def gelu(x, approximate=True):
-    """`x * P(X <= x)` for a normal X; here, other than in `activations`, by tanh unless told."""
+    """`x * P(X <= x)` for a normal X; unlike in `activations`, by its tanh approximation as default."""
     return activations.gelu(x, approximate)
 
 
@@ -157,7 +157,7 @@ def average_pool(inputs, pool_size, strides=None, padding="valid", data_format=N
 
 @operation
 def one_hot(x, num_classes, axis=-1, dtype=None, sparse=False):
-    """For each integer, zeros with a one in its place."""
+    """For each integer, zeros with a one at its index."""
     if sparse:
         raise ValueError("`sparse=True` is not supported: arrays are dense. Leave it False.")
     return jax.nn.one_hot(
@@ -167,7 +167,7 @@ def one_hot(x, num_classes, axis=-1, dtype=None, sparse=False):
 
 @operation
 def multi_hot(inputs, num_classes=None, axis=-1, dtype=None, sparse=False, **kwargs):
-    """Zeros with ones in the places of all integers of a row.
+    """Zeros with ones at the indices of all integers of a row.
 
     The classes get an axis of their own at `axis`, and then, as in Keras, the second axis of what has
     more than two gives way: with `axis=-1` that of the integers.
@@ -183,7 +183,7 @@ def multi_hot(inputs, num_classes=None, axis=-1, dtype=None, sparse=False, **kwa
 
 @operation
 def top_k(x, k, sorted=True):
-    """The `k` largest numbers along the last axis, and their indices."""
+    """The `k` largest values along the last axis, and their indices."""
     return tuple(jax.lax.top_k(jnp.asarray(x), k))
 
 
@@ -252,7 +252,7 @@ def rms_normalization(x, scale=None, axis=-1, epsilon=None):
 
 @operation
 def dot_product_attention(query, key, value, bias=None, mask=None, scale=None, is_causal=False):
-    """`softmax(query @ key * scale + bias) @ value`, `(batch, places, heads, features)` each."""
+    """`softmax(query @ key * scale + bias) @ value`, `(batch, positions, heads, features)` each."""
     return jax.nn.dot_product_attention(
         query, key, value, bias=bias, mask=mask, scale=scale, is_causal=is_causal
     )

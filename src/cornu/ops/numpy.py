@@ -19,7 +19,7 @@ def _sequence(target):
 
 
 def _of_floats(target):
-    """For functions whose results are floats, of whole numbers, too."""
+    """For functions whose results are floats, even for integers."""
 
     def function(x):
         x = jnp.asarray(x)

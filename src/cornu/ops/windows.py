@@ -152,7 +152,7 @@ def sliding(size, window, strides, padding: str, dilation=None, groups: int = 1)
 def transposed(size, window, strides, padding: str, output_padding=None, dilation=None) -> Geometry:
     """The windows of the convolution whose transpose makes an input of `size` larger.
 
-    They lie on the result: its size is `.size`, and that of the input is `.output`.
+    They are windows of the result: its size is `.size`, and that of the input is `.output`.
 
     Args:
         size, window, strides, dilation: one number for each spatial axis; a size may be None.

@@ -54,7 +54,7 @@ class Adafactor(Optimizer):
                 columns.append(None)
                 velocities.append(None)
                 continue
-            # A vector has neither rows nor columns; the place is kept as in files of Keras.
+            # A vector has neither rows nor columns; the index is kept as in Keras' files.
             factored = len(shape) >= 2
             shapes = (shape[:-1], shape[:-2] + shape[-1:]) if factored else ((), ())
             for store, size in zip((rows, columns), shapes, strict=True):
@@ -99,7 +99,7 @@ class Muon(Optimizer):
         momentum, nesterov: those of the momentum.
         ns_steps: Newton-Schulz iterations.
         muon_a, muon_b, muon_c: their coefficients.
-        rms_rate: size of a step's numbers; None leaves them as they are.
+        rms_rate: factor that makes steps as large as Adam's, with `sqrt(max(shape))`; None leaves it out.
         exclude_layers: regular expressions: paths of weights that go to Adam.
         exclude_embeddings: whether embeddings go to Adam.
 

@@ -17,7 +17,7 @@ def is_transformation(obj) -> bool:
 
 
 class OptaxOptimizer(Optimizer):
-    """An optimizer that does what an Optax `GradientTransformation` says.
+    """An optimizer that applies an Optax `GradientTransformation`.
 
     `compile(optimizer=optax.adam(1e-3))` makes one. The transformation's learning rate is its own:
     `learning_rate` here is 1 and has no effect. Its state is kept in `variables`.

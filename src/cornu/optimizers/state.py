@@ -16,7 +16,7 @@ from cornu.optimizers.schedules import LearningRateSchedule
 
 
 class OptimizerState(Configurable, Tracked):
-    """The variables of an optimizer; `Optimizer` says what they are for."""
+    """The variables of an optimizer; see `Optimizer` for what they are for."""
 
     name: str
     use_ema: bool
@@ -84,7 +84,7 @@ class OptimizerState(Configurable, Tracked):
                 "If you need it to be settable, create the optimizer with a float."
             )
         if callable(value):
-            # Variables are told apart by identity: `==` compares their numbers.
+            # Variables are told apart by identity: `==` compares their values.
             self._variables = [v for v in self._variables if v is not self._learning_rate]
             self._learning_rate = value
             return

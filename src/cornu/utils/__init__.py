@@ -30,7 +30,7 @@ Sequence = PyDataset
 
 
 def clear_session(free_memory=True) -> None:
-    """Start the numbers in automatic names again; there is no other global state.
+    """Restart the numbering of automatic names; there is no other global state.
 
     >>> import cornu
     >>> cornu.utils.clear_session()

@@ -1,7 +1,7 @@
 """Unpacking of archives that may be hostile.
 
 Every entry is checked before the first byte is written, by its text alone: no entry may be named
-outside the folder, lie below a link, or be a link to outside. Nothing then depends on how the
+outside the folder, be below a link, or be a link to outside. Nothing then depends on how the
 operating system resolves a path, which is what attacks on `tarfile`'s own filters abuse.
 """
 
@@ -88,7 +88,7 @@ def _unpack_tar(archive: tarfile.TarFile, folder: Path) -> None:
         parts = _parts(member.name)
         for depth in range(1, len(parts)):
             if parts[:depth] in links:
-                raise _refusal(member.name, "it lies below a link")
+                raise _refusal(member.name, "it is below a link")
         if member.issym():
             _link_target(member, list(parts[:-1]), links)
         elif member.islnk() and _link_target(member, [], links) in links:

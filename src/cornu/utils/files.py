@@ -45,7 +45,7 @@ def get_file(
         md5_hash: the old spelling of `file_hash` for MD5.
         file_hash: the hash that the file must have, SHA-256 or MD5, in hexadecimal digits.
         cache_subdir: a folder inside the cache, or an absolute path to use instead.
-        hash_algorithm: `"sha256"`, `"md5"`, or `"auto"`, which tells by the hash's length.
+        hash_algorithm: `"sha256"`, `"md5"`, or `"auto"`, which chooses by the hash's length.
         extract: whether to unpack the file, an archive, and return the folder's path. The folder is
             `fname`; if `fname` has an ending, as `a.tar.gz`, it is `a_extracted`.
         archive_format: `"tar"`, `"zip"`, a list of these, or `"auto"` for both.

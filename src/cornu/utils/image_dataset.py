@@ -1,4 +1,4 @@
-"""Finding the pictures in a folder, a subfolder a class, and making a data set of them."""
+"""Finding the images in a folder, a subfolder for each class, and making a data set of them."""
 
 import os
 
@@ -32,7 +32,7 @@ def image_dataset_from_directory(
     on_error="raise",
     exif_orientation=False,
 ):
-    """A data set of the pictures in a folder: `folder/class_a/1.jpg`, `folder/class_b/1.jpg`, …
+    """A data set of the images in a folder: `folder/class_a/1.jpg`, `folder/class_b/1.jpg`, …
 
     Pictures are JPEG, PNG, BMP, GIF (the first frame) or WebP; files whose names begin with a dot are
     left out. They are read when a batch is made, by a few threads a few batches ahead, so the folder
@@ -41,39 +41,39 @@ def image_dataset_from_directory(
     Args:
         directory: the folder.
         labels: `"inferred"` from the subfolders, None for no labels, or a list of integers, one for
-            each picture in the order of the sorted paths.
+            each image in the order of the sorted paths.
         label_mode: `"int"`: int32 of shape `(batch,)`; `"binary"`: float32 0 or 1 of shape
             `(batch, 1)`; `"categorical"`: one-hot float32 of shape `(batch, classes)`; None: only
-            pictures, no labels.
+            images, no labels.
         class_names: the subfolders to take, in the order of their labels; None takes all, sorted.
         color_mode: `"rgb"`, `"rgba"` or `"grayscale"`.
-        batch_size: pictures a batch; None gives single pictures without a batch axis.
-        image_size: `(height, width)` to which all pictures are brought.
-        shuffle: whether to mix the pictures, anew in each epoch; False keeps the paths sorted.
+        batch_size: images in a batch; None gives single images without a batch axis.
+        image_size: `(height, width)` to which all images are resized.
+        shuffle: whether to mix the images, anew in each epoch; False keeps the paths sorted.
         seed: makes the mixing the same in each run.
         validation_split: the part, between 0 and 1, to keep for validation.
         subset: `"training"` or `"validation"` for one part, `"both"` for a list of the two. The
             validation part of `"both"` is not mixed anew.
         interpolation: `"bilinear"`, `"nearest"`, `"bicubic"`, `"lanczos3"` or `"lanczos5"`.
         follow_links: whether to enter folders that are symbolic links.
-        crop_to_aspect_ratio: whether to cut pictures to the proportions of `image_size` instead of
+        crop_to_aspect_ratio: whether to crop images to the proportions of `image_size` instead of
             distorting them.
-        pad_to_aspect_ratio: whether to fill pictures up to these proportions with zeros.
+        pad_to_aspect_ratio: whether to pad images with zeros to these proportions.
         data_format: `"channels_last"` or `"channels_first"`.
-        format: taken for Keras' sake; the result is always an `ImageFolderDataset`.
-        verbose: whether to print how many pictures and classes were found.
-        on_error: what unreadable pictures do: `"raise"` stops with their names before the first
+        format: accepted for Keras' sake; the result is always an `ImageFolderDataset`.
+        verbose: whether to print how many images and classes were found.
+        on_error: what unreadable images do: `"raise"` stops with their names before the first
             batch of a pass (the first and last bytes of each file are looked at), or, if the damage
-            is within, when its batch is made; `"skip"` reads every picture once beforehand, warns of
+            is within, when its batch is made; `"skip"` reads every image once beforehand, warns of
             the unreadable ones, and leaves them out.
-        exif_orientation: whether to turn pictures upright, as the camera noted; Keras does not.
+        exif_orientation: whether to turn images upright, as the camera noted; Keras does not.
 
     Returns:
         An `ImageFolderDataset`, or a list of two for `subset="both"`. Pixels are float32, 0 to 255.
 
     Raises:
-        ValueError: if an argument is wrong, or there are no pictures.
-        OSError: if the folder cannot be read, and, while iterating, for unreadable pictures.
+        ValueError: if an argument is wrong, or there are no images.
+        OSError: if the folder cannot be read, and, while iterating, for unreadable images.
 
     Source: Keras: Image data loading.
 
@@ -214,7 +214,7 @@ def _check_split(validation_split, subset, shuffle, seed) -> None:
 
 
 def _find_images(directory, labels, class_names, follow_links):
-    """The pictures' paths, their labels (int32, or None), and the classes' names (or None)."""
+    """The images' paths, their labels (int32, or None), and the classes' names (or None)."""
     directory = os.fspath(directory)
     if not os.path.isdir(directory):
         kind = NotADirectoryError if os.path.exists(directory) else FileNotFoundError
@@ -266,7 +266,7 @@ def _subfolders(directory: str) -> list[str]:
 
 
 def empty_classes(directory) -> list[str]:
-    """The subfolders that hold no picture."""
+    """The subfolders that hold no image."""
     names = _subfolders(os.fspath(directory))
     return [name for name in names if not _walk(os.path.join(directory, name), False)]
 
@@ -279,7 +279,7 @@ def _walk(folder: str, follow_links: bool) -> list[str]:
         os.path.join(root, name)
         for root, _, names in sorted(os.walk(folder, onerror=refuse, followlinks=follow_links))
         for name in sorted(names)
-        # What begins with a dot is no picture of the user's, such as macOS' "._cat.jpg".
+        # A name that begins with a dot is not one of the user's images, such as macOS' "._cat.jpg".
         if name.lower().endswith(_ENDINGS) and not name.startswith(".")
     ]
 

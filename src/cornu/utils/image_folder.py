@@ -12,20 +12,20 @@ from cornu.utils.images import INTERPOLATIONS, check_image, open_image, resize
 from cornu.utils.prefetch import iterate
 from cornu.utils.py_dataset import PyDataset
 
-# Pillow knows more formats, some of which it hands to other programs to read.
+# Pillow reads more file formats, some of them through other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 _CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 
 
 class ImageFolderDataset(PyDataset):
-    """Batches of pictures that are read from their files when asked for.
+    """Batches of images that are read from their files when asked for.
 
     `dataset[i]` is batch `i`, `(x, y)` or only `x` without labels. Iterating reads a few batches
-    ahead with `workers` threads, at most `max_queue_size` batches at a time, and mixes the pictures
+    ahead with `workers` threads, at most `max_queue_size` batches at a time, and mixes the images
     anew for each pass: pass `n` has the same order in each run with the same seed.
 
     Attributes:
-        file_paths: the pictures' paths, in the order of the batches before the first pass.
+        file_paths: the images' paths, in the order of the batches before the first pass.
         class_names: the classes' names, by label; None without labels.
 
     Made by `image_dataset_from_directory`.
@@ -62,20 +62,20 @@ class ImageFolderDataset(PyDataset):
         return x if y is None else (x, y)
 
     def some(self, chosen):
-        """The pictures of some of `file_paths`, by number, and their labels, or None."""
+        """The images of some of `file_paths`, by number, and their labels, or None."""
         x = np.empty((len(chosen), *self._reader.shape), "float32")
         for row, i in enumerate(chosen):
             x[row] = self._reader(self.file_paths[i])
         return x, None if self._labels is None else self._encode(self._labels[chosen])
 
     def check(self, cure: str | None = None) -> None:
-        """Raise OSError with the names of unreadable pictures, unless they were looked at before."""
+        """Raise OSError with the names of unreadable images, unless they were looked at before."""
         if self._unchecked:
             check_readable(self._unchecked, cure or _SKIP)
             self._unchecked.clear()
 
     def readable(self, chosen):
-        """Those of some numbers of `file_paths` that can be read; the others are named in a warning."""
+        """The readable images among some indices of `file_paths`; the others are named in a warning."""
         return chosen[are_readable(self._reader, [self.file_paths[i] for i in chosen])]
 
     def __iter__(self):
@@ -103,7 +103,7 @@ _SKIP = 'pass `on_error="skip"` to leave out unreadable images.'
 
 @dataclasses.dataclass(frozen=True)
 class ImageReader:
-    """Turns a picture's path into an array of the one shape that all have."""
+    """Turns an image's path into an array of the one shape that all have."""
 
     color_mode: str
     image_size: tuple[int, int]
@@ -154,7 +154,7 @@ class ImageReader:
 
 
 def white_of(x) -> float | None:
-    """The number that stands for a white pixel in arrays of images; None if they are no pixels."""
+    """The value of a white pixel in arrays of images; None if they are not pixels."""
     if x.dtype.kind == "f" and x.min() < 0:
         return None
     largest = float(x.max())
@@ -172,7 +172,7 @@ def reader_for(shape, white):
 
     Args:
         shape: the model's input, `(rows, columns, channels)`.
-        white: the number that stands for white there; None if the numbers are no pixels.
+        white: the value of white there; None if the values are not pixels.
 
     Returns:
         the function, to float32; None if these are no pixels of gray or coloured images.
@@ -185,7 +185,7 @@ def reader_for(shape, white):
 
 
 def are_readable(reader: ImageReader, paths: list[str]) -> np.ndarray:
-    """Whether each picture can be decoded; those that cannot are named in one warning."""
+    """Whether each image can be decoded; those that cannot are named in one warning."""
     problems = _problems(lambda path: open_image(path, reader.color_mode, FORMATS), paths)
     if len(problems) == len(paths):
         raise ValueError(f"None of the {len(paths)} images can be read. The first: {problems[0]}")
@@ -197,9 +197,9 @@ def are_readable(reader: ImageReader, paths: list[str]) -> np.ndarray:
 
 
 def check_readable(paths: list[str], cure: str) -> None:
-    """Raise one OSError that names the pictures that are none, or end too early.
+    """Raise one OSError that names the files that are not images, or end too early.
 
-    Only their first and last bytes are read, thousands of pictures a second.
+    Only their first and last bytes are read, thousands of images a second.
     """
     problems = _problems(lambda path: check_image(path, FORMATS), paths)
     if problems:
@@ -210,7 +210,7 @@ def check_readable(paths: list[str], cure: str) -> None:
 
 
 def _problems(read: Callable, paths: list[str]) -> dict[int, str]:
-    """What is wrong with those pictures that cannot be read, by number."""
+    """What is wrong with those images that cannot be read, by number."""
 
     def problem(path):
         try:

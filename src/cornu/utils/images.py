@@ -24,11 +24,11 @@ def load_img(
     keep_aspect_ratio=False,
     exif_orientation=False,
 ):
-    """Read a picture as a Pillow image.
+    """Read an image as a Pillow image.
 
     Of 16 bits, 65535 is white and becomes 255; grayscale keeps the fractions (Pillow's mode F). Nothing
-    says which number of 32 bits is white: grayscale stays as it is, and colours are made only of whole
-    numbers from 0 to 255. Of several frames, the first is read.
+    defines which 32-bit value is white: grayscale stays as it is, and colours are made only of
+    integers from 0 to 255. Of several frames, the first is read.
 
     Args:
         path: a file's path, or an `io.BytesIO` with its content.
@@ -37,12 +37,12 @@ def load_img(
         interpolation: Pillow's method of resizing: `"nearest"`, `"bilinear"`, `"bicubic"`,
             `"hamming"`, `"box"` or `"lanczos"`.
         keep_aspect_ratio: whether to cut off what exceeds `target_size`'s proportions, equally on
-            both sides, instead of distorting the picture.
-        exif_orientation: whether to turn the picture upright, as the camera noted (EXIF); Keras does
+            both sides, instead of distorting the image.
+        exif_orientation: whether to turn the image upright, as the camera noted (EXIF); Keras does
             not.
 
     Raises:
-        OSError: if there is no such file, or it is not a readable picture.
+        OSError: if there is no such file, or it is not a readable image.
 
     Source: Keras: load_img.
 
@@ -82,7 +82,7 @@ _MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 def open_image(
     source, color_mode: str, formats: tuple[str, ...] | None = None, exif_orientation: bool = False
 ):
-    """Decode a picture completely, in the colours asked for; `formats` limits Pillow's formats."""
+    """Decode an image completely, in the requested colours; `formats` limits Pillow's file formats."""
     from PIL import ImageOps
 
     if color_mode not in _MODES:
@@ -101,14 +101,14 @@ def open_image(
         image.load()
         white = _white_of(image)
         if exif_orientation:
-            # What cannot be read of the camera's notes says nothing; the picture itself is whole.
+            # EXIF data that cannot be read are ignored; the image itself is whole.
             with contextlib.suppress(Exception):
                 image = ImageOps.exif_transpose(image)
         return _in_colours(image, color_mode, white)
 
 
 def check_image(path: str, formats: tuple[str, ...]) -> None:
-    """Raise OSError if a file is no picture, or ends too early, without decoding what looks whole."""
+    """Raise OSError if a file is not an image, or ends too early, without decoding what looks whole."""
     with _named(path, formats), open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         image = _opened(file, size, formats)
@@ -121,11 +121,11 @@ def check_image(path: str, formats: tuple[str, ...]) -> None:
             is_whole = _ENDS.get(image.format or "", b"none") in file.read()
         if not is_whole:
             file.seek(0)
-            # Some cameras append something; the decoder knows whether pixels are missing.
+            # Some cameras append something; the decoder finds out whether pixels are missing.
             _opened(file, size, formats).load()
 
 
-# What stands among the last bytes of a whole file.
+# What the last bytes of a whole file contain.
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
 
 
@@ -154,7 +154,7 @@ def _opened(file, num_bytes: int, formats: tuple[str, ...] | None):
 
 
 def _white_of(image) -> int | None:
-    """The number that stands for white in 16-bit grayscale; None for everything else."""
+    """The value of white in 16-bit grayscale; None for everything else."""
     if image.mode.startswith("I;16"):
         # A TIFF may have 12 bits.
         return 2 ** getattr(image, "tag_v2", {}).get(258, (16,))[0] - 1
@@ -167,25 +167,25 @@ def _in_colours(image, color_mode: str, white: int | None):
 
     mode = _MODES[color_mode]
     if white is not None:
-        numbers = np.asarray(image, "float32")
-        transparent = numbers == image.info.get("transparency")
-        numbers = numbers * np.float32(255 / white)
+        values = np.asarray(image, "float32")
+        transparent = values == image.info.get("transparency")
+        values = values * np.float32(255 / white)
         if color_mode == "grayscale":
-            return Image.fromarray(numbers)
-        image = Image.fromarray(np.round(numbers).astype("uint8")).convert(mode)
+            return Image.fromarray(values)
+        image = Image.fromarray(np.round(values).astype("uint8")).convert(mode)
         if color_mode == "rgba" and transparent.any():
             image.putalpha(Image.fromarray(np.where(transparent, 0, 255).astype("uint8")))
         return image
     if image.mode in ("I", "F"):
         if color_mode == "grayscale":
             return image
-        numbers = np.asarray(image)
+        values = np.asarray(image)
         with np.errstate(invalid="ignore"):
-            image = Image.fromarray(numbers.astype("uint8"))
-        if not np.array_equal(np.asarray(image), numbers):
+            image = Image.fromarray(values.astype("uint8"))
+        if not np.array_equal(np.asarray(image), values):
             raise ValueError(
-                f"it holds numbers of 32 bits, from {numbers.min():g} to {numbers.max():g}, and nothing "
-                'says which is white. Read it with color_mode="grayscale", which leaves them as they '
+                f"it holds 32-bit values from {values.min():g} to {values.max():g}, and nothing "
+                'defines which is white. Read it with color_mode="grayscale", which leaves them as they '
                 "are, or save it with 8 or 16 bits"
             )
     elif step := _STEPS.get(image.mode):
@@ -197,12 +197,12 @@ def _in_colours(image, color_mode: str, white: int | None):
 _STEPS = {"P": "RGBA", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "LAB": "RGB"}
 
 
-# A picture of more pixels than this must have a byte for so many of them: photographs have far more.
+# An image of more pixels than this must have a byte for so many of them: photographs have far more.
 _MANY_PIXELS, _PIXELS_A_BYTE = 25_000_000, 200
 
 
 def _check_size(image, num_bytes: int) -> None:
-    """Raise ValueError if a few bytes would unpack to a picture that fills the memory."""
+    """Raise ValueError if a few bytes would unpack to an image that fills the memory."""
     width, height = image.size
     if width * height > max(_MANY_PIXELS, _PIXELS_A_BYTE * num_bytes):
         raise ValueError(f"its {num_bytes} bytes claim to be {width}x{height} pixels")
@@ -269,12 +269,12 @@ def array_to_img(x, data_format=None, scale=True, dtype=None):
     most = 2**31 if x.shape[2] == 1 else 256
     if not (np.isfinite([low, high]).all() if scale else (low > -1 or high >= 256) and high < most):
         raise ValueError(
-            f"Expected {'finite numbers' if scale else 'numbers from 0 to 255'}. Received an array with "
-            f"numbers from {low:g} to {high:g}."
+            f"Expected {'finite values' if scale else 'values from 0 to 255'}. Received an array with "
+            f"values from {low:g} to {high:g}."
             + (
                 ""
                 if scale
-                else " Multiply numbers from 0 to 1 by 255; scale=True stretches any others."
+                else " Multiply values from 0 to 1 by 255; scale=True stretches any others."
             )
         )
     if scale:
@@ -288,17 +288,17 @@ def array_to_img(x, data_format=None, scale=True, dtype=None):
 
 
 def save_img(path, x, data_format=None, file_format=None, scale=True, **kwargs) -> None:
-    """Write an array as a picture.
+    """Write an array as an image.
 
     Args:
         path: a path or an open binary file.
         x: the array, as for `array_to_img`.
         data_format: `"channels_last"` or `"channels_first"`.
-        file_format: such as `"png"`; None tells by the path's ending.
+        file_format: such as `"png"`; None chooses by the path's ending.
         scale: as for `array_to_img`. Without it, grayscale above 255 needs PNG (16 bits) or TIFF.
         **kwargs: passed on to Pillow's `Image.save`.
 
-    JPEG knows no transparency: there, four channels lose the last one, with a warning.
+    JPEG has no transparency: of four channels the last one is dropped, with a warning.
 
     Source: Keras: save_img.
 
@@ -319,16 +319,16 @@ def save_img(path, x, data_format=None, file_format=None, scale=True, **kwargs) 
 
 
 def _sixteen_bits(image):
-    """What PNG can hold of whole numbers above 255."""
+    """Integers above 255 as PNG can hold them."""
     from PIL import Image
 
-    numbers = np.asarray(image)
-    if numbers.min() < 0 or numbers.max() > 65535:
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
         raise ValueError(
-            f"PNG holds numbers from 0 to 65535. Received {numbers.min()} to {numbers.max()}. Save it as "
+            f"PNG holds values from 0 to 65535. Received {values.min()} to {values.max()}. Save it as "
             "TIFF, or with scale=True."
         )
-    return Image.fromarray(numbers.astype("uint16"))
+    return Image.fromarray(values.astype("uint16"))
 
 
 def resize(
@@ -336,14 +336,14 @@ def resize(
 ) -> np.ndarray:
     """Resize `(height, width, channels)` to `size`, in float32, without smoothing beforehand.
 
-    Pixels are squares whose centres lie at halves: output pixel `i` samples the input at
+    Pixels are squares centred at half-integers: output pixel `i` samples the input at
     `(i + 0.5) * input_size / output_size - 0.5`.
 
     Args:
-        image: the picture.
+        image: the image.
         size: `(height, width)`.
         interpolation: one of `INTERPOLATIONS`.
-        aspect: `"crop"` first cuts the picture to `size`'s proportions, `"pad"` first fills it up
+        aspect: `"crop"` first crops the image to `size`'s proportions, `"pad"` first pads it
             to them with zeros, None distorts it.
 
     Source: Keras: ops.image.resize.
@@ -358,7 +358,7 @@ def resize(
         image = image[top : top + new_height, left : left + new_width]
     elif aspect == "pad":
         rows = max(0, fitting_height - height) // 2
-        # Rows are filled up or columns are, never both, even if rounding asks for one of each.
+        # Rows are filled up or columns are, never both, even if rounding would need one of each.
         columns = 0 if rows else max(0, fitting_width - width) // 2
         image = np.pad(image, ((rows, rows), (columns, columns), (0, 0)))
     image = image.astype("float32", copy=False)
@@ -388,7 +388,7 @@ def _taps(input_size: int, output_size: int, interpolation: str):
     centre = position * np.float32(input_size / output_size) - np.float32(0.5)
     indices = np.floor(centre).astype(int) + np.arange(1 - radius, radius + 1)[:, None]
     weights = kernel(np.abs(centre - indices.astype("float32"))).astype("float32")
-    # What lies outside has no weight; the others share it.
+    # Pixels outside have no weight; the others share it.
     weights[(indices < 0) | (indices >= input_size)] = 0
     weights /= weights.sum(axis=0)
     return indices.clip(0, input_size - 1), weights

@@ -79,7 +79,7 @@ def normalize(x, axis: int | None = -1, order=2):
 
     Args:
         x: a NumPy array, or anything that can become a JAX array.
-        axis: the axis along which the vectors lie; None takes the whole of `x` as one.
+        axis: the axis of the vectors; None takes the whole of `x` as one.
         order: which norm; 2 is the Euclidean length, 1 the sum of absolute values.
 
     Returns:

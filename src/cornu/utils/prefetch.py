@@ -10,7 +10,7 @@ from cornu.utils.py_dataset import PyDataset
 
 
 def get_batch(dataset: PyDataset, index: int) -> Any:
-    """`dataset[index]`; an exception in it says for which index."""
+    """`dataset[index]`; an exception in it names the index."""
     try:
         return dataset[index]
     except Exception as error:

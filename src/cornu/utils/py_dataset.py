@@ -15,7 +15,7 @@ class PyDataset:
 
     Args:
         workers: how many threads make batches ahead while a model trains; with 0 or 1 each batch
-            is made when it is asked for. `__getitem__` must bear being called by several threads.
+            is made when it is needed. `__getitem__` must be safe to call from several threads.
         use_multiprocessing: True warns: the workers are threads in any case, since a forked copy of
             a process that runs JAX can deadlock.
         max_queue_size: the most batches that are ready or being made at a time.
