@@ -60,7 +60,7 @@ X, Y = make_images(20)
         ),
         (
             {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1},
-            "y_test holds classes that the model does not know: 2",
+            "y_test holds classes that the model does not have: 2",
         ),
         ({"x": X[:3], "y": Y[:3]}, "of 3 images leaves 3 for training and 0 for validation"),
     ],
@@ -193,7 +193,7 @@ def test_other_commands_look_at_their_arguments_first(run, tmp_path):
         (X[:, None], "x_train has its channels first: its shape is (20, 1, 8, 8)"),
         (
             X / 255,
-            "x_test in {path} hold numbers from 0 to 250; those of x_train hold numbers",
+            "x_test in {path} hold values from 0 to 250; those of x_train hold values",
         ),
     ],
 )

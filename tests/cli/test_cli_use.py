@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def bar(tmp_path):
-    """A picture of a level bar, twice as large as those learned from, in colours."""
+    """An image of a level bar, twice as large as the training images, in colours."""
     pixels = np.zeros((16, 16, 3), "uint8")
     pixels[6:8] = 250
     path = tmp_path / "bar.png"
@@ -50,7 +50,7 @@ def bar(tmp_path):
     return path
 
 
-def test_evaluate_says_what_train_said(run, trained):
+def test_evaluate_prints_what_train_printed(run, trained):
     settings = json.loads((trained / "settings.json").read_text())
     assert settings["accuracy"] >= 0.9
     for model in (trained, trained / "model.keras"):
@@ -74,12 +74,12 @@ def test_evaluate_refuses_what_does_not_fit(run, trained, tmp_path, photos):
     assert done.exit_code == 1 and "shape (9, 9, 1)" in done.stderr
     np.savez(tmp_path / "a.npz", x=x, y=y)
     done = run("evaluate", trained, tmp_path / "a.npz")
-    assert done.exit_code == 1 and "does not know: 0, 1" in done.stderr
+    assert done.exit_code == 1 and "does not have: 0, 1" in done.stderr
 
 
 @pytest.mark.filterwarnings("default")
 def test_evaluate_reads_image_files_as_predict_does(run, trained, tmp_path):
-    """A model of grey bars; colour files, 16-bit files, one lying on its side, and one that is none."""
+    """A model of gray bars; colour files, 16-bit files, one on its side, and one that is not an image."""
     x, y = make_images(12, seed=3)
     names = ["upright", "level"]
     for name in names:
@@ -107,7 +107,7 @@ def test_evaluate_reads_image_files_as_predict_does(run, trained, tmp_path):
     assert f"(12 images, {wrong} wrong)" in done.stdout
     np.savez(tmp_path / "bars.npz", x=x / 255, y=np.array(names)[y])
     done = run("evaluate", trained, tmp_path / "bars.npz")
-    assert done.exit_code == 1 and "the model was trained on numbers from 0 to 255" in done.stderr
+    assert done.exit_code == 1 and "the model was trained on values from 0 to 255" in done.stderr
 
 
 def test_a_model_alone_takes_arrays_of_any_range(run, trained, tmp_path):

@@ -272,7 +272,7 @@ def explore(
 ):
     """Show a model in the browser: draw an input, watch it go through, ask how a number was made.
 
-    The page is served to this machine alone, unless --host says otherwise.
+    The page is served to this machine only, unless --host names another address.
     It loads nothing from elsewhere. Ctrl-C closes it.
 
     \b
@@ -338,7 +338,7 @@ def summary(
     ] = None,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Print the formulas that the numbers come from, too."),
+        typer.Option("--explain", help="Also print the formulas behind the numbers."),
     ] = False,
     debug: Debug = False,
 ):

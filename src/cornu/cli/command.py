@@ -19,13 +19,13 @@ class CommandError(Exception):
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM during work of which something is kept; its text says what."""
+    """Ctrl-C or SIGTERM during work of which something is kept; the message names it."""
 
 
 def command(function: Callable) -> Callable:
     """Make a function a command: mistakes end it with one line on stderr and an exit code.
 
-    The library raises ValueError and OSError for what a user can mend; anything else is
+    The library raises ValueError and OSError for what a user can fix; anything else is
     a defect, and its traceback is shown. `debug=True` shows every traceback.
     """
 

@@ -59,8 +59,8 @@ class Part:
 class Data:
     """Images to learn from.
 
-    `white` is the number that stands for a white pixel: 255 in image files, 16 in `digits`, 1 in
-    arrays from 0 to 1; None if the numbers are no pixels, as some are negative.
+    `white` is the value of a white pixel: 255 in image files, 16 in `digits`, 1 in
+    arrays from 0 to 1; None if the values are not pixels, as some are negative.
     """
 
     name: str
@@ -75,9 +75,9 @@ class Data:
     def describe(self) -> str:
         """One line about it."""
         parts = [(self.train, "training"), (self.validation, "validation"), (self.test, "test")]
-        numbers = ", ".join(f"{len(part):,} {name}" for part, name in parts if part is not None)
+        counts = ", ".join(f"{len(part):,} {name}" for part, name in parts if part is not None)
         size = "x".join(map(str, self.shape))
-        return f"{self.name}: {numbers} images of {size}, {len(self.class_names)} classes"
+        return f"{self.name}: {counts} images of {size}, {len(self.class_names)} classes"
 
 
 def load_data(
@@ -148,7 +148,7 @@ def load_to_judge(
         data: DATA.
         class_names: those of the model.
         shape: of the images that the model takes: (rows, columns, channels).
-        white: the number that stands for white there; None if its numbers are no pixels.
+        white: the value of white there; None if its values are not pixels.
         batch_size: images a batch of a folder.
         skip_unreadable: whether to leave out images that cannot be read.
     """
@@ -184,7 +184,7 @@ def not_of_images(model: str, shape, white: float | None) -> CommandError:
     """The error that image files cannot be shown to a model."""
     what = f"arrays of shape {tuple(shape)}"
     if white is None:
-        what += " with negative numbers"
+        what += " with negative values"
     return CommandError(
         f"{model} was not trained on the pixels of images (gray, colours, colours with transparency), but "
         f"on {what}, so it cannot take image files."
@@ -198,7 +198,7 @@ def check_range(x, name: str, white: float | None, whose: str) -> None:
     low, high = float(x.min()), float(x.max())
     if low < 0 or high > 2 * white or 0 < high <= white / 8:
         raise CommandError(
-            f"The images of {name} hold numbers from {low:g} to {high:g}; {whose} numbers from 0 to "
+            f"The images of {name} hold values from {low:g} to {high:g}; {whose} values from 0 to "
             f"{white:g}. Bring them to the same range."
         )
 
@@ -238,7 +238,7 @@ def _open_folder(folder: Path, **options):
     )
 
 
-# Instead of what Python programs are told.
+# In place of hints for Python programs.
 SKIP = "leave out unreadable images with --skip-unreadable."
 
 
@@ -356,7 +356,7 @@ def _with_channels(x, key: str):
     """Images as (n, rows, columns, channels), checked."""
     if x.dtype.kind not in "buif" or x.ndim not in (3, 4) or not len(x):
         raise CommandError(
-            f"{key} must hold images: numbers of shape (n, rows, columns) or (n, rows, columns, "
+            f"{key} must hold images: values of shape (n, rows, columns) or (n, rows, columns, "
             f"channels). Received: dtype {x.dtype}, shape {x.shape}."
         )
     if x.dtype.kind == "f" and not np.isfinite(x).all():
@@ -384,21 +384,21 @@ def _class_names(y, key: str) -> list[str]:
 
 
 def _encode(y, key: str, num_images: int, class_names: list[str]):
-    """Labels as numbers of classes, int32 of shape (n,)."""
+    """Labels as class indices, int32 of shape (n,)."""
     if len(y) != num_images:
         raise CommandError(f"There are {num_images} images for {key}, but {len(y)} labels.")
     if _is_one_hot(y):
         if y.shape[1] != len(class_names):
             raise CommandError(f"{key} has {y.shape[1]} columns for {len(class_names)} classes.")
         return y.argmax(1).astype("int32")
-    labels, numbers = np.unique(_flat(y, key), return_inverse=True)
+    labels, inverse = np.unique(_flat(y, key), return_inverse=True)
     index = {name: number for number, name in enumerate(class_names)}
     if unknown := [str(label) for label in labels if str(label) not in index]:
         raise CommandError(
-            f"{key} holds classes that the model does not know: {', '.join(unknown[:10])}. It knows "
+            f"{key} holds classes that the model does not have: {', '.join(unknown[:10])}. It has "
             f"{', '.join(class_names[:20])}."
         )
-    return np.array([index[str(label)] for label in labels], "int32")[numbers]
+    return np.array([index[str(label)] for label in labels], "int32")[inverse]
 
 
 def _is_one_hot(y) -> bool:

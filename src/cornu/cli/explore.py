@@ -22,7 +22,7 @@ def explore(
     model: str, data: str | None, shape: tuple | None, host: str, port: int, opens: bool
 ) -> None:
     """Serve the page of a trained model until Ctrl-C."""
-    # What is wrong without the model and the data is said before they are loaded.
+    # Arguments are checked before the model and the data are loaded.
     if data is not None:
         is_folder(data)
     check_address(host, port)

@@ -6,7 +6,7 @@ import numpy as np
 
 from cornu.cli.data import Part
 
-# For the picture of predictions: 4 rows of 6, of which so many at most are wrong.
+# For the figure of predictions: 4 rows of 6, of which so many at most are wrong.
 _SHOWN, _SHOWN_WRONG = 24, 8
 
 
@@ -81,6 +81,6 @@ class _Sample:
         if len(self.kept) < self._size:
             self.kept.append((index, np.array(image)))
             return
-        place = self._generator.integers(self._seen)
-        if place < self._size:
-            self.kept[place] = (index, np.array(image))
+        slot = self._generator.integers(self._seen)
+        if slot < self._size:
+            self.kept[slot] = (index, np.array(image))

@@ -124,7 +124,7 @@ def make_model(
         input_shape: (rows, columns, channels).
         num_classes: number of probabilities.
         preprocessing: layers between the images and the network.
-        network: what `find_network(name)` has found, if it was asked before.
+        network: what `find_network(name)` has found, if it was called before.
     """
     network = network or find_network(name)
     check_size(name, network, input_shape)

@@ -49,7 +49,7 @@ def predict(model: str, images: list[str], top: int, invert: bool) -> None:
 
 
 def _reader(trained: TrainedModel, invert: bool):
-    """A function from an image's path to its pixels as the model wants them."""
+    """A function from an image's path to its pixels as the model takes them."""
     white, reader = trained.white, reader_for(trained.shape, trained.white)
     if white is None or reader is None:
         raise not_of_images(str(trained.path), trained.shape, white)

@@ -17,7 +17,7 @@ from cornu.utils.files import cache_folder
 
 
 def keep_compiled_programs() -> None:
-    """Let JAX keep what it compiles in the cache folder, unless the user has said where.
+    """Let JAX keep what it compiles in the cache folder, unless the user has chosen another.
 
     `CORNU_COMPILATION_CACHE=0` switches it off, as does a folder that cannot be written.
     """

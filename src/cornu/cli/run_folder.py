@@ -100,7 +100,7 @@ def load(path_text: str) -> tuple[Any, Path]:
 
 
 def load_trained(path_text: str) -> TrainedModel:
-    """The model in a run's folder, or in a `.keras` file, beside which its settings may lie."""
+    """The model in a run's folder, or in a `.keras` file, whose settings may be beside it."""
     model, path = load(path_text)
     shape = model.inputs[0].shape[1:] if len(model.inputs) == 1 else ()
     output = model.outputs[0].shape
@@ -115,7 +115,7 @@ def load_trained(path_text: str) -> TrainedModel:
 
 
 def settings_of(path: Path, num_classes: int) -> tuple[list[str], float | None]:
-    """The names of a model's classes, and what stands for white, from the settings beside its file."""
+    """The names of a model's classes, and the value of white, from the settings beside its file."""
     file = path.parent / SETTINGS
     if not file.is_file():
         return [str(number) for number in range(num_classes)], 255.0

@@ -35,7 +35,7 @@ def train(
     if seed is None:
         seed = settings["seed"] = int(np.random.default_rng().integers(2**31))
     set_random_seed(seed)
-    # What is wrong without the data is said before they are loaded, or even downloaded.
+    # Arguments are checked before the data are loaded, or even downloaded.
     size = settings["image_size"] or DEFAULT_IMAGE_SIZE if is_folder(data) else None
     network = find_network(settings["model"])
     if size is not None:
@@ -179,8 +179,8 @@ class Recorder(callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self._start
-        numbers = {name: _rounded(value) for name, value in logs.items()}
-        self.rows.append({"epoch": epoch + 1, **numbers, "seconds": round(seconds, 3)})
+        values = {name: _rounded(value) for name, value in logs.items()}
+        self.rows.append({"epoch": epoch + 1, **values, "seconds": round(seconds, 3)})
         run_folder.write_history(self.folder, self.rows)
         run_folder.write_settings(self.folder, {**self.settings, "best_epoch": self.best_epoch})
         if not self.shows_bars:
@@ -249,7 +249,7 @@ def _fit(model, data: Data, settings: dict, found: list, shows_bars: bool) -> No
 
 
 def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
-    """Judge the best model, draw the pictures, and say where everything is."""
+    """Evaluate the best model, draw the figures, and print where everything is."""
     model.load_weights(folder / run_folder.MODEL)
     epoch = recorder.best_epoch
     accuracy = recorder.history["val_accuracy"][epoch - 1]

@@ -1,4 +1,4 @@
-"""How a model makes its numbers, and what it looks at. Models are read from outside, and not changed."""
+"""How a model computes its values, and what it looks at. Models are read from outside, and not changed."""
 
 from cornu.explain.arithmetic import arithmetic
 from cornu.explain.attribution import (

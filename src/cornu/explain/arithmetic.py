@@ -1,4 +1,4 @@
-"""Where the numbers of a summary come from: `arithmetic`."""
+"""How a summary's shapes and counts come about: `arithmetic`."""
 
 import functools
 import math

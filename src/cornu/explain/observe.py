@@ -17,8 +17,8 @@ INPUT = -1
 class Call(NamedTuple):
     """One call of a layer, or of a function in a graph.
 
-    `sources` are the arrays that it was given and `arguments` the same by name, in the layer's format
-    (those of a function by number, if they came so). `makers` says for each source which call has made
+    `sources` are the arrays that it was given and `arguments` the same by name, in the layer's dtype
+    (those of a function by number, if they came so). `makers` gives for each source which call has made
     it: its number, INPUT for what the model was given, or None for what was computed without a layer.
     """
 
@@ -81,7 +81,7 @@ def calls(model, inputs, replace=None) -> list[Call]:
     makers.update({id(leaf): INPUT for leaf in jax.tree.leaves(inputs)})
     with watched(watch):
         model(inputs, training=False)
-    # The model may compute in another format than it was given.
+    # The model may compute in another dtype than that of its inputs.
     converted = {id(leaf) for leaf in jax.tree.leaves(found[-1].arguments)}
     for call in found:
         for n, source in enumerate(call.sources):
@@ -121,7 +121,7 @@ def inputs_of(found: list[Call]) -> list[tuple[Any, Any]]:
 def input_number(found: list[Call], source) -> int:
     """Which of the arrays that the model was given a source is."""
     whole = found[-1]
-    # The model may compute in another format than it was given.
+    # The model may compute in another dtype than that of its inputs.
     for arrays in (whole.sources, jax.tree.leaves(whole.arguments)):
         for number, array in enumerate(arrays):
             if array is source:
@@ -161,7 +161,7 @@ def _inner(operation) -> set[int]:
 
 
 def shapes_of_calls(model, inputs=None) -> list[Call]:
-    """The same calls, with nothing computed: shapes in place of numbers.
+    """The same calls, with nothing computed: shapes in place of values.
 
     Args:
         model: a built model.
@@ -262,7 +262,7 @@ def as_batch(model, x, example: int | None = None):
 
     flat = jax.tree.leaves(tensors)
     if len(flat) == 1:
-        # A list of one array stands for it.
+        # A list of one array is the same as the array.
         leaves = x.values() if isinstance(x, dict) else x if isinstance(x, list | tuple) else []
         alone = len(leaves) == 1 and hasattr(next(iter(leaves)), "shape")
         return batch(next(iter(leaves)) if alone else x, flat[0])

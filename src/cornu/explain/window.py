@@ -11,7 +11,7 @@ from cornu.core.layer import Layer
 from cornu.explain.observe import as_batch, call_of, calls
 from cornu.explain.terms import Terms, show, terms_of
 
-# How many channels a picture or a table shows.
+# How many channels a figure or a table shows.
 MOST_CHANNELS = 4
 
 
@@ -75,7 +75,7 @@ class Window:
         return "\n".join([*lines, f"  the model says {show(self.expected)}"])
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it in plain lists and numbers, as JSON takes them."""
+        """All of it as plain lists and numbers, for JSON."""
         return {
             "layer": self.layer,
             "kind": self.kind,
@@ -128,7 +128,7 @@ class Window:
         return Group(Text(first, style="bold"), table, Text("\n".join(steps)))
 
     def plot(self, path=None):
-        """A picture of the patch, the kernel, the products and what comes of them.
+        """A figure of the patch, the kernel, the products and their sum.
 
         Args:
             path: a PNG, PDF or SVG file to write; None writes none.
@@ -199,7 +199,7 @@ def window(model, x, layer, position=(), channel=0, *, example=0, call=0) -> Win
         call: which call of the layer, if it is used several times.
 
     Returns:
-        a `Window`: `print` it, `.table()` it, `.plot()` it, or take its numbers.
+        a `Window`: `print` it, `.table()` it, `.plot()` it, or read its values.
 
     Raises ValueError if there is no such layer, position or channel, NotImplementedError for a layer whose
     arithmetic is not known, and ArithmeticError if the model's number differs from that of the arithmetic

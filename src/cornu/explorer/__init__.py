@@ -22,8 +22,8 @@ def explore(
     Args:
         model: a built model with one input.
         x, y: examples to choose from, with channels last, and their classes; may be left out.
-        class_names: names of the classes; default: their numbers.
-        white: the number that stands for white in the model's images; None if its inputs are no images.
+        class_names: names of the classes; default: their indices.
+        white: the value of white in the model's images; None if its inputs are not images.
             Default: as in the examples; without these 255 if the model has a `Rescaling`, else 1.
         host: the address to listen on. The default is heard on this machine alone.
         port: 0 takes a free one.
@@ -70,7 +70,7 @@ def takes(shape: tuple, given: tuple) -> bool:
 
 
 def guess_white(network: Network, examples: Examples | None) -> float | None:
-    """What stands for white, where nothing says so: as in the examples, or as the layers let expect."""
+    """The value of white where none is given: from the examples, or from the layers."""
     if examples is not None:
         return white_of(examples.x)
     scales = any(isinstance(layer, Rescaling) for layer in network.model._flatten_layers())

@@ -38,14 +38,14 @@ class Examples:
         return self.x[number], None if self.y is None else int(self.y[number])
 
     def thumbnails(self, start: int) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Small pictures of some examples: a description, and float32 `(n, rows, columns, channels)`."""
+        """Thumbnails of some examples: a description, and float32 `(n, rows, columns, channels)`."""
         labels = None if self.y is None else self.y[start : start + SHOWN].tolist()
-        shape, pictures = small(self.x[start : start + SHOWN])
-        return {"shape": shape, "labels": labels}, [pictures]
+        shape, thumbnails = small(self.x[start : start + SHOWN])
+        return {"shape": shape, "labels": labels}, [thumbnails]
 
 
 def small(x: np.ndarray) -> tuple[list[int], np.ndarray]:
-    """Small pictures `(n, rows, columns, channels)` of examples, of any rank.
+    """Thumbnails `(n, rows, columns, channels)` of examples, of any rank.
 
     Every so many pixels, not a mean, which would show what no layer sees; of volumes the middle slice.
     """

@@ -24,7 +24,7 @@ from cornu.explain.terms import channels_last
 from cornu.explain.window import Window, explained
 
 # What a page shows at once: channels of a layer, pixels along an axis, units of a vector or steps of a
-# signal, and numbers of a window.
+# signal, and values of a window.
 MOST_CHANNELS, MOST_PIXELS, MOST_UNITS = 64, 64, 1024
 MOST_NUMBERS, MOST_PRODUCTS = 2048, 8
 
@@ -39,10 +39,10 @@ class Network:
     """Answers questions about a model, from any number of threads.
 
     Args:
-        model: a built model with one input of numbers.
+        model: a built model with one numeric input.
         shape: shape of one example; needed where the model takes any size.
         class_names: names of the classes, if its output is one number for each.
-        white: the number that stands for white, if the input is an image; None if it is no image.
+        white: the value of white, if the input is an image; None if it is not.
 
     Raises ValueError for a model with several inputs, or of a size that is not known.
 
@@ -86,7 +86,7 @@ class Network:
         self._maps: dict[str, Any] = {}
 
     def name_classes(self, names: list[str] | None) -> None:
-        """Give the classes names; None: their numbers. Raises ValueError if there are more or fewer."""
+        """Give the classes names; None: their indices. Raises ValueError if there are more or fewer."""
         count = self.num_classes or 0
         if names is not None and len(names) != count:
             raise ValueError(
@@ -95,7 +95,7 @@ class Network:
         self.class_names = [str(n) for n in range(count)] if names is None else list(names)
 
     def refresh(self) -> None:
-        """Take the weights as they are now; until the next time, answers are about these.
+        """Copy the weights as they are now; answers use these until the next call.
 
         To be called in the thread that trains, between two steps.
         """
@@ -106,7 +106,7 @@ class Network:
 
     @property
     def values(self) -> list[jax.Array]:
-        """The weights that answers are about."""
+        """The weights that answers use."""
         with self._lock:
             return self._values
 
@@ -120,7 +120,7 @@ class Network:
     def describe(self) -> dict[str, Any]:
         """What there is to see."""
         found = self._fields.calls
-        place = {n: shown for shown, n in enumerate(self._shown)}
+        position = {n: shown for shown, n in enumerate(self._shown)}
         return {
             "name": self.model.name,
             "parameters": sum(row.num_parameters for row in self._rows.values()),
@@ -135,7 +135,8 @@ class Network:
                     "kind": type(found[n].operation).__name__,
                     "shape": list(self._output_shape(n)),
                     "sources": [
-                        "input" if maker == INPUT else place.get(maker) for maker in found[n].makers
+                        "input" if maker == INPUT else position.get(maker)
+                        for maker in found[n].makers
                     ],
                     "sizes": self._rows[n].sizes if n in self._rows else [],
                     "parameters": self._rows[n].parameters if n in self._rows else "",
@@ -156,23 +157,23 @@ class Network:
         return self._observe(self.values, jnp.asarray(x[None], self._dtype))
 
     def run(self, x) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """What all layers make of an example: a description, and a picture of each layer's output.
+        """The layers' outputs for an example: a description, and an image of each output.
 
-        Pictures are int8 of shape `(channels, rows, columns)`: 127 is the layer's largest absolute value,
+        Images are int8 of shape `(channels, rows, columns)`: 127 is the layer's largest absolute value,
         -128 what is not a finite number. Large maps are thinned out, and of many channels the first given.
         """
         found = self.observe(x)
-        described, pictures = [], []
+        described, images = [], []
         for n in self._shown:
             maps = _as_maps(channels_last(found[n].operation, found[n].outputs)[0])
             step = -(-max(maps.shape[:-1]) // (MOST_PIXELS if len(maps) > 1 else MOST_UNITS))
             coded, scale = _coded(np.moveaxis(maps[::step, ::step, :MOST_CHANNELS], -1, 0))
-            pictures.append(coded)
+            images.append(coded)
             described.append({"shape": list(coded.shape), "step": step, "scale": scale})
         outputs = None
         if np.ndim(found[-1].outputs) == 2:
             outputs = np.asarray(found[-1].outputs, np.float32)[0].tolist()
-        return {"layers": described, "outputs": outputs}, pictures
+        return {"layers": described, "outputs": outputs}, images
 
     def layer_map(self, x, layer: int, channel: int) -> np.ndarray:
         """One channel of a layer's output in full: float32 `(rows, columns)`, or more axes."""
@@ -296,7 +297,7 @@ def _rows_by_call(model, example, found) -> dict[int, Any]:
 
 
 def _as_maps(output: np.ndarray) -> np.ndarray:
-    """An output as `(rows, columns, channels)`: numbers alone are one row, volumes their middle slice."""
+    """An output as `(rows, columns, channels)`: a vector is one row, a volume its middle slice."""
     if output.ndim <= 1:
         # The first ones, as units that are left out between them would not be missed.
         return output.reshape(1, -1, 1)[:, :MOST_UNITS]
@@ -313,7 +314,7 @@ def _coded(maps: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _numbers_of(found: Window) -> dict[str, Any]:
-    """What a window consists of, as JSON takes it; of many numbers the first."""
+    """What a window consists of, for JSON; of many values the first."""
     grids: list[dict] = []
     shown, every = 0, found.grids()
     for name, patch, kernel, padding in every:

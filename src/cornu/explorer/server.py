@@ -1,4 +1,4 @@
-"""The page's server: on this machine alone unless it is told otherwise, for whoever has the link."""
+"""The page's server: by default on this machine only, for whoever has the link."""
 
 import asyncio
 import hmac
@@ -297,7 +297,7 @@ class Server:
             )
         x = np.frombuffer(body, "<f4").reshape(shape)
         if not np.isfinite(x).all():
-            raise ValueError("The example holds numbers that are not finite.")
+            raise ValueError("The example holds values that are not finite.")
         return x
 
     # ---- answers
@@ -395,7 +395,7 @@ def _json(data: dict[str, Any]) -> JSONResponse:
 
 
 def _plain(data):
-    """With numbers that are not finite as text, for which JSON has no other form."""
+    """With non-finite values as text, as JSON has no form for them."""
     if isinstance(data, dict):
         return {name: _plain(value) for name, value in data.items()}
     if isinstance(data, list | tuple):
@@ -504,7 +504,7 @@ def _own_address() -> str:
     """This machine's address in its network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            # Nothing is sent; it only says which way things would go.
+            # Nothing is sent; this only finds the local address.
             probe.connect(("192.0.2.1", 9))
             return probe.getsockname()[0]
         except OSError:

@@ -67,14 +67,14 @@ class Watch(Callback):
         now = time.monotonic()
         # Only if somebody looks, and never for more than a small part of the time.
         if now - self._looked < 5 and now - self._renewed > max(0.5, 50 * self._cost):
-            numbers = {name: float(value) for name, value in (logs or {}).items()}
-            self._now = {**self._now, "step": batch + 1, "logs": numbers}
+            values = {name: float(value) for name, value in (logs or {}).items()}
+            self._now = {**self._now, "step": batch + 1, "logs": values}
             self._renew()
 
     def on_epoch_end(self, epoch, logs=None):
-        numbers = {name: float(value) for name, value in (logs or {}).items()}
+        values = {name: float(value) for name, value in (logs or {}).items()}
         with self._lock:
-            self._rows.append({"epoch": epoch + 1, **numbers})
+            self._rows.append({"epoch": epoch + 1, **values})
         self._renew()
         if self._x is not None and self.network.num_classes is not None:
             answers = np.asarray(self.model.predict_on_batch(self._x), np.float32)
@@ -121,9 +121,9 @@ class Watch(Callback):
             }
 
     def followed(self) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Small pictures of the examples that are followed; see `examples.small`."""
-        shape, pictures = small(np.zeros((0, 1)) if self._x is None else self._x)
-        return {"shape": shape}, [pictures.astype(np.float32)]
+        """Thumbnails of the examples that are followed; see `examples.small`."""
+        shape, thumbnails = small(np.zeros((0, 1)) if self._x is None else self._x)
+        return {"shape": shape}, [thumbnails.astype(np.float32)]
 
     def filters(self) -> tuple[dict[str, Any], list[np.ndarray]]:
         """The first convolution's kernels: a description, and float32 `(n, rows, columns)`."""
@@ -145,7 +145,7 @@ class Watch(Callback):
         return described, [planes]
 
     def control(self, action: str) -> None:
-        """Do what somebody wants: `"pause"`, `"resume"` or `"stop"`."""
+        """Follow a command: `"pause"`, `"resume"` or `"stop"`."""
         if action == "pause":
             self._goes_on.clear()
         elif action in ("resume", "stop"):

@@ -73,7 +73,7 @@ def plot_confusion_matrix(y_true, y_pred, class_names, path=None):
 def _count(y_true, y_pred, num_classes: int):
     if y_true.shape != y_pred.shape or y_true.ndim != 1 or not y_true.size:
         raise ValueError(
-            "`y_true` and `y_pred` must be two lists of class numbers of the same length, not "
+            "`y_true` and `y_pred` must be two lists of class indices of the same length, not "
             f"empty. Received: shapes {y_true.shape} and {y_pred.shape}."
         )
     for name, labels in (("y_true", y_true), ("y_pred", y_pred)):

@@ -25,9 +25,9 @@ def plot_history(history, path=None):
     >>> [axes.get_title() for axes in figure.axes]
     ['loss']
     """
-    values = {name: list(numbers) for name, numbers in getattr(history, "history", history).items()}
+    values = {name: list(column) for name, column in getattr(history, "history", history).items()}
     names = [name for name in values if not name.startswith("val_") and name != "learning_rate"]
-    # The loss first, whatever the order in which the numbers were kept.
+    # The loss first, whatever the order in which values were kept.
     names.sort(key=lambda name: (name != "loss", name))
     if not names or not all(values[name] for name in names):
         raise ValueError(
@@ -51,8 +51,8 @@ def _best_epoch(values: dict[str, list]) -> int:
     """The index of the best epoch."""
     for name, sign in (("val_accuracy", -1), ("val_loss", 1), ("loss", 1)):
         if name in values:
-            numbers = [math.inf if math.isnan(v) else sign * v for v in values[name]]
-            return numbers.index(min(numbers))
+            sortable = [math.inf if math.isnan(v) else sign * v for v in values[name]]
+            return sortable.index(min(sortable))
     return len(next(iter(values.values()))) - 1
 
 

@@ -1,4 +1,4 @@
-"""A part of an image, marked: the picture of a receptive field."""
+"""A part of an image, marked: the figure of a receptive field."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What the pictures have in common: colours, and how they get into a file."""
+"""What figures have in common: colours, and how they are saved."""
 
 import html
 from pathlib import Path
@@ -20,7 +20,7 @@ def new_figure(width: float, height: float):
 
 
 def save_figure(figure, path) -> None:
-    """Write a figure as its file's ending says (PNG, PDF, SVG); the file appears when it is whole."""
+    """Write a figure as PNG, PDF or SVG, by the file's ending; the file appears when it is whole."""
     path = Path(path)
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower() or "png")
@@ -38,7 +38,7 @@ def shortened(name: str, length: int) -> str:
 
 
 def draw_grid(axes, grid, scale: float, hatched=None) -> None:
-    """Draw numbers as coloured cells: purple is negative, orange positive; `hatched` cells are padding."""
+    """Draw values as coloured cells: purple is negative, orange positive; `hatched` cells are padding."""
     rows, columns = grid.shape
     axes.imshow(np.nan_to_num(grid) / max(scale, 1e-30), cmap="PuOr_r", vmin=-1.7, vmax=1.7)
     axes.set_xticks(np.arange(columns + 1) - 0.5, [])
@@ -50,7 +50,7 @@ def draw_grid(axes, grid, scale: float, hatched=None) -> None:
 
 
 def hatch_negative(axes, grid, scale: float) -> None:
-    """Hatch the cells of negative numbers, light on dark and dark on light, for prints in grey.
+    """Hatch the cells of negative values, light on dark and dark on light, for grayscale prints.
 
     The other way than padding is hatched.
     """
@@ -80,7 +80,7 @@ def fill_cell(axes, row: float, column: float, **style) -> None:
 
 
 def write_lines(axes, x: float, y: float, step: float, texts, size: float) -> None:
-    """Write centred lines below each other, the first in black and the others in grey."""
+    """Write centred lines below each other, the first in black and the others in gray."""
     for number, text in enumerate(texts):
         axes.text(
             x,

@@ -82,7 +82,7 @@ def _join(upper: Node, lower: Node) -> None:
 
 
 def _ranks(count: int, edges) -> list[int]:
-    """The longest way to each box; boxes that nothing leads to stand right above what they lead to."""
+    """The longest way to each box; boxes without inputs are right above what they lead to."""
     before: list[list[int]] = [[] for _ in range(count)]
     after: list[list[int]] = [[] for _ in range(count)]
     for start, end in edges:

@@ -30,7 +30,7 @@ def plot_feature_maps(maps, title="", columns=None, path=None):
     Args:
         maps: shape `(rows, columns, channels)`, or `(steps, channels)` for a signal: one example of what
             `cornu.explain.feature_maps` returns. At most 64 channels are drawn.
-        title: what stands above.
+        title: text above the figure.
         columns: how many in a row; default 8.
         path: a PNG, PDF or SVG file to write; None writes none.
 
@@ -80,7 +80,7 @@ def plot_filters(kernels, title="", columns=None, path=None):
     Args:
         kernels: shape `(rows, columns, channels, filters)` or `(steps, channels, filters)`: what
             `cornu.explain.filters` returns.
-        title: what stands above.
+        title: text above the figure.
         columns: how many in a row; default 8.
         path: a PNG, PDF or SVG file to write; None writes none.
 
@@ -131,8 +131,8 @@ def plot_attribution(images, maps, titles=None, path=None):
     Args:
         images: shape `(n, rows, columns, channels)`.
         maps: shape `(n, rows, columns)`, or with channels, which are added up: what `saliency`, `grad_cam`,
-            `occlusion` and the like return. Negative numbers are purple, and hatched; positive ones orange.
-        titles: what stands above each image.
+            `occlusion` and the like return. Negative values are purple, and hatched; positive ones orange.
+        titles: text above each image.
         path: a PNG, PDF or SVG file to write; None writes none.
 
     Returns:
@@ -160,13 +160,13 @@ def plot_attribution(images, maps, titles=None, path=None):
     low, high = min(float(images.min()), 0.0), float(images.max())
     for n in range(count):
         shown = (images[n] - low) / (high - low or 1.0)
-        grey = shown.mean(-1)
-        shown = shown if shown.shape[-1] == 3 else grey
+        gray = shown.mean(-1)
+        shown = shown if shown.shape[-1] == 3 else gray
         scale = max(float(np.abs(maps[n]).max()), 1e-30)
         panels[0, n].imshow(shown, cmap="gray", vmin=0, vmax=1)
         panels[1, n].imshow(maps[n], cmap="PuOr_r", vmin=-scale, vmax=scale)
         hatch_negative(panels[1, n], maps[n], scale)
-        panels[2, n].imshow(grey, cmap="gray", vmin=0, vmax=1)
+        panels[2, n].imshow(gray, cmap="gray", vmin=0, vmax=1)
         strength = np.abs(maps[n]) / scale
         panels[2, n].imshow(
             maps[n], cmap="PuOr_r", vmin=-scale, vmax=scale, alpha=np.clip(strength, 0, 0.85)

@@ -15,7 +15,7 @@ from cornu.visualize.layout import arrange
 
 _SIZE, _LINE, _MARGIN = 9.0, 13.0, 8.0
 _LONGEST_NAME = 40
-# Pale enough for black text, and apart in grey as well: by kind of layer, which the box names too.
+# Pale enough for black text, and distinct in grayscale: by kind of layer, which the box names too.
 _FILLS = (
     ("Input", "#ffffff"),
     ("Conv", "#bcd9ee"),
@@ -65,13 +65,13 @@ def plot_model(
 
     Args:
         model: any built model.
-        path: the file to write, as its ending says: `.png`, `.svg`, `.pdf`, `.html` (a page with the
+        path: the file to write, by its ending: `.png`, `.svg`, `.pdf`, `.html` (a page with the
             drawing), or `.txt` (a list); None writes none.
         x: an example, for a subclassed model: its calls are drawn, as they come.
         expand_nested: whether to draw what is in a model within the model, in a frame.
         show_shapes: whether to write shapes of outputs.
-        show_parameters: whether to write numbers of weights.
-        show_dtype: whether to write formats of outputs.
+        show_parameters: whether to write parameter counts.
+        show_dtype: whether to write dtypes of outputs.
         show_activations: whether to write activations.
         show_trainable: whether to write which layers may change in training.
         rankdir: `"TB"` from top to bottom, or `"LR"` from left to right.
@@ -269,7 +269,7 @@ def _draw(diagram: _Diagram, sideways: bool, dpi: int):
     laid = _Laid(diagram, sideways)
     width, height = laid.width + 2 * _MARGIN, laid.height + 2 * _MARGIN
     figure = new_figure(max(width, 60) / 72, max(height, 40) / 72)
-    # No picture has more pixels on a side than files can hold.
+    # No image has more pixels on a side than files can hold.
     figure.set_dpi(min(dpi, 30000 * 72 / max(width, height)))
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))

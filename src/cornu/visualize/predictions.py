@@ -16,7 +16,7 @@ def plot_predictions(images, y_true, probabilities, class_names, path=None):
         images: shape (n, rows, columns) or (n, rows, columns, channels), one or three channels;
             of any range: the least value is drawn black (0 if none is negative), the greatest white.
         y_true: integers of shape (n,): the classes.
-        probabilities: shape (n, classes): what the model said.
+        probabilities: shape (n, classes): what the model predicted.
         class_names: a name for each class.
         path: a PNG, PDF or SVG file to write; None writes none.
 

@@ -1,4 +1,4 @@
-"""A window that slides over numbers: the figure of every lesson, from the reader's own model and data."""
+"""A window that slides over an input: the figure of every lesson, from the reader's own model and data."""
 
 import base64
 import io
@@ -58,20 +58,20 @@ def plot_sliding(
     ['input', 'kernel', 'output']
     """
     call = call_of(calls(model, as_batch(model, x, 0)), model, layer)
-    picture = _Picture(call, channel, seen_channel)
+    figures = _Figures(call, channel, seen_channel)
     suffix = Path(path).suffix.lower() if path is not None else ""
     if suffix not in (".gif", ".html"):
         if position is None:
-            position = tuple(n // 2 for n in picture.sizes)
-        figure = picture.draw(explained(call, position, channel))
+            position = tuple(n // 2 for n in figures.sizes)
+        figure = figures.draw(explained(call, position, channel))
         if path is not None:
             save_figure(figure, path)
         return figure
-    every = list(np.ndindex(*picture.sizes))
+    every = list(np.ndindex(*figures.sizes))
     step = -(-len(every) // _MOST_FRAMES)
     frames, figure = [], None
     for position in every[::step]:
-        figure = picture.draw(explained(call, position, channel), after=position)
+        figure = figures.draw(explained(call, position, channel), after=position)
         frames.append(_pixels(figure))
     if suffix == ".gif":
         _save_gif(frames, path, frames_per_second)
@@ -80,7 +80,7 @@ def plot_sliding(
     return figure
 
 
-class _Picture:
+class _Figures:
     """What stays the same from position to position."""
 
     def __init__(self, call, channel: int, seen_channel: int):
@@ -185,7 +185,7 @@ def _draw(axes, grid: np.ndarray, title: str, scale=None, hatched=None) -> None:
     axes.set_title(title, fontsize=10)
     rows, columns = grid.shape
     if max(rows, columns) > _MOST_SIDE_WITH_NUMBERS:
-        # No number says its sign.
+        # Without numbers, hatching shows the sign.
         hatch_negative(axes, np.nan_to_num(grid), largest)
         return
     for (r, c), value in np.ndenumerate(grid):
@@ -256,12 +256,12 @@ def _save_page(frames: list, path, frames_per_second: float, title: str) -> None
         data = io.BytesIO()
         frame.quantize(64).save(data, format="PNG")
         coded.append(base64.b64encode(data.getvalue()).decode())
-    pictures = ",\n".join(f'"{data}"' for data in coded)
+    sources = ",\n".join(f'"{data}"' for data in coded)
     body = f"""<p><button id="play">Stop</button>
 <input id="position" type="range" min="0" max="{len(coded) - 1}" value="0" aria-label="position"></p>
 <p><img id="frame" alt="the window on the input, the kernel and the output"></p>
 <script>
-const frames = [{pictures}];
+const frames = [{sources}];
 const position = document.getElementById("position"), play = document.getElementById("play");
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 let timer = null;

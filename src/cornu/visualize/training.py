@@ -1,4 +1,4 @@
-"""Learning rates and histograms: pictures of how training goes."""
+"""Learning rates and histograms: figures of how training goes."""
 
 import numpy as np
 

@@ -146,7 +146,7 @@ def plot_connections(model, x, path=None, most=6, layers=8):
     """Draw the feature maps of an example, layer by layer, and lines between those that are connected.
 
     Each channel of a convolution sees all channels before it (of its group, if it has groups): one line is
-    one kernel. Where a layer has more channels than are drawn, it says how many.
+    one kernel. Where a layer has more channels than are drawn, their number is written.
 
     Args:
         model: any built model.
@@ -225,7 +225,7 @@ def plot_connections(model, x, path=None, most=6, layers=8):
 
 
 def _maps(values, operation) -> np.ndarray:
-    """The maps of one example, channels first, each of two axes; of a vector, its numbers as one column."""
+    """The maps of one example, channels first, each of two axes; of a vector, its values as one column."""
     values = np.asarray(values, np.float32)
     values = np.moveaxis(values, channel_axis(operation, values.ndim), -1)[0]
     if values.ndim <= 1:

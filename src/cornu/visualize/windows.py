@@ -1,4 +1,4 @@
-"""A window on numbers, its kernel, and what comes of them: the picture of `cornu.explain.window`."""
+"""A window's patch, its kernel and their result: the figure of `cornu.explain.window`."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ _MOST_GRIDS = 4
 def plot_window(window, path=None):
     """Draw what a layer saw, its kernel and the products, and write below what was done with them.
 
-    Padding is hatched. Purple is negative, orange is positive, white is zero; in grey, numbers say which.
+    Padding is hatched. Purple is negative, orange is positive, white is zero; in gray, numbers are signed.
 
     Args:
         window: what `cornu.explain.window` returned.
@@ -78,7 +78,7 @@ def _draw_grid(axes, grid: np.ndarray, hatched: np.ndarray, scale: float) -> Non
     draw_grid(axes, grid, scale, hatched)
     rows, columns = grid.shape
     if max(rows, columns) > _MOST_SIDE_WITH_NUMBERS and rows * columns > 30:
-        # No number says its sign.
+        # Without numbers, hatching shows the sign.
         hatch_negative(axes, grid, scale)
         return
     for (r, c), value in np.ndenumerate(grid):
@@ -87,7 +87,7 @@ def _draw_grid(axes, grid: np.ndarray, hatched: np.ndarray, scale: float) -> Non
 
 
 def _lines(window, left_out: int, width: int) -> list[str]:
-    """The steps, each broken where the picture ends."""
+    """The steps, each wrapped at the figure's edge."""
     from textwrap import wrap
 
     lines = [f"… and {left_out} more channels"] if left_out else []

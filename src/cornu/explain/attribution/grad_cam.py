@@ -43,11 +43,11 @@ def maps_on_inputs(found: list[Call], model, layer=None) -> list[MapOnInput | No
     """
     inputs = inputs_of(found)
     if layer is None:
-        numbers = _last_maps(found, model, len(inputs))
+        calls = _last_maps(found, model, len(inputs))
     else:
-        numbers = _maps_of(found, model, layer, len(inputs))
+        calls = _maps_of(found, model, layer, len(inputs))
     shown: list[MapOnInput | None] = []
-    for which, ((start, taker), number) in enumerate(zip(inputs, numbers, strict=True)):
+    for which, ((start, taker), number) in enumerate(zip(inputs, calls, strict=True)):
         axis = channel_axis(taker, start.ndim) % start.ndim
         size: list[int] = [n for a, n in enumerate(start.shape) if a not in (0, axis)]
         if not size:
@@ -122,7 +122,7 @@ def _last_maps(found, model, count: int) -> list[int | None]:
 
 
 def _maps_and_slopes(scores: Scores, x, targets, on_inputs: list[MapOnInput | None]):
-    """By numbers of calls, their feature maps and the gradient of the score by them, with channels last."""
+    """By call number, the feature maps and the score's gradient with respect to them, channels last."""
     numbers = {on.number for on in on_inputs if on is not None and on.number is not None}
     zeros = {n: jnp.zeros(scores.found[n].outputs.shape, jnp.float32) for n in numbers}
 
@@ -195,7 +195,7 @@ def grad_cam_plus_plus_of(scores: Scores, x, targets, on_inputs: list[MapOnInput
 def grad_cam(model, x, target=None, layer=None) -> np.ndarray:
     """Where a layer found what speaks for a class: its feature maps, weighted with their mean gradients.
 
-    `relu(sum over channels of mean(d score / d map) * map)`, as large as the image: each number stands at
+    `relu(sum over channels of mean(d score / d map) * map)`, as large as the image: each value is at
     the centre of what it sees of the image (its receptive field). Between the centres the map is linear,
     and beyond the outermost it falls to 0 where no number sees anything.
 

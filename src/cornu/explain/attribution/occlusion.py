@@ -12,7 +12,7 @@ def occlusion(model, x, target=None, size=4, stride=1, value=0.0, batch_size=256
     """By how much the score falls when a square of the image is covered, for each position of the square.
 
     Args:
-        model, x, target: see `saliency`. One example is asked at a time.
+        model, x, target: see `saliency`. One example at a time.
         size: side of the square, or a number for each spatial axis.
         stride: how far apart the squares are.
         value: what covers.

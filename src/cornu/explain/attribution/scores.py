@@ -72,7 +72,7 @@ class Scores:
         return jnp.take_along_axis(scores, targets[:, None], axis=1)[:, 0]
 
     def targets(self, x, target) -> jax.Array:
-        """The classes that are asked for: default, what each example is taken for."""
+        """The requested classes; default: each example's predicted one."""
         count = len(jax.tree.leaves(x)[0])
         if target is None:
             return jnp.argmax(self(x), axis=1)
@@ -90,7 +90,7 @@ def ready(model, x, target):
     whole = [t for t in tensors if not is_float(t.dtype)]
     if whole:
         raise ValueError(
-            f"Model {model.name} takes {whole[0].dtype}, and no gradient leads to whole numbers. Ask a "
+            f"Model {model.name} takes {whole[0].dtype}, and integers have no gradient. Ask a "
             "model that begins behind the layer that looks them up."
         )
     x = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), as_batch(model, x))

@@ -12,7 +12,7 @@ class Centres(NamedTuple):
     """Where on an input the output positions of a layer look, along one axis.
 
     Attributes:
-        positions: for each output position the centre of what it sees, which may lie in the padding.
+        positions: for each output position the centre of what it sees, which may be in the padding.
         before, after: the nearest input positions on both sides that none of them sees.
     """
 

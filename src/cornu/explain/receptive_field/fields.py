@@ -43,7 +43,7 @@ class Fields:
 
     Attributes:
         fields: one `Field` for each layer that has spatial axes, in the order of the calls.
-        calls: the calls of all layers, with shapes in place of numbers; see `observe.shapes_of_calls`.
+        calls: the calls of all layers, with shapes in place of values; see `observe.shapes_of_calls`.
         model: the model.
     """
 

@@ -1,4 +1,4 @@
-"""What a layer reads that no rule knows: where its output has a gradient."""
+"""What a layer without a rule reads: where its output has a gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ def boxes_by_gradient(call, box: Box, shapes: list, memory: dict) -> list[Box]:
 
 
 def _gradients(call):
-    """A function from which outputs are asked for to which inputs have a gradient; to None of integers."""
+    """A function from a mask of outputs to a mask of inputs with a gradient; None for integer inputs."""
     leaves, structure = jax.tree.flatten(call.arguments)
     indices = [n for n, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
     is_function = isinstance(call.operation, FunctionOperation)

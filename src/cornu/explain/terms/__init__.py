@@ -3,7 +3,7 @@
 One function for each kind of layer, chosen by its class. All arithmetic is in float64.
 """
 
-# Each of these says the terms of one family of layers.
+# Each of these defines the terms of one family of layers.
 from cornu.explain.terms import (  # noqa: F401
     activation,
     convolution,

@@ -1,4 +1,4 @@
-"""What one number is made of, and the words it is told in."""
+"""What one value is made of, and its description."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -76,7 +76,7 @@ def weights_of(variable) -> np.ndarray:
 
 
 def along(layer, inputs, index) -> tuple[np.ndarray, tuple]:
-    """All numbers along a layer's axes at an index, and the index among them."""
+    """All values along a layer's axes at an index, and the index among them."""
     x = channels_last(layer, inputs)[0]
     axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
     axes = sorted(a % (x.ndim + 1) - 1 for a in axes)

@@ -1,4 +1,4 @@
-// The input: drawn, dropped, chosen. It tells of every change with its values and, if known, its class.
+// The input: drawn, dropped, chosen. It reports every change with its values and, if known, its class.
 
 import { getArrays } from "./api.js";
 import { element, paint, coded, paintPixels, frame, largest } from "./picture.js";
@@ -48,7 +48,7 @@ export class Input {
       this.listen();
     } else {
       this.holder.setAttribute("role", "img");
-      help.textContent = "Choose an example, or draw numbers at random.";
+      help.textContent = "Choose an example, or draw random values.";
     }
     this.holder.setAttribute("aria-label", `Input of ${this.shape.join(" by ")}`);
     this.tools();
@@ -162,20 +162,20 @@ export class Input {
 
   listen() {
     let last = null;
-    const place = (event) => {
+    const pixel = (event) => {
       const box = this.holder.getBoundingClientRect();
       return [((event.clientY - box.top) / box.height) * this.rows, ((event.clientX - box.left) / box.width) * this.columns,
               (event.clientY - box.top) / box.height];
     };
     this.holder.addEventListener("pointerdown", (event) => {
       this.holder.setPointerCapture(event.pointerId);
-      last = place(event);
+      last = pixel(event);
       this.stroke(last, last, event.button === 2);
     });
     this.holder.addEventListener("pointermove", (event) => {
       if (!last) return;
       for (const each of event.getCoalescedEvents?.() ?? [event]) {
-        const to = place(each);
+        const to = pixel(each);
         this.stroke(last, to, event.buttons & 2);
         last = to;
       }
@@ -291,7 +291,7 @@ export class Input {
     frame(this.holder, "field", two && [two[0][0], two[1][0], two[0][1] - two[0][0], two[1][1] - two[1][0]], this.rows, this.columns);
   }
 
-  // A map of the input's places, over it: the stronger, the more opaque.
+  // A map over the input's pixels: the stronger, the more opaque.
   cover(map) {
     this.over.hidden = !map;
     if (!map) return;
@@ -304,7 +304,7 @@ export class Input {
     this.over.getContext("2d").putImageData(image, 0, 0);
   }
 
-  // The input's channels as int8 pictures, as those of a layer.
+  // The input's channels as int8 images, like a layer's.
   pictures() {
     const count = this.rows * this.columns, found = [];
     for (let c = 0; c < Math.min(this.channels, 64); c++) {

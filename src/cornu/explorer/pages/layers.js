@@ -1,4 +1,4 @@
-// The layers' outputs as small pictures, and how one of their numbers was made.
+// The layers' outputs as small images, and how one of their values was computed.
 
 import { getArrays, getJson, latest } from "./api.js";
 import { coded, colour, element, frame, largest, paint, roving, show } from "./picture.js";
@@ -102,7 +102,7 @@ export class Layers {
   }
 }
 
-// Many units as cells of one picture: a thousand buttons would be slow to colour.
+// Many units as cells of one image: a thousand buttons would be slow to colour.
 class Strip {
   constructor(row, count, choose) {
     this.count = count;
@@ -163,7 +163,7 @@ class Inspector {
     this.seen = element("div", { class: "seen" });
     this.canvas = element("canvas", { class: "pixels" });
     this.holder = element("div", { class: "holder", tabindex: "0", role: "application",
-      "aria-roledescription": "map of numbers", "aria-describedby": "result-help" }, this.canvas);
+      "aria-roledescription": "map of values", "aria-describedby": "result-help" }, this.canvas);
     this.caption = element("p", { class: "help", id: "result-help" });
     this.result = element("div", { class: "result" }, element("h5", {}, "Result"), this.holder, this.caption);
     this.steps = element("dl", { class: "steps" });
@@ -249,16 +249,16 @@ class Inspector {
   // ---- which number
 
   listen() {
-    const place = (event) => {
+    const pixel = (event) => {
       const box = this.holder.getBoundingClientRect();
       const clip = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
       return [clip((event.clientY - box.top) / box.height, this.high), clip((event.clientX - box.left) / box.width, this.wide)];
     };
-    this.holder.addEventListener("pointermove", (event) => { if (this.map && !this.timer) this.move(place(event)); });
+    this.holder.addEventListener("pointermove", (event) => { if (this.map && !this.timer) this.move(pixel(event)); });
     this.holder.addEventListener("pointerdown", (event) => {
       if (!this.map) return;
       this.stop();
-      this.pinned = place(event);
+      this.pinned = pixel(event);
       this.move(this.pinned);
     });
     this.holder.addEventListener("pointerleave", () => { if (this.map && !this.timer) this.move(this.pinned); });
@@ -298,13 +298,13 @@ class Inspector {
   async loadWindow(at) {
     if (!this.layer) return;
     const { n, channel, layer } = this, depth = Number(this.depth.value) || 0;
-    const place = layer.shape.length < 2 ? [] : this.spatial === 1 ? [at[1]] : this.spatial === 2 ? at : [depth, ...at];
-    const found = await getJson("/api/window", { layer: n, channel, position: place.join(",") }, "POST", this.body);
+    const position = layer.shape.length < 2 ? [] : this.spatial === 1 ? [at[1]] : this.spatial === 2 ? at : [depth, ...at];
+    const found = await getJson("/api/window", { layer: n, channel, position: position.join(",") }, "POST", this.body);
     if (this.layer !== layer || this.channel !== channel || (at.length && this.at !== at)) return;
     if (at.length) {
       frame(this.holder, "cursor", [at[0], at[1], 1, 1], this.high, this.wide);
       const value = this.plane()[at[0] * this.wide + at[1]];
-      this.caption.textContent = `At (${place.join(", ")}): ${show(value)}. Point, click, or use the arrow keys.`;
+      this.caption.textContent = `At (${position.join(", ")}): ${show(value)}. Point, click, or use the arrow keys.`;
     }
     this.layers.input.field(found.field);
     this.explain(found);
@@ -339,7 +339,7 @@ class Inspector {
     for (const index of this.layer.sources.filter((s) => s !== null).slice(0, 4)) {
       const from = this.source(index);
       if (!from.pictures.length || from.shape.length < 2) {
-        if (from.shape.length < 2) figures.push(element("p", { class: "help" }, `All of ${from.name}: ${found.count.toLocaleString("en")} numbers.`));
+        if (from.shape.length < 2) figures.push(element("p", { class: "help" }, `All of ${from.name}: ${found.count.toLocaleString("en")} values.`));
         continue;
       }
       const windowed = found.origin.length > 0, same = this.layer.shape.length === from.shape.length;
@@ -408,7 +408,7 @@ class Inspector {
   }
 }
 
-// The kernel for each channel, as rows of numbers; of a volume's its middle slice.
+// The kernel for each channel, as rows of values; of a volume's kernel its middle slice.
 function kernelsOf({ origin, channels, grids }) {
   if (!grids[0]?.kernel) return [];
   if (origin.length === 1 && channels > 1) return Array.from({ length: channels }, (_, c) => [grids[0].kernel.map((line) => line[c])]);
@@ -427,5 +427,5 @@ function tables(grid) {
     parts.push(element("span", { class: "sign" }, "×"), table("kernel", grid.kernel), element("span", { class: "sign" }, "="),
       table("products", grid.patch.map((line, r) => line.map((value, c) => value * grid.kernel[r][c]))));
   }
-  return element("div", { class: "scroll tables", tabindex: "0", role: "group", "aria-label": "numbers of the window" }, ...parts);
+  return element("div", { class: "scroll tables", tabindex: "0", role: "group", "aria-label": "values of the window" }, ...parts);
 }

@@ -1,4 +1,4 @@
-// The page: asks what there is, and brings the parts together.
+// The page: requests the model's description and connects the parts.
 
 import { getArrays, getJson, latest } from "./api.js";
 import { Input } from "./input.js";
@@ -49,7 +49,7 @@ class Page {
     if (since !== undefined) performance.measure("shown", { start: since });
   }
 
-  // ---- what the network says
+  // ---- what the network predicts
 
   answer(outputs) {
     const names = this.model.classes;

@@ -11,7 +11,7 @@ for (let code = -128; code < 128; code++) {
   const low = Math.max(0, Math.min(STOPS.length - 2, Math.floor(at)));
   const share = Math.max(0, at - low);
   const [a, b] = [STOPS[low], STOPS[low + 1]];
-  // -128 stands for what is no number.
+  // -128 is NaN.
   const colour = code === -128 ? [0, 158, 115] : a.map((from, n) => from + share * (b[n] - from));
   COLOURS.set([...colour, 255], (code + 128) * 4);
 }
@@ -42,7 +42,7 @@ export function coded(values, scale = largest(values)) {
     Number.isFinite(value) ? Math.round(scale ? Math.max(-1, Math.min(1, value / scale)) * 127 : 0) : -128);
 }
 
-// A picture with channels last: gray, colours, or colours with transparency.
+// An image with channels last: gray, colours, or colours with transparency.
 export function paintPixels(canvas, values, rows, columns, channels, low, high) {
   canvas.width = columns;
   canvas.height = rows;
@@ -75,7 +75,7 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// A frame around places of a picture, in shares of its size; it may hang over the edge, as padding does.
+// A frame around pixels of an image, in fractions of its size; it may reach beyond the edge, as padding does.
 export function frame(holder, name, box, rows, columns) {
   let made = holder.querySelector(`.frame.${name}`);
   if (!box) { made?.remove(); return; }

@@ -147,7 +147,7 @@ function chart(name, epochs, lines, live) {
   const every = [...lines.flatMap(({ values }) => values).filter(Number.isFinite), ...live.map(([, value]) => value)];
   let [low, high] = [Math.min(...every), Math.max(...every)];
   if (low === high) { low -= 0.5; high += 0.5; }
-  const places = [...epochs, ...live.map(([at]) => at)], first = places[0], last = Math.max(places[places.length - 1], first + 0.1);
+  const times = [...epochs, ...live.map(([at]) => at)], first = times[0], last = Math.max(times[times.length - 1], first + 0.1);
   const x = (at) => left + ((at - first) / (last - first)) * (width - left - 12), y = (v) => 10 + ((high - v) / (high - low)) * (height - bottom - 16);
   const judged = (lines.find((line) => line.what === "validation") ?? lines[0])?.values ?? [];
   const better = name.includes("loss") || name.includes("error") ? Math.min : Math.max;
