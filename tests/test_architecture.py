@@ -137,7 +137,7 @@ def test_no_engine_but_jax():
 
 
 def test_only_ops_touch_convolutions():
-    """So that a native kernel can take over in one place."""
+    """So that `ops` alone decides about native kernels."""
     names = {"conv_general_dilated", "conv_transpose", "reduce_window", "ffi_call", "conv"}
     for path in MODULES:
         if part_of(path) == "ops":

@@ -156,7 +156,7 @@ def test_the_losses_that_the_tutorial_names(losses):
 
 
 @pytest.mark.parametrize("window", [cornu.layers.MaxPooling2D, cornu.layers.L2Pooling2D])
-def test_pooling_keeps_the_depth_and_a_quarter_of_the_numbers(window):
+def test_pooling_keeps_the_depth_and_a_quarter_of_the_values(window):
     x = cornu.Input((24, 24, 7))
     assert window()(x).shape == (None, 12, 12, 7)
 

@@ -103,7 +103,7 @@ def test_orthogonal_is_keras(name, kwargs):
 
 
 @pytest.mark.parametrize("name, kwargs, shape", FIXED, ids=str)
-def test_fixed_numbers(name, kwargs, shape):
+def test_fixed_values(name, kwargs, shape):
     ours, theirs = both(name, kwargs)
     for dtype in (None, "bfloat16", "int32"):
         assert_same(ours(shape, dtype=dtype), theirs(shape, dtype=dtype))
@@ -223,7 +223,7 @@ def test_configurations(name, kwargs):
         assert_same(twin((5, 6)), ours((5, 6)))
 
 
-def test_one_seed_gives_the_same_numbers_each_time():
+def test_one_seed_gives_the_same_values_each_time():
     initializer = initializers.HeNormal(seed=5)
     assert_same(initializer((5, 6)), initializer((5, 6)))
     unseeded = initializers.HeNormal()
@@ -243,7 +243,7 @@ def test_without_a_seed_the_global_one_counts():
         assert_same(mine, other)
 
 
-def test_seed_generators_give_new_numbers_each_time():
+def test_seed_generators_give_new_values_each_time():
     results = []
     for k in (cornu, keras):
         generator = k.random.SeedGenerator(13)
@@ -337,7 +337,7 @@ TINY = st.floats(-(2.0**-120), 2.0**-120, width=32)
 @hypothesis.example(2**32 - 1, 2**32 - 1, (65,), -1.0, 1.0)
 @hypothesis.example(1, 0, (65,), 1.0, -1.0)
 @hypothesis.example(0, 0, (65,), 0.0, 6.874195733607179e-40)  # XLA flushes subnormal numbers
-def test_bits_and_uniform_numbers_are_those_of_jax(first, second, shape, low, high):
+def test_bits_and_uniform_values_are_those_of_jax(first, second, shape, low, high):
     key = np.array([first, second], np.uint32)
     bits = threefry.random_bits(key, math.prod(shape))
     assert_same(bits.reshape(shape), jax.random.bits(key, shape))

@@ -150,7 +150,7 @@ def test_dropout_of_nothing_and_of_everything(rate, dtype):
     assert_same(gradient, jnp.full_like(x, 1 - rate))
 
 
-def test_dropout_of_infinite_numbers():
+def test_dropout_of_infinite_values():
     x = jnp.full((200,), jnp.inf)
     assert set(np.unique(random.dropout(x, 0.5, seed=1))) == {0.0, np.inf}
 

@@ -29,11 +29,11 @@ WRONG = (
 
 
 def mutated(config, random):
-    """A copy of a configuration in which one to three values are of the wrong kind, or changed places."""
+    """A copy of a configuration in which one to three values are of the wrong kind, or swapped."""
     config = copy.deepcopy(config)
     for _ in range(random.randint(1, 3)):
-        places = list(_places(config))
-        path = random.choice(places)
+        paths = list(_paths(config))
+        path = random.choice(paths)
         if not path:
             return copy.deepcopy(random.choice(WRONG))
         parent = _at(config, path[:-1])
@@ -43,11 +43,11 @@ def mutated(config, random):
         elif how < 0.7:
             del parent[path[-1]]
         else:
-            parent[path[-1]] = copy.deepcopy(_at(config, random.choice(places)))
+            parent[path[-1]] = copy.deepcopy(_at(config, random.choice(paths)))
     return config
 
 
-def _places(value, path=()):
+def _paths(value, path=()):
     yield path
     children = []
     if isinstance(value, dict):
@@ -55,7 +55,7 @@ def _places(value, path=()):
     elif isinstance(value, list):
         children = enumerate(value)
     for key, child in children:
-        yield from _places(child, (*path, key))
+        yield from _paths(child, (*path, key))
 
 
 def _at(value, path):

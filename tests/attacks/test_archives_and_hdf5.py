@@ -135,7 +135,7 @@ def linked(name):
         ("assets/layers/reader/own.txt", "twice"),
         ("assets/layers/reader/own.txt/canary", "in a file"),
         ("assets/layers/reader/", ""),
-        ("assets/layers/reader", "a file in place of a folder"),
+        ("assets/layers/reader", "a file instead of a folder"),
         ("assets/" + 300 * "x", "long"),
         ("assets/large", bytes(10**7)),
     ],
@@ -190,10 +190,10 @@ def test_compressed_archives_are_read(parts, tmp_path, compression):
 def test_encrypted(parts, refused, tmp_path):
     path = parts.write(tmp_path / "m.keras")
     data = bytearray(path.read_bytes())
-    for signature, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         at = data.find(signature)
         while at >= 0:
-            data[at + place] |= 1
+            data[at + offset] |= 1
             at = data.find(signature, at + 1)
     path.write_bytes(data)
     refused(path)

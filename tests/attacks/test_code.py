@@ -90,20 +90,20 @@ GADGETS = {
 
 
 @pytest.mark.parametrize("name", GADGETS)
-@pytest.mark.parametrize("place", ["layer", "activation", "initializer", "compile", "model"])
+@pytest.mark.parametrize("where", ["layer", "activation", "initializer", "compile", "model"])
 @pytest.mark.parametrize("safe_mode", [True, False])
-def test_gadgets(parts, refused, tmp_path, monkeypatch, name, place, safe_mode):
+def test_gadgets(parts, refused, tmp_path, monkeypatch, name, where, safe_mode):
     """CVE-2025-1550, CVE-2025-8747, CVE-2025-9906, CVE-2025-12058 and their relatives."""
     monkeypatch.chdir(tmp_path)
     config, gadget = parts.config, GADGETS[name]
-    if place == "layer":
+    if where == "layer":
         config["config"]["layers"][1] = gadget
-    elif place == "compile":
+    elif where == "compile":
         config["compile_config"] = {"optimizer": gadget, "loss": "mse"}
-    elif place == "model":
+    elif where == "model":
         config = gadget
     else:
-        key = "activation" if place == "activation" else "kernel_initializer"
+        key = "activation" if where == "activation" else "kernel_initializer"
         config["config"]["layers"][1]["config"][key] = gadget
     parts.config = config
     refused(parts.write(tmp_path / "m.keras"), safe_mode=safe_mode)

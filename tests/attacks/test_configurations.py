@@ -38,7 +38,7 @@ SIZES = {
         "class_name": "Conv2D",
         "config": {"filters": 2**20, "kernel_size": [2**20, 2**20], "padding": "same"},
     },
-    "a kernel for each place": {
+    "a kernel for each position": {
         "module": "keras.layers",
         "class_name": "DepthwiseConv2D",
         "config": {"kernel_size": 1, "depth_multiplier": 2**45},
@@ -48,7 +48,7 @@ SIZES = {
 
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes(with_layer, refused, name):
-    """CVE-2026-0897: what a configuration asks for is not allocated."""
+    """CVE-2026-0897: what a configuration claims is not allocated."""
     refused(with_layer(SIZES[name]))
 
 
@@ -67,7 +67,7 @@ def test_sizes_in_a_text():
         cornu.models.model_from_json(json.dumps(config))
 
 
-def test_large_pictures_take_no_memory(parts, tmp_path, refused):
+def test_large_images_take_no_memory(parts, tmp_path, refused):
     """Shapes are worked out without the arrays; the weights that would fit are not in the file."""
     config = parts.config
     config["config"]["layers"][0]["config"]["batch_shape"] = [None, 2**20, 2**20, 1]
@@ -162,13 +162,13 @@ def made(name):
     return CONFIGS[name]()
 
 
-# A value in a wrong place may be one that layers warn of, such as an `input_shape`; that is no failure.
+# A misplaced value may be one that layers warn of, such as an `input_shape`; that is no failure.
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", CONFIGS)
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32))
 def test_wrong_types_anywhere(name, seed, parts, tmp_path_factory, guard):
-    """Whatever stands in a configuration, loading gives a model or the documented error."""
+    """Whatever a configuration contains, loading gives a model or the documented error."""
     parts.config = mutated(made(name), random.Random(seed))
     path = parts.write(tmp_path_factory.mktemp("wrong") / "m.keras")
     with guard.watching(path):

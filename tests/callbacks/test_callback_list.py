@@ -52,7 +52,7 @@ def test_older_names_hear_of_training_batches(moment):
 
 @pytest.mark.parametrize("kind", ["train", "test", "predict"])
 @pytest.mark.parametrize("moment", ["begin", "end"])
-def test_knows_who_wants_batches(kind, moment):
+def test_finds_callbacks_with_batch_hooks(kind, moment):
     quiet = callbacks.CallbackList([recorder("on_epoch_end")], add_history=True)
     heard = callbacks.CallbackList([recorder(f"on_{kind}_batch_{moment}")], add_history=True)
     for other in ("train", "test", "predict"):
@@ -107,7 +107,7 @@ def test_batch_logs_are_not_read_for_those_who_do_not_look(capsys):
     assert listener.calls[0][2]["logs"] is logs
 
 
-def test_epoch_logs_are_plain_numbers_that_callbacks_share():
+def test_epoch_logs_are_plain_floats_that_callbacks_share():
     class Adds(callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             logs["extra"] = 1.0

@@ -53,7 +53,7 @@ def spy(k):
         return method
 
     for hook in HOOKS:
-        # The older names are called by the newer ones, which stand here in their place.
+        # The older names are called by the newer ones, which replace them here.
         if not hook.startswith("on_batch"):
             setattr(Spy, hook, record(hook))
     return Spy()
@@ -71,7 +71,7 @@ def test_hooks_are_called_as_keras_calls_them(per_call):
     assert seen[0] == seen[1]
 
 
-def test_numbers_are_those_of_keras():
+def test_logs_are_those_of_keras():
     kept = []
     for k in (cornu, keras):
         batches = []
@@ -257,7 +257,7 @@ def test_backup_after_batches(tmp_path):
     np.testing.assert_array_equal(seen[0][0], kept[1][0])
 
 
-def test_backup_is_kept_if_asked_and_nothing_else_is_deleted(tmp_path):
+def test_backup_is_kept_on_request_and_nothing_else_is_deleted(tmp_path):
     fit(model_of(cornu), callbacks.BackupAndRestore(tmp_path / "a", delete_checkpoint=False))
     assert (tmp_path / "a" / "latest.weights.h5").exists()
     (tmp_path / "b").mkdir()

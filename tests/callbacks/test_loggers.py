@@ -310,7 +310,7 @@ def test_tensorboard_gets_the_graph_of_a_model(tmp_path, write_graph):
         assert value.tensor.string_val == [model.to_json().encode()]
 
 
-def test_tensorboard_writes_numbers_of_epochs(tmp_path, board_model):
+def test_tensorboard_writes_epoch_logs(tmp_path, board_model):
     train_board(callbacks.TensorBoard(tmp_path), board_model)
     assert scalars(tmp_path / "train") == {
         (f"epoch_{name}", epoch): value
@@ -325,7 +325,7 @@ def test_tensorboard_writes_numbers_of_epochs(tmp_path, board_model):
 
 
 @pytest.mark.parametrize("update_freq", ["batch", 2, 3])
-def test_tensorboard_writes_numbers_of_batches(tmp_path, board_model, update_freq):
+def test_tensorboard_writes_batch_logs(tmp_path, board_model, update_freq):
     train_board(callbacks.TensorBoard(tmp_path, update_freq=update_freq), board_model)
     every = 1 if update_freq == "batch" else update_freq
     batches = {step: v for (tag, step), v in scalars(tmp_path / "train").items() if "batch" in tag}

@@ -225,7 +225,7 @@ def test_checkpoint_without_a_number_to_go_by(fake_model):
         ("ReduceLROnPlateau", "conditioned on metric `val_loss` which is not available"),
     ],
 )
-def test_missing_numbers_are_a_warning(fake_model, name, text):
+def test_missing_logs_are_a_warning(fake_model, name, text):
     callback = getattr(callbacks, name)()
     callback.set_model(fake_model)
     with pytest.warns(UserWarning, match=text) as caught:
@@ -249,7 +249,7 @@ def metric(name, direction=None):
         ("val_head_loss", False),
     ],
 )
-def test_auto_knows_what_is_better(fake_model, monitor, expected):
+def test_auto_finds_the_better_direction(fake_model, monitor, expected):
     fake_model.metrics = [
         metric("loss"),
         metric("head_loss"),
@@ -262,7 +262,7 @@ def test_auto_knows_what_is_better(fake_model, monitor, expected):
     assert callback._is_improvement(1.0, 2.0) is not expected
 
 
-def test_auto_says_if_it_does_not_know(fake_model):
+def test_auto_refuses_an_unknown_direction(fake_model):
     fake_model.metrics = [metric("my_metric")]
     callback = callbacks.EarlyStopping("val_my_metric")
     callback.set_model(fake_model)

@@ -24,8 +24,8 @@ def make_images(n, size=8, seed=0, channels=()):
     x = generator.integers(0, 60, (n, size, size, *channels)).astype("uint8")
     y = np.arange(n) % 2
     for image, label in zip(x, y, strict=True):
-        place = generator.integers(1, size - 1)
-        image[(place,) if label else (slice(None), place)] = 250
+        position = generator.integers(1, size - 1)
+        image[(position,) if label else (slice(None), position)] = 250
     return x, y
 
 
@@ -34,6 +34,6 @@ def write_images(folder, n, seed=0):
     from PIL import Image
 
     for number, (image, label) in enumerate(zip(*make_images(n, 8, seed, (3,)), strict=True)):
-        place = folder / ("level" if label else "upright")
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(place / f"{number}.png")
+        subfolder = folder / ("level" if label else "upright")
+        subfolder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(subfolder / f"{number}.png")

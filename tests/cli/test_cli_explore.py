@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-c", HEAR + "from cornu.cli import main; main()"]
 
 
 class Served:
-    """A command that serves a page until it is told to end."""
+    """A command that serves a page until it is stopped."""
 
     def __init__(self, *arguments):
         self.process = subprocess.Popen(
@@ -46,7 +46,7 @@ class Served:
         raise AssertionError(f"{text!r} never came: {self.lines} {self.process.stderr.read()}")
 
     def get(self, path):
-        """What the page is told."""
+        """What the page receives."""
         headers = {"Authorization": f"Bearer {self.link[2]}"}
         request = urllib.request.Request(self.link[1] + path, headers=headers)
         with urllib.request.urlopen(request, timeout=20) as answer:
@@ -143,8 +143,8 @@ def test_examples_of_all_kinds(photos, npz, tmp_path):
     images = cornu.Sequential([cornu.Input((8, 8, 3)), L.Flatten(), L.Dense(2)])
     found = load_examples(str(photos), Network(images, class_names=sorted(os.listdir(photos))))
     assert found.x.shape == (30, 8, 8, 3) and set(found.y) == {0, 1}
-    grey = Network(cornu.Sequential([cornu.Input((8, 8, 1)), L.Flatten(), L.Dense(2)]))
-    found = load_examples(str(npz), grey)
+    gray = Network(cornu.Sequential([cornu.Input((8, 8, 1)), L.Flatten(), L.Dense(2)]))
+    found = load_examples(str(npz), gray)
     np.testing.assert_array_equal(found.x[..., 0], make_images(20, seed=1)[0])
     # Signals, with classes by name that the model does not know: shown without.
     signals = np.random.default_rng(0).standard_normal((7, 20))
@@ -156,4 +156,4 @@ def test_examples_of_all_kinds(photos, npz, tmp_path):
     with pytest.raises(cornu.cli.command.CommandError, match=r"Expected an \.npz"):
         load_examples("digits", signal_model)
     with pytest.raises(cornu.cli.command.CommandError, match=r"shape \(n, 8, 8, 1\)"):
-        load_examples(str(tmp_path / "signals.npz"), grey)
+        load_examples(str(tmp_path / "signals.npz"), gray)

@@ -32,7 +32,7 @@ def make_part(n, share_wrong):
 
 
 @pytest.mark.parametrize("share_wrong", [0, 0.01, 0.5, 1])
-def test_numbers_and_examples(share_wrong):
+def test_scores_and_examples(share_wrong):
     x, y, answers = make_part(500, share_wrong)
     judged = judge(Model(), Part((x, y)), 64)
     assert judged.accuracy == pytest.approx(accuracy_score(y, answers.argmax(1)), rel=1e-12)
@@ -48,6 +48,6 @@ def test_numbers_and_examples(share_wrong):
     assert len(set(y[judged.shown])) > 2
 
 
-def test_fewer_images_than_fit_the_picture():
+def test_fewer_images_than_fit_the_figure():
     x, y, _ = make_part(3, 0)
     assert judge(Model(), Part((x, y)), 2).shown == [0, 1, 2]

@@ -54,7 +54,7 @@ def test_digits(run, tmp_path, tiny):
     assert (answers.argmax(-1) != y).sum() == wrong
 
 
-def test_the_same_seed_gives_the_same_numbers(run, tmp_path, tiny, npz):
+def test_the_same_seed_gives_the_same_results(run, tmp_path, tiny, npz):
     histories = []
     for name in ("a", "b"):
         options = ("--epochs", 2, "--seed", 5, "--model", tiny)
@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_numbers(run, tmp_path, tiny, npz):
     assert histories[0] == histories[1]
 
 
-def test_a_run_without_seed_says_which_one_it_took(run, tmp_path, tiny, npz, monkeypatch):
+def test_a_run_without_seed_prints_the_one_it_took(run, tmp_path, tiny, npz, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("train", npz, "--epochs", 1, "--model", tiny)
     (folder,) = (tmp_path / "runs").iterdir()

@@ -1,4 +1,4 @@
-"""What goes wrong in a user's `call` is told with the layer, the line and what to write instead."""
+"""Errors in a user's `call` name the layer, the line and what to write instead."""
 
 import random
 import re
@@ -121,7 +121,7 @@ def test_random_numbers_are_warned_of_once(source):
 
 def test_no_warning_where_nothing_is_drawn_in_the_step():
     class Own(cornu.Model):
-        """Builds layers in its first call, which draws seeds, and looks at numbers only eagerly."""
+        """Builds layers in its first call, which draws seeds, and reads values only eagerly."""
 
         def __init__(self):
             super().__init__()

@@ -145,7 +145,7 @@ def test_masks_reach_loss_and_metrics(k):
     )
     model.compile("sgd", "mse", metrics=["mae"], weighted_metrics=["mae"])
     result = model.evaluate(x, np.zeros((2, 4, 1)), verbose=0)
-    assert result[0] == pytest.approx(9.0)  # each place that counts has an error of 3
+    assert result[0] == pytest.approx(9.0)  # each unmasked position has an error of 3
     y = np.zeros((2, 4, 1))
     y[0, 3] = 1e6
     assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(result[0])
@@ -305,7 +305,7 @@ def test_paths_are_keras():
     assert paths(cornu) == paths(keras)
 
 
-def test_what_is_not_there_says_so():
+def test_what_is_not_there_is_an_error():
     layer = cornu.layers.Dense(2)
     with pytest.raises(NotImplementedError, match=r"cannot be quantized.*ONNX"):
         layer.quantize("int8")

@@ -18,7 +18,7 @@ def embedding():
 
 
 class Counted(layers.Layer):
-    """The inputs where the mask holds; it wants a mask, also while a graph is made."""
+    """The inputs where the mask holds; it needs a mask, also while a graph is made."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

@@ -45,7 +45,7 @@ print(int(before > 0), int(len(calls) > 0))
     assert done.stdout.split() == [str(begins), str(ends)], done.stderr
 
 
-def test_a_missing_package_says_how_to_install_it(monkeypatch):
+def test_the_error_for_a_missing_package_tells_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "onnx.helper", raising=False)
     with pytest.raises(MissingPackage, match=r"^Writing it needs .*`onnx`.*Run: pip install onnx$"):

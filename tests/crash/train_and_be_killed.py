@@ -65,7 +65,7 @@ def main(folder, kind):
     )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     count = Count()
-    # Neither the best place nor the last: it does not matter where they stand.
+    # Not the best order of callbacks: it does not matter.
     callbacks = [
         cornu.callbacks.BackupAndRestore(f"{folder}/backup", save_freq=2),
         count,

@@ -265,10 +265,10 @@ def test_an_interrupt_between_batches_leaves_the_model_as_it_was(error, method):
     assert np.isfinite(fit(cornu, generator(), model=model, epochs=1)["loss"]).all()
 
 
-# ---- folders of pictures
+# ---- folders of images
 
 
-def test_no_more_pictures_are_read_ahead_than_the_queue_holds(tmp_path, monkeypatch):
+def test_no_more_images_are_read_ahead_than_the_queue_holds(tmp_path, monkeypatch):
     for name, number in itertools.product("ab", range(20)):
         (tmp_path / name).mkdir(exist_ok=True)
         Image.new("L", (6, 1)).save(tmp_path / name / f"{number}.png")

@@ -93,7 +93,7 @@ def cifar100_archive():
 
 
 def publish(server, monkeypatch, module, content, name):
-    """Let a data set's address be the local server, with the hash of what lies there."""
+    """Let a data set's address be the local server, with the hash of the file there."""
     monkeypatch.setattr(module, "_ORIGIN", server.url(name, content))
     monkeypatch.setattr(module, "_SHA256", hashlib.sha256(content).hexdigest())
 
@@ -311,7 +311,7 @@ def test_cifar100_label_mode():
         cifar100.load_data("all")
 
 
-def test_cifar10_as_jpeg_pictures(cache, monkeypatch, tmp_path, image_data_format):
+def test_cifar10_as_jpeg_images(cache, monkeypatch, tmp_path, image_data_format):
     monkeypatch.setenv("CORNU_DATA_DIR", str(tmp_path))
     files, shades = {}, {}
     for subset, count in (("train", 3), ("test", 2)):
@@ -336,7 +336,7 @@ def test_cifar10_as_jpeg_pictures(cache, monkeypatch, tmp_path, image_data_forma
 @pytest.mark.parametrize(
     "files", [{}, {"train/cat/1.jpg": b"x"}, {"1.jpg": b"x"}, {"other/cat/1.jpg": b"x"}], ids=str
 )
-def test_a_damaged_archive_of_jpeg_pictures(cache, monkeypatch, tmp_path, files):
+def test_a_damaged_archive_of_jpeg_images(cache, monkeypatch, tmp_path, files):
     monkeypatch.setenv("CORNU_DATA_DIR", str(tmp_path))
     (tmp_path / "cifar10-jpeg.tar.gz").write_bytes(tar(files))
     with pytest.raises(ValueError, match=r"Cannot read the data file .*cifar10-jpeg\.tar\.gz"):

@@ -160,7 +160,7 @@ def test_signals_volumes_and_channels_first():
     assert receptive_field(first).window("c", (1, 2)) == (slice(1, 4), slice(2, 7))
 
 
-def test_pictures(tmp_path):
+def test_figures(tmp_path):
     image = np.linspace(0, 1, 31 * 29 * 2).reshape(31, 29, 2)
     figure = receptive_field(chain()).plot(image, "c", (1, 1), tmp_path / "f.png")
     assert figure.axes[0].get_title() == "what c (1, 1) sees"

@@ -136,7 +136,7 @@ def test_a_learning_rate_is_found_and_nothing_changed():
     visualize.plot_learning_rates(found)
 
 
-def test_pictures(tmp_path):
+def test_figures(tmp_path):
     model = make()
     maps = explain.feature_maps(model, X, "conv")
     visualize.plot_feature_maps(maps[0], "conv", path=tmp_path / "a.png")

@@ -159,7 +159,7 @@ def test_what_it_prints():
     assert "│ │ (0) (0) │ 3 4 │ (0) (0) │".split() in rows
 
 
-def test_pictures(tmp_path):
+def test_figures(tmp_path):
     model = cornu.Sequential([cornu.Input((9, 9, 6)), L.Conv2D(2, 3, padding="same"), L.Flatten()])
     x = np.ones((1, 9, 9, 6))
     figure = window(model, x, 0, (0, 0)).plot(tmp_path / "w.png")

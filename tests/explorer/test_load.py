@@ -1,4 +1,4 @@
-"""A class of fifty that asks at once: all are answered, and the memory stays as it is."""
+"""Fifty users at once: all are answered, and memory does not grow."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the page is told is what the library says."""
+"""What the page receives is what the library returns."""
 
 import numpy as np
 import pytest

@@ -111,7 +111,7 @@ def test_draw_and_inspect(open_page, server, width, scheme):
     check_accessible(page)
 
 
-def test_an_example_and_how_its_numbers_are_made(open_page, server, digits):
+def test_an_example_and_how_its_values_are_computed(open_page, server, digits):
     model, x, _ = digits
     page = open_page(server.link)
     page.click("#examples .tile >> nth=7")
@@ -339,7 +339,7 @@ def test_zoomed_text_still_fits(open_page, server):
     check_fits(page)
 
 
-def test_pictures_are_taken_from_the_clipboard_or_dropped(open_page, server, digits):
+def test_images_are_pasted_or_dropped(open_page, server, digits):
     _, x, y = digits
     stream = io.BytesIO()
     cornu.utils.save_img(stream, x[9] * 255, file_format="png", scale=False)

@@ -381,7 +381,7 @@ def test_after_the_end_nobody_answers(digits):
         visitor.ask("GET", "/")
 
 
-def test_a_shared_page_takes_numbers_but_no_strange_names(digits):
+def test_a_shared_page_takes_addresses_but_no_strange_names(digits):
     with explorer.explore(digits[0], host="0.0.0.0") as server:
         assert server.is_shared
         visitor = Visitor(server.link)

@@ -1,4 +1,4 @@
-"""A training that is watched: what is seen, what it can be told, and that it changes nothing."""
+"""Training that is watched: what is seen, the commands it takes, and that it changes nothing."""
 
 import threading
 import time
@@ -105,7 +105,7 @@ def test_pause_and_stop(digits):
 
 
 def test_within_an_epoch(digits):
-    """Who looks sees where a long epoch stands; a page draws it, too."""
+    """An observer sees how far a long epoch has come; a page draws it, too."""
     model, (_, x, y) = model_like(digits), digits
     watch = Watch(Network(model))
     times = 20_000

@@ -108,7 +108,7 @@ def test_unseeded_layers_draw_the_seeds_that_keras_draws():
 
 
 class Labelled(layers.RandomFlip):
-    """Flips what it is told to, and says so in the labels."""
+    """Flips the chosen images, and marks them in the labels."""
 
     def get_random_transformation(self, data, training=True, seed=None):
         drawn = super().get_random_transformation(data, training, seed)

@@ -142,7 +142,7 @@ def test_lambda_of_a_builtin():
     assert layers.Lambda(max)([3.0, 1.0]) == 3.0
 
 
-def test_lambda_is_told_training_and_mask():
+def test_lambda_gets_training_and_mask():
     seen = []
 
     def function(x, training=None, mask=None):

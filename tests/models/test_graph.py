@@ -225,7 +225,7 @@ class OwnDense(layers.Dense):
     """Not registered."""
 
 
-def test_what_cannot_be_cloned_says_so():
+def test_what_cannot_be_cloned_is_an_error():
     class Own(cornu.Model):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
@@ -296,7 +296,7 @@ def test_mistakes():
         cornu.Model.from_config(config)
 
 
-def test_no_numbers_are_computed_before_they_are_needed():
+def test_no_values_are_computed_before_they_are_needed():
     """A network far larger than memory can be described."""
     inputs = cornu.Input((1000, 1000, 1000, 8))
     outputs = layers.MaxPooling3D(10)(layers.ReLU()(inputs))

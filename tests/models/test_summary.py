@@ -268,7 +268,7 @@ def test_prints_in_colour_on_a_terminal(capsys, monkeypatch):
     assert "\x1b[38;5;34m723" in ours
 
 
-def test_goes_to_the_log_if_asked(caplog, capsys):
+def test_goes_to_the_log_on_request(caplog, capsys):
     messages.disable_interactive_logging()
     try:
         with caplog.at_level("INFO", logger="cornu"):

@@ -121,7 +121,7 @@ def step(model, x, y, training=True):
 
 @needs_kernels
 @pytest.mark.parametrize("case", CASES)
-def test_the_same_numbers(case):
+def test_the_same_values(case):
     make, pools = CASES[case]
     model = make()
     x, y = noise(5, 9, 8, 2), noise(5, 3, seed=1)

@@ -56,9 +56,9 @@ def test_channels_first():
         np.testing.assert_array_equal(jnp.moveaxis(output, 1, -1), pool(IMAGE, 2, 2, "same"))
 
 
-@pytest.mark.parametrize("place", list(np.ndindex(2, 2)))
-def test_nan_wins(place):
-    image = IMAGE.at[(0, *place, 0)].set(jnp.nan)
+@pytest.mark.parametrize("position", list(np.ndindex(2, 2)))
+def test_nan_is_the_largest(position):
+    image = IMAGE.at[(0, *position, 0)].set(jnp.nan)
     output = max_pool(image, 2)
     assert np.isnan(output[0, 0, 0, 0]) and np.isnan(output).sum() == 1
     gradient = jax.grad(lambda x: jnp.nansum(2 * max_pool(x, 2)[0, :1, :1, 0]))(image)
@@ -73,7 +73,7 @@ def test_formats(dtype):
     np.testing.assert_array_equal(output.astype("float32"), max_pool(IMAGE, 3, 2, "same"))
 
 
-def test_infinitely_small_numbers():
+def test_negative_infinity():
     x = jnp.full((1, 3, 3, 1), -jnp.inf)
     np.testing.assert_array_equal(max_pool(x, 2, 2, "same"), jnp.full((1, 2, 2, 1), -jnp.inf))
 

@@ -74,7 +74,7 @@ def test_half_precision_in_hdf5(tmp_path, dtype):
 
 
 def test_by_name(tmp_path):
-    """For transfer learning: what has the same name is taken, whatever stands around it."""
+    """For transfer learning: layers of the same name are loaded, whatever surrounds them."""
     model = filled(made())
     for name in ("m.weights.h5", "m.keras"):
         (model.save if name == "m.keras" else model.save_weights)(tmp_path / name)
@@ -139,7 +139,7 @@ def test_the_optimizer_goes_with_the_weights(tmp_path):
     compiled("sgd").load_weights(path)
 
 
-def test_a_learning_rate_that_comes_from_a_file_is_told(tmp_path):
+def test_a_learning_rate_from_a_file_is_a_warning(tmp_path):
     trained(cornu.optimizers.Adam(0.5)).save_weights(tmp_path / "m.weights.h5")
     other = compiled(cornu.optimizers.Adam(0.25))
     with pytest.warns(UserWarning, match=r"learning rate is 0\.5 now.*not 0\.25"):

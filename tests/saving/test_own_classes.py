@@ -189,7 +189,7 @@ def test_models_that_are_not_built_say_so(tmp_path):
     assert not cornu.saving.load_model(tmp_path / "m.keras").built
 
 
-def test_a_model_that_cannot_be_built_says_so(tmp_path):
+def test_a_model_that_cannot_be_built_is_an_error(tmp_path):
     class Picky(Both):
         def call(self, x, y, scale):
             if scale == "none":
@@ -310,7 +310,7 @@ class Holding(L.Layer):
 
 
 def test_what_is_shared_stays_shared(tmp_path):
-    """A layer lies in two others, and one in two models of a model. Keras cannot load this."""
+    """A layer is in two others, and one in two models of a model. Keras cannot load this."""
     held, shared = L.Dense(3), L.Dense(3)
     x, z = cornu.Input((3,)), cornu.Input((3,))
     a = cornu.Model(x, shared(x))
@@ -394,7 +394,7 @@ def keeper_of(k, calls):
 
 
 def model_with(k, keeper):
-    """The layer lies directly in the model, and in a model within it."""
+    """The layer is directly in the model, and in a model within it."""
     inner = k.Sequential([k.Input((3,)), keeper(name="a"), k.layers.Dense(3)])
     model = k.Sequential([k.Input((3,)), inner, keeper(name="b")])
     for layer, words in ((inner.layers[0], ["horn"]), (model.layers[1], ["cor", "nu"])):

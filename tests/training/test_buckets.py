@@ -51,7 +51,7 @@ def test_one_program_serves_many_lengths(monkeypatch):
     assert sorted(set(shapes)) == [1, 8, 32] and len(shapes) == 3
 
 
-def test_callbacks_see_only_what_was_asked_for():
+def test_callbacks_see_only_the_requested_examples():
     seen = []
     watch = cornu.callbacks.LambdaCallback()
     watch.on_predict_batch_end = lambda batch, logs: seen.append(logs["outputs"].shape[0])
@@ -166,7 +166,7 @@ MIXING = {
     "operation": lambda: functional(lambda x: x - cornu.ops.mean(x, 0)),
     "operations": lambda: functional(lambda x: cornu.ops.flip(cornu.ops.cumsum(x, axis=0), axis=0)),
     "array": lambda: functional(lambda x: layers.Add()([x, np.arange(15.0).reshape(5, 3)])),
-    "pictures": lambda: sequential(layers.Resizing(5, 4), shape=(4, 3)),
+    "images": lambda: sequential(layers.Resizing(5, 4), shape=(4, 3)),
     "wrapped": lambda: sequential(layers.TimeDistributed(layers.Lambda(center)), shape=(4, 3)),
     "wrapped axis": lambda: sequential(
         layers.TimeDistributed(layers.Softmax(axis=0)), shape=(4, 3)

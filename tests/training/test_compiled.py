@@ -93,7 +93,7 @@ def test_names_that_keras_mixes_up():
     assert logs == pytest.approx(expected)
 
 
-def test_one_metric_object_in_two_places():
+def test_one_metric_object_used_twice():
     shared = cornu.metrics.MeanAbsoluteError(name="s")
     model = model_of(cornu, "a", metrics=[shared])
     model.kept = shared

@@ -121,7 +121,7 @@ def test_tracing_is_ended_at_once(name):
 
 
 class Slow:
-    """Takes the place of a function that JAX compiles for long."""
+    """Stands in for a function that takes long to compile."""
 
     def __init__(self, number=None):
         self.number, self.go_on, self.ended = number, threading.Event(), threading.Event()

@@ -267,7 +267,7 @@ def test_single_batches_of_lists():
     assert made.train_on_batch(rows, [0.0, 1.0]) > 0
 
 
-def test_a_message_says_none_for_a_size_that_is_not_known():
+def test_a_message_has_none_for_an_unknown_size():
     def wrong(x):
         raise ValueError(f"conv2d_7 got {x.shape}: {x.shape[0] // 2} of 3 rows")
 
@@ -283,7 +283,7 @@ def test_a_message_keeps_the_name_of_a_layer_that_is_made_in_the_call():
         layers.Lambda(wrong)(keras.Input((5,)))
 
 
-def test_epochs_are_whole_numbers():
+def test_epochs_are_integers():
     with pytest.raises(ValueError, match=r"`epochs` must be an integer\. Received: epochs='3'"):
         model().fit(X, ONE_HOT, epochs="3", verbose=0)
 
@@ -530,7 +530,7 @@ def test_no_epoch_is_no_training():
 
 
 @pytest.mark.parametrize("kind", ["train", "test", "predict"])
-def test_who_makes_compiled_functions_is_told_to_write_a_step(kind):
+def test_overriding_compiled_functions_is_an_error_that_names_the_step(kind):
     def make(self, force=False):
         raise AssertionError
 

@@ -109,7 +109,7 @@ def test_a_users_argument_that_counts(tmp_path):
 
 @pytest.mark.parametrize("rate, expected", [(0.05, 0.01), (0.2, 0.2)])
 def test_the_learning_rate(tmp_path, rate, expected):
-    """One that a callback has set goes on, unless the program asks for another than before."""
+    """One that a callback has set goes on, unless the program sets another than before."""
     lower = cb.LambdaCallback(
         on_epoch_end=lambda epoch, logs: setattr(made.optimizer, "learning_rate", 0.01)
     )

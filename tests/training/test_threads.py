@@ -37,11 +37,11 @@ def at_once(*works, times=6):
     results = [[] for _ in works]
     errors, barrier = [], threading.Barrier(len(works))
 
-    def run(place):
+    def run(index):
         try:
             barrier.wait()
             for _ in range(times):
-                results[place].append(works[place]())
+                results[index].append(works[index]())
         except BaseException as error:
             errors.append(error)
 

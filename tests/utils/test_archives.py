@@ -122,7 +122,7 @@ def test_names_that_lead_outside_are_refused(untouched, make, name):
         # Each step looks harmless; together they climb out.
         [("a/b/l", LINK, "."), ("m", LINK, "a/b/l/../../../victim")],
         [("d/e/up", LINK, "../.."), ("l", LINK, "d/e/up/../victim")],
-        # The second name of a relative link means another place.
+        # The second name of a relative link leads elsewhere.
         [("a/l", LINK, "../x"), ("l", HARD, "a/l")],
         # A chain that outgrows the longest path which the operating system resolves.
         [

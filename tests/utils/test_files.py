@@ -65,7 +65,7 @@ def test_name_and_folders_can_be_chosen(server, cache, tmp_path):
     assert len(server.asked) == 3
 
 
-def test_downloads_again_if_told_to(server, cache):
+def test_downloads_again_if_forced(server, cache):
     origin = server.url("a.bin", b"old")
     get_file(origin=origin)
     server.url("a.bin", b"new")
@@ -81,7 +81,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(server, cache):
     assert path.read_bytes() == CONTENT
 
 
-def test_wrong_hash_leaves_nothing_and_says_both(server, cache):
+def test_wrong_hash_leaves_no_file_and_names_both(server, cache):
     origin = server.url("a.bin", b"something else")
     with pytest.raises(ValueError, match=r"corrupted file detected: a\.bin") as caught:
         get_file(origin=origin, file_hash=SHA256)
@@ -237,7 +237,7 @@ def test_what_is_no_archive_is_refused(server, cache, content, arguments):
     assert files_in(cache) == ["datasets/name_archive"]
 
 
-def test_the_cache_is_the_users_unless_told_otherwise(cache, monkeypatch):
+def test_the_cache_is_the_users_by_default(cache, monkeypatch):
     assert cache_folder() == cache
     monkeypatch.delenv("CORNU_HOME")
     assert cache_folder().name == "cornu"

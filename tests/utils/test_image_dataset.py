@@ -150,7 +150,7 @@ def test_forms_of_labels(folder, batch_size, label_mode, dtype, shape):
 
 
 @pytest.mark.parametrize("arguments", [{"labels": None}, {"label_mode": None}], ids=str)
-def test_pictures_without_labels(folder, arguments):
+def test_images_without_labels(folder, arguments):
     dataset = load(folder, batch_size=5, **arguments)
     shapes = [x.shape for x in dataset]
     # With `labels=None` folders mean nothing, so the hidden one counts as well, as in Keras.
@@ -221,7 +221,7 @@ def test_batches_by_index(folder):
             dataset[index]
 
 
-def test_links_are_followed_if_asked(folder, tmp_path):
+def test_links_are_followed_on_request(folder, tmp_path):
     (tmp_path / "data" / "a").mkdir(parents=True)
     (tmp_path / "data" / "a" / "link").symlink_to(folder / "bee")
     save_img(tmp_path / "data" / "a" / "1.png", np.zeros((9, 9, 3)))
@@ -256,7 +256,7 @@ def damaged_folder(tmp_path):
     return tmp_path
 
 
-def test_unreadable_pictures_are_named_before_the_first_batch(damaged_folder):
+def test_unreadable_images_are_named_before_the_first_batch(damaged_folder):
     dataset = load(damaged_folder, shuffle=False, batch_size=1)
     message = r'3 of 8 images cannot be read: .*a/1\.jpg: .*b/2\.jpg: .*b/3\.jpg: .*on_error="skip"'
     with pytest.raises(OSError, match=message):
@@ -273,7 +273,7 @@ def test_unreadable_pictures_are_named_before_the_first_batch(damaged_folder):
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "gif", "bmp", "webp"])
-def test_whole_pictures_are_told_from_cut_ones(tmp_path, ending):
+def test_whole_images_are_distinguished_from_truncated_ones(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     save_img(path, np.random.default_rng(0).integers(0, 256, (40, 40, 3)))
     whole = path.read_bytes()
@@ -286,7 +286,7 @@ def test_whole_pictures_are_told_from_cut_ones(tmp_path, ending):
             check_readable([str(path)], "")
 
 
-def test_an_unreadable_picture_is_named(damaged_folder):
+def test_an_unreadable_image_is_named(damaged_folder):
     dataset = load(damaged_folder, shuffle=False)
     with pytest.raises(OSError, match=r'Cannot read the image .*a/1\.jpg: .*on_error="skip"'):
         dataset[0]
@@ -295,7 +295,7 @@ def test_an_unreadable_picture_is_named(damaged_folder):
     assert not [t for t in threading.enumerate() if t.name.startswith("cornu-data")]
 
 
-def test_unreadable_pictures_are_skipped_with_one_warning(damaged_folder):
+def test_unreadable_images_are_skipped_with_one_warning(damaged_folder):
     with pytest.warns(UserWarning, match="Skipped 3 of 8 images") as caught:
         dataset = load(damaged_folder, shuffle=False, on_error="skip")
     assert len(caught) == 1
@@ -310,14 +310,14 @@ def test_unreadable_pictures_are_skipped_with_one_warning(damaged_folder):
     np.testing.assert_array_equal(gather(dataset)[1], [0, 0, 0, 1, 1])
 
 
-def test_skipping_all_pictures_is_an_error(tmp_path):
+def test_skipping_all_images_is_an_error(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.png").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"None of the 1 images can be read.*1\.png"):
         load(tmp_path, on_error="skip")
 
 
-def test_skipping_nothing_says_nothing(folder):
+def test_skipping_nothing_warns_of_nothing(folder):
     assert len(load(folder, on_error="skip").file_paths) == 21
 
 
@@ -346,7 +346,7 @@ def test_folders_that_hold_nothing_of_use(tmp_path, content, error, message):
         load(folder)
 
 
-def test_a_folder_without_pictures_and_without_labels(tmp_path):
+def test_a_folder_without_images_and_without_labels(tmp_path):
     with pytest.raises(ValueError, match="No images found"):
         load(tmp_path, labels=None)
 
@@ -386,7 +386,7 @@ def test_wrong_arguments(folder, arguments, message):
 
 
 def test_pixels_of_all_kinds_of_files_are_0_to_255(tmp_path):
-    """16 bits beside 8, both ways up, and what macOS leaves beside a picture."""
+    """16 bits beside 8, both ways up, and what macOS leaves beside an image."""
     (tmp_path / "a").mkdir()
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
@@ -400,7 +400,7 @@ def test_pixels_of_all_kinds_of_files_are_0_to_255(tmp_path):
         np.testing.assert_array_equal(data, [x[::-1, ::-1] if upright else x, x])
 
 
-def test_pictures_of_the_right_size_are_not_altered(tmp_path):
+def test_images_of_the_right_size_are_not_altered(tmp_path):
     (tmp_path / "a").mkdir()
     x = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype("uint8")
     buffer = io.BytesIO()

@@ -62,7 +62,7 @@ def png(colour_type, numbers):
 
 
 SIXTEEN = np.array([[0, 1000, 10000], [128, 50000, 65535]], "uint16")
-GREYS = np.repeat((SIXTEEN / 257)[..., None], 3, 2)
+GRAYS = np.repeat((SIXTEEN / 257)[..., None], 3, 2)
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ GREYS = np.repeat((SIXTEEN / 257)[..., None], 3, 2)
     ids=["png", "tiff", "big-endian tiff", "pgm"],
 )
 def test_white_of_16_bits_is_255(file):
-    np.testing.assert_array_equal(load_img(file), np.round(GREYS))
+    np.testing.assert_array_equal(load_img(file), np.round(GRAYS))
     np.testing.assert_array_equal(np.asarray(load_img(file, "rgba"))[..., 3], 255)
-    grey = img_to_array(load_img(file, "grayscale"))
-    np.testing.assert_allclose(grey, GREYS[..., :1], rtol=1e-6)
+    gray = img_to_array(load_img(file, "grayscale"))
+    np.testing.assert_allclose(gray, GRAYS[..., :1], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,13 @@ def test_32_bits_have_no_white(dtype):
     np.testing.assert_array_equal(load([0, 7, 255])[0], [[0] * 3, [7] * 3, [255] * 3])
     for numbers in ([-5, 3, 4], [0, 70000, 9]) if dtype == "int32" else ([0, 0.5, 1], [0, np.nan]):
         np.testing.assert_array_equal(load(numbers, "grayscale")[0], np.array(numbers, dtype))
-        with pytest.raises(OSError, match=r'nothing defines which is white.*color_mode="grayscale"'):
+        with pytest.raises(
+            OSError, match=r'nothing defines which is white.*color_mode="grayscale"'
+        ):
             load(numbers)
 
 
-def test_transparent_palettes_and_greys():
+def test_transparent_palettes_and_grayscale():
     colours = np.array([[[255, 0, 0], [10, 200, 30], [0, 0, 255]]], "uint8")
     palette = Image.fromarray(colours).quantize(4)
     degrees = bytes([0, 128, 255])
@@ -144,7 +146,7 @@ def test_of_several_frames_the_first_is_read(picture):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_upright_if_asked(picture, orientation):
+def test_upright_on_request(picture, orientation):
     image = Image.fromarray(picture[..., :3])
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -264,7 +266,7 @@ def test_array_to_img_refuses(shape, message):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_array_to_img_refuses_numbers_that_no_pixel_has(channels):
+def test_array_to_img_refuses_values_that_no_pixel_has(channels):
     for wrong in (-1.0, 256.0, np.nan, np.inf):
         x = np.full((2, 2, channels), wrong)
         if not (channels == 1 and wrong == 256):
@@ -275,7 +277,7 @@ def test_array_to_img_refuses_numbers_that_no_pixel_has(channels):
                 array_to_img(x)
 
 
-def test_save_img_writes_large_greys_as_16_bits(tmp_path):
+def test_save_img_writes_large_gray_values_as_16_bits(tmp_path):
     path = tmp_path / "a.png"
     save_img(path, SIXTEEN[..., None], scale=False)
     np.testing.assert_array_equal(Image.open(path), SIXTEEN)
@@ -329,14 +331,14 @@ def test_resize_is_keras(interpolation, size, aspect):
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 @pytest.mark.parametrize("shape", [(480, 641), (1000, 1333)], ids=str)
-def test_resize_of_large_pictures_is_keras(interpolation, shape):
+def test_resize_of_large_images_is_keras(interpolation, shape):
     x = np.random.default_rng(0).integers(0, 256, (*shape, 1)).astype("float32")
     theirs = keras.ops.image.resize(x, (224, 299), interpolation, data_format="channels_last")
     # The 32-bit rounding of a sampling point near 1,000 is 6e-5 of a pixel's 255.
     np.testing.assert_allclose(resize(x, (224, 299), interpolation), theirs, rtol=1e-6, atol=2e-2)
 
 
-def test_a_few_bytes_that_claim_to_be_a_huge_picture(tmp_path):
+def test_a_few_bytes_that_claim_to_be_a_huge_image(tmp_path):
     """A decompression bomb: nine thousand pixels square, all of one colour."""
     path = tmp_path / "bomb.png"
     Image.new("1", (9000, 9000)).save(path)

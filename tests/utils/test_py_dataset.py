@@ -34,7 +34,7 @@ def our_threads():
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_batches_come_in_the_order_asked_for(workers):
+def test_batches_come_in_the_requested_order(workers):
     order = [5, 0, 11, 3, 3, 7]
     dataset = Counting(workers=workers)
     assert list(iterate(dataset, order)) == order

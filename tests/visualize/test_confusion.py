@@ -16,7 +16,7 @@ def names(num_classes):
     return [f"class {number}" for number in range(num_classes)]
 
 
-def test_numbers_and_colours():
+def test_counts_and_colours():
     y_true, y_pred = labels(4)
     axes = plot_confusion_matrix(y_true, y_pred, names(4)).axes[0]
     expected = confusion_matrix(y_true, y_pred)
@@ -36,7 +36,7 @@ def test_a_class_without_images_is_an_empty_row():
 
 
 @pytest.mark.parametrize("num_classes, has_numbers", [(20, True), (21, False)])
-def test_numbers_only_where_they_can_be_read(num_classes, has_numbers):
+def test_counts_only_where_they_can_be_read(num_classes, has_numbers):
     axes = plot_confusion_matrix(*labels(num_classes), names(num_classes)).axes[0]
     assert bool(axes.texts) == has_numbers
 

@@ -17,7 +17,7 @@ def lines(axes):
     return {line.get_label(): line for line in axes.lines}
 
 
-def test_draws_the_numbers_over_epochs_from_one():
+def test_draws_logs_over_epochs_from_one():
     loss, accuracy = plot_history(HISTORY).axes
     assert (loss.get_title(), accuracy.get_title()) == ("loss", "accuracy")
     for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
@@ -63,7 +63,7 @@ def test_the_learning_rate_is_no_curve():
 
 
 @pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
-def test_writes_the_format_that_the_name_says(tmp_path, ending):
+def test_the_ending_chooses_the_file_format(tmp_path, ending):
     path = tmp_path / f"curves.{ending}"
     plot_history({"loss": [1.0]}, path)
     start = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[ending]

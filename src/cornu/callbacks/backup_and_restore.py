@@ -1,4 +1,4 @@
-"""`BackupAndRestore`: training that goes on where it was interrupted."""
+"""`BackupAndRestore`: resume training where it was interrupted."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from cornu.training.callback import Callback
 
 @registry.register("callback", module="keras.callbacks")
 class BackupAndRestore(Callback):
-    """Keeps the state of a run in a folder; `fit` of the same program goes on from there.
+    """Saves the state of a run in a folder; `fit` of the same program resumes from it.
 
     However the process ended (an exception, a power failure, `kill -9`), the result is, bit for bit, that
     of a run that was not interrupted: kept are the weights, the optimizer, the metrics, the generators of
@@ -24,7 +24,7 @@ class BackupAndRestore(Callback):
     then also returns the whole history.
 
     What the program sets is not kept: a callback's arguments, the learning rate that the optimizer was
-    given, and the number of epochs may be other ones when a run goes on.
+    given, and the number of epochs may change when a run is resumed.
 
     Your own data are read again up to that position, so they must come in the same order again; a
     `PyDataset` has its hooks called for past epochs instead. What worker threads draw is not repeated.

@@ -1,4 +1,4 @@
-"""`EarlyStopping`: end training when it no longer helps."""
+"""`EarlyStopping`: end training when it no longer improves."""
 
 import warnings
 
@@ -9,7 +9,7 @@ from cornu.utils.messages import print_message
 
 @registry.register("callback", module="keras.callbacks")
 class EarlyStopping(MonitorCallback):
-    """Stops training when a number has not improved for some epochs.
+    """Stops training when a monitored value has not improved for some epochs.
 
     Args:
         monitor, min_delta, mode: see `MonitorCallback`.

@@ -6,7 +6,7 @@ from cornu.training.callback import HOOKS, Callback
 
 @registry.register("callback", module="keras.callbacks")
 class LambdaCallback(Callback):
-    """Calls functions of yours; each takes what the method of the same name takes.
+    """Calls your functions; each takes the arguments of the method of the same name.
 
     Args:
         on_epoch_begin, on_epoch_end: functions `(epoch, logs)`.

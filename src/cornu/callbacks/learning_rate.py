@@ -77,7 +77,7 @@ def _num_arguments(function) -> int:
 
 @registry.register("callback", module="keras.callbacks")
 class ReduceLROnPlateau(MonitorCallback):
-    """Lowers the learning rate when a number has not improved for some epochs.
+    """Lowers the learning rate when a monitored value has not improved for some epochs.
 
     The new rate is `max(learning_rate * factor, min_lr)`.
 

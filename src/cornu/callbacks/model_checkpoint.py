@@ -1,4 +1,4 @@
-"""`ModelCheckpoint`: keep the model on disk while it is trained."""
+"""`ModelCheckpoint`: save the model during training."""
 
 import os
 import warnings

@@ -1,4 +1,4 @@
-"""What callbacks that watch one number have in common."""
+"""What callbacks that monitor one value have in common."""
 
 import re
 import warnings
@@ -7,7 +7,7 @@ from cornu.training.callback import Callback
 
 
 class MonitorCallback(Callback):
-    """Watches whether a number improves.
+    """Monitors whether a value improves.
 
     Args:
         monitor: name of the number in the logs of an epoch: `"loss"`, `"val_accuracy"` …

@@ -1,4 +1,4 @@
-"""`RemoteMonitor`: tell a server how training goes."""
+"""`RemoteMonitor`: send logs to a server."""
 
 import json
 import urllib.parse

@@ -1,4 +1,4 @@
-"""When callbacks that write files do so."""
+"""When callbacks write their files."""
 
 
 class SavingInterval:

@@ -1,4 +1,4 @@
-"""All that a run of `fit` consists of at one moment, in a file: enough to go on as if nothing had happened.
+"""The whole state of a run of `fit` in a file: enough to resume as if nothing had happened.
 
 The file is HDF5 with plain arrays: the values of all variables (weights, optimizer, metrics, generators of
 random numbers), and a text (JSON) with the epoch and the step, the state of the global generators of random
@@ -133,7 +133,7 @@ class Snapshot:
             ]
 
     def resume_data(self) -> None:
-        """Put the data where they stood."""
+        """Move the data to their saved position."""
         if self.step and self._state["batches"] != self._run.data.num_batches:
             warnings.warn(
                 f"An epoch had {self._state['batches']} batches when the backup was written, and has "
@@ -226,7 +226,7 @@ def _digests(callback) -> dict[str, str]:
 
 
 def _changed_attributes(callback, begin: dict[str, str], arrays: list) -> dict:
-    """What is not as it was when `fit` began."""
+    """What has changed since `fit` began."""
     found = {}
     for name, plain, kept in _attributes(callback):
         if begin.get(name) != _digest(plain, kept):

@@ -31,7 +31,7 @@ class SwapEMAWeights(Callback):
         self._average_is_in_model = False
 
     def _pairs(self):
-        """Each weight that has an average, and that."""
+        """Each weight that has an average, with its average."""
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         if not getattr(optimizer, "use_ema", False):

@@ -1,4 +1,4 @@
-"""`TerminateOnNaN`: do not train on with a broken loss."""
+"""`TerminateOnNaN`: stop when the loss is NaN."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Arguments of the wrong type, found before a constructor meets them.
+"""Arguments of the wrong type are found before a constructor runs.
 
 What type an argument has is known from its default, and, without one, from its name. Only arguments of
 Cornu's own constructors are looked at; the constructors check what needs more than the type.

@@ -54,7 +54,7 @@ _CURES: list[tuple[type[Exception], str]] = [
 
 
 def blame(error: Exception, what: str, arguments: str) -> None:
-    """Say in which layer or loss, on which shapes and in which line something went wrong.
+    """Add to an error the layer or loss, the shapes and the line in which it happened.
 
     Called for each that an error passes through, from the innermost outwards.
     """
@@ -100,7 +100,7 @@ def _is_users(filename: str) -> bool:
 
 
 def _line_of(error: Exception) -> str | None:
-    """The last line of the user's that the error passed."""
+    """The last line of the user's code in the traceback."""
     found = None
     trace = error.__traceback__
     while trace is not None:
@@ -122,7 +122,7 @@ _warned: set[str] = set()
 
 
 def watch_random(layer, run: Callable, again: Callable):
-    """Run a layer's `call` while it is traced; warn if it draws numbers that would be constants."""
+    """Run a layer's `call` while it is traced; warn of random numbers, which would become constants."""
     before, seeds = _generator_states(), core_random.num_default_seeds
     outputs = run()
     for name, state in _generator_states().items():
@@ -152,7 +152,7 @@ def _generator_states() -> dict[str, tuple]:
 
 
 def _line_that_draws(run: Callable, name: str) -> str | None:
-    """Run a function again and see in which line of the user's a generator moves."""
+    """Run a function again to find the line of the user's code that draws."""
     last: list = [None, _generator_states()[name]]
     found: list[str] = []
 

@@ -21,7 +21,7 @@ def call_parameters(cls: Any) -> dict[str, inspect.Parameter]:
 
 @once_per_class
 def call_defaults(cls: Any) -> dict[str, Any]:
-    """Those that have a default, with it."""
+    """The default values of the parameters that have one."""
     return {name: p.default for name, p in call_parameters(cls).items() if p.default is not p.empty}
 
 
@@ -48,7 +48,7 @@ def is_mask(name: str) -> bool:
 
 
 def is_leaf(value) -> bool:
-    """Whether a value is no structure of tensors, although JAX may know how to look into it."""
+    """Whether a value counts as one leaf, although JAX may treat it as a structure."""
     return isinstance(value, KerasTensor | Variable)
 
 
@@ -99,7 +99,7 @@ def shapes_of(arguments: dict) -> dict:
 
 
 def with_variables(given: tuple, arguments: tuple) -> tuple:
-    """The arguments of a call with the variables that were given, where they have those' values."""
+    """The arguments of a call, with the given variables in place of their values."""
     variables = [
         leaf for leaf in jax.tree.leaves(given, is_leaf=is_leaf) if isinstance(leaf, Variable)
     ]

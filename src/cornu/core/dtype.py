@@ -181,7 +181,7 @@ def in_single(value):
 
 
 def widened(value):
-    """Integers of few bits as `int32`: in a function of the user's, `1 - y_true` of bytes would wrap."""
+    """Integers of few bits as `int32`: in a user's function, `1 - y_true` of bytes would wrap."""
     value = as_array(value)
     few = value.dtype.kind in "iu" and value.dtype.itemsize < 4
     return value.astype(jnp.int32) if few else value
@@ -250,7 +250,7 @@ def set_dtype_policy(policy) -> None:
 
 
 def get_dtype_policy(identifier) -> DTypePolicy:
-    """Resolve a layer's `dtype` argument: None, a format, a policy's name, a policy or its config."""
+    """Resolve a layer's `dtype` argument: None, a dtype, a policy's name, a policy or its config."""
     if identifier is None:
         return dtype_policy()
     if isinstance(identifier, DTypePolicy):

@@ -124,7 +124,7 @@ class Layer(Operation, Configurable, Weighted):
         self._built = False
 
     def _take_input_shape(self, kwargs: dict) -> None:
-        """The old way to say what a Sequential model takes: `input_shape=` on its first layer."""
+        """The old way to give a Sequential model's input shape: `input_shape=` on its first layer."""
         batch_size = kwargs.pop("batch_size", None)
         shape = None
         if "input_shape" in kwargs:
@@ -167,7 +167,7 @@ class Layer(Operation, Configurable, Weighted):
     # A layer whose state may come into being only while `call` runs (a subclassed model).
     _builds_on_call = False
 
-    # A layer that calculates with its inputs, and does not only move, choose or look them up, wants
+    # A layer that calculates with its inputs, and does not only move, choose or look them up, takes
     # integers and booleans as floats: a mean of bytes has a fraction, and their sum does not fit a byte.
     _calculates = False
 
@@ -273,7 +273,7 @@ class Layer(Operation, Configurable, Weighted):
         return blame.watch_random(self, lambda: self.call(*args, **kwargs), again)
 
     def _say_where(self, error: Exception, arguments: dict) -> None:
-        """Note in which layer, on which shapes and in which line something went wrong."""
+        """Add to an error the layer, the shapes and the line in which it happened."""
         shapes = jax.tree.map(
             lambda t: known_sizes(t.shape) if hasattr(t, "shape") else t,
             arguments,
@@ -469,7 +469,7 @@ class Layer(Operation, Configurable, Weighted):
         return [*name, "trainable", *own, *explicit]
 
     def _states(self, name: str) -> bool:
-        """Whether a base argument belongs into the configuration."""
+        """Whether a base argument belongs in the configuration."""
         for cls in described_class(type(self)).__mro__:
             if cls is Layer:
                 break
@@ -510,7 +510,7 @@ def _takes(cls: type, name: str) -> bool:
 
 @once_per_class
 def _is_users(cls: Any) -> bool:
-    """Whether `call` is code of the user's."""
+    """Whether `call` is the user's code."""
     return not (cls.call.__module__ or "").startswith("cornu.") or cls.__name__ == "Lambda"
 
 

@@ -1,4 +1,4 @@
-"""Masks: which positions of a padded sequence count. A mask rides along with its tensor.
+"""Masks: which positions of a padded sequence count. A mask is attached to its tensor.
 
 An array has it as its attribute `_keras_mask`, as in Keras.
 """
@@ -21,7 +21,7 @@ def get_mask(tensor):
 
 
 def set_mask(tensor, mask) -> None:
-    """Attach a mask to a tensor; None takes it off."""
+    """Attach a mask to a tensor; None removes it."""
     if not isinstance(tensor, jax.core.Tracer):
         if mask is not None:
             tensor._keras_mask = mask

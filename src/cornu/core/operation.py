@@ -1,4 +1,4 @@
-"""How a function becomes one that users call on arrays, variables and symbolic tensors."""
+"""Makes a function callable on arrays, variables and symbolic tensors."""
 
 import functools
 from collections.abc import Callable

@@ -34,7 +34,7 @@ def make_default_seed() -> int:
 
 
 def set_random_seed(seed: int) -> None:
-    """Seed Python's, NumPy's and Cornu's randomness, so that a script gives the same run again.
+    """Seed Python's, NumPy's and Cornu's randomness, so that a script's run can be repeated.
 
     With the same seed a script draws the same initial weights, dropout masks and shuffling as it
     does in Keras on JAX.

@@ -49,7 +49,7 @@ def to_snake_case(name: str) -> str:
 
 
 def register(kind: str, *names: str, module: str) -> Callable:
-    """Decorator: make a class or function known as `names`, the first of which goes into files.
+    """Decorator: register a class or function under `names`, the first of which is written to files.
 
     `module` is the public module that Keras keeps it in, because files name that one.
     """
@@ -76,7 +76,7 @@ def load_on_use(kind: str, load: Callable) -> None:
 
 
 def registered(kind: str) -> dict[str, Any]:
-    """All names of one kind, with what they mean."""
+    """All names of one kind, with their objects."""
     return dict(_objects.get(kind, {}))
 
 

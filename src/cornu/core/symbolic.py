@@ -1,4 +1,4 @@
-"""Symbolic tensors and the graph that calls on them leave behind.
+"""Symbolic tensors, and the graph that calls on them record.
 
 A `KerasTensor` has a shape (None where any size is allowed) and a dtype, but no values. Calling a layer
 or a function of `cornu.ops` on one records a `Node`; a `Model(inputs, outputs)` replays the nodes
@@ -279,7 +279,7 @@ def record(name: str, function: Callable, args: tuple, kwargs: dict):
     return FunctionOperation(name, function)(*args, **kwargs)
 
 
-# Sizes that stand for None while a shape is inferred. What comes out different for the two depends
+# Sizes that replace None while a shape is inferred. What comes out different for the two depends
 # on the unknown size. They are far apart and have many divisors, so that pooling and striding by
 # small numbers works and cannot give the same result for both.
 _PROBES = (96, 160)
@@ -288,7 +288,7 @@ _PROBES = (96, 160)
 class _Sizes(threading.local):
     # Of the batch, where data are there.
     batch: int | None = None
-    # What stands for None in the trial that runs, in the first axis and in others.
+    # What replaces None in the current trial, in the first axis and in others.
     first: int | None = None
     rest: int | None = None
 
@@ -298,7 +298,7 @@ _sizes = _Sizes()
 
 @contextmanager
 def known_batch(size: int | None) -> Iterator[None]:
-    """Within, shapes are inferred with this size for a batch that is None, so that no other is tried."""
+    """Within, shapes are inferred with only this size for a batch of None."""
     previous, _sizes.batch = _sizes.batch, size
     try:
         yield
@@ -307,7 +307,7 @@ def known_batch(size: int | None) -> Iterator[None]:
 
 
 def known_sizes(shape) -> tuple:
-    """A shape in a trial, with None for the sizes that only stand for unknown ones."""
+    """A shape in a trial, with None for the sizes that replaced unknown ones."""
     first, rest = _sizes.first, _sizes.rest
     return tuple(
         None if size is not None and size == (rest if axis else first) else size

@@ -18,10 +18,10 @@ from cornu.core.tracking import Tracked
 
 
 class Scope:
-    """Values that stand in for variables while a `functional` call runs, and what it collects.
+    """The values of variables while a `functional` call runs, and what it collects.
 
     `missed` of the outermost scope is called with each variable that is read or assigned and has a value in
-    none, and says whether the scope takes what is assigned to it.
+    none, and returns whether the scope takes what is assigned to it.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Variable(Tracked):
         trainable: whether an optimizer may change it.
         autocast: whether a layer under mixed precision reads it in its compute dtype.
         aggregation: kept for Keras scripts; values are always whole arrays here.
-        name: last part of `path`, which also says in which layer it was made.
+        name: last part of `path`, which begins with the layer that it was made in.
 
     A new value must have the old one's shape; its elements are converted. Arithmetic operators work
     on the value. Inside `functional` reads and writes go to the values given there.
@@ -437,7 +437,7 @@ def _introduce_to_jax() -> None:
     """Let functions of JAX (`jit`, `grad`, those of `jax.numpy`) take a variable for its array.
 
     To functions of `jax.tree` it stays one leaf, at the same position as its gradient. What JAX offers in
-    public, a kind of pytree, would put a branch there. Without this, JAX says to convert variables.
+    public, a kind of pytree, would put a branch there. Without this, JAX asks users to convert variables.
     """
     try:
         from jax._src import core, dtypes
@@ -483,7 +483,7 @@ def functional(
     variables = list(variables)
 
     def pure(values, *args, **kwargs):
-        # A variable among the values stands for what it holds now.
+        # A variable among the values means its current value.
         values = [v._stored() if isinstance(v, Variable) else v for v in values]
         scope = Scope(variables, values, missed=missed)
         _scopes.stack.append(scope)

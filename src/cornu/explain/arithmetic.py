@@ -20,7 +20,7 @@ from cornu.layers.separable import BaseDepthwiseConv, BaseSeparableConv
 
 @dataclass
 class Row:
-    """One layer's numbers, and how they come about.
+    """One layer's sizes and counts, and their formulas.
 
     Attributes:
         layer, kind: name and class.
@@ -105,7 +105,7 @@ class Arithmetic:
 
 
 def _in_one(formula: str) -> str:
-    """A formula that is broken before its result, or not at all."""
+    """A formula, wrapped before its result or not at all."""
     return formula.replace(" ", "\N{NO-BREAK SPACE}").replace("\N{NO-BREAK SPACE}=", " =")
 
 

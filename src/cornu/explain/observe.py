@@ -1,4 +1,4 @@
-"""A model at work: what each of its layers was given, and what it made of it."""
+"""A model's run: the inputs and outputs of each of its layers."""
 
 from typing import Any, NamedTuple
 
@@ -91,7 +91,7 @@ def calls(model, inputs, replace=None) -> list[Call]:
 
 
 def predicted(layer, *inputs):
-    """What a layer's `call` makes of inputs outside training: there, augmentation and noise do nothing."""
+    """A layer's outputs outside training, where augmentation and noise do nothing."""
     previous, _call.training = _call.training, False
     try:
         return layer.call(*inputs, **({"training": False} if accepts(layer, "training") else {}))
@@ -100,7 +100,7 @@ def predicted(layer, *inputs):
 
 
 def input_of(found: list[Call]) -> tuple[Any, Any]:
-    """What the model was given first, and the first layer that got it."""
+    """The model's first input, and the first layer that takes it."""
     for call in found:
         if INPUT in call.makers:
             return call.sources[call.makers.index(INPUT)], call.operation
@@ -108,7 +108,7 @@ def input_of(found: list[Call]) -> tuple[Any, Any]:
 
 
 def inputs_of(found: list[Call]) -> list[tuple[Any, Any]]:
-    """Each array that the model was given, and the first layer that got it."""
+    """Each of the model's inputs, and the first layer that takes it."""
     inputs = [leaf for leaf in jax.tree.leaves(found[-1].arguments) if isinstance(leaf, jax.Array)]
     takers: dict[int, Any] = {}
     for call in found:
@@ -119,7 +119,7 @@ def inputs_of(found: list[Call]) -> list[tuple[Any, Any]]:
 
 
 def input_number(found: list[Call], source) -> int:
-    """Which of the arrays that the model was given a source is."""
+    """The index of a source among the model's inputs."""
     whole = found[-1]
     # The model may compute in another dtype than that of its inputs.
     for arrays in (whole.sources, jax.tree.leaves(whole.arguments)):
@@ -147,7 +147,7 @@ def without_channels(entries: tuple, operation) -> tuple:
 
 
 def is_chain(found: list[Call]) -> bool:
-    """Whether each layer gets what the one before has made, and nothing else."""
+    """Whether each layer takes the previous one's output, and nothing else."""
     whole = [n for n, call in enumerate(found) if call.is_whole]
     return all(
         found[here].makers == [before] for before, here in zip([INPUT, *whole], whole, strict=False)

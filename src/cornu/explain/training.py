@@ -1,4 +1,4 @@
-"""How training goes: units that are dead, gradients, mistakes, and which learning rate to take."""
+"""Diagnostics of training: dead units, gradients, mistakes, and a range test of learning rates."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -44,7 +44,7 @@ def dead_relus(model, x) -> dict[str, float]:
 
 
 def gradients(model, x, y, sample_weight=None) -> dict[str, np.ndarray]:
-    """The gradient of the loss by each trainable weight, for one batch; nothing is changed.
+    """The gradient of the loss with respect to each trainable weight, for one batch; nothing is changed.
 
     It is that of evaluation: nothing is dropped, and batch normalization takes its moving statistics.
 
@@ -76,7 +76,7 @@ def gradients(model, x, y, sample_weight=None) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Mistake:
-    """An example that was taken for another class.
+    """An example that was classified wrongly.
 
     Attributes:
         index: its index in the data.
@@ -91,7 +91,7 @@ class Mistake:
 
 
 def mistakes(model, x, y, batch_size=256) -> list[Mistake]:
-    """The examples that a classifier gets wrong, those first of which it is surest.
+    """The examples that a classifier gets wrong, the most confident mistakes first.
 
     They are often wrong labels, or show what the data lack. `visualize.plot_predictions` draws them.
 

@@ -51,7 +51,7 @@ class Dropout(_RandomLayer):
     """In training, sets a random fraction of elements to zero and scales the others up.
 
     Elements that are kept become `x / (1 - rate)`, so that the expected sum is unchanged. Outside of
-    training the input is handed on.
+    training the input is returned.
 
     Args:
         rate: fraction to drop, between 0 and 1.

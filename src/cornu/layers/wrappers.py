@@ -51,7 +51,7 @@ class TimeDistributed(Wrapper):
         layer: the layer.
 
     Call arguments:
-        training, mask: handed on to the layer if it takes them; of the mask, each step its part.
+        training, mask: passed to the layer if it takes them; of the mask, to each step its part.
 
     Shapes: (batch, steps, …) -> (batch, steps, …).
 

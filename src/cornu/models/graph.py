@@ -34,7 +34,7 @@ class Graph:
 
     @property
     def is_chain(self) -> bool:
-        """Whether each operation hands its one output to the next one."""
+        """Whether each operation passes its one output to the next one."""
         parents = [id(parent) for node in self.steps for parent in node.parent_nodes]
         return (
             len(self.nodes) - len(self.steps) == 1

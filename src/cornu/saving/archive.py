@@ -101,7 +101,7 @@ def save_model(
 
 
 def _of_shared(config: dict) -> dict:
-    """A configuration in which only what is there several times has a number."""
+    """A configuration in which only shared objects have a number."""
     counts: collections.Counter = collections.Counter()
 
     def visit(value, change):

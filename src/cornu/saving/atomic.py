@@ -1,4 +1,4 @@
-"""Files that are either there and whole, or as they were."""
+"""Files that are either written completely or left unchanged."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""A model as a program of its own, for serving: StableHLO, which JAX alone can run, or ONNX."""
+"""A model as a standalone program, for serving: StableHLO, which JAX alone can run, or ONNX."""
 
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def _prediction(model):
 
 
 def _check(model) -> None:
-    """Raise ValueError if it is not known what goes into the model."""
+    """Raise ValueError if the model's inputs are not known."""
     if not model.built or model._graph is None:
         shape = (
             ""

@@ -1,7 +1,7 @@
 """A reader for the HDF5 files that Keras writes: groups, plain arrays, and attributes; nothing else.
 
 HDF5 can do far more: links to other files, arrays that are put together from other files or kept outside,
-filters that are loaded at run time, and a C library that trusts what it reads. This reader knows
+filters that are loaded at run time, and a C library that trusts what it reads. This reader takes
 none of it. It is in Python, so that no bytes can make it read or write where it should not; each
 object is met once, so that no file can make it loop; and an array whose bytes are not in
 the file is an error, whatever size it claims.
@@ -237,7 +237,7 @@ class File(Group):
                 self._need_no_heap(data, 8, f"the names in the group {path!r}")
 
     def _need_no_heap(self, data: bytes, width: int, what: str) -> None:
-        """Raise if links or attributes are kept in a fractal heap, which this reader does not know."""
+        """Raise if links or attributes are kept in a fractal heap, which this reader does not support."""
         _, flags = self._unpack("BB", data)
         # Before the heap's address: the largest number given to a link or attribute, if they are numbered.
         (heap,) = self._unpack("Q", data, 2 + (width if flags & 1 else 0))

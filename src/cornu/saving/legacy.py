@@ -120,7 +120,7 @@ def load_model(filepath, custom_objects=None, compile=True):
             deferred_values(reading.limits.bytes),
         ):
             model = reading.model_of(modern(config), custom_objects, filepath)
-            pairs = pairs_by_place(model, file["model_weights"], str(filepath), False)
+            pairs = pairs_by_order(model, file["model_weights"], str(filepath), False)
             if compile and "training_config" in file.attrs:
                 training = reading.parse(str(file.attrs["training_config"]), filepath)
                 with registry.custom_object_scope(custom_objects):
@@ -206,7 +206,7 @@ def _argument(value):
 
 
 def _drop_unknown(class_name: str, own: dict) -> None:
-    """Leave out arguments that a layer no longer has, if they say nothing."""
+    """Leave out arguments that a layer no longer has, if they have no effect."""
     cls = registry.registered("layer").get(class_name)
     if cls is None:
         return
@@ -251,11 +251,11 @@ _COMPILED = (
 def pairs_of(model, file, filename: str, skip_mismatch: bool, by_name: bool) -> list:
     """Variables of the model, each with the array that the file has for it."""
     group = file.get("model_weights") or file
-    pairs = pairs_by_name if by_name else pairs_by_place
+    pairs = pairs_by_name if by_name else pairs_by_order
     return pairs(model, group, filename, skip_mismatch)
 
 
-def pairs_by_place(model, group, filename: str, skip_mismatch: bool) -> list:
+def pairs_by_order(model, group, filename: str, skip_mismatch: bool) -> list:
     """Layers with weights are matched one after the other."""
     layers = [layer for layer in model.layers if layer.weights]
     stored = [

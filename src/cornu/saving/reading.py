@@ -1,4 +1,4 @@
-"""How a model's file is opened: what it may ask for is checked before anything is made of it."""
+"""How a model's file is opened: what it may require is checked before any object is made."""
 
 import errno
 import io
@@ -28,7 +28,7 @@ def _memory() -> int:
 
 @dataclass
 class Limits:
-    """What a file may ask for; `cornu.saving.limits` holds the limits in force, to be changed there.
+    """What a file may require; change the limits in force in `cornu.saving.limits`.
 
     Args:
         config_bytes: size of the configuration.
@@ -71,7 +71,7 @@ _MISTAKES = (
 
 @contextmanager
 def explained(path, what: str) -> Iterator[None]:
-    """Within, whatever goes wrong because of a file is a `FileFormatError` that names it."""
+    """Within, every error that a file causes becomes a `FileFormatError` that names it."""
     try:
         yield
     except FileFormatError:

@@ -255,7 +255,7 @@ def _was_never_used(found: dict) -> bool:
 
 
 def _make_ready(optimizer: Optimizer, found: dict, model, filename: str) -> None:
-    """Make the state of an optimizer that has done no step yet, so that it can be read."""
+    """Create the state of an optimizer that has done no step yet, so that it can be loaded."""
     optimizer.build(model.trainable_variables)
     rate = optimizer._learning_rate
     index = next((i for i, v in enumerate(optimizer.variables) if v is rate), None)
@@ -272,7 +272,7 @@ def _make_ready(optimizer: Optimizer, found: dict, model, filename: str) -> None
 
 
 def _read_own(part, found: dict, filename: str, path: str) -> str | None:
-    """Let a part read what it kept; returns what went wrong."""
+    """Let a part read its own arrays; returns a message if they do not fit, else None."""
     try:
         part.load_own_variables({key: array.read() for key, array in found.items()})
     except (FileFormatError, OSError):
@@ -385,7 +385,7 @@ def _walk_value(value, path: str, with_optimizer: bool, seen: set, in_list: bool
 
 
 def _walk_group(group, path: str, with_optimizer: bool, seen: set, in_list: bool):
-    """What a container holds, under names from the classes, as automatic names may differ the next time."""
+    """The parts in a container, under names from their classes, as automatic names may differ later."""
     used: dict[str, int] = {}
     for name, value in tracking.entries(group) or ():
         if name is None and (isinstance(value, _SAVED) or tracking.entries(value) is not None):

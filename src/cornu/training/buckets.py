@@ -66,7 +66,7 @@ def _is_own_model(model) -> bool:
 
 
 def _is_own_layer(layer) -> bool:
-    """Whether a layer and those in it are Cornu's, and hold no function of the user's."""
+    """Whether a layer and those in it are Cornu's, and hold no user's function."""
     return (
         _is_own_class(type(layer))
         and type(layer).__name__ not in _MIXING
@@ -91,14 +91,14 @@ def _is_own_class(cls) -> bool:
 
 
 def _has_own_hooks(obj) -> bool:
-    """Whether what runs in a call is code of Cornu's."""
+    """Whether only Cornu's own code runs in a call."""
     found = [getattr(type(obj), name, None) for name in _HOOKS]
     found += [vars(obj)[name] for name in _HOOKS if name in vars(obj)]
     return all(map(_is_own, found))
 
 
 def _is_own(value: Any) -> bool:
-    """Whether a value is no code of the user's: a function of Cornu's, or nothing that can be called."""
+    """Whether a value is not the user's code: a function of Cornu's, or not callable."""
     if isinstance(value, list | tuple | set | dict):
         return all(map(_is_own, value.values() if isinstance(value, dict) else value))
     if not callable(value):

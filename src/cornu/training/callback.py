@@ -7,7 +7,7 @@ from cornu.core import registry
 
 @registry.register("callback", module="keras.callbacks")
 class Callback:
-    """Base class: override the methods of the moments that you want to know of.
+    """Base class: override the methods for the events that you need.
 
     `self.model` is the model (its weights are always the live ones), `self.params` a dict with
     `verbose`, `epochs` and `steps`.

@@ -68,7 +68,7 @@ class CallbackList(Callback):
         }
 
     def append(self, callback) -> None:
-        """Put a callback behind the others."""
+        """Add a callback at the end."""
         self.callbacks.append(callback)
         self._find_listeners()
 
@@ -88,7 +88,7 @@ class CallbackList(Callback):
             callback.set_model(model)
 
     def set_run(self, run) -> None:
-        """Tell callbacks that keep a run of it, before they hear that it begins; None: it has ended."""
+        """Pass the run to callbacks that keep it, before `on_train_begin`; None when it has ended."""
         for callback in self.callbacks:
             if isinstance(callback, Callback):
                 callback._set_run(run)
@@ -135,7 +135,7 @@ def _listens(callback, hook: str) -> bool:
 
 
 def _plain(logs) -> dict:
-    """Numbers as Python floats, sorted by name; dicts within are laid open."""
+    """Logs as Python floats, sorted by name; nested dicts are flattened."""
     plain = {}
     for name, value in sorted((logs or {}).items()):
         if isinstance(value, dict):

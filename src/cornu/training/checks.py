@@ -1,4 +1,4 @@
-"""Mistakes in the data that are better found before any computing."""
+"""Checks that find mistakes in the data before any computing."""
 
 import warnings
 from collections.abc import Iterator
@@ -85,7 +85,7 @@ def check_finite(model, x, y, sample_weight, batch_size: int | None = None, wher
 
 
 def _not_finite(array) -> tuple[np.ndarray, str] | None:
-    """Which rows hold NaN or infinity, and which of both."""
+    """Which rows hold NaN or infinity, and which of the two."""
     if not is_float(array.dtype):
         return None
     wrong = np.zeros(array.shape[0], bool)
@@ -108,7 +108,7 @@ _BLOCK_BYTES = 16 * 1024**2
 
 
 def _blocks(array) -> Iterator[tuple[int, Any]]:
-    """An array as the step gets it, in parts, each with the number of its first row."""
+    """An array as the step gets it, in parts, each with the index of its first row."""
     if isinstance(array, jax.Array) or hasattr(array, "toarray"):
         yield 0, array
         return
@@ -178,7 +178,7 @@ _ELEMENTWISE = frozenset(
 
 
 def warn_of_broadcasting(loss, target, output) -> None:
-    """Warn if a loss of Cornu's own compares targets and outputs of different shapes."""
+    """Warn if one of Cornu's losses compares targets and outputs of different shapes."""
     if _name_of(loss) not in _ELEMENTWISE:
         return
     wanted, given = output.shape, tuple(target.shape)
@@ -199,7 +199,7 @@ def warn_of_broadcasting(loss, target, output) -> None:
 
 
 def check_label_values(model, y, where: str = "`y`") -> None:
-    """Raise ValueError if labels, found in `where`, are none of the classes that an output has."""
+    """Raise ValueError if labels, found in `where`, are not classes of an output."""
     if y is None or model._output_specs is None or model._compiled_loss is None:
         return
     if not is_plain(model):

@@ -65,7 +65,7 @@ class Compilable(Layer):
         jit_compile="auto",
         auto_scale_loss=True,
     ):
-        """Say how to train.
+        """Configure training.
 
         Args:
             optimizer: name, `Optimizer`, or an Optax transformation.
@@ -203,12 +203,12 @@ class Compilable(Layer):
         return [metric.name for metric in self.metrics]
 
     def reset_metrics(self) -> None:
-        """Start all metrics again."""
+        """Reset all metrics."""
         for metric in self.metrics:
             metric.reset_state()
 
     def get_metrics_result(self) -> dict:
-        """The metrics' values by name. A name that is taken already gets a number behind it."""
+        """The metrics' values by name. A name that is taken gets a number appended."""
         results: dict = {}
         losses = {id(metric) for metric in self._loss_trackers()}
         for metric in sorted(self.metrics, key=lambda metric: id(metric) not in losses):
@@ -222,7 +222,7 @@ class Compilable(Layer):
         return results
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The number that training minimizes; override it for a loss of your own."""
+        """The scalar that training minimizes; override it for your own loss."""
         losses = []
         if self._compiled_loss is not None:
             loss = self._compiled_loss(y, y_pred, sample_weight)
@@ -265,7 +265,7 @@ class Compilable(Layer):
         return loss, tuple([next(values) for _ in group] for group in groups)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None) -> dict:
-        """Count a batch into the metrics and return their values; may be overridden."""
+        """Update the metrics with a batch and return their values; may be overridden."""
         if self._compiled_metrics is not None and y is not None:
             self._compiled_metrics.update_state(y, y_pred, sample_weight)
         return self.get_metrics_result()

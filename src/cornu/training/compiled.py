@@ -74,7 +74,7 @@ def align(targets, outputs, names: list[str], what: str = "y") -> list:
 
 
 class CompiledLoss:
-    """The losses of all outputs as one number."""
+    """The losses of all outputs as one scalar."""
 
     def __init__(self, loss, loss_weights, names: list[str]):
         self.names = names
@@ -166,7 +166,7 @@ class CompiledMetrics(Metric):
         self.built = False
 
     def spread(self, names: list[str]) -> None:
-        """Say how the outputs are called that the metrics are for."""
+        """Set the names of the outputs that the metrics are for."""
         self.names = names
         self._spread = [
             per_output(given, names, what, single=True) for what, given in self._given.items()
@@ -199,7 +199,7 @@ class CompiledMetrics(Metric):
         self.built = True
 
     def update_state(self, y, y_pred, sample_weight=None) -> None:
-        """Count a batch in."""
+        """Update all of them with a batch."""
         outputs = jax.tree.leaves(y_pred)
         targets = align(y, y_pred, self.names)
         weights = align(sample_weight, y_pred, self.names, "sample_weight")
@@ -214,7 +214,7 @@ class CompiledMetrics(Metric):
             metric.update_state(targets[i], outputs[i], sample_weight=chosen)
 
     def reset_state(self) -> None:
-        """Start all of them again."""
+        """Reset all of them."""
         for metric in self.metrics:
             metric.reset_state()
 
@@ -246,14 +246,14 @@ class _Entry(NamedTuple):
 
 
 def _flat(given) -> list:
-    """What nested lists hold, in order."""
+    """Nested lists, flattened in order."""
     if not isinstance(given, list | tuple):
         return [given]
     return [entry for part in given for entry in _flat(part)]
 
 
 def unused(name: str, taken) -> str:
-    """The name, with the first number behind it that makes it new, if there is such a name already."""
+    """The name, with the first number appended that makes it unique, if it is taken."""
     if name not in taken:
         return name
     return next(new for i in itertools.count(1) if (new := f"{name}_{i}") not in taken)

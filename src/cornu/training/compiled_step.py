@@ -1,4 +1,4 @@
-"""A compiled step, together with the variables whose values it takes and gives back."""
+"""A compiled step, together with the variables that it reads and updates."""
 
 import functools
 import itertools
@@ -63,14 +63,14 @@ class CompiledStep:
         self._outside: list = []
 
     def was_made_for(self, settings: list) -> bool:
-        """Whether attributes of layers and of the optimizer, which it has as constants, are the same."""
+        """Whether attributes of layers and optimizer that it holds as constants are unchanged."""
         return all(
             new is old or (len(new) == len(old) and all(map(operator.is_, new, old)))
             for new, old in zip(settings, self.settings, strict=True)
         )
 
     def holds(self, variables, first: int = 0) -> bool:
-        """Whether its variables, in the lists of the state from `first` on, are these."""
+        """Whether these are its variables, in the state's lists from `first` on."""
         own = self._state[first:]
         return list(map(len, own)) == list(map(len, variables)) and all(
             map(operator.is_, itertools.chain(*own), itertools.chain(*variables))
@@ -98,7 +98,7 @@ class CompiledStep:
         return done
 
     def _miss(self, missed: dict, variable) -> bool:
-        """Hear of a variable that the step uses, and that no search of the model has found."""
+        """Called with a variable that the step uses and that no search of the model has found."""
         outermost = running_layer()
         if variable.trainable and outermost is not None and outermost in self._layers():
             refuse_untracked(variable, outermost)
@@ -140,7 +140,7 @@ class CompiledStep:
         return result, values
 
     def _make(self, gathers: bool) -> tuple:
-        """The step, and the variables that it takes besides its own."""
+        """The step, and the variables that it takes in addition to its own."""
         outside = self._outside
         if not self._compiles:
             step = self._one_by_one if gathers else self._run
@@ -210,7 +210,7 @@ class CompiledStep:
         return values[:own], values[own:]
 
     def _read(self, step, outside: list, arguments: tuple):
-        """A step that gives nothing away. Training in another thread may: its step is waited for."""
+        """A step that donates nothing. Training in another thread does, so its step is waited for."""
         values = self._take(outside)
         try:
             return step(*values, *arguments)
@@ -229,12 +229,12 @@ class CompiledStep:
 
 
 def _are_gone(values: tuple[list, list]) -> bool:
-    """Whether a step of training has taken some of these arrays."""
+    """Whether a step of training has donated some of these arrays."""
     return any(isinstance(v, jax.Array) and v.is_deleted() for v in itertools.chain(*values))
 
 
 class Turn:
-    """A lock that a copy of a model gets anew."""
+    """A lock; a copy of a model gets a new one."""
 
     def __init__(self):
         self._lock = threading.RLock()
@@ -250,7 +250,7 @@ class Turn:
 
 
 class _Missed(Exception):
-    """Tells which variables a step, while it was traced, has read without having been given them."""
+    """Records which variables a traced step has read that were not among its arguments."""
 
     def __init__(self, variables):
         super().__init__()

@@ -73,7 +73,7 @@ def open_data(
 
 
 def run_epochs(model, work: FitData, callbacks, initial_epoch, epochs, validation_freq) -> None:
-    """Train and validate until the last epoch, or until somebody stops it."""
+    """Train and validate until the last epoch, or until training is stopped."""
     data, validation, check = work
     callbacks.on_train_begin()
     snapshot, first_step = model._run.resume_from, 0
@@ -132,7 +132,7 @@ def evaluate(model, data, callbacks) -> dict:
 
 @contextlib.contextmanager
 def own_counts(model):
-    """Within, this thread counts for itself; others that use the model do not see it.
+    """Within, this thread has its own metric state, which other threads do not see.
 
     In the end the metrics get what was counted, unless another thread trains the model.
     """
@@ -143,7 +143,7 @@ def own_counts(model):
 
 
 def check_arguments(epochs, initial_epoch, shuffle, validation_freq) -> None:
-    """Raise ValueError for what `fit` cannot do."""
+    """Raise ValueError for arguments that `fit` cannot use."""
     for name, number in (("epochs", epochs), ("initial_epoch", initial_epoch)):
         if not isinstance(number, int | np.integer) or number < 0:
             least = " of at least 0" if isinstance(number, int) else ""

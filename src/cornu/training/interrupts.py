@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: heard at once where nothing can be lost, and after the step where weights could be.
+"""Ctrl-C and SIGTERM: handled at once where nothing can be lost, and after the step where weights could be.
 
 Python runs handlers of signals in the main thread alone, between two of its own instructions. So a
 compilation, which is one long call, runs beside the main thread, and that waits for it, with open ears.
@@ -67,7 +67,7 @@ class _Ears:
         self.is_busy = True
 
     def end(self) -> tuple | None:
-        """What has come since `begin`."""
+        """The signals that came since `begin`."""
         self.is_busy = False
         pending, self._pending = self._pending, None
         return pending
@@ -87,7 +87,7 @@ class _Ears:
         return self._hosts[number] in (signal.default_int_handler, signal.SIG_DFL)
 
     def pass_on(self, number: int, frame) -> None:
-        """Do what the host would; SIGTERM ends Python in the way that Ctrl-C does."""
+        """Call the host's handler; SIGTERM ends Python as Ctrl-C does."""
         if self._hosts[number] is signal.SIG_DFL:
             error = Terminated()
             ends_with(error.code)
@@ -99,7 +99,7 @@ _ears: _Ears | None = None
 
 
 class heard:
-    """Within it, the first Ctrl-C or SIGTERM is an exception, and the next ends the process at once.
+    """Within, the first Ctrl-C or SIGTERM raises an exception, and the next ends the process at once.
 
     A handler of the host's own is called instead, each time. Only the main thread hears signals.
     """
@@ -118,7 +118,7 @@ class heard:
 
 
 class postponed:
-    """Within it, signals wait for its end."""
+    """Within, signals wait for the end of the block."""
 
     def __enter__(self):
         self._heard: heard | None = None
@@ -143,7 +143,7 @@ class postponed:
             ears.pass_on(*pending)
 
 
-# Compilations that nobody waits for any more, and what the process ends with, if that is known.
+# Compilations that are no longer waited for, and the process's exit status, if that is known.
 _left: list[threading.Event] = []
 _status: int | None = None
 
@@ -151,7 +151,7 @@ _status: int | None = None
 def compile_ahead(function, *arguments) -> None:
     """Trace and compile a jitted function, so that its next call with such arguments only runs it.
 
-    A signal ends it: what was being compiled is then finished for nobody.
+    A signal ends it: what was being compiled is then finished in vain.
     """
     if threading.current_thread() is not threading.main_thread() or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return
@@ -186,7 +186,7 @@ def name_of(error: BaseException) -> str:
 
 
 def status_of(error: BaseException) -> int:
-    """What a process ends with that was stopped so."""
+    """The exit status of a process that was stopped by it."""
     return 128 + (signal.SIGTERM if _is_of_sigterm(error) else signal.SIGINT)
 
 
@@ -195,20 +195,20 @@ def _is_of_sigterm(error: BaseException) -> bool:
 
 
 def ends_with(status: int) -> None:
-    """Say what the process is about to end with."""
+    """Set the status that the process is about to exit with."""
     global _status
     _status = status
 
 
 @atexit.register
 def _end() -> None:
-    """A compilation that runs while Python goes would crash the process, and nothing can stop it."""
+    """A compilation that still runs when Python exits would crash the process, and cannot be stopped."""
     running = [done for done in _left if not done.is_set()]
     if not running:
         return
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    # As Python does of an interrupt that nobody catches.
+    # As Python does for an uncaught interrupt.
     by_signal = type(getattr(sys, "last_value", None)) is KeyboardInterrupt
     if _status is None and not by_signal:
         for done in running:

@@ -33,7 +33,7 @@ class Logs(Mapping):
 
 
 def as_logs(result, step: str) -> dict:
-    """The logs that a step returned as one dict: those within are put into it, and one number is the loss.
+    """The logs that a step returned as one dict, with nested dicts merged; a single number is the loss.
 
     Raises TypeError if it is something else.
     """

@@ -1,4 +1,4 @@
-"""The loop over batches. It waits for the device between long calls, and when somebody reads a number."""
+"""The loop over batches. It waits for the device between long calls, and when a value is read."""
 
 import time
 import warnings
@@ -90,7 +90,7 @@ def run_steps(
 
 
 class _Pace:
-    """How many steps the compiled function does in one call, and when callbacks hear of it.
+    """How many steps the compiled function does in one call, and when callbacks are called.
 
     Of arrays on the device, as many as take about a tenth of a second, unless a callback has to be
     called between. Results do not depend on it: one program does any number of steps.
@@ -106,7 +106,7 @@ class _Pace:
 
     @property
     def ahead(self) -> int:
-        """Calls that may be on their way when the next one is made."""
+        """How many calls may be pending when the next one is made."""
         return int(self._function.is_quick) if self.gathers and self._is_free else STEPS_AHEAD
 
     def _size(self) -> int:
@@ -136,15 +136,15 @@ class _Pace:
         return group
 
     def is_begin(self, done: int) -> bool:
-        """Whether callbacks hear of the step that comes after so many."""
+        """Whether callbacks are called before the step after so many."""
         return self._is_free or done % self._per_call == 0
 
     def is_end(self, done: int) -> bool:
-        """Whether callbacks hear of the last of so many steps."""
+        """Whether callbacks are called after the last of so many steps."""
         return self._is_free or done % self._per_call == 0 or done == self._data.num_batches
 
     def measure(self, steps: int) -> None:
-        """A call has ended: the next ones do more steps if it was short, and fewer if it was long."""
+        """After a call: let the next ones do more steps if it was short, and fewer if it was long."""
         now = time.perf_counter()
         took, self._last = now - self._last, now
         function = self._function

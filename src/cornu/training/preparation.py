@@ -49,7 +49,7 @@ def _build_from(model, x) -> None:
 
 
 def _is_made_by_call(model, x) -> bool:
-    """Build a model as far as its shapes tell how. Returns whether the rest is made as it is called."""
+    """Build a model as far as its shapes allow. Returns whether the rest is built by a call."""
     if model.built:
         return False
     if not model._is_built_by_call():
@@ -66,7 +66,7 @@ def _prepare_step(model, x, y, sample_weight) -> None:
 
 
 def _prepare_own_step(model, x, y, sample_weight) -> None:
-    """Less is known of a step of the user's: it may not even call the model."""
+    """Prepare for a user's step, of which less is known: it may not even call the model."""
     has_build = not model._is_built_by_call()
     inner = model._sublayers()
     builds = has_build or not inner or not all(each.built for each in inner)
@@ -83,7 +83,7 @@ def _prepare_own_step(model, x, y, sample_weight) -> None:
 
 
 def _look(model, x, y, sample_weight, is_made: bool, count: Callable) -> None:
-    """Trace the model on a batch once. It shows mistakes, and makes what waits for its first batch.
+    """Trace the model on a batch once. This finds mistakes, and creates what needs a first batch.
 
     Losses and metrics are spread over the outputs, and targets have to fit them.
 

@@ -45,7 +45,7 @@ class Origin(NamedTuple):
 
 
 def call_with_origins(model, x) -> tuple[Any, list[Origin | None]]:
-    """The outputs of a model, and where each comes from, if that is known."""
+    """The outputs of a model, and the origin of each, if known."""
     made: dict[int, tuple] = {}
     # Kept alive, so that no other array gets the `id` of a known one.
     kept: list = []

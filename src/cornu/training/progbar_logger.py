@@ -16,7 +16,7 @@ def check_verbose(verbose) -> None:
 
 @registry.register("callback", module="keras.callbacks")
 class ProgbarLogger(Callback):
-    """Prints how far a run has come; added by `verbose=1` or `2`.
+    """Prints the progress of a run; added by `verbose=1` or `2`.
 
     Numbers are read, which waits for the device, only when the line is drawn: at most every 0.05 s
     on a terminal, and only at the end of an epoch elsewhere.

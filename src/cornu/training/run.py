@@ -1,4 +1,4 @@
-"""A run of `fit`, for callbacks that keep it and go on with it."""
+"""A run of `fit`, for callbacks that save and resume it."""
 
 import threading
 from typing import Any
@@ -10,6 +10,6 @@ class Run:
     def __init__(self, model, data, callbacks):
         self.model, self.data, self.callbacks = model, data, callbacks
         self.thread = threading.get_ident()
-        # Where a callback wants it to go on from, said in `on_train_begin`: it has `epoch` and `step`, and
+        # Where a callback lets it resume, set in `on_train_begin`: it has `epoch` and `step`, and
         # puts data and variables where they were with `resume_data()` and `apply()`.
         self.resume_from: Any = None

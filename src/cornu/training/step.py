@@ -14,7 +14,7 @@ from cornu.utils.samples import unpack_x_y_sample_weight
 
 
 class State(NamedTuple):
-    """What a step works on: variables, or their values, by what they are for."""
+    """What a step works on: variables, or their values, by purpose."""
 
     trainable: list
     non_trainable: list
@@ -24,7 +24,7 @@ class State(NamedTuple):
     unlisted: list
 
     def split(self, values) -> "State":
-        """The values in lists of the same lengths."""
+        """The values, split into lists of the same lengths."""
         rest = iter(values)
         return State(*(list(itertools.islice(rest, len(part))) for part in self))
 
@@ -101,7 +101,7 @@ def loss_and_updates(
 
 
 def unlisted_counts(model, kind: str, listed: list, kept: list) -> list:
-    """The variables of metrics that a step may count with though its state does not list them.
+    """Metric variables that a step may update although its state does not list them.
 
     Those of `kept`, all metrics in the model's layers, are among them.
     """
@@ -121,7 +121,7 @@ def loss_of(model, x, y, y_pred, sample_weight, training):
 
 
 def _loss_and_updates(model) -> Callable:
-    """`compute_loss_and_updates`, unless it was overridden with arguments for a step of the user's."""
+    """`compute_loss_and_updates`, unless it was overridden with the arguments of a user's step."""
     own = type(model).compute_loss_and_updates
     if all(takes(own, name) for name in ("metrics_variables", "sample_weight")):
         return model.compute_loss_and_updates
@@ -166,7 +166,7 @@ def run(
     outside_values: list,
     data: Any,
 ) -> tuple:
-    """The results of a step, and the new values of all variables; None where one stays as it is.
+    """The results of a step, and the new values of all variables; None for an unchanged one.
 
     Whatever the step reads and assigns besides its state has the values of this moment, too.
 
@@ -198,7 +198,7 @@ def run(
 
 
 def _checked(kind: str, returned, variables: State) -> tuple:
-    """What a step returned, which may be the user's: results, and the lists of its state."""
+    """Check what a step, perhaps a user's, returned: results, and the lists of its state."""
     name, lists = f"`{kind}_step`", LISTED[kind]
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         what = "outputs" if kind == "predict" else "logs"
@@ -232,7 +232,7 @@ def _like(variable, value):
 
 
 def refuse_untracked(variable: Variable, layer) -> None:
-    """Raise RuntimeError of a weight that a layer uses, and that no search of the model has found."""
+    """Raise RuntimeError for a weight that a layer uses and no search of the model has found."""
     raise RuntimeError(
         f"The weight {variable.path!r} (shape {variable.shape}) is used, but nothing that "
         f"'{layer.name}' is made of leads to it: it would be neither trained nor saved. "

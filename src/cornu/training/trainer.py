@@ -89,7 +89,7 @@ class Trainer(Compilable):
         return fuse(lambda trainable, others: call(trainable, others, *args, **kwargs))(*values)
 
     def train_step(self, state, data):
-        """One step of training; override it for a procedure of your own.
+        """One step of training; override it for your own training procedure.
 
         Args:
             state: `(trainable_variables, non_trainable_variables, optimizer_variables,

@@ -1,4 +1,4 @@
-"""Files from the network, kept in a folder of their own."""
+"""Files from the network, kept in a cache folder."""
 
 import hashlib
 import os
@@ -154,7 +154,7 @@ def _file_name(fname, origin: str) -> str:
 
 
 def _download(origin: str, target: Path, file_hash: str | None, algorithm: str) -> None:
-    """Fetch `origin` into `target`, which is touched only when the download is whole and right."""
+    """Fetch `origin` into `target`, which is replaced only by a complete download with the right hash."""
     handle, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,4 +1,4 @@
-"""Pictures in files as a data set that is read while it is used."""
+"""Image files as a data set that is read while it is used."""
 
 import dataclasses
 import os
@@ -103,7 +103,7 @@ _SKIP = 'pass `on_error="skip"` to leave out unreadable images.'
 
 @dataclasses.dataclass(frozen=True)
 class ImageReader:
-    """Turns an image's path into an array of the one shape that all have."""
+    """Reads an image's path into an array of the common shape."""
 
     color_mode: str
     image_size: tuple[int, int]
@@ -210,7 +210,7 @@ def check_readable(paths: list[str], cure: str) -> None:
 
 
 def _problems(read: Callable, paths: list[str]) -> dict[int, str]:
-    """What is wrong with those images that cannot be read, by number."""
+    """The errors of the images that cannot be read, by index."""
 
     def problem(path):
         try:

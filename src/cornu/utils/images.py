@@ -1,4 +1,4 @@
-"""Pictures in files, as Pillow images and as arrays."""
+"""Image files as Pillow images and as arrays."""
 
 import contextlib
 import functools
@@ -131,7 +131,7 @@ _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
 
 @contextlib.contextmanager
 def _named(name: str, formats: tuple[str, ...] | None):
-    """Make whatever Pillow raises an OSError that names the file: it fails in a dozen ways."""
+    """Turn whatever Pillow raises into an OSError that names the file: it fails in a dozen ways."""
     from PIL import Image
 
     try:
@@ -376,7 +376,7 @@ def resize(
 
 @functools.lru_cache(maxsize=1024)
 def _taps(input_size: int, output_size: int, interpolation: str):
-    """Which input pixels make each output pixel, `(taps, output_size)`, and their weights.
+    """Which input pixels contribute to each output pixel, `(taps, output_size)`, and their weights.
 
     In 32 bits throughout, as JAX computes, so that rounding moves the sampling points alike.
     """

@@ -1,4 +1,4 @@
-"""The line that shows how far training has come."""
+"""The line that shows the progress of training."""
 
 import os
 import sys

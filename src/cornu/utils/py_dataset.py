@@ -62,7 +62,7 @@ class PyDataset:
 
     @property
     def num_batches(self) -> int | None:
-        """The number of batches; None if there is no end."""
+        """The number of batches; None if it is infinite."""
         if hasattr(self, "__len__"):
             return len(self)
         raise NotImplementedError(

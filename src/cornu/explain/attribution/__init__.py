@@ -1,4 +1,4 @@
-"""Which pixels an answer depends on: gradients, Grad-CAM, and what happens when something is covered."""
+"""Which pixels a prediction depends on: gradients, Grad-CAM, and occlusion."""
 
 from cornu.explain.attribution.grad_cam import (
     grad_cam,

@@ -16,7 +16,7 @@ from cornu.layers.convolution import Windowed
 
 
 class MapOnInput(NamedTuple):
-    """Of one input: which call's maps are shown on it, and how a map becomes as large as the input.
+    """Of one input: which call's maps are shown on it, and how a map is resized to the input.
 
     `number` is that of the call, None where the layer does not see this input. `size` is that of the input,
     and `weights` interpolate along each spatial axis: how much each position of the map counts at each
@@ -193,7 +193,7 @@ def grad_cam_plus_plus_of(scores: Scores, x, targets, on_inputs: list[MapOnInput
 
 
 def grad_cam(model, x, target=None, layer=None) -> np.ndarray:
-    """Where a layer found what speaks for a class: its feature maps, weighted with their mean gradients.
+    """Where a layer found what speaks for a class: its feature maps, weighted by their mean gradients.
 
     `relu(sum over channels of mean(d score / d map) * map)`, as large as the image: each value is at
     the centre of what it sees of the image (its receptive field). Between the centres the map is linear,

@@ -1,4 +1,4 @@
-"""Attribution by the gradient of a score by the input: saliency, SmoothGrad, integrated gradients."""
+"""Attribution by a score's input gradient: saliency, SmoothGrad, integrated gradients."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def saliency(model, x, target=None) -> np.ndarray:
 
 
 def smooth_grad(model, x, target=None, samples=25, noise=0.15, seed=0) -> np.ndarray:
-    """The mean of `saliency`'s gradients over noisy copies, which takes away what is random in them.
+    """The mean of `saliency`'s gradients over noisy copies, which averages out their noise.
 
     Args:
         model, x, target: see `saliency`.
@@ -70,7 +70,7 @@ def smooth_grad(model, x, target=None, samples=25, noise=0.15, seed=0) -> np.nda
 
 
 def integrated_gradients(model, x, target=None, baseline=0.0, steps=64) -> np.ndarray:
-    """What each number of the input adds to the score, compared with a baseline.
+    """What each value of the input adds to the score, compared with a baseline.
 
     `(x - baseline) * mean of d score / d x on the straight way from the baseline to x`. All of them
     together are the score of `x` minus that of the baseline, the more exactly the more steps (midpoints).

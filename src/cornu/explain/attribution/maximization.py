@@ -1,4 +1,4 @@
-"""An input that a channel answers to most strongly."""
+"""An input that activates a channel most strongly."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from cornu.explain.observe import call_of, calls, channel_axis, predicted, shape
 def activation_maximization(
     model, layer, channel=0, steps=128, learning_rate=0.1, size=None, low=0.0, high=1.0, seed=0
 ) -> np.ndarray:
-    """An input, begun from noise, that a channel of a layer answers to most strongly.
+    """An input, optimized from noise, that activates a layer's channel most strongly.
 
     Gradient ascent with the gradient's length taken out, within a range; each step the image is moved a
     little against the last, so that no single pixel is made to shine.

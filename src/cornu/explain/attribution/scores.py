@@ -1,4 +1,4 @@
-"""A model's scores as a function, before what hides from a gradient how much one class is preferred."""
+"""A model's scores as a function, before a last softmax or sigmoid, which would flatten gradients."""
 
 import copy
 from collections.abc import Callable

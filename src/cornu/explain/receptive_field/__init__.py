@@ -1,4 +1,4 @@
-"""What part of the input a number can depend on."""
+"""The part of the input that an output position can depend on."""
 
 from cornu.explain.receptive_field.centres import Centres, centres_on_input
 from cornu.explain.receptive_field.fields import Field, Fields, receptive_field

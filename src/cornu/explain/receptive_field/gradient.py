@@ -10,7 +10,7 @@ from cornu.explain.receptive_field.rules import Box, everything
 
 
 def boxes_by_gradient(call, box: Box, shapes: list, memory: dict) -> list[Box]:
-    """Of a layer that is not known: the smallest boxes of inputs that have a gradient, for a few inputs.
+    """For a layer without a rule: the smallest boxes of inputs that have a gradient, for a few inputs.
 
     Everything, if there is none. Beyond the borders it is taken to go on at the same pace.
     """

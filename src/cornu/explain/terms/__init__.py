@@ -1,4 +1,4 @@
-"""One number of a layer's output as arithmetic: what the layer read, its weights, what it did with both.
+"""One value of a layer's output as arithmetic: what the layer read, its weights, and how both combine.
 
 One function for each kind of layer, chosen by its class. All arithmetic is in float64.
 """

@@ -1,4 +1,4 @@
-"""Terms of activations: one number into one, or several that are compared."""
+"""Terms of activations: of one value, or of several that are compared."""
 
 import math
 

@@ -17,7 +17,7 @@ class Step(NamedTuple):
 
 @dataclass
 class Terms:
-    """What one number of an output is made of.
+    """What one value of an output is made of.
 
     Args:
         values: what the layer read: float64, `(*window, channels)` for a window, else of any shape.

@@ -1,4 +1,4 @@
-"""The terms of a number of any layer."""
+"""The terms of a value of any layer."""
 
 import functools
 
@@ -8,7 +8,7 @@ from cornu.explain.terms.linear import linear
 
 @functools.singledispatch
 def terms_of(layer, inputs, index: tuple[int, ...]) -> Terms:
-    """The terms of one number.
+    """The terms of one value.
 
     Args:
         layer: the layer.

@@ -1,4 +1,4 @@
-"""Layers that are not known but linear: reshaping, padding, resizing, products by letters, and so on."""
+"""Layers without a rule that are linear: reshaping, padding, resizing, einsum products, and so on."""
 
 import math
 

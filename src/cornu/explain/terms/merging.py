@@ -13,7 +13,7 @@ from cornu.layers.merging import Add, Average, Maximum, Merge, Minimum, Multiply
 
 
 def _picked(layer: Merge, inputs, index) -> np.ndarray:
-    """The number of each input at an index of the output; sizes of one are broadcast."""
+    """The value of each input at an index of the output; sizes of one are broadcast."""
     found = []
     for x in inputs:
         x = np.asarray(jnp.asarray(x, jnp.float32), np.float64)[0]

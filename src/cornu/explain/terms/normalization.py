@@ -1,4 +1,4 @@
-"""Terms of normalizations: a number, and the statistics that it is compared with."""
+"""Terms of normalizations: a value, and the statistics that normalize it."""
 
 import math
 

@@ -23,7 +23,7 @@ class Patch(NamedTuple):
         return self._replace(values=self.values[..., first : first + count], first_channel=first)
 
     def terms(self, weights: np.ndarray | None, steps: list[Step]) -> Terms:
-        """The terms of a number that is made of all that the patch holds."""
+        """The terms of a value that is made of the whole patch."""
         axes = (*SPATIAL[len(self.origin)], "channel")
         return Terms(self.values, weights, steps, axes, *self[1:])
 

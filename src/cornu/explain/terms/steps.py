@@ -39,7 +39,7 @@ _FORMULAS = {
 
 
 def activated(function, numbers: np.ndarray, channel: int) -> list[Step]:
-    """What an activation makes of one of several channels."""
+    """The steps of an activation, for one of several channels."""
     name = getattr(function, "__name__", type(function).__name__)
     if function is None or name == "linear":
         return []

@@ -10,7 +10,7 @@ PROBES = (6, 10)
 
 
 class Unsupported(ValueError):
-    """An operation that ONNX cannot say, or this module does not know."""
+    """An operation that ONNX lacks, or this module does not convert."""
 
 
 class Value(NamedTuple):

@@ -1,4 +1,4 @@
-"""Operations on single elements."""
+"""Elementwise operations."""
 
 import numpy as np
 

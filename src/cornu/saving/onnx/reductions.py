@@ -1,4 +1,4 @@
-"""Reductions, and what goes along an axis."""
+"""Reductions, and cumulative operations along an axis."""
 
 import numpy as np
 
