@@ -61,7 +61,7 @@ def with_nan():
             np.arange(20) - 1,
             "label 18, .*Give the last layer 19 units",
         ),
-        ("sparse_categorical_crossentropy", X, LABELS + 0.5, r"label \d\.5, .* whole numbers"),
+        ("sparse_categorical_crossentropy", X, LABELS + 0.5, r"label \d\.5, .* integers"),
         (
             "binary_crossentropy",
             X,
