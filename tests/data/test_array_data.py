@@ -66,7 +66,7 @@ def test_kinds(x, y):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "bool", "float16"])
-def test_formats(dtype):
+def test_dtypes(dtype):
     x = (X * 4).astype(dtype)
     check_same(*(history(k, x, Y, shuffle=False) for k in (cornu, keras)))
 

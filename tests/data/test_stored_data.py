@@ -76,7 +76,7 @@ def test_nan_in_a_file_is_found(files, monkeypatch):
             model.fit(file["x"], np.zeros(2000), verbose=0)
 
 
-def test_formats_in_memory():
+def test_dtypes_in_memory():
     bytes_, flags = np.full((4, 3), 200, "uint8"), np.array([True, False, True, True])
     kept = ArraySource(*to_arrays(bytes_, flags, flags), 2, shuffle=False).on_device
     assert [a.dtype.name for a in kept] == ["uint8", "bool", "bool"]

@@ -193,7 +193,7 @@ def test_wrong_arguments(model):
     with pytest.raises(ValueError, match=r"has 8 channels\..*channel=8"):
         explain.activation_maximization(model, "last", 8)
     words = cornu.Sequential([cornu.Input((5,), dtype="int32"), L.Embedding(9, 4), L.Flatten()])
-    with pytest.raises(ValueError, match="takes int32, and no gradient"):
+    with pytest.raises(ValueError, match="takes int32, and integers have no gradient"):
         explain.saliency(words, np.ones((1, 5), int))
     with pytest.raises(ValueError, match="no layer with feature maps"):
         explain.grad_cam(cornu.Sequential([cornu.Input((4,)), L.Dense(2)]), np.ones((1, 4)))

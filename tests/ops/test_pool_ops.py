@@ -66,7 +66,7 @@ def test_nan_is_the_largest(position):
 
 
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "bfloat16", "float16"])
-def test_formats(dtype):
+def test_dtypes(dtype):
     x = IMAGE.astype(dtype)
     output = max_pool(x, 3, 2, "same")
     assert output.dtype == dtype

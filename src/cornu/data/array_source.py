@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.data.arrays import check_lengths, in_format, is_in_file
+from cornu.data.arrays import check_lengths, in_default_dtype, is_in_file
 from cornu.data.class_weights import weigh_classes
 from cornu.data.position import random_state, set_random_state
 from cornu.ops.rows import take_rows
@@ -66,7 +66,7 @@ class ArraySource:
         )
         self.on_device = None
         if self._gather_in_step:
-            self.on_device = jax.tree.map(lambda a: jnp.asarray(in_format(a)), self._host)
+            self.on_device = jax.tree.map(lambda a: jnp.asarray(in_default_dtype(a)), self._host)
             self._host = None
 
     def first_batch(self):
@@ -79,7 +79,7 @@ class ArraySource:
     def _rows(self, indices):
         if self._gather_in_step:
             return jax.tree.map(lambda a: a[indices], self.on_device)
-        return jax.tree.map(lambda a: in_format(a[indices]), self._host)
+        return jax.tree.map(lambda a: in_default_dtype(a[indices]), self._host)
 
     def batches(self) -> Iterator[Any]:
         """One pass: row indices, or the rows themselves if the data are too big for the device.

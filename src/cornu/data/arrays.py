@@ -128,7 +128,7 @@ def _from_pandas(value) -> np.ndarray:
     return array[:, None] if value.ndim == 1 else array
 
 
-def in_format(value):
+def in_default_dtype(value):
     """The rows of a batch in memory: floats in the default dtype, the rest as JAX takes it."""
     value = for_jax(dense(value) if not isinstance(value, StoredRows) else np.asarray(value))
     if is_float(standardize_dtype(value.dtype)):

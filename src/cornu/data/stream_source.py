@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from cornu.data.arrays import in_format, to_arrays
+from cornu.data.arrays import in_default_dtype, to_arrays
 from cornu.data.class_weights import weigh_classes
 from cornu.data.position import random_state, set_random_state
 from cornu.utils.prefetch import get_batch, iterate
@@ -176,7 +176,9 @@ class StreamSource:
 
     def _standardize(self, batch):
         x, y, sample_weight = to_arrays(*unpack_x_y_sample_weight(batch))
-        x, y, sample_weight = (jax.tree.map(in_format, part) for part in (x, y, sample_weight))
+        x, y, sample_weight = (
+            jax.tree.map(in_default_dtype, part) for part in (x, y, sample_weight)
+        )
         if not any(a.ndim and a.size for a in jax.tree.leaves(x)):
             raise ValueError(
                 f"A batch of the dataset ({type(self._data).__name__}) holds no samples, which the "

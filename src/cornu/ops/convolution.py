@@ -1,4 +1,4 @@
-"""Convolution of every kind, each in one function, so that a native kernel can take its place.
+"""Convolution of every kind, each in one function, so that a native kernel can replace it.
 
 Images are `(batch, *spatial, channels)`, or channels first with `data_format="channels_first"`;
 kernels are always `(*window, channels_in / groups, channels_out)`. There is no flipping: what deep
@@ -65,7 +65,7 @@ def conv(
 
 
 def _of_one_format(x, kernel):
-    """Image and kernel in the format that holds both; sums of small integers have 32 bits."""
+    """Image and kernel in the dtype that holds both; sums of small integers have 32 bits."""
     dtype = jnp.result_type(x, kernel)
     if is_discrete(dtype):
         dtype = jnp.promote_types(dtype, jnp.int32)
@@ -91,7 +91,7 @@ def dense(x, kernel):
 
 
 def with_channels_last(function, x, data_format: str):
-    """Call a function of images on channels last, whatever the format of `x`."""
+    """Call a function of images on channels last, whatever the data format of `x`."""
     if data_format == "channels_last":
         return function(x)
     return jnp.moveaxis(function(jnp.moveaxis(x, 1, -1)), -1, 1)
@@ -278,7 +278,7 @@ def conv_transpose(
     data_format="channels_last",
     dilation_rate=1,
 ):
-    """The transpose of a convolution: each number of the image places a kernel into the output.
+    """The transpose of a convolution: each pixel adds a kernel, times its value, to the output.
 
     Args:
         x: `(batch, *spatial, channels_in)`.

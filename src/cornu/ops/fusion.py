@@ -3,7 +3,7 @@
 So are a bias and tanh or softmax after it.
 
 `fuse` looks for them in a traced program, so it does not matter how a model was put together. They are
-fused only if nothing else reads what stands between them: who takes an intermediate output, or
+fused only if nothing else reads what is between them: a model that takes an intermediate output, or
 penalizes it, gets the plain operations.
 """
 
@@ -26,10 +26,10 @@ from cornu.ops import convolution, normalization, pooling
 from cornu.ops.curves import biased_softmax, biased_tanh
 from cornu.ops.windows import Geometry
 
-# The argmax of a window whose numbers relu has cut.
+# The argmax of a window whose maximum relu has set to zero.
 DEAD = np.uint8(255)
 
-# Until JAX 0.8 it had another place.
+# Until JAX 0.8 it was elsewhere.
 _DropVar: Any = getattr(core, "DropVar", None) or jax.core.DropVar  # type: ignore[attr-defined]
 
 
@@ -325,7 +325,7 @@ def _rewrite(jaxpr):
     fused: dict[int, Any] = {}
 
     def replace(found, primitive, operands, **params):
-        """Put one operation for those that are `found`, where the last of them stands."""
+        """Replace the operations `found` by one, at the position of the last."""
         gone.update(id(e) for e in found)
         last, result = found[-1], found[-1].outvars[0]
         argmax = _DropVar(jax.core.ShapedArray(result.aval.shape, jnp.uint8))

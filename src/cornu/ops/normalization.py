@@ -1,4 +1,4 @@
-"""Batch normalization: statistics of channels, and bringing numbers to them.
+"""Batch normalization: statistics of channels, and normalizing by them.
 
 `x` is `(..., channels)`; the rest are vectors of channels.
 """

@@ -105,9 +105,9 @@ def _largest(x, *, geometry: Geometry):
     halves = zip(_compare(taps, 0, middle), _compare(taps, middle, len(taps)), strict=True)
     # The last comparison is a reduction, because XLA keeps what a reduction of two arrays gives.
     # Plain comparisons it would fuse into whatever reads the argmax, and so repeat for each tap.
-    values, numbers = (jnp.stack(pair) for pair in halves)
+    values, argmax = (jnp.stack(pair) for pair in halves)
     initial = _lowest(values.dtype), np.uint8(len(taps))
-    return list(lax.reduce((values, numbers), initial, _larger, (0,)))
+    return list(lax.reduce((values, argmax), initial, _larger, (0,)))
 
 
 def _compare(taps: list, start: int, stop: int):
@@ -201,7 +201,7 @@ ad.deflinear2(spread, lambda ct, x, **geometry: [window_sum.bind(ct, **geometry)
 
 
 def as_floats(x):
-    """What is averaged: a mean of integers has a fraction, and their sum may not fit their format."""
+    """What is averaged: a mean of integers has a fraction, and their sum may not fit their dtype."""
     x = jnp.asarray(x)
     return x.astype(floatx()) if is_discrete(x.dtype) else x
 

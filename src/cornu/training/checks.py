@@ -9,7 +9,7 @@ import numpy as np
 
 from cornu.core.dtype import is_float
 from cornu.core.symbolic import KerasTensor
-from cornu.data.arrays import in_format, is_leaf
+from cornu.data.arrays import in_default_dtype, is_leaf
 from cornu.training.compiled import align
 from cornu.training.model_steps import compiled_step
 from cornu.training.step import is_overridden
@@ -116,7 +116,7 @@ def _blocks(array) -> Iterator[tuple[int, Any]]:
     for start in range(0, len(array), rows):
         # A number that float32 does not hold is infinite in the step.
         with np.errstate(over="ignore"):
-            yield start, in_format(array[start : start + rows])
+            yield start, in_default_dtype(array[start : start + rows])
 
 
 def _survives(model, parts: tuple, rows: np.ndarray, size: int) -> bool:
@@ -126,7 +126,7 @@ def _survives(model, parts: tuple, rows: np.ndarray, size: int) -> bool:
         return True
     chosen = np.resize(rows[:: max(len(rows) // size, 1)], size)
     with np.errstate(over="ignore"):
-        batch = jax.tree.map(lambda a: np.asarray(in_format(a[chosen])), parts)
+        batch = jax.tree.map(lambda a: np.asarray(in_default_dtype(a[chosen])), parts)
     logs, weights = function.tried(pack_x_y_sample_weight(*batch))
     results = [logs.get("loss", 0.0), *weights]
     function.survives = all(np.isfinite(np.asarray(v)).all() for v in results)
