@@ -9,6 +9,7 @@ import zipfile
 from contextlib import contextmanager
 
 import h5py
+import jax
 import pytest
 from forged import small_model
 
@@ -50,10 +51,12 @@ class Guard:
 
     def __init__(self):
         self.on, self.allowed, self.seen = False, "", []
+        # What the tests keep of compiled programs is read and written behind the loaders' back.
+        self.programs = str(jax.config.jax_compilation_cache_dir)
         sys.addaudithook(self)
 
     def __call__(self, event, arguments):
-        if not self.on:
+        if not self.on or (arguments and str(arguments[0]).startswith(self.programs)):
             return
         if event in FORBIDDEN:
             self.seen.append((event, str(arguments)[:200]))
