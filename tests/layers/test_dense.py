@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from oracle import compare_with_keras
 
+import cornu
 from cornu import layers
 from cornu.core.kernels import native
 from cornu.ops import fusion
@@ -196,3 +197,16 @@ def test_derivatives():
         jax.tree.leaves(derivatives(ours)), jax.tree.leaves(derivatives(plain)), strict=True
     ):
         np.testing.assert_allclose(came, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("initializer", ["glorot_uniform", "he_normal", "ones"])
+def test_einsum_starts_with_the_weights_of_keras(initializer):
+    """Its equation says which axes of the kernel are inputs, and so how large weights are."""
+    kernels = []
+    for k in (cornu, keras):
+        k.utils.set_random_seed(3)
+        layer = k.layers.EinsumDense("abcd,cde->abe", (None, 7), kernel_initializer=initializer)
+        layer.build((None, 4, 2, 5))
+        kernels.append(np.asarray(layer.kernel))
+        assert layer.get_config()["kernel_initializer"]["config"].get("input_axes") is None
+    np.testing.assert_allclose(*kernels, rtol=1e-6)

@@ -1,5 +1,7 @@
 """Densely connected layers: every output is a weighted sum of inputs."""
 
+import copy
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -64,11 +66,11 @@ class _Weighted(Layer):
     def _config_names(self) -> list[str]:
         return [n for n in super()._config_names() if n not in ("lora_rank", "lora_alpha")]
 
-    def _add_weights(self, kernel_shape, bias_shape):
+    def _add_weights(self, kernel_shape, bias_shape, kernel_initializer=None):
         self.kernel = self.add_weight(
             name="kernel",
             shape=kernel_shape,
-            initializer=self.kernel_initializer,
+            initializer=kernel_initializer or self.kernel_initializer,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
         )
@@ -320,7 +322,18 @@ class EinsumDense(_Weighted):
                 (output_sizes[c] or input_sizes.get(c)) if c in self.bias_axes else 1
                 for c in outputs[first:]
             )
-        self._add_weights(kernel_shape, bias_shape)
+        self._add_weights(kernel_shape, bias_shape, self._initializer_for(inputs, kernel, outputs))
+
+    def _initializer_for(self, inputs: str, kernel: str, outputs: str):
+        """The kernel's initializer, which is told along which axes inputs and outputs are counted."""
+        initializer = self.kernel_initializer
+        axes = [getattr(initializer, f"{side}_axes", 0) for side in ("input", "output")]
+        if None not in axes:
+            return initializer
+        told = copy.copy(initializer)
+        told.input_axes = [i for i, letter in enumerate(kernel) if letter in inputs]
+        told.output_axes = [i for i, letter in enumerate(kernel) if letter in outputs]
+        return told
 
     def call(self, inputs):
         return self._finish(jnp.einsum(self.equation, inputs, self.kernel.value))
