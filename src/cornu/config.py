@@ -13,6 +13,11 @@ from cornu.core.dtype import (
     set_image_data_format,
 )
 from cornu.core.memory import keep_freed_memory
+from cornu.ops.attention import (
+    disable_flash_attention,
+    enable_flash_attention,
+    is_flash_attention_enabled,
+)
 
 
 def backend() -> str:
@@ -42,10 +47,13 @@ def native():
 __all__ = [
     "DTypePolicy",
     "backend",
+    "disable_flash_attention",
     "dtype_policy",
+    "enable_flash_attention",
     "epsilon",
     "floatx",
     "image_data_format",
+    "is_flash_attention_enabled",
     "keep_freed_memory",
     "native",
     "set_dtype_policy",

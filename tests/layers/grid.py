@@ -17,7 +17,7 @@ if __name__ == "__main__":
 import jax
 import keras
 import numpy as np
-from test_contract import CASES, IMAGE, PAIR, ROW, Case
+from test_contract import CASES, IMAGE, PAIR, ROW, Case, spread
 
 import cornu
 from cornu import layers
@@ -90,11 +90,16 @@ def weights_for(layer):
             weight.assign(random.uniform(0.2, 1, weight.shape).astype("float32"))
 
 
+def arguments(name, inputs):
+    """Inputs as the arguments of a call of the layer."""
+    return spread(name if name in CASES else name.split(",")[0], inputs)
+
+
 def called(name, module, inputs):
     layer = make(name, module)
-    layer(as_float(inputs), training=False)
+    layer(*arguments(name, as_float(inputs)), training=False)
     weights_for(layer)
-    return layer(inputs, training=False)
+    return layer(*arguments(name, inputs), training=False)
 
 
 def right(name, inputs):
@@ -122,7 +127,7 @@ def check_eager(name, dtype) -> str:
     if name not in OWN_FUNCTION:
         check_number(name, output, right(name, inputs))
     symbols = jax.tree.map(lambda a: layers.Input(a.shape[1:], dtype=str(a.dtype)), inputs)
-    stated = make(name)(symbols)
+    stated = make(name)(*arguments(name, symbols))
     assert jax.dtypes.canonicalize_dtype(stated.dtype) == output.dtype, (name, dtype, stated)
     return str(output.dtype)
 
@@ -155,7 +160,7 @@ def side_by_side(names, dtype):
     for number, name in enumerate(names):
         layer = make(name)
         layer.name = f"layer_{number}"
-        outputs[f"{number:02}"] = layer(inputs)
+        outputs[f"{number:02}"] = layer(*arguments(name, inputs))
         weights_for(layer)
     return inputs, outputs
 

@@ -26,6 +26,8 @@ class Case(NamedTuple):
     dtype: str = "float32"
     training: bool = False
     """Whether the layer does something else in training."""
+    separate: bool = False
+    """Whether the inputs are arguments of the call, and not one list."""
 
 
 @registry.register_keras_serializable("contract")
@@ -40,7 +42,9 @@ CASES = {
     "Activation": Case({"activation": "relu"}, free=(1,)),
     "ActivityRegularization": Case({"l1": 0.1}, free=(1,)),
     "Add": Case(shape=PAIR, free=(1,)),
+    "AdditiveAttention": Case(shape=PAIR, free=(1,)),
     "AlphaDropout": Case({"rate": 0.4, "seed": 1}, free=(1,), training=True),
+    "Attention": Case({"use_scale": True, "score_mode": "concat"}, shape=PAIR, free=(1,)),
     "Average": Case(shape=PAIR, free=(1,)),
     "BatchNormalization": Case(shape=IMAGE, free=(1, 2), training=True),
     "CenterCrop": Case({"height": 3, "width": 5}, IMAGE),
@@ -57,6 +61,12 @@ CASES = {
     "GaussianDropout": Case({"rate": 0.4, "seed": 1}, free=(1,), training=True),
     "GaussianNoise": Case({"stddev": 0.4, "seed": 1}, free=(1,), training=True),
     "GroupNormalization": Case({"groups": 2}, IMAGE, free=(1, 2)),
+    "GroupQueryAttention": Case(
+        {"head_dim": 3, "num_query_heads": 4, "num_key_value_heads": 2, "use_gate": True},
+        shape=[(4, 6), (5, 6)],
+        free=(1,),
+        separate=True,
+    ),
     "Identity": Case(free=(1,)),
     "Lambda": Case({"function": double}, free=(1,)),
     "LayerNormalization": Case(free=(1,)),
@@ -64,6 +74,13 @@ CASES = {
     "Masking": Case(free=(1,)),
     "Maximum": Case(shape=PAIR, free=(1,)),
     "Minimum": Case(shape=PAIR, free=(1,)),
+    "MultiHeadAttention": Case(
+        {"num_heads": 2, "key_dim": 3, "dropout": 0.4, "seed": 1},
+        shape=[(4, 6), (5, 2)],
+        free=(1,),
+        training=True,
+        separate=True,
+    ),
     "Multiply": Case(shape=PAIR, free=(1,)),
     "Normalization": Case(free=(1,)),
     "PReLU": Case({"shared_axes": [1]}, free=(1,)),
@@ -109,11 +126,12 @@ ABSTRACT = {"InputLayer", "Layer", "Wrapper"}
 
 
 def own_layers():
-    return {
-        cls.__name__: cls
-        for cls in registry.registered("layer").values()
-        if cls.__module__.startswith(("cornu.layers", "cornu.core"))
-    }
+    """Cornu's layers by the names that Keras' users know."""
+    names = {}
+    for name, cls in registry.registered("layer").items():
+        if cls.__module__.startswith(("cornu.layers", "cornu.core")):
+            names.setdefault(cls, name)
+    return {name: cls for cls, name in names.items()}
 
 
 def test_every_layer_is_in_the_table():
@@ -121,7 +139,7 @@ def test_every_layer_is_in_the_table():
 
 
 def test_every_name_that_keras_has_for_a_layer():
-    own = own_layers()
+    own = {cls.__name__: cls for cls in own_layers().values()}
     for alias, theirs in vars(keras.layers).items():
         if inspect.isclass(theirs) and theirs.__name__ in own:
             assert getattr(layers, alias) is own[theirs.__name__]
@@ -166,14 +184,19 @@ def symbolic(name, free=()):
     return inputs if isinstance(CASES[name].shape, list) else inputs[0]
 
 
+def spread(name, inputs):
+    """Inputs as the arguments of a call."""
+    return inputs if CASES[name].separate else [inputs]
+
+
 every_layer = pytest.mark.parametrize("name", sorted(set(CASES) & set(own_layers())))
 
 
 @every_layer
 def test_shape_is_known_before_computing(name):
-    output = make(name)(example(name))
+    output = make(name)(*spread(name, example(name)))
     for free in ((), CASES[name].free):
-        inferred = make(name)(symbolic(name, free)).shape
+        inferred = make(name)(*spread(name, symbolic(name, free))).shape
         assert inferred[0] is None
         assert len(inferred) == output.ndim
         assert all(n in (None, m) for n, m in zip(inferred, output.shape, strict=True))
@@ -182,15 +205,15 @@ def test_shape_is_known_before_computing(name):
     shapes = [(3, *shape) for shape in shapes_of(name)]
     layer = make(name)
     shapes = shapes if isinstance(CASES[name].shape, list) else shapes[0]
-    assert layer.compute_output_shape(shapes) == output.shape
+    assert layer.compute_output_shape(*spread(name, shapes)) == output.shape
 
 
 @every_layer
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_dtype_is_known_before_computing(name, dtype):
     layer = make(name, dtype=dtype)
-    inferred = layer(symbolic(name))
-    output = layer(example(name))
+    inferred = layer(*spread(name, symbolic(name)))
+    output = layer(*spread(name, example(name)))
     assert inferred.dtype == output.dtype
     assert output.dtype == dtype.removeprefix("mixed_")
     assert {w.dtype for w in layer.weights} <= {"float32", "int32"}
@@ -199,8 +222,8 @@ def test_dtype_is_known_before_computing(name, dtype):
 @every_layer
 def test_symbolic_and_eager_builds_agree(name):
     first, second = make(name), make(name)
-    first(symbolic(name))
-    second(example(name))
+    first(*spread(name, symbolic(name)))
+    second(*spread(name, example(name)))
     assert first.built and second.built
     assert [w.shape for w in first.weights] == [w.shape for w in second.weights]
     assert first.count_params() == second.count_params()
@@ -210,7 +233,7 @@ def test_symbolic_and_eager_builds_agree(name):
 def test_names(name):
     first, second = make(name), make(name)
     for layer in (first, second):
-        layer(example(name))
+        layer(*spread(name, example(name)))
     assert first.name != second.name
     paths = [v.path for layer in (first, second) for v in layer.variables]
     assert len(paths) == len(set(paths))
@@ -227,9 +250,9 @@ def test_config_round_trip(name):
     from_file = layers.deserialize(described)
     assert type(from_file) is type(layer)
     assert json.dumps(from_file.get_config()) == json.dumps(config)
-    layer(example(name))
+    layer(*spread(name, example(name)))
     rebuilt = layers.deserialize(json.loads(json.dumps(layers.serialize(layer))))
-    rebuilt(example(name))
+    rebuilt(*spread(name, example(name)))
     assert [w.shape for w in rebuilt.weights] == [w.shape for w in layer.weights]
     assert rebuilt.name == "original"
 
@@ -238,6 +261,7 @@ def test_config_round_trip(name):
 def test_config_holds_every_argument(name):
     """An argument that no configuration has would be lost in a file."""
     hidden = {"self", "kwargs", "args", "lora_rank", "lora_alpha", "gptq_unpacked_column_size"}
+    hidden |= {"flash_attention"}
     hidden |= {"weights"} if name == "Embedding" else set()
     hidden |= {"noise_shape"} if name.startswith("Spatial") else set()
     hidden |= {"output_shape", "mask"} if name == "Lambda" else set()
@@ -254,57 +278,57 @@ def test_config_holds_every_argument(name):
     ids=["copy", "pickle"],
 )
 def test_copies(name, clone):
-    layer, x = make(name), example(name)
-    layer(x)
+    layer, x = make(name), spread(name, example(name))
+    layer(*x)
     twin = clone(layer)
     for mine, theirs in zip(layer.variables, twin.variables, strict=True):
         assert mine is not theirs
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
     for training in {False, CASES[name].training}:
-        np.testing.assert_array_equal(layer(x, training=training), twin(x, training=training))
+        np.testing.assert_array_equal(layer(*x, training=training), twin(*x, training=training))
 
 
 @every_layer
 def test_stateless_call_compiled_equals_call(name):
-    layer, x = make(name), example(name)
-    layer(x)
+    layer, x = make(name), spread(name, example(name))
+    layer(*x)
 
     def pure(trainable, others, inputs, training):
-        return layer.stateless_call(trainable, others, inputs, training=training)
+        return layer.stateless_call(trainable, others, *inputs, training=training)
 
     compiled = jax.jit(pure, static_argnums=3)
     for training in sorted({False, CASES[name].training}):
         trainable = [v.value for v in layer.trainable_variables]
         others = [v.value for v in layer.non_trainable_variables]
         outputs, new = compiled(trainable, others, x, training)
-        np.testing.assert_allclose(outputs, layer(x, training=training), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(outputs, layer(*x, training=training), rtol=1e-5, atol=1e-6)
         for value, variable in zip(new, layer.non_trainable_variables, strict=True):
             np.testing.assert_allclose(value, variable.numpy(), rtol=1e-5, atol=1e-7)
 
 
 @every_layer
 def test_training_is_accepted(name):
-    layer, x = make(name), example(name)
-    inference, again = layer(x, training=False), layer(x, training=False)
+    layer, x = make(name), spread(name, example(name))
+    inference, again = layer(*x, training=False), layer(*x, training=False)
     np.testing.assert_array_equal(inference, again)
-    trained = layer(x, training=True)
+    trained = layer(*x, training=True)
     assert trained.shape == inference.shape and trained.dtype == inference.dtype
     assert np.array_equal(trained, inference) != CASES[name].training
 
 
 @every_layer
 def test_weights_round_trip(name):
-    layer, x = make(name), example(name)
-    layer(x)
+    layer, x = make(name), spread(name, example(name))
+    layer(*x)
     weights = [np.random.RandomState(i).permutation(w) if w.ndim else w for i, w in
                enumerate(layer.get_weights())]  # fmt: skip
     layer.set_weights(weights)
     for given, kept in zip(weights, layer.get_weights(), strict=True):
         np.testing.assert_array_equal(given, kept)
     twin = make(name)
-    twin(x)
+    twin(*x)
     twin.set_weights(layer.get_weights())
-    np.testing.assert_array_equal(twin(x), layer(x))
+    np.testing.assert_array_equal(twin(*x), layer(*x))
     with pytest.raises(ValueError, match=r"set_weights\(weights\)"):
         layer.set_weights([*weights, np.zeros(3)])
 
@@ -321,8 +345,8 @@ def test_built_from_the_start_without_weights(name):
 @every_layer
 def test_empty_batch(name):
     """The last batch of a filtered dataset may be empty."""
-    output = make(name)(example(name, batch=0))
-    assert output.shape == (0, *make(name)(example(name)).shape[1:])
+    output = make(name)(*spread(name, example(name, batch=0)))
+    assert output.shape == (0, *make(name)(*spread(name, example(name))).shape[1:])
 
 
 @every_layer

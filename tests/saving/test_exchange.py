@@ -16,7 +16,7 @@ import cornu
 from rounding import assert_sums_agree
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "layers"))
-from test_contract import CASES, example, own_layers, shapes_of
+from test_contract import CASES, example, own_layers, shapes_of, spread
 
 # What Keras does not have cannot be exchanged with it.
 EVERY = sorted(name for name in set(CASES) & set(own_layers()) if hasattr(keras.layers, name))
@@ -48,7 +48,7 @@ def made(k, name):
         arguments["output_shape"] = case.shape
     layer = getattr(k.layers, name)(**arguments)
     inputs = [k.Input(shape, dtype=case.dtype) for shape in shapes_of(name)]
-    outputs = layer(inputs if isinstance(case.shape, list) else inputs[0])
+    outputs = layer(*spread(name, inputs if isinstance(case.shape, list) else inputs[0]))
     return k.Model(inputs if len(inputs) > 1 else inputs[0], outputs)
 
 

@@ -47,3 +47,17 @@ def masked(tensors: list, masks: list):
     finally:
         for (tensor, _), mask in zip(pairs, before, strict=True):
             set_mask(tensor, mask)
+
+
+@contextlib.contextmanager
+def unmasked(*tensors):
+    """Within, tensors have no masks; afterwards they have them again."""
+    before = [(tensor, get_mask(tensor)) for tensor in tensors]
+    for tensor in tensors:
+        set_mask(tensor, None)
+    try:
+        yield
+    finally:
+        for tensor, mask in before:
+            if mask is not None:
+                set_mask(tensor, mask)

@@ -5,6 +5,12 @@ from cornu.core.layer import Layer
 from cornu.core.registry import deserialize as _deserialize
 from cornu.core.registry import serialize
 from cornu.layers.activation import ELU, Activation, Identity, LeakyReLU, PReLU, ReLU, Softmax
+from cornu.layers.attention import (
+    AdditiveAttention,
+    Attention,
+    GroupedQueryAttention,
+    MultiHeadAttention,
+)
 from cornu.layers.batch_normalization import BatchNormalization
 from cornu.layers.convolution import Conv1D, Conv2D, Conv3D
 from cornu.layers.convolution_transpose import (
@@ -103,6 +109,7 @@ GlobalAvgPool3D, GlobalMaxPool3D = GlobalAveragePooling3D, GlobalMaxPooling3D
 Convolution1D, Convolution2D, Convolution3D = Conv1D, Conv2D, Conv3D
 Convolution1DTranspose, Convolution2DTranspose = Conv1DTranspose, Conv2DTranspose
 Convolution3DTranspose = Conv3DTranspose
+GroupQueryAttention = GroupedQueryAttention
 SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2D
 
 
@@ -122,7 +129,9 @@ __all__ = [
     "Activation",
     "ActivityRegularization",
     "Add",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -171,6 +180,7 @@ __all__ = [
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
     "GroupNormalization",
+    "GroupQueryAttention",
     "Identity",
     "Input",
     "InputLayer",
@@ -194,6 +204,7 @@ __all__ = [
     "MaxPooling3D",
     "Maximum",
     "Minimum",
+    "MultiHeadAttention",
     "Multiply",
     "Normalization",
     "PReLU",

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cornu.core import registry
 from cornu.core.dtype import standardize_dtype
 from cornu.core.operation import operation
 from cornu.core.symbolic import KerasTensor, plain
@@ -40,6 +41,7 @@ def convert_to_numpy(x) -> np.ndarray:
     return np.array(x)
 
 
+@registry.register("op", "convert_to_tensor", module="keras.ops")
 def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
     """A JAX array with the same elements, of the given dtype."""
     if sparse or ragged:

@@ -35,7 +35,7 @@ from cornu.activations import (  # noqa: F401
 )
 from cornu.core.dtype import standardize_data_format, standardize_dtype
 from cornu.core.operation import operation
-from cornu.ops import convolution, cross_entropy, pooling
+from cornu.ops import attention, convolution, cross_entropy, pooling
 
 
 @operation
@@ -251,10 +251,36 @@ def rms_normalization(x, scale=None, axis=-1, epsilon=None):
 
 
 @operation
-def dot_product_attention(query, key, value, bias=None, mask=None, scale=None, is_causal=False):
-    """`softmax(query @ key * scale + bias) @ value`, `(batch, positions, heads, features)` each."""
-    return jax.nn.dot_product_attention(
-        query, key, value, bias=bias, mask=mask, scale=scale, is_causal=is_causal
+def dot_product_attention(
+    query,
+    key,
+    value,
+    bias=None,
+    mask=None,
+    scale=None,
+    is_causal=False,
+    flash_attention=None,
+    attn_logits_soft_cap=None,
+):
+    """`softmax(scale * query @ key + bias) @ value`: for each query, a mean of the values.
+
+    Args:
+        query, key, value: `(batch, positions, heads, features)` each; keys and values may have fewer
+            heads, which several heads of the queries then share.
+        bias: added to the products, `(batch, heads, queries, keys)` or what broadcasts to it.
+        mask: of the same shape; where it is false, a query does not see a key.
+        scale: default `1 / sqrt(features)`.
+        is_causal: whether a query sees only keys at its own and earlier positions.
+        flash_attention: whether to use cuDNN's fused kernel; None for where it can be used.
+        attn_logits_soft_cap: only None: Keras, too, has it on a TPU alone.
+    """
+    if attn_logits_soft_cap is not None:
+        raise ValueError(
+            "`attn_logits_soft_cap` is not supported. Apply the cap to products of your own: "
+            "ops.softmax(products / (1 + ops.abs(products) / cap)) @ value."
+        )
+    return attention.dot_product_attention(
+        query, key, value, bias, mask, scale, is_causal, flash_attention
     )
 
 

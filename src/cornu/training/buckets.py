@@ -26,7 +26,7 @@ _HOOKS = (
     "call __call__ predict_step stateless_call compute_mask make_predict_function convolution_op"
 ).split()
 # Layers that may mix examples whatever their axes are, or that may do anything.
-_MIXING = frozenset({"Dot", "EinsumDense", "Lambda", "Layer"})
+_MIXING = frozenset({"AdditiveAttention", "Attention", "Dot", "EinsumDense", "Lambda", "Layer"})
 # Layers that take a batch for one example if it has a rank less.
 _OF_IMAGES = frozenset({"CenterCrop", "Resizing"})
 # What is called while a layer is built, or for the loss, and never sees a batch.
