@@ -49,9 +49,9 @@ def make(name, module=layers):
     """The layer of a case, from Cornu or from Keras."""
     arguments = dict(ALL[name].arguments)
     kind = name.split(",")[0]
-    if "layer" in arguments:
-        inner, *values = arguments["layer"]
-        arguments["layer"] = getattr(module, inner)(*values)
+    for held in {"layer", "cell"} & set(arguments):
+        inner, *values = arguments[held]
+        arguments[held] = getattr(module, inner)(*values)
     if "Pooling" in kind and "Global" not in kind:
         # In Keras it has no default.
         arguments.setdefault("pool_size", 2)

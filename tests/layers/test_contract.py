@@ -60,6 +60,7 @@ CASES = {
     "Flatten": Case(shape=IMAGE, free=(1,)),
     "GaussianDropout": Case({"rate": 0.4, "seed": 1}, free=(1,), training=True),
     "GaussianNoise": Case({"stddev": 0.4, "seed": 1}, free=(1,), training=True),
+    "GRU": Case({"units": 3, "seed": 1}, free=(1,)),
     "GroupNormalization": Case({"groups": 2}, IMAGE, free=(1, 2)),
     "GroupQueryAttention": Case(
         {"head_dim": 3, "num_query_heads": 4, "num_key_value_heads": 2, "use_gate": True},
@@ -69,6 +70,7 @@ CASES = {
     ),
     "Identity": Case(free=(1,)),
     "Lambda": Case({"function": double}, free=(1,)),
+    "LSTM": Case({"units": 3, "seed": 1, "dropout": 0.4}, free=(1,), training=True),
     "LayerNormalization": Case(free=(1,)),
     "LeakyReLU": Case(free=(1,)),
     "Masking": Case(free=(1,)),
@@ -85,6 +87,7 @@ CASES = {
     "Normalization": Case(free=(1,)),
     "PReLU": Case({"shared_axes": [1]}, free=(1,)),
     "Permute": Case({"dims": (2, 1)}, free=(1,)),
+    "RNN": Case({"cell": ("GRUCell", 3), "return_sequences": True}, free=(1,)),
     "RMSNormalization": Case(free=(1,)),
     "RandomBrightness": Case({"factor": 0.2, "seed": 1}, IMAGE, training=True),
     "RandomContrast": Case({"factor": 0.2, "seed": 1}, IMAGE, training=True),
@@ -100,6 +103,7 @@ CASES = {
     "Rescaling": Case({"scale": 0.5, "offset": 1.0}, free=(1,)),
     "Reshape": Case({"target_shape": (-1, 7)}, (14, 2), free=(1,)),
     "Resizing": Case({"height": 3, "width": 5}, IMAGE, free=(1, 2)),
+    "SimpleRNN": Case({"units": 3, "seed": 1}, free=(1,)),
     "Softmax": Case(free=(1,)),
     "SpatialDropout1D": Case({"rate": 0.4, "seed": 1}, ROW, free=(1,), training=True),
     "SpatialDropout2D": Case({"rate": 0.4, "seed": 1}, IMAGE, free=(1, 2), training=True),
@@ -123,6 +127,8 @@ for _ndim, _shape in ((1, ROW), (2, IMAGE), (3, VOLUME)):
 
 # Base classes that compute nothing, and where a graph starts.
 ABSTRACT = {"InputLayer", "Layer", "Wrapper"}
+# Cells are called with states as well: see test_recurrent.py.
+CELLS = {"GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"}
 
 
 def own_layers():
@@ -135,7 +141,7 @@ def own_layers():
 
 
 def test_every_layer_is_in_the_table():
-    assert set(own_layers()) - ABSTRACT == set(CASES)
+    assert set(own_layers()) - ABSTRACT - CELLS == set(CASES)
 
 
 def test_every_name_that_keras_has_for_a_layer():
@@ -150,9 +156,9 @@ def test_every_name_that_keras_has_for_a_layer():
 
 def make(kind, **more):
     arguments = dict(CASES[kind].arguments)
-    if "layer" in arguments:
-        inner, *values = arguments["layer"]
-        arguments["layer"] = getattr(layers, inner)(*values, dtype=more.get("dtype"))
+    for held in {"layer", "cell"} & set(arguments):
+        inner, *values = arguments[held]
+        arguments[held] = getattr(layers, inner)(*values, dtype=more.get("dtype"))
     return getattr(layers, kind)(**arguments, **more)
 
 
@@ -261,7 +267,8 @@ def test_config_round_trip(name):
 def test_config_holds_every_argument(name):
     """An argument that no configuration has would be lost in a file."""
     hidden = {"self", "kwargs", "args", "lora_rank", "lora_alpha", "gptq_unpacked_column_size"}
-    hidden |= {"flash_attention"}
+    hidden |= {"flash_attention", "use_cudnn"}
+    hidden |= {"seed"} if name == "SimpleRNN" else set()
     hidden |= {"weights"} if name == "Embedding" else set()
     hidden |= {"noise_shape"} if name.startswith("Spatial") else set()
     hidden |= {"output_shape", "mask"} if name == "Lambda" else set()

@@ -36,9 +36,9 @@ def made(k, name):
     """A model of one layer, in this library."""
     case = CASES[name]
     arguments = dict(case.arguments)
-    if "layer" in arguments:
-        inner, *values = arguments["layer"]
-        arguments["layer"] = getattr(k.layers, inner)(*values)
+    for held in {"layer", "cell"} & set(arguments):
+        inner, *values = arguments[held]
+        arguments[held] = getattr(k.layers, inner)(*values)
     if "Pooling" in name and "Global" not in name:
         arguments["pool_size"] = 2
     if name == "RandomCrop":

@@ -14,12 +14,13 @@ _watch = _Watch()
 
 
 @contextmanager
-def watched(function: Callable) -> Iterator[None]:
+def watched(function: Callable | None) -> Iterator[None]:
     """Within, `function(operation, given, arguments, outputs)` is called after each call in this thread.
 
     `operation` is a layer, or a function in a graph; `given` is what it was called with, `(args, kwargs)`;
     `arguments` are the same by name, in the dtype in which a layer computes. What the function returns
     replaces the outputs. Nothing else changes, and steps that are compiled already are not seen.
+    With None nobody watches.
 
     >>> import cornu, jax.numpy as jnp
     >>> from cornu.core.watching import watched

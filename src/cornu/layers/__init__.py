@@ -69,6 +69,16 @@ from cornu.layers.pooling import (
     MaxPooling3D,
 )
 from cornu.layers.preprocessing import CenterCrop, Normalization, Rescaling, Resizing
+from cornu.layers.recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+    GRUCell,
+    LSTMCell,
+    SimpleRNN,
+    SimpleRNNCell,
+    StackedRNNCells,
+)
 from cornu.layers.regularization import (
     ActivityRegularization,
     AlphaDropout,
@@ -126,6 +136,9 @@ def deserialize(config, custom_objects=None):
 
 __all__ = [
     "ELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "ActivityRegularization",
     "Add",
@@ -165,6 +178,7 @@ __all__ = [
     "EinsumDense",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",
@@ -191,6 +205,7 @@ __all__ = [
     "L2Pooling1D",
     "L2Pooling2D",
     "L2Pooling3D",
+    "LSTMCell",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -226,11 +241,14 @@ __all__ = [
     "SeparableConv2D",
     "SeparableConvolution1D",
     "SeparableConvolution2D",
+    "SimpleRNN",
+    "SimpleRNNCell",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
     "SpectralNormalization",
+    "StackedRNNCells",
     "Subtract",
     "TimeDistributed",
     "UnitNormalization",
