@@ -52,7 +52,7 @@ def make(name, module=layers):
     for held in {"layer", "cell"} & set(arguments):
         inner, *values = arguments[held]
         arguments[held] = getattr(module, inner)(*values)
-    if "Pooling" in kind and "Global" not in kind:
+    if "Pooling" in kind and not kind.startswith(("Adaptive", "Global")):
         # In Keras it has no default.
         arguments.setdefault("pool_size", 2)
     return getattr(module, kind)(**arguments)

@@ -122,6 +122,8 @@ for _ndim, _shape in ((1, ROW), (2, IMAGE), (3, VOLUME)):
         CASES[f"DepthwiseConv{_ndim}D"] = _anything._replace(arguments={"kernel_size": 3})
     for _name in ("MaxPooling{}D", "AveragePooling{}D", "L2Pooling{}D", "GlobalMaxPooling{}D"):
         CASES[_name.format(_ndim)] = _anything
+    for _name in ("AdaptiveMaxPooling{}D", "AdaptiveAveragePooling{}D"):
+        CASES[_name.format(_ndim)] = _anything._replace(arguments={"output_size": 3})
     for _name in ("GlobalAveragePooling{}D", "UpSampling{}D", "ZeroPadding{}D", "Cropping{}D"):
         CASES[_name.format(_ndim)] = _anything
 

@@ -39,7 +39,7 @@ def made(k, name):
     for held in {"layer", "cell"} & set(arguments):
         inner, *values = arguments[held]
         arguments[held] = getattr(k.layers, inner)(*values)
-    if "Pooling" in name and "Global" not in name:
+    if "Pooling" in name and not name.startswith(("Adaptive", "Global")):
         arguments["pool_size"] = 2
     if name == "RandomCrop":
         # Smaller ones are not cropped by Keras in inference.

@@ -14,7 +14,15 @@ import importlib
 from cornu.core import registry
 
 _SUBJECTS = ("core", "numpy", "nn", "linalg", "image")
-_INNER = ("attention", "convolution", "cross_entropy", "pooling", "windows", "public")
+_INNER = (
+    "adaptive_pooling",
+    "attention",
+    "convolution",
+    "cross_entropy",
+    "pooling",
+    "windows",
+    "public",
+)
 # Those that do not compute, and so are not part of graphs; and second names.
 _PLAIN = (
     "convert_to_numpy convert_to_tensor custom_gradient dtype is_tensor ndim shape size vectorize "

@@ -35,7 +35,7 @@ from cornu.activations import (  # noqa: F401
 )
 from cornu.core.dtype import standardize_data_format, standardize_dtype
 from cornu.core.operation import operation
-from cornu.ops import attention, convolution, cross_entropy, pooling
+from cornu.ops import adaptive_pooling, attention, convolution, cross_entropy, pooling
 
 
 @operation
@@ -153,6 +153,20 @@ def average_pool(inputs, pool_size, strides=None, padding="valid", data_format=N
     return pooling.average_pool(
         inputs, pool_size, strides, padding, standardize_data_format(data_format)
     )
+
+
+@operation
+def adaptive_max_pool(inputs, output_size, data_format=None):
+    """The largest number of each window, of which there are `output_size` along each axis."""
+    data_format = standardize_data_format(data_format)
+    return adaptive_pooling.adaptive_max_pool(inputs, output_size, data_format)
+
+
+@operation
+def adaptive_average_pool(inputs, output_size, data_format=None):
+    """The mean of each window, of which there are `output_size` along each axis."""
+    data_format = standardize_data_format(data_format)
+    return adaptive_pooling.adaptive_average_pool(inputs, output_size, data_format)
 
 
 @operation

@@ -7,6 +7,7 @@ from cornu.explain.observe import spatial_axes
 from cornu.layers import activation as activation_layers
 from cornu.layers import normalization as normalizations
 from cornu.layers import regularization
+from cornu.layers.adaptive_pooling import BaseAdaptivePooling
 from cornu.layers.batch_normalization import BatchNormalization
 from cornu.layers.dense import Dense
 from cornu.layers.image_augmentation import RandomCrop, RandomImageLayer
@@ -16,6 +17,7 @@ from cornu.layers.preprocessing import Normalization, Rescaling
 from cornu.layers.resampling import BaseUpSampling
 from cornu.layers.reshaping import Flatten, Reshape
 from cornu.layers.spatial import Spatial
+from cornu.ops.adaptive_pooling import pixels_read
 
 # First and last index along each axis but the batch's; both belong to it.
 Box = tuple[tuple[int, int], ...]
@@ -78,6 +80,15 @@ def _windows(layer: Spatial, box, shape):
     found = list(everything(shape))
     for axis, read in zip(axes, ranges([box[axis] for axis in axes]), strict=True):
         found[axis] = read
+    return tuple(found)
+
+
+@box_read.register
+def _(layer: BaseAdaptivePooling, box, shape):
+    found = list(everything(shape))
+    for axis, size in zip(spatial_axes(layer, len(shape)), layer.output_size, strict=True):
+        first, last = box[axis]
+        found[axis] = pixels_read(first, last, shape[axis], size)
     return tuple(found)
 
 

@@ -7,7 +7,9 @@ import numpy as np
 from cornu.explain.terms.base import Step, channels_last, show
 from cornu.explain.terms.dispatch import terms_of
 from cornu.explain.terms.patch import Patch, patch_of
+from cornu.layers.adaptive_pooling import BaseAdaptivePooling
 from cornu.layers.pooling import BaseGlobalMaxPooling, BaseGlobalPooling, BasePooling
+from cornu.ops.adaptive_pooling import pixels_read
 
 
 def _reduced(kind: str, numbers: np.ndarray) -> Step:
@@ -28,6 +30,20 @@ def _(layer: BasePooling, inputs, index):
     # Padding is never chosen, and does not count.
     inside = np.broadcast_to(patch.inside, patch.values.shape)
     return patch.terms(None, [_reduced(layer.operation, patch.values[inside])])
+
+
+@terms_of.register
+def _(layer: BaseAdaptivePooling, inputs, index):
+    *position, channel = index
+    image = channels_last(layer, inputs)[0]
+    ranges = [
+        pixels_read(place, place, n, size)
+        for place, n, size in zip(position, image.shape, layer.output_size, strict=False)
+    ]
+    values = image[tuple(slice(first, last + 1) for first, last in ranges)]
+    origin, ones = tuple(first for first, _ in ranges), (1,) * layer.rank
+    patch = Patch(values, np.ones((), bool), origin, ones).channels(channel, 1)
+    return patch.terms(None, [_reduced(layer.operation, patch.values.ravel())])
 
 
 @terms_of.register
