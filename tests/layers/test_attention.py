@@ -10,7 +10,7 @@ import pytest
 from oracle import compare_with_keras
 
 import cornu
-from cornu import layers
+from cornu import explain, layers
 from cornu.core.masking import get_mask
 
 random = np.random.RandomState(0)
@@ -359,6 +359,21 @@ def test_flash_attention(name):
         layer(QUERY, VALUE)
     with pytest.raises(ValueError, match="attention scores"):
         layer(QUERY, VALUE, return_attention_scores=True)
+
+
+@pytest.mark.parametrize("name", ["Attention", *HEADS])
+def test_explained(name):
+    """Attention is no sum of weighted inputs, and sees everything; what its projections do is shown."""
+    inputs = layers.Input((4, 6))
+    layer = getattr(layers, name)(**HEADS.get(name, {}), name="attention")
+    output = layer(inputs, inputs) if name in HEADS else layer([inputs, inputs])
+    model = cornu.Model(inputs, output)
+    with pytest.raises(NotImplementedError, match="'attention'"):
+        explain.window(model, QUERY[:1], "attention", position=1, channel=0)
+    assert "everything" in str(explain.receptive_field(model))
+    if name in HEADS:
+        query = explain.window(model, QUERY[:1], "query", position=(1, 0), channel=0)
+        np.testing.assert_allclose(query.result, query.expected, rtol=1e-5)
 
 
 def test_operation():

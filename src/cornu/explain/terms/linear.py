@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cornu.core.call_arguments import call_defaults, call_parameters
 from cornu.explain.observe import predicted
 from cornu.explain.terms.base import Step, Terms, show
 from cornu.explain.terms.steps import copied, sum_text
@@ -16,6 +17,10 @@ MOST_TERMS = 100_000
 
 def linear(layer, inputs, index) -> Terms:
     """By its derivative: for a linear layer, that is what each input is multiplied with."""
+    parameters = call_parameters(type(layer))
+    if len(parameters.keys() - call_defaults(type(layer)).keys()) > 1:
+        # It takes several inputs apart, and `inputs` is one.
+        raise NotImplementedError
     leaves, structure = jax.tree.flatten(inputs)
     arrays = [jnp.asarray(leaf) for leaf in leaves]
     if not all(jnp.issubdtype(a.dtype, jnp.floating) for a in arrays):
