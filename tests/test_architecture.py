@@ -16,7 +16,7 @@ ORDER = [
     {"core", "kernels"},
     {"ops", "activations", "initializers", "regularizers", "constraints"},
     {"losses", "metrics", "optimizers", "data", "utils", "datasets"},
-    {"config", "random", "alias"},
+    {"config", "random", "alias", "dtype_policies", "mixed_precision", "tree"},
     {"layers", "saving"},
     {"training"},
     {"callbacks"},

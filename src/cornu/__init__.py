@@ -14,25 +14,30 @@ from cornu import (
     config,
     constraints,
     datasets,
+    dtype_policies,
     initializers,
     layers,
     losses,
     metrics,
+    mixed_precision,
     models,
     ops,
     optimizers,
     random,
     regularizers,
     saving,
+    tree,
     utils,
 )
 from cornu.alias import install_as_keras
 from cornu.config import DTypePolicy
+from cornu.core.device import device
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.core.random import SeedGenerator
 from cornu.core.symbolic import KerasTensor
 from cornu.core.variable import Variable
+from cornu.dtype_policies import FloatDTypePolicy
 from cornu.initializers import Initializer
 from cornu.layers import Input
 from cornu.losses import Loss
@@ -61,6 +66,7 @@ def __getattr__(name):
 
 __all__ = [
     "DTypePolicy",
+    "FloatDTypePolicy",
     "Initializer",
     "Input",
     "InputSpec",
@@ -79,18 +85,22 @@ __all__ = [
     "config",
     "constraints",
     "datasets",
+    "device",
+    "dtype_policies",
     "explain",
     "initializers",
     "install_as_keras",
     "layers",
     "losses",
     "metrics",
+    "mixed_precision",
     "models",
     "ops",
     "optimizers",
     "random",
     "regularizers",
     "saving",
+    "tree",
     "utils",
     "version",
     "visualize",

@@ -230,9 +230,11 @@ class DTypePolicy(Configurable):
         return hash(self.name)
 
 
-registry.register("dtype_policy", "DTypePolicy", module="keras")(DTypePolicy)
-# Files written by Keras also name it by this module.
-registry.register("dtype_policy", "DTypePolicy", module="keras.dtype_policies")(DTypePolicy)
+# Files written by Keras name it by both modules, and older ones by the other name.
+for _module in ("keras", "keras.dtype_policies"):
+    registry.register("dtype_policy", "DTypePolicy", "FloatDTypePolicy", module=_module)(
+        DTypePolicy
+    )
 
 
 def dtype_policy() -> DTypePolicy:

@@ -1,0 +1,25 @@
+"""Which dtype layers compute in and which they keep.  Source: Keras: keras.dtype_policies.
+
+>>> from cornu import dtype_policies
+>>> dtype_policies.get("mixed_bfloat16").compute_dtype
+'bfloat16'
+"""
+
+from cornu.core import registry
+from cornu.core.dtype import DTypePolicy, get_dtype_policy
+from cornu.core.registry import serialize
+
+FloatDTypePolicy = DTypePolicy
+
+
+def get(identifier) -> DTypePolicy:
+    """The policy that a name, a dtype, a configuration or None (the global one) means."""
+    return get_dtype_policy(identifier)
+
+
+def deserialize(config, custom_objects=None) -> DTypePolicy:
+    """Make the policy that `serialize` described."""
+    return registry.deserialize(config, custom_objects, kind="dtype_policy")
+
+
+__all__ = ["DTypePolicy", "FloatDTypePolicy", "deserialize", "get", "serialize"]
