@@ -86,12 +86,18 @@ def test_one_head_masks(name, dtype, causal):
 
 
 @one_head
-@pytest.mark.parametrize("bad", [QUERY, [QUERY], [QUERY] * 4, (QUERY, VALUE)])
-def test_one_head_takes_a_list(name, bad):
-    with pytest.raises(ValueError, match="must be called on a list"):
-        getattr(layers, name)()(bad)
-    with pytest.raises(ValueError, match="its mask"):
-        getattr(layers, name)()([QUERY, VALUE], mask=VALUE_MASK)
+def test_one_head_takes_a_list(name):
+    layer = getattr(layers, name)()
+    for bad in (QUERY, (QUERY, VALUE)):
+        with pytest.raises(ValueError, match="must be called on a list"):
+            layer(bad)
+    for bad in ([QUERY], [QUERY] * 4):
+        with pytest.raises(ValueError, match="accepts inputs of length 2 or 3"):
+            layer(bad)
+    with pytest.raises(ValueError, match=r"mask of .* must be a list"):
+        layer([QUERY, VALUE], mask=VALUE_MASK)
+    with pytest.raises(ValueError, match="accepts mask of length 2 or 3"):
+        layer([QUERY, VALUE], mask=[VALUE_MASK])
 
 
 def test_bad_score_mode():
@@ -236,6 +242,24 @@ def test_axes(arguments, shape):
     assert type(ours).from_config(config).get_config() == config
 
 
+@pytest.mark.parametrize(
+    "query, value, axes, masks",
+    [
+        ((2, 3, 4), (2, 3, 2), (2,), [(2, 4, 2), (2, 3, 4, 2), (2, 3, 2, 4, 2)]),
+        ((2, 3, 4), (2, 3, 2), (1, 2), [(2, 3, 4, 3, 2), (2, 2, 3, 4, 3, 2)]),
+        ((2, 5, 3, 4), (2, 5, 3, 2), (2, 3), [(2, 3, 4, 3, 2), (2, 5, 3, 4, 3, 2)]),
+    ],
+    ids=["one axis", "both axes", "two of three"],
+)
+def test_masks_of_several_axes(query, value, axes, masks):
+    numbers = np.random.RandomState(6)
+    x, y = (numbers.randn(*shape, 6).astype("float32") for shape in (query, value))
+    ours, theirs = pair("MultiHeadAttention", x, y, attention_axes=axes)
+    for shape in masks:
+        more = {"attention_mask": numbers.rand(*shape) > 0.3, "return_attention_scores": True}
+        assert_same(ours(x, y, **more), theirs(x, y, **more))
+
+
 @several_heads
 def test_symbolic(name):
     x, y = layers.Input((None, 6)), layers.Input((5, 6))
@@ -297,16 +321,16 @@ def test_files(writer, reader, tmp_path):
         np.testing.assert_allclose(again.predict(tokens, verbose=0), expected, atol=1e-5)
 
 
-def test_own_attention():
-    """`_compute_attention` may be overridden, as Keras says."""
+@several_heads
+def test_own_attention(name):
+    """`_compute_attention` may be overridden, as Keras says; it gets all masks as one."""
 
-    class First(layers.MultiHeadAttention):
-        def _compute_attention(self, query, key, value, attention_mask=None, *args):
+    class First(getattr(layers, name)):
+        def _compute_attention(self, query, key, value, attention_mask=None, training=None):
             assert attention_mask.shape == (1, 4, 4)
             return value[:, :1] + 0 * query, None
 
-    layer = First(2, 3)
-    assert layer(QUERY, QUERY, use_causal_mask=True).shape == QUERY.shape
+    assert First(**HEADS[name])(QUERY, QUERY, use_causal_mask=True).shape == QUERY.shape
 
 
 @pytest.mark.parametrize(
@@ -318,7 +342,7 @@ def test_own_attention():
         ("MultiHeadAttention", {"sliding_window": 0}, "`sliding_window`"),
         ("MultiHeadAttention", {"output_shape": "wide"}, "`output_shape`"),
         ("MultiHeadAttention", {"attention_axes": "time"}, "`attention_axes`"),
-        ("MultiHeadAttention", {"flash_attention": True, "dropout": 0.1}, "flash attention"),
+        ("MultiHeadAttention", {"flash_attention": True, "dropout": 0.1}, "Dropout is not"),
         ("GroupQueryAttention", {"num_query_heads": 3}, "must be divisible"),
         ("GroupQueryAttention", {"head_dim": 0}, "`head_dim`"),
         ("GroupQueryAttention", {"num_key_value_heads": 0}, "`num_key_value_heads`"),

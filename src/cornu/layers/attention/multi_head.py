@@ -98,7 +98,7 @@ class MultiHeadAttention(ProjectedAttention):
             single = isinstance(output_shape, int)
             if not single and not isinstance(output_shape, list | tuple):
                 raise ValueError(
-                    f"Layer '{self.name}': invalid `output_shape`: {output_shape}. When specified, it "
+                    f"Invalid `output_shape` of layer '{self.name}': {output_shape}. When specified, it "
                     "should be of type tuple, list, or int."
                 )
             output_shape = (output_shape,) if single else tuple(output_shape)

@@ -68,8 +68,8 @@ class ProjectedAttention(Layer):
         self._flash_attention = flash_attention or is_flash_attention_enabled()
         if self._flash_attention and dropout > 0:
             raise ValueError(
-                f"Layer '{self.name}': dropout is not supported when flash attention is enabled. "
-                f"Set dropout to 0.0 to use flash attention. Received: dropout={dropout}"
+                "Dropout is not supported when flash attention is enabled. Set `dropout` of layer "
+                f"'{self.name}' to 0.0 to use flash attention. Received: dropout={dropout}"
             )
         self.kernel_initializer = registry.get("initializer", kernel_initializer)
         self.bias_initializer = registry.get("initializer", bias_initializer)
@@ -167,9 +167,9 @@ class ProjectedAttention(Layer):
         with masking.unmasked(query, key, value):
             gate = self._gate_dense(query) if self.use_gate else None
             query, key, value = self._project(query, key, value)
-        heads, weights = self._compute_attention(
-            query, key, value, mask, training, return_attention_scores
-        )
+        # A subclass need not know of the weights where nobody asks for them.
+        asked = {"return_attention_scores": True} if return_attention_scores else {}
+        heads, weights = self._compute_attention(query, key, value, mask, training, **asked)
         output = self._combine(heads if gate is None else heads * gate)
         if query_mask is not None:
             masking.set_mask(output, query_mask)
@@ -190,8 +190,8 @@ class ProjectedAttention(Layer):
         """
         if self._flash_attention and return_attention_scores:
             raise ValueError(
-                f"Layer '{self.name}': returning attention scores is not supported when flash "
-                "attention is enabled. Disable flash attention to access them."
+                "Returning attention scores is not supported when flash attention is enabled. Make layer "
+                f"'{self.name}' with `flash_attention=None` to access them."
             )
         if attention_mask is not None:
             attention_mask = self._with_rank(attention_mask, query.ndim - 1 + self._num_axes)

@@ -68,7 +68,7 @@ class Attention(Layer):
                 name="concat_score_weight", shape=(), initializer="ones"
             )
 
-    def _scores(self, query, key):
+    def _calculate_scores(self, query, key):
         if self.score_mode == "dot":
             scores = query @ jnp.swapaxes(key, -2, -1)
             return scores if self.scale is None else scores * self.scale.value
@@ -87,7 +87,7 @@ class Attention(Layer):
     ):
         self._check(inputs, mask)
         query, value = inputs[:2]
-        scores = self._scores(query, inputs[-1])
+        scores = self._calculate_scores(query, inputs[-1])
         visible = None
         if mask and mask[1] is not None:
             visible = jnp.asarray(mask[1], bool)[..., None, :]
@@ -116,14 +116,22 @@ class Attention(Layer):
         return (*input_shape[0][:-1], input_shape[1][-1])
 
     def _check(self, inputs, mask=None) -> None:
+        name = f"{type(self).__name__} layer '{self.name}'"
+        if not isinstance(inputs, list):
+            raise ValueError(
+                f"{name} must be called on a list of inputs, namely [query, value] or [query, value, "
+                f"key]. Received: inputs={inputs}."
+            )
+        if mask is not None and not isinstance(mask, list):
+            raise ValueError(
+                f"The mask of {name} must be a list, namely [query_mask, value_mask]. Received: "
+                f"mask={mask}."
+            )
         for what, given in (("inputs", inputs), ("mask", mask)):
-            if given is None and what == "mask":
-                continue
-            if not isinstance(given, list) or not 2 <= len(given) <= 3:
+            if given is not None and not 2 <= len(given) <= 3:
                 raise ValueError(
-                    f"{type(self).__name__} layer '{self.name}' must be called on a list, [query, "
-                    "value] or [query, value, key], and its mask, if it has one, must be a list, "
-                    f"[query_mask, value_mask]. Received: {what}={given}"
+                    f"{name} accepts {what} of length 2 or 3, for query, value and perhaps key. "
+                    f"Received length: {len(given)}."
                 )
 
 
@@ -166,7 +174,7 @@ class AdditiveAttention(Attention):
                 )
             self.scale = self.add_weight(name="scale", shape=(size,))
 
-    def _scores(self, query, key):
+    def _calculate_scores(self, query, key):
         agreement = jnp.tanh(query[..., :, None, :] + key[..., None, :, :])
         if self.scale is not None:
             scale = self.scale.value
