@@ -122,10 +122,10 @@ class GroupedQueryAttention(ProjectedAttention):
         return self._output_dense(heads)
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None):
-        self._check_shapes(value_shape, key_shape)
         if query_shape[-1] != value_shape[-1]:
             raise ValueError(
                 f"Layer '{self.name}': the last dimension of `query_shape` and `value_shape` must be "
                 f"equal. Received: query_shape={query_shape}, value_shape={value_shape}"
             )
+        self._check_shapes(value_shape, key_shape)
         return query_shape
