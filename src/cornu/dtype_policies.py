@@ -7,7 +7,6 @@
 
 from cornu.core import registry
 from cornu.core.dtype import DTypePolicy, get_dtype_policy
-from cornu.core.registry import serialize
 
 FloatDTypePolicy = DTypePolicy
 
@@ -15,6 +14,11 @@ FloatDTypePolicy = DTypePolicy
 def get(identifier) -> DTypePolicy:
     """The policy that a name, a dtype, a configuration or None (the global one) means."""
     return get_dtype_policy(identifier)
+
+
+def serialize(dtype_policy) -> dict:
+    """A description of a policy, for `deserialize`."""
+    return registry.serialize(dtype_policy)
 
 
 def deserialize(config, custom_objects=None) -> DTypePolicy:

@@ -376,6 +376,9 @@ def test_flash_attention(name):
         assert cornu.config.is_flash_attention_enabled() is False
     finally:
         cornu.config.enable_flash_attention()
+    assert_same(
+        *(pair(name, QUERY, VALUE, flash_attention=f)[0](QUERY, VALUE) for f in (False, None))
+    )
     layer = getattr(layers, name)(**HEADS[name], flash_attention=True)
     if jax.default_backend() == "gpu":
         return

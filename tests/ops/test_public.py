@@ -154,6 +154,8 @@ ONE_BY_ONE = [
     ("categorical_crossentropy", (np.eye(4, dtype="float32")[:3], PROBABILITIES), {}),
     ("categorical_crossentropy", (np.eye(4, dtype="float32")[:3], A), {"from_logits": True}),
     ("sparse_categorical_crossentropy", (np.array([1, 2, 0]), PROBABILITIES), {}),
+    ("sparse_categorical_crossentropy", (np.array([1, 2, 0]), A, True), {"axis": -1}),
+    ("binary_crossentropy", (BOOLEANS.astype("float32"), A, True), {}),
     ("binary_crossentropy", (BOOLEANS.astype("float32"), PROBABILITIES), {}),
     ("dot_product_attention", (IMAGES, IMAGES, IMAGES), {}),
     ("image.resize", (IMAGES, (4, 5)), {}),

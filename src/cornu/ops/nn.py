@@ -299,21 +299,21 @@ def dot_product_attention(
 
 
 @operation
-def categorical_crossentropy(target, output, **kwargs):
+def categorical_crossentropy(target, output, from_logits=False, axis=-1):
     """`cornu.losses.categorical_crossentropy` of each example, not averaged."""
-    return cross_entropy.categorical(target, output, **kwargs)
+    return cross_entropy.categorical(target, output, from_logits, axis=axis)
 
 
 @operation
-def sparse_categorical_crossentropy(target, output, **kwargs):
+def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
     """`cornu.losses.sparse_categorical_crossentropy` of each example, not averaged."""
-    return cross_entropy.sparse_categorical(target, output, **kwargs)
+    return cross_entropy.sparse_categorical(target, output, from_logits, axis=axis)
 
 
 @operation
-def binary_crossentropy(target, output, **kwargs):
+def binary_crossentropy(target, output, from_logits=False):
     """`cornu.losses.binary_crossentropy` of each number, not averaged."""
-    return cross_entropy.binary(jnp.asarray(target), jnp.asarray(output), **kwargs)
+    return cross_entropy.binary(jnp.asarray(target), jnp.asarray(output), from_logits)
 
 
 @operation
@@ -324,13 +324,13 @@ def psnr(x1, x2, max_val):
 
 
 @operation
-def space_to_depth(x, block_size, data_format=None):
+def space_to_depth(x, block_size, data_format="channels_last"):
     """Blocks of an image as channels."""
     return _blocks(x, block_size, data_format, to_depth=True)
 
 
 @operation
-def depth_to_space(x, block_size, data_format=None):
+def depth_to_space(x, block_size, data_format="channels_last"):
     """Channels as blocks of an image."""
     return _blocks(x, block_size, data_format, to_depth=False)
 

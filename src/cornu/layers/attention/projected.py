@@ -65,7 +65,9 @@ class ProjectedAttention(Layer):
         if sliding_window is not None:
             self._check_positive("sliding_window", sliding_window)
         self.sliding_window = sliding_window
-        self._flash_attention = flash_attention or is_flash_attention_enabled()
+        self._flash_attention = (
+            is_flash_attention_enabled() if flash_attention is None else flash_attention
+        )
         if self._flash_attention and dropout > 0:
             raise ValueError(
                 "Dropout is not supported when flash attention is enabled. Set `dropout` of layer "
