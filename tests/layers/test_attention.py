@@ -86,6 +86,19 @@ def test_one_head_masks(name, dtype, causal):
 
 
 @one_head
+def test_masks_by_position(name):
+    """They count instead of those on the inputs, and reach the output."""
+    layer = getattr(layers, name)()
+    query = layers.Masking()(QUERY)
+    masks = [QUERY_MASK, VALUE_MASK]
+    output = layer([query, VALUE], masks)
+    assert_same(output, layer([QUERY, VALUE], mask=masks))
+    np.testing.assert_array_equal(get_mask(output), QUERY_MASK)
+    with pytest.raises(TypeError, match="multiple values for argument 'mask'"):
+        layer([QUERY, VALUE], masks, mask=masks)
+
+
+@one_head
 def test_one_head_takes_a_list(name):
     layer = getattr(layers, name)()
     for bad in (QUERY, (QUERY, VALUE)):
@@ -177,6 +190,16 @@ def test_a_mask_for_each_head_joins_the_others(name):
     each = np.repeat(SEEN[:, None], heads, axis=1)
     together = layer(QUERY, VALUE, attention_mask=SEEN, value_mask=VALUE_MASK)
     assert_same(layer(QUERY, VALUE, attention_mask=each, value_mask=VALUE_MASK), together)
+
+
+@several_heads
+def test_arguments_by_position(name):
+    layer, _ = pair(name, QUERY, VALUE)
+    given = layer(QUERY, VALUE, KEY, None, VALUE_MASK, None, SEEN, True)
+    named = layer(
+        QUERY, VALUE, KEY, value_mask=VALUE_MASK, attention_mask=SEEN, return_attention_scores=True
+    )
+    assert_same(given, named)
 
 
 @several_heads

@@ -42,6 +42,22 @@ def bind_call(layer, args: tuple, kwargs: dict) -> dict:
     return {n: v for n, v in bound.items() if not is_mask(n)}
 
 
+def masks_by_name(layer, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """The arguments of a call with masks that were given by position, and what follows them, by name."""
+    names = [
+        n for n, p in call_parameters(type(layer)).items() if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    first = next((i for i, name in enumerate(names[: len(args)]) if is_mask(name)), None)
+    if first is None or len(args) > len(names):
+        return args, kwargs
+    twice = [name for name in names[first : len(args)] if name in kwargs]
+    if twice:
+        raise TypeError(
+            f"{type(layer).__name__}.call() got multiple values for argument {twice[0]!r}"
+        )
+    return args[:first], {**dict(zip(names[first:], args[first:], strict=False)), **kwargs}
+
+
 def is_mask(name: str) -> bool:
     """Whether an argument of this name takes a mask."""
     return name == "mask" or name.endswith("_mask")

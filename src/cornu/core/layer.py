@@ -21,6 +21,7 @@ from cornu.core.call_arguments import (
     is_leaf,
     is_mask,
     is_shape,
+    masks_by_name,
     with_variables,
 )
 from cornu.core.configurable import (
@@ -209,6 +210,8 @@ class Layer(Operation, Configurable, Weighted):
 
     def __call__(self, *args, **kwargs):
         self._check_initialized()
+        if len(args) > 1:
+            args, kwargs = masks_by_name(self, args, kwargs)
         caller = _call.layer
         requested = kwargs.get("training")
         training = self._resolve_training(kwargs)
