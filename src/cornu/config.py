@@ -30,6 +30,20 @@ def backend() -> str:
     return "jax"
 
 
+def set_backend(backend: str) -> None:
+    """Does nothing for `"jax"`, the only engine; raises ValueError for any other."""
+    if backend != "jax":
+        raise ValueError(
+            f"Cornu computes with JAX alone. Received: backend={backend!r}. To use another engine, import "
+            "Keras itself."
+        )
+
+
+def is_nnx_enabled() -> bool:
+    """Always False: a `Variable` is no variable of Flax."""
+    return False
+
+
 def native():
     """Whether the C++ kernels for the CPU are in use, for which instructions, and why (not).
 
@@ -54,8 +68,10 @@ __all__ = [
     "floatx",
     "image_data_format",
     "is_flash_attention_enabled",
+    "is_nnx_enabled",
     "keep_freed_memory",
     "native",
+    "set_backend",
     "set_dtype_policy",
     "set_epsilon",
     "set_floatx",

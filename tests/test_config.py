@@ -1,4 +1,4 @@
-"""The names of dtype policies in `dtype_policies` and `mixed_precision`, beside Keras'."""
+"""Settings, and the names of dtype policies in `dtype_policies` and `mixed_precision`, beside Keras'."""
 
 import keras
 import pytest
@@ -33,3 +33,10 @@ def test_global_policy():
 def test_all_of_the_older_names():
     names = {name for name in dir(keras.mixed_precision) if not name.startswith("_")}
     assert names == set(mixed_precision.__all__)
+
+
+def test_the_engine():
+    cornu.config.set_backend(cornu.config.backend())
+    with pytest.raises(ValueError, match="JAX alone"):
+        cornu.config.set_backend("torch")
+    assert cornu.config.is_nnx_enabled() is keras.config.is_nnx_enabled() is False
