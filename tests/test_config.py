@@ -40,3 +40,9 @@ def test_the_engine():
     with pytest.raises(ValueError, match="JAX alone"):
         cornu.config.set_backend("torch")
     assert cornu.config.is_nnx_enabled() is keras.config.is_nnx_enabled() is False
+
+
+def test_names_that_keras_keeps_twice():
+    assert cornu.config.is_interactive_logging_enabled is cornu.utils.is_interactive_logging_enabled
+    assert cornu.utils.is_keras_tensor is cornu.backend.is_keras_tensor
+    assert cornu.utils.standardize_dtype is cornu.backend.standardize_dtype

@@ -10,6 +10,7 @@ import importlib
 
 from cornu import (
     activations,
+    backend,
     callbacks,
     config,
     constraints,
@@ -81,6 +82,7 @@ __all__ = [
     "Sequential",
     "Variable",
     "activations",
+    "backend",
     "callbacks",
     "config",
     "constraints",

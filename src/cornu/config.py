@@ -18,6 +18,11 @@ from cornu.ops.attention import (
     enable_flash_attention,
     is_flash_attention_enabled,
 )
+from cornu.utils.messages import (
+    disable_interactive_logging,
+    enable_interactive_logging,
+    is_interactive_logging_enabled,
+)
 
 
 def backend() -> str:
@@ -62,12 +67,15 @@ __all__ = [
     "DTypePolicy",
     "backend",
     "disable_flash_attention",
+    "disable_interactive_logging",
     "dtype_policy",
     "enable_flash_attention",
+    "enable_interactive_logging",
     "epsilon",
     "floatx",
     "image_data_format",
     "is_flash_attention_enabled",
+    "is_interactive_logging_enabled",
     "is_nnx_enabled",
     "keep_freed_memory",
     "native",

@@ -10,6 +10,7 @@ from cornu.core.registry import to_snake_case
 class _Names(threading.local):
     def __init__(self):
         self.counts: dict[str, int] = defaultdict(int)
+        self.numbers: dict[str, int] = defaultdict(int)
         self.path: list[tuple[str, object]] = []
 
 
@@ -28,9 +29,16 @@ def auto_name(prefix: str) -> str:
     return uniquify(to_snake_case(prefix))
 
 
+def next_number(prefix: str) -> int:
+    """1 the first time that it is called for a prefix, then 2, 3 …"""
+    _names.numbers[prefix] += 1
+    return _names.numbers[prefix]
+
+
 def reset_uids() -> None:
     """Restart the numbering of automatic names."""
     _names.counts.clear()
+    _names.numbers.clear()
 
 
 @contextmanager

@@ -158,6 +158,11 @@ for _short, _name in {"neg": "negative", "abs": "absolute", "invert": "logical_n
     )
 
 
+def is_keras_tensor(x) -> bool:
+    """Whether a value is symbolic: it has a shape and a dtype, but no values."""
+    return isinstance(x, KerasTensor)
+
+
 def any_symbolic(*structures) -> bool:
     """Whether a KerasTensor is anywhere in the arguments."""
     return any(isinstance(leaf, KerasTensor) for leaf in jax.tree.leaves(structures))

@@ -1,5 +1,6 @@
 """Helpers around models: labels, images, files, progress, seeds and names."""
 
+from cornu.core.dtype import standardize_dtype
 from cornu.core.naming import reset_uids
 from cornu.core.random import set_random_seed
 from cornu.core.registry import (
@@ -11,6 +12,7 @@ from cornu.core.registry import (
 )
 from cornu.core.registry import deserialize as deserialize_keras_object
 from cornu.core.registry import serialize as serialize_keras_object
+from cornu.core.symbolic import is_keras_tensor
 from cornu.utils.files import get_file
 from cornu.utils.image_dataset import image_dataset_from_directory
 from cornu.utils.images import array_to_img, img_to_array, load_img, save_img
@@ -95,6 +97,7 @@ __all__ = [
     "image_dataset_from_directory",
     "img_to_array",
     "is_interactive_logging_enabled",
+    "is_keras_tensor",
     "load_img",
     "normalize",
     "pack_x_y_sample_weight",
@@ -104,6 +107,7 @@ __all__ = [
     "save_img",
     "serialize_keras_object",
     "set_random_seed",
+    "standardize_dtype",
     "to_categorical",
     "unpack_x_y_sample_weight",
 ]

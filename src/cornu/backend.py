@@ -1,0 +1,124 @@
+"""Settings and dtypes under Keras' names, and the functions of `K` that Keras 2 scripts use.
+
+New code finds the functions in `cornu.ops`.  Source: Keras: keras.backend; Keras 2: Backend utilities.
+
+>>> from cornu import backend as K
+>>> K.image_data_format(), float(K.mean(K.square([1.0, 3.0])))
+('channels_last', 5.0)
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from cornu import ops
+from cornu.config import (
+    backend,
+    epsilon,
+    floatx,
+    image_data_format,
+    set_epsilon,
+    set_floatx,
+    set_image_data_format,
+)
+from cornu.core import naming
+from cornu.core.dtype import is_float, standardize_dtype
+from cornu.core.symbolic import is_keras_tensor
+from cornu.core.variable import Variable
+from cornu.utils import clear_session
+
+__all__ = [
+    "backend",
+    "clear_session",
+    "epsilon",
+    "floatx",
+    "get_uid",
+    "image_data_format",
+    "is_float_dtype",
+    "is_int_dtype",
+    "is_keras_tensor",
+    "result_type",
+    "set_epsilon",
+    "set_floatx",
+    "set_image_data_format",
+    "standardize_dtype",
+]
+
+
+def get_uid(prefix="") -> int:
+    """How often this was called for a prefix, this time included."""
+    return naming.next_number(prefix)
+
+
+def is_float_dtype(dtype) -> bool:
+    """Whether a dtype is one of floats."""
+    return is_float(standardize_dtype(dtype))
+
+
+def is_int_dtype(dtype) -> bool:
+    """Whether a dtype is one of integers, with or without sign."""
+    return standardize_dtype(dtype).startswith(("int", "uint"))
+
+
+def result_type(*dtypes) -> str:
+    """The dtype of a result of arrays of these dtypes; `int` and `float` stand for Python's numbers.
+
+    >>> from cornu import backend
+    >>> backend.result_type("int32", "float16"), backend.result_type("bfloat16", float)
+    ('float16', 'bfloat16')
+    """
+    if not dtypes:
+        return floatx()
+    return str(jnp.result_type(*(floatx() if dtype is None else dtype for dtype in dtypes)))
+
+
+# Keras 2's names that `cornu.ops` has with the same arguments.
+_SAME = frozenset(
+    "abs all any arange argmax argmin binary_crossentropy cast categorical_crossentropy clip "
+    "concatenate cos cumprod cumsum dot elu equal exp expand_dims eye greater greater_equal "
+    "hard_sigmoid in_top_k less less_equal log logsumexp max maximum mean min minimum not_equal "
+    "one_hot ones ones_like prod relu reshape round shape sigmoid sign sin softmax softplus softsign "
+    "sparse_categorical_crossentropy sqrt square squeeze stack std stop_gradient sum tanh tile "
+    "transpose var zeros zeros_like".split()
+)
+_RENAMED = {"pow": "power", "permute_dimensions": "transpose", "reverse": "flip"}
+
+
+def _flatten(x):
+    return ops.reshape(x, (-1,))
+
+
+def _batch_flatten(x):
+    return ops.reshape(x, (-1, int(np.prod(x.shape[1:]))))
+
+
+def _set_value(x, value):
+    x.assign(value)
+
+
+_CHANGED = {
+    "batch_flatten": _batch_flatten,
+    "count_params": lambda x: int(np.prod(x.shape)),
+    "dtype": lambda x: standardize_dtype(x.dtype),
+    "eval": np.asarray,
+    "flatten": _flatten,
+    "gather": lambda reference, indices: ops.take(reference, indices, axis=0),
+    "get_value": np.asarray,
+    "int_shape": lambda x: tuple(x.shape),
+    "l2_normalize": lambda x, axis=None: ops.normalize(x, axis=-1 if axis is None else axis),
+    "ndim": lambda x: len(x.shape),
+    "set_value": _set_value,
+    "variable": lambda value, dtype=None, name=None: Variable(value, dtype=dtype, name=name),
+}
+
+
+def __getattr__(name):
+    if name in _CHANGED:
+        return _CHANGED[name]
+    if name in _SAME or name in _RENAMED:
+        return getattr(ops, _RENAMED.get(name, name))
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise AttributeError(
+        f"cornu.backend has no {name!r}. Look for it in cornu.ops, cornu.random and cornu.config, or "
+        "write it with jax.numpy."
+    )
