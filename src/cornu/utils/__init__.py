@@ -25,6 +25,7 @@ from cornu.utils.numerical import normalize, to_categorical
 from cornu.utils.progress import Progbar
 from cornu.utils.py_dataset import PyDataset
 from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
+from cornu.utils.sequences import pad_sequences
 
 CustomObjectScope = custom_object_scope
 # The name that Keras 2 had.
@@ -101,6 +102,7 @@ __all__ = [
     "load_img",
     "normalize",
     "pack_x_y_sample_weight",
+    "pad_sequences",
     "plot_model",
     "register_keras_serializable",
     "reset_uids",
