@@ -109,7 +109,7 @@ def graph(k):
 
 
 X = np.random.default_rng(0).standard_normal((160, 8, 8, 1)).astype("float32")
-Y = np.random.default_rng(1).integers(0, 3, 160)
+Y = np.random.default_rng(1).integers(0, 3, 160).astype("int32")
 OPTIMIZERS = ["sgd", "adam", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "adamw", "lion"]
 OPTIMIZERS += ["ftrl", "adafactor"]
 

@@ -11,7 +11,7 @@ import cornu
 
 random = np.random.RandomState(0)
 IMAGES = random.rand(20, 8, 8, 1).astype("float32")
-LABELS = random.randint(0, 3, 20)
+LABELS = random.randint(0, 3, 20).astype("int32")
 
 
 def sequential(k):

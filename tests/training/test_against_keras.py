@@ -8,7 +8,7 @@ import cornu
 
 random = np.random.RandomState(0)
 IMAGES = random.rand(70, 8, 8, 1).astype("float32")
-LABELS = random.randint(0, 3, 70)
+LABELS = random.randint(0, 3, 70).astype("int32")
 ONE_HOT = np.eye(3, dtype="float32")[LABELS]
 WEIGHTS = random.rand(70).astype("float32")
 
