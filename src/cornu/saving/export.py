@@ -5,6 +5,7 @@ from typing import Any
 
 from cornu.core.optional import required
 from cornu.core.symbolic import infer_outputs, struct
+from cornu.core.variable import throwaway_scope
 from cornu.saving.atomic import replacing
 
 FORMATS = {".stablehlo": "stablehlo", ".onnx": "onnx"}
@@ -103,13 +104,14 @@ def exported_onnx(model, batch_size=None):
                 outputs = len(
                     jax.tree.leaves(infer_outputs(node.operation, node.args, node.kwargs))
                 )
-                run(
-                    lambda both, node=node: node.operation(*both[0], **both[1]),
-                    own,
-                    leaves,
-                    [f"i{i}" for i in range(len(leaves))],
-                    [f"o{i}" for i in range(outputs)],
-                )
+                with throwaway_scope():
+                    run(
+                        lambda both, node=node: node.operation(*both[0], **both[1]),
+                        own,
+                        leaves,
+                        [f"i{i}" for i in range(len(leaves))],
+                        [f"o{i}" for i in range(outputs)],
+                    )
             except Unsupported:
                 kind = type(node.operation).__name__
                 raise ValueError(
