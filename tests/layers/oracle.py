@@ -63,3 +63,20 @@ def compare_with_keras(name, arguments, inputs, training=False, rtol=1e-6, atol=
         )
     shapes = jax.tree.map(lambda x: tuple(x.shape), inputs)
     assert tuple(ours.compute_output_shape(shapes)) == tuple(theirs.compute_output_shape(shapes))
+
+
+def twins(make, inputs):
+    """A layer that `make(layers)` returns, here and in Keras, with the same weights."""
+    ours, theirs = make(layers), make(keras.layers)
+    ours(inputs), theirs(inputs)
+    ours.set_weights(theirs.get_weights())
+    return ours, theirs
+
+
+def same(ours, theirs, tolerance=1e-6):
+    """Compare the arrays of two structures."""
+    ours, theirs = jax.tree.leaves(ours), jax.tree.leaves(theirs)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.shape == other.shape and mine.dtype == other.dtype
+        mine, other = np.asarray(mine, "float32"), np.asarray(other, "float32")
+        np.testing.assert_allclose(mine, other, rtol=tolerance, atol=tolerance)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
-from oracle import compare_with_keras
+from oracle import compare_with_keras, same, twins
 
 import cornu
 from cornu import layers
@@ -14,23 +14,6 @@ STEPS = np.random.RandomState(0).normal(size=(2, 4, 3)).astype("float32")
 MASK = np.array([[True, True, False, True], [False, True, True, False]])
 KINDS = ("SimpleRNN", "LSTM", "GRU")
 every_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-def twins(make, x=STEPS):
-    """A layer that `make(layers)` returns, here and in Keras, with the same weights."""
-    ours, theirs = make(layers), make(keras.layers)
-    ours(x), theirs(x)
-    ours.set_weights(theirs.get_weights())
-    return ours, theirs
-
-
-def same(ours, theirs, tolerance=1e-6):
-    """Compare structures of arrays."""
-    ours, theirs = jax.tree.leaves(ours), jax.tree.leaves(theirs)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine.shape == other.shape and mine.dtype == other.dtype
-        mine, other = np.asarray(mine, "float32"), np.asarray(other, "float32")
-        np.testing.assert_allclose(mine, other, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +62,7 @@ def test_masks(kind, more):
     def make(k):
         return getattr(k, kind)(2, return_sequences=True, return_state=True, **more)
 
-    ours, theirs = twins(make)
+    ours, theirs = twins(make, STEPS)
     same(ours(STEPS, mask=MASK), theirs(STEPS, mask=MASK))
     assert ours.compute_mask(STEPS, MASK)[0] is MASK
 
@@ -97,7 +80,7 @@ def test_mask_of_an_embedding():
 
 @every_kind
 def test_initial_state(kind):
-    ours, theirs = twins(lambda k: getattr(k, kind)(2, return_state=True))
+    ours, theirs = twins(lambda k: getattr(k, kind)(2, return_state=True), STEPS)
     states = [np.full((2, 2), 0.3 * i + 0.1, "float32") for i in range(len(ours.state_size))]
     same(ours(STEPS, initial_state=states), theirs(STEPS, initial_state=states))
     inputs = layers.Input((4, 3))
@@ -114,12 +97,14 @@ def test_initial_state(kind):
 def test_dtypes(kind, policy):
     # JAX has no decomposition of matrices of 16 bits, which Keras' default would ask for.
     start = {} if policy.startswith("mixed") else {"recurrent_initializer": "glorot_uniform"}
-    ours, theirs = twins(lambda k: getattr(k, kind)(2, return_state=True, dtype=policy, **start))
+    ours, theirs = twins(
+        lambda k: getattr(k, kind)(2, return_state=True, dtype=policy, **start), STEPS
+    )
     same(ours(STEPS), theirs(STEPS), tolerance=0.02)
 
 
 def test_stateful():
-    ours, theirs = twins(lambda k: k.LSTM(2, stateful=True))
+    ours, theirs = twins(lambda k: k.LSTM(2, stateful=True), STEPS)
     assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
     ours.reset_state(), theirs.reset_state()
     same(ours(STEPS), theirs(STEPS))
@@ -213,6 +198,14 @@ def test_stacked_cells(unroll):
         results.append([outputs, layer.get_weights(), [np.asarray(v) for v in layer.variables]])
         assert layer.state_size == [[2, 2], 3, 2]
     same(*results)
+
+
+def test_stacked_cells_and_masks():
+    """Keras takes the first row of a state for the output before, where a cell has no list of them."""
+    layer = layers.RNN([layers.LSTMCell(2), Plain(cornu, 2)], return_sequences=True)
+    masked = np.asarray(layer(STEPS, mask=MASK))
+    np.testing.assert_allclose(masked[0, [0, 1, 3]], layer(STEPS[:1, [0, 1, 3]])[0], rtol=1e-5)
+    np.testing.assert_array_equal(masked[0, 2], masked[0, 1])
 
 
 def test_symbolic_stack():
@@ -329,3 +322,21 @@ def test_mistakes_are_named():
     assert layers.GRU(2, use_cudnn=True)(STEPS).shape == (2, 2)
     with pytest.raises(ValueError, match="expected ndim=3, found ndim=2"):
         layers.LSTM(2)(STEPS[0])
+
+
+# ---- what others say of them
+
+
+def test_a_loop_is_not_watched():
+    model = cornu.Sequential(
+        [layers.Input((4, 3)), layers.RNN([layers.GRUCell(2), Plain(cornu, 2)])]
+    )
+    calls = cornu.explain.observe.calls(model, STEPS)
+    assert [type(call.operation).__name__ for call in calls] == ["RNN", "Sequential"]
+
+
+def test_onnx_has_no_loops(tmp_path):
+    pytest.importorskip("onnx")
+    model = cornu.Sequential([layers.Input((4, 3)), layers.GRU(2)])
+    with pytest.raises(ValueError, match="scan"):
+        model.export(tmp_path / "model.onnx", format="onnx")

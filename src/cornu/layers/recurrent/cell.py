@@ -4,6 +4,7 @@ A step is split in what needs its input alone (`project`) and what needs the sta
 layer projects a whole sequence at once, and its loop has only the rest.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,8 @@ class Cell(Layer):
     """
 
     _calculates = True
+    # No part of the cell: they last for one call of a layer.
+    _not_members = Layer._not_members | {"_dropout_masks"}
 
     # How many products with inputs there are, and so how many blocks of columns the kernel has.
     _num_gates = 1
@@ -87,7 +90,8 @@ class Cell(Layer):
         self.implementation = 1 if self.recurrent_dropout else implementation
         if not self._seeds_first:
             self.seed_generator = SeedGenerator(seed)
-        self._dropout_masks: dict[str, Any] = {}
+        # By thread, as several may trace the same layer.
+        self._dropout_masks: dict[tuple[int, str], Any] = {}
 
     def _config_names(self) -> list[str]:
         return [name for name in super()._config_names() if name not in self._not_in_config]
@@ -145,10 +149,11 @@ class Cell(Layer):
         return self._num_gates if self.implementation == 1 and self._num_gates > 1 else None
 
     def _mask(self, which: str, example, rate: float):
-        if which not in self._dropout_masks and rate > 0:
+        key = threading.get_ident(), which
+        if key not in self._dropout_masks and rate > 0:
             draws = [self._draw(example, rate) for _ in range(self._num_masks() or 1)]
-            self._dropout_masks[which] = draws if self._num_masks() else draws[0]
-        return self._dropout_masks.get(which)
+            self._dropout_masks[key] = draws if self._num_masks() else draws[0]
+        return self._dropout_masks.get(key)
 
     def _draw(self, example, rate: float):
         if rate == 1:
@@ -169,11 +174,11 @@ class Cell(Layer):
 
     def reset_dropout_mask(self) -> None:
         """Let the next call draw another mask for inputs."""
-        self._dropout_masks.pop("input", None)
+        self._dropout_masks.pop((threading.get_ident(), "input"), None)
 
     def reset_recurrent_dropout_mask(self) -> None:
         """Let the next call draw another mask for the state."""
-        self._dropout_masks.pop("state", None)
+        self._dropout_masks.pop((threading.get_ident(), "state"), None)
 
     def _masks_in(self, training, rate: float, get: Callable, example):
         return get(example) if training and 0 < rate < 1 else None
@@ -230,10 +235,14 @@ class DenseCell(Cell):
         return weighted(state, masks, kernel)
 
 
-def weighted(x, masks, kernel):
-    """`x @ kernel`, of a few columns each with its own mask, if there are several."""
+def weighted(x, masks, kernel, product: Callable = jnp.matmul, axis: int = -1):
+    """The product of `x` and a kernel; with several masks, each is for its share of the kernel's columns.
+
+    Args:
+        axis: which axis of the product has the columns.
+    """
     if isinstance(masks, list):
         parts = jnp.split(kernel, len(masks), axis=-1)
-        products = [weighted(x, mask, part) for mask, part in zip(masks, parts, strict=True)]
-        return jnp.concatenate(products, axis=-1)
-    return (x if masks is None else x * masks) @ kernel
+        products = [product(x * mask, part) for mask, part in zip(masks, parts, strict=True)]
+        return jnp.concatenate(products, axis=axis)
+    return product(x if masks is None else x * masks, kernel)

@@ -11,9 +11,9 @@ from cornu.layers.recurrent.cell import DenseCell
 from cornu.layers.recurrent.rnn import CellRNN, of_cell
 
 
-def carried(gates, carry, activation: Callable, recurrent_activation: Callable):
-    """The output and the new carry, for the sums of the four gates, which are along the last axis."""
-    into, kept, candidate, out = jnp.split(gates, 4, axis=-1)
+def carried(gates, carry, activation: Callable, recurrent_activation: Callable, axis: int = -1):
+    """The output and the new carry, for the sums of the four gates, which are along one axis."""
+    into, kept, candidate, out = jnp.split(gates, 4, axis=axis)
     carry = recurrent_activation(kept) * carry + recurrent_activation(into) * activation(candidate)
     return recurrent_activation(out) * activation(carry), carry
 

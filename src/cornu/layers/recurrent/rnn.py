@@ -153,20 +153,19 @@ class RNN(Layer):
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         states = self._first_states(sequences, initial_state)
-        by_step = jnp.swapaxes(sequences, 0, 1)
-        example = jax.ShapeDtypeStruct(by_step.shape[1:], by_step.dtype)
+        batch, _, *rest = sequences.shape
+        example = jax.ShapeDtypeStruct((batch, *rest), sequences.dtype)
         try:
             # Before the loop, so that all steps have the same.
             _draw_dropout_masks(self.cell, example, states)
-            states, last, outputs = self.inner_loop(by_step, states, _by_step(mask), training)
+            last, outputs, states = self.inner_loop(sequences, states, mask, training)
         finally:
             _forget_dropout_masks(self.cell)
         if self.stateful:
             own, new = jax.tree.leaves(self.states), jax.tree.leaves(states)
             for variable, value in zip(own, new, strict=True):
                 variable.assign(value)
-        output = jnp.swapaxes(outputs, 0, 1) if self.return_sequences else last
-        output = output.astype(self.compute_dtype)
+        output = (outputs if self.return_sequences else last).astype(self.compute_dtype)
         if not self.return_state:
             return output
         return (output, *jax.tree.map(lambda s: s.astype(self.compute_dtype), states))
@@ -184,15 +183,19 @@ class RNN(Layer):
             given = self.states if self.stateful else self.get_initial_state(sequences.shape[0])
         given = list(given) if isinstance(given, list | tuple) else [given]
         dtype = getattr(self.cell, "compute_dtype", self.compute_dtype)
-        return jax.tree.map(lambda s: jnp.asarray(getattr(s, "value", s)).astype(dtype), given)
+        values = [s.value if isinstance(s, Variable) else s for s in jax.tree.leaves(given)]
+        states = [jnp.asarray(value).astype(dtype) for value in values]
+        return jax.tree.unflatten(jax.tree.structure(given), states)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        """Run through the steps, which are the first axis of the sequences and of the mask.
+        """Run through the steps.
 
         Returns:
-            The last states, the last output, and the outputs of all steps, or None if nobody wants them.
+            The last output, those of all steps (or the last alone, if the layer does not return them), and
+            the last states.
         """
         cell, is_own = self.cell, _can_be_split(self.cell, self)
+        sequences, mask = jnp.swapaxes(sequences, 0, 1), _by_step(mask)
         if is_own:
             sequences, step = cell.project(sequences, training), cell.transition(training)
         else:
@@ -208,18 +211,20 @@ class RNN(Layer):
             output, new = step(inputs, states)
             if keep is not None:
                 zeros = jnp.zeros_like(output)
-                before = zeros if self.zero_output_for_mask else _first_state(states)
+                before = zeros if self.zero_output_for_mask else _output_before(cell, states)
                 output = _where(keep, output, before)
                 new = jax.tree.map(lambda n, s: _where(keep, n, s), new, states)
             return new, output if is_kept else None
 
+        # The parts of a step assign nothing.
+        layer = None if is_own else cell
         states, outputs = scan(
-            masked, initial_state, (sequences, mask), cell, self.go_backwards, self.unroll
+            masked, initial_state, (sequences, mask), layer, self.go_backwards, self.unroll
         )
         if not is_kept:
-            return states, states[0], None
+            return states[0], states[0][:, None], states
         outputs = outputs[::-1] if self.go_backwards else outputs
-        return states, outputs[-1], outputs
+        return outputs[-1], jnp.swapaxes(outputs, 0, 1), states
 
     @classmethod
     def from_config(cls, config: dict, custom_objects=None):
@@ -296,9 +301,11 @@ def _where(keep, new, old):
     return jnp.where(keep.reshape(keep.shape + (1,) * (new.ndim - 1)), new, old)
 
 
-def _first_state(states):
-    """The state that is the output before: the first, or that of the last of several cells."""
-    return states[-1][0] if isinstance(states[0], list | tuple) else states[0]
+def _output_before(cell, states):
+    """The state that is taken for the output before: the first, of the last of several cells."""
+    if isinstance(cell, StackedRNNCells):
+        states = states[-1] if isinstance(states[-1], list | tuple) else [states[-1]]
+    return states[0]
 
 
 def _can_be_split(cell, layer) -> bool:
