@@ -157,3 +157,21 @@ def test_models_that_do_not_know_their_shape():
     with pytest.raises(ValueError, match="does not know the shape of its inputs"):
         arithmetic(model)
     assert arithmetic(model, np.zeros((1, 5, 5, 1))).rows[0].output_shape == (3, 3, 2)
+
+
+def test_recurrent_layers_multiply_in_each_step():
+    model = cornu.Sequential(
+        [
+            L.Input((4, 3)),
+            L.Bidirectional(L.LSTM(2, return_sequences=True)),
+            L.GRU(5),
+            L.Reshape((1, 5, 1)),
+            L.ConvLSTM1D(2, 3, padding="same"),
+        ]
+    )
+    rows = arithmetic(model).rows
+    counts = [row.multiply_adds for row in rows]
+    # Both layers of `Bidirectional` have a row.
+    assert counts[:2] == [4 * (3 * 8 + 2 * 8)] * 2
+    assert counts[2:] == [4 * (4 * 15 + 5 * 15), 0, 5 * (3 * 1 * 8 + 3 * 2 * 8)]
+    assert rows[2].parameters == "4*15 + 5*15 + 2*15 = 165"

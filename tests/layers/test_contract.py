@@ -47,6 +47,7 @@ CASES = {
     "Attention": Case({"use_scale": True, "score_mode": "concat"}, shape=PAIR, free=(1,)),
     "Average": Case(shape=PAIR, free=(1,)),
     "BatchNormalization": Case(shape=IMAGE, free=(1, 2), training=True),
+    "Bidirectional": Case({"layer": ("GRU", 3)}, free=(1,)),
     "CenterCrop": Case({"height": 3, "width": 5}, IMAGE),
     "Concatenate": Case(shape=[(4, 6), (4, 2)], free=(1,)),
     "Dense": Case({"units": 3}, free=(1,)),
@@ -118,6 +119,9 @@ for _ndim, _shape in ((1, ROW), (2, IMAGE), (3, VOLUME)):
     _anything = Case(shape=_shape, free=tuple(range(1, _ndim + 1)))
     for _name in ("Conv{}D", "Conv{}DTranspose", "SeparableConv{}D")[: 3 if _ndim < 3 else 2]:
         CASES[_name.format(_ndim)] = _anything._replace(arguments={"filters": 3, "kernel_size": 3})
+    CASES[f"ConvLSTM{_ndim}D"] = Case(
+        {"filters": 3, "kernel_size": 3, "seed": 1}, (2, *_shape), free=(1,)
+    )
     if _ndim < 3:
         CASES[f"DepthwiseConv{_ndim}D"] = _anything._replace(arguments={"kernel_size": 3})
     for _name in ("MaxPooling{}D", "AveragePooling{}D", "L2Pooling{}D", "GlobalMaxPooling{}D"):
@@ -271,7 +275,7 @@ def test_config_holds_every_argument(name):
     hidden = {"self", "kwargs", "args", "lora_rank", "lora_alpha", "gptq_unpacked_column_size"}
     hidden |= {"flash_attention", "use_cudnn"}
     hidden |= {"seed"} if name == "SimpleRNN" else set()
-    hidden |= {"weights"} if name == "Embedding" else set()
+    hidden |= {"weights"} if name in ("Embedding", "Bidirectional") else set()
     hidden |= {"noise_shape"} if name.startswith("Spatial") else set()
     hidden |= {"output_shape", "mask"} if name == "Lambda" else set()
     cls = getattr(layers, name)

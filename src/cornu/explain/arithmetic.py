@@ -14,8 +14,11 @@ from cornu.layers.convolution_transpose import BaseConvTranspose
 from cornu.layers.dense import Dense, EinsumDense
 from cornu.layers.embedding import Embedding
 from cornu.layers.pooling import BasePooling
+from cornu.layers.recurrent.conv_lstm import ConvLSTMCell
+from cornu.layers.recurrent.rnn import CellRNN
 from cornu.layers.reshaping import Flatten
 from cornu.layers.separable import BaseDepthwiseConv, BaseSeparableConv
+from cornu.layers.spatial import split_shape
 
 
 @dataclass
@@ -187,8 +190,22 @@ def _plus_bias(layer) -> str:
 @functools.singledispatch
 def describe(layer, shape: tuple, output: tuple) -> tuple[str, int]:
     """The formula of a layer's parameters, and the multiply-adds of one example."""
-    shapes = [w.shape for w in layer.weights]
-    return " + ".join("*".join(map(str, s)) or "1" for s in shapes), 0
+    return _sizes_of_weights(layer), 0
+
+
+def _sizes_of_weights(layer) -> str:
+    return " + ".join("*".join(map(str, w.shape)) or "1" for w in layer.weights)
+
+
+@describe.register
+def _(layer: CellRNN, shape, output):
+    cell, positions = layer.cell, 1
+    if isinstance(cell, ConvLSTMCell):
+        spatial, _ = split_shape(cell._state_shape, cell.data_format)
+        positions = math.prod(spatial)
+    # In each step, the input meets one kernel and the output before meets the other.
+    macs = shape[0] * positions * (cell.kernel.size + cell.recurrent_kernel.size)
+    return _sizes_of_weights(layer), macs
 
 
 @describe.register
