@@ -280,6 +280,20 @@ def test_no_mask_of_dropout_stays():
     assert not np.array_equal(first, layer(STEPS, training=True))
 
 
+def test_a_cell_by_itself_in_compiled_functions():
+    cell = layers.LSTMCell(2, dropout=0.5, recurrent_dropout=0.5, seed=1)
+    cell(STEPS[:, 0], cell.get_initial_state(2))
+
+    def step(trainable, others, x):
+        return cell.stateless_call(trainable, others, x, [x[:, :2]] * 2, training=True)
+
+    values = [
+        [v.value for v in vs] for vs in (cell.trainable_variables, cell.non_trainable_variables)
+    ]
+    first, second = (jax.jit(lambda *a: step(*a))(*values, STEPS[:, 0]) for _ in range(2))
+    same(first, second, tolerance=0)
+
+
 # ---- files
 
 

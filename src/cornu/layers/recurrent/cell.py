@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
@@ -148,18 +149,27 @@ class Cell(Layer):
         """How many masks there are: one for each gate, or None for a single one."""
         return self._num_gates if self.implementation == 1 and self._num_gates > 1 else None
 
-    def _mask(self, which: str, example, rate: float):
+    def _mask(self, which: str, example, rate: float, in_layer: bool = False):
         key = threading.get_ident(), which
-        if key not in self._dropout_masks and rate > 0:
-            draws = [self._draw(example, rate) for _ in range(self._num_masks() or 1)]
-            self._dropout_masks[key] = draws if self._num_masks() else draws[0]
-        return self._dropout_masks.get(key)
+        if key in self._dropout_masks or rate == 0:
+            return self._dropout_masks.get(key)
+        draws = [self._draw(example, rate) for _ in range(self._num_masks() or 1)]
+        mask = draws if self._num_masks() else draws[0]
+        # Of a cell that is called by itself, the next trace must not find what belongs to this one.
+        if in_layer or not isinstance(draws[0], jax.core.Tracer):
+            self._dropout_masks[key] = mask
+        return mask
 
     def _draw(self, example, rate: float):
         if rate == 1:
             return jnp.zeros(example.shape, example.dtype)
         kept = bernoulli(self.seed_generator.next(), 1 - rate, example.shape)
         return jnp.where(kept, jnp.asarray(1 / (1 - rate), example.dtype), 0)
+
+    def draw_dropout_masks(self, step_input, state) -> None:
+        """Draw what all steps of a layer's call drop, until it is reset."""
+        self._mask("input", step_input, self.dropout, in_layer=True)
+        self._mask("state", state, self.recurrent_dropout, in_layer=True)
 
     def get_dropout_mask(self, step_input):
         """What a step's input is multiplied by in training: drawn once, until it is reset.

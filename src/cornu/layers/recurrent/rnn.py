@@ -337,8 +337,7 @@ def _draw_dropout_masks(cell, inputs, states) -> None:
             with throwaway_scope(), watched(None):
                 inputs = jax.eval_shape(partial(_output_of, each), inputs, own)
     else:
-        cell.get_dropout_mask(inputs)
-        cell.get_recurrent_dropout_mask(states[0])
+        cell.draw_dropout_masks(inputs, states[0])
 
 
 def _output_of(cell, inputs, states):
