@@ -61,7 +61,8 @@ class Bidirectional(Layer):
             layer, "backward_", go_backwards=True
         )
         self._check_pair()
-        for each in (self.forward_layer, self.backward_layer):
+        pair: tuple[Any, Any] = self.forward_layer, self.backward_layer
+        for each in pair:
             if hasattr(each, "zero_output_for_mask"):
                 each.zero_output_for_mask = each.return_sequences
         self.merge_mode = merge_mode
