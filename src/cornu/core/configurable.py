@@ -35,6 +35,11 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
     return parameters
 
 
+def arguments_for(cls: type, given: dict) -> dict:
+    """Of a constructor's arguments, `locals()` as it begins, those that the constructor of `cls` takes."""
+    return {name: given[name] for name in constructor_parameters(cls) if name in given}
+
+
 def is_ours(cls: type) -> bool:
     """Whether a class is one of this library's."""
     return cls.__module__.partition(".")[0] == __name__.partition(".")[0]

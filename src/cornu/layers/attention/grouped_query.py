@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.core.configurable import arguments_for
 from cornu.layers.attention.projected import ProjectedAttention
 
 
@@ -63,20 +64,8 @@ class GroupedQueryAttention(ProjectedAttention):
         **kwargs,
     ):
         super().__init__(
-            dropout=dropout,
-            use_bias=use_bias,
-            sliding_window=sliding_window,
-            flash_attention=flash_attention,
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
+            **arguments_for(ProjectedAttention, locals()),
             projection_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
-            use_gate=use_gate,
-            seed=seed,
-            activity_regularizer=activity_regularizer,
             **kwargs,
         )
         self._check_positive("head_dim", head_dim)

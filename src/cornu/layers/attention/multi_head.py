@@ -1,6 +1,7 @@
 """`MultiHeadAttention`."""
 
 from cornu.core import registry
+from cornu.core.configurable import arguments_for
 from cornu.layers.attention.projected import ProjectedAttention
 
 
@@ -71,22 +72,9 @@ class MultiHeadAttention(ProjectedAttention):
         **kwargs,
     ):
         # The penalty is on what the projections give, and so once on the output.
-        super().__init__(
-            dropout=dropout,
-            use_bias=use_bias,
-            sliding_window=sliding_window,
-            flash_attention=flash_attention,
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            projection_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
-            use_gate=use_gate,
-            seed=seed,
-            **kwargs,
-        )
+        given = {**locals(), "projection_regularizer": activity_regularizer}
+        del given["activity_regularizer"]
+        super().__init__(**arguments_for(ProjectedAttention, given), **kwargs)
         self._check_positive("num_heads", num_heads)
         self._check_positive("key_dim", key_dim)
         if value_dim is not None:

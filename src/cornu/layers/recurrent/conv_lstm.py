@@ -5,11 +5,12 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.core.configurable import arguments_for
 from cornu.core.input_spec import InputSpec
 from cornu.layers.convolution import Windowed, positive
 from cornu.layers.recurrent.cell import Cell, weighted
 from cornu.layers.recurrent.lstm import carried, with_open_forget_gates
-from cornu.layers.recurrent.rnn import CellRNN, of_cell
+from cornu.layers.recurrent.rnn import CellRNN, made, of_cell
 from cornu.layers.spatial import split_shape
 from cornu.ops.convolution import conv
 
@@ -57,25 +58,7 @@ class ConvLSTMCell(Windowed, Cell):
         **kwargs,
     ):
         # Keras drops other elements for each gate.
-        super().__init__(
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            implementation=1,
-            **kwargs,
-        )
+        super().__init__(**arguments_for(Cell, locals()), implementation=1, **kwargs)
         self.rank = rank
         self.filters = self.output_size = positive(filters, "filters", self)
         self._set_window(kernel_size, strides, padding, data_format, dilation_rate)
@@ -153,30 +136,7 @@ class ConvLSTMCell(Windowed, Cell):
         return step
 
 
-@of_cell(
-    "filters",
-    "kernel_size",
-    "strides",
-    "padding",
-    "data_format",
-    "dilation_rate",
-    "activation",
-    "recurrent_activation",
-    "use_bias",
-    "kernel_initializer",
-    "recurrent_initializer",
-    "bias_initializer",
-    "unit_forget_bias",
-    "kernel_regularizer",
-    "recurrent_regularizer",
-    "bias_regularizer",
-    "kernel_constraint",
-    "recurrent_constraint",
-    "bias_constraint",
-    "dropout",
-    "recurrent_dropout",
-    "seed",
-)
+@of_cell(ConvLSTMCell)
 class _ConvLSTM(CellRNN):
     """What the three layers share.
 
@@ -228,43 +188,8 @@ class _ConvLSTM(CellRNN):
         stateful=False,
         **kwargs,
     ):
-        cell = ConvLSTMCell(
-            self.rank,
-            filters=filters,
-            kernel_size=kernel_size,
-            strides=strides,
-            padding=padding,
-            data_format=data_format,
-            dilation_rate=dilation_rate,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            unit_forget_bias=unit_forget_bias,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            dtype=kwargs.get("dtype"),
-            trainable=kwargs.get("trainable", True),
-            name="conv_lstm_cell",
-        )
-        super().__init__(
-            cell,
-            activity_regularizer=activity_regularizer,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            **kwargs,
-        )
+        cell = made(ConvLSTMCell, locals(), name="conv_lstm_cell", rank=self.rank)
+        super().__init__(**arguments_for(CellRNN, locals()), **kwargs)
         self.input_spec = InputSpec(ndim=self.rank + 3)
 
     def compute_output_shape(self, sequences_shape, initial_state_shape=None):

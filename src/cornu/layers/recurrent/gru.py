@@ -5,8 +5,9 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.core.configurable import arguments_for
 from cornu.layers.recurrent.cell import DenseCell, weighted
-from cornu.layers.recurrent.rnn import CellRNN, of_cell
+from cornu.layers.recurrent.rnn import CellRNN, made, of_cell
 
 
 @registry.register("layer", module="keras.layers")
@@ -74,25 +75,7 @@ class GRUCell(DenseCell):
         seed=None,
         **kwargs,
     ):
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            **kwargs,
-        )
+        super().__init__(**arguments_for(DenseCell, locals()), **kwargs)
         self.reset_after = reset_after
 
     def _bias_shape(self) -> tuple:
@@ -133,25 +116,7 @@ class GRUCell(DenseCell):
 
 
 @registry.register("layer", module="keras.layers")
-@of_cell(
-    "units",
-    "activation",
-    "recurrent_activation",
-    "use_bias",
-    "kernel_initializer",
-    "recurrent_initializer",
-    "bias_initializer",
-    "kernel_regularizer",
-    "recurrent_regularizer",
-    "bias_regularizer",
-    "kernel_constraint",
-    "recurrent_constraint",
-    "bias_constraint",
-    "dropout",
-    "recurrent_dropout",
-    "reset_after",
-    "seed",
-)
+@of_cell(GRUCell)
 class GRU(CellRNN):
     """Gated recurrent units: a recurrent layer with two gates, and no state besides its output.
 
@@ -210,40 +175,10 @@ class GRU(CellRNN):
         use_cudnn="auto",
         **kwargs,
     ):
-        cell = GRUCell(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            reset_after=reset_after,
-            seed=seed,
-            dtype=kwargs.get("dtype"),
-            trainable=kwargs.get("trainable", True),
-            name="gru_cell",
-            implementation=kwargs.pop("implementation", 2),
+        cell = made(
+            GRUCell, locals(), name="gru_cell", implementation=kwargs.pop("implementation", 2)
         )
-        super().__init__(
-            cell,
-            activity_regularizer=activity_regularizer,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            use_cudnn=use_cudnn,
-            **kwargs,
-        )
+        super().__init__(**arguments_for(CellRNN, locals()), **kwargs)
 
     def _has_fast_form(self) -> bool:
         return self.cell.reset_after and not self.cell.recurrent_dropout and not self.unroll

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from cornu import activations
 from cornu.core import registry
+from cornu.core.configurable import arguments_for
 from cornu.layers.recurrent.cell import DenseCell
-from cornu.layers.recurrent.rnn import CellRNN, of_cell
+from cornu.layers.recurrent.rnn import CellRNN, made, of_cell
 
 
 def carried(gates, carry, activation: Callable, recurrent_activation: Callable, axis: int = -1):
@@ -90,25 +91,7 @@ class LSTMCell(DenseCell):
         seed=None,
         **kwargs,
     ):
-        super().__init__(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            **kwargs,
-        )
+        super().__init__(**arguments_for(DenseCell, locals()), **kwargs)
         self.unit_forget_bias = unit_forget_bias
         self.state_size = [units, units]
 
@@ -133,25 +116,7 @@ class LSTMCell(DenseCell):
 
 
 @registry.register("layer", module="keras.layers")
-@of_cell(
-    "units",
-    "activation",
-    "recurrent_activation",
-    "use_bias",
-    "kernel_initializer",
-    "recurrent_initializer",
-    "bias_initializer",
-    "unit_forget_bias",
-    "kernel_regularizer",
-    "recurrent_regularizer",
-    "bias_regularizer",
-    "kernel_constraint",
-    "recurrent_constraint",
-    "bias_constraint",
-    "dropout",
-    "recurrent_dropout",
-    "seed",
-)
+@of_cell(LSTMCell)
 class LSTM(CellRNN):
     """Long short-term memory: a recurrent layer whose gates decide what is kept over many steps.
 
@@ -211,40 +176,10 @@ class LSTM(CellRNN):
         use_cudnn="auto",
         **kwargs,
     ):
-        cell = LSTMCell(
-            units,
-            activation=activation,
-            recurrent_activation=recurrent_activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            unit_forget_bias=unit_forget_bias,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            dtype=kwargs.get("dtype"),
-            trainable=kwargs.get("trainable", True),
-            name="lstm_cell",
-            implementation=kwargs.pop("implementation", 2),
+        cell = made(
+            LSTMCell, locals(), name="lstm_cell", implementation=kwargs.pop("implementation", 2)
         )
-        super().__init__(
-            cell,
-            activity_regularizer=activity_regularizer,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            use_cudnn=use_cudnn,
-            **kwargs,
-        )
+        super().__init__(**arguments_for(CellRNN, locals()), **kwargs)
 
     def _has_fast_form(self) -> bool:
         return (

@@ -1,11 +1,13 @@
 """`RNN`: a cell, called at each step of a sequence."""
 
+import inspect
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from cornu.core import naming, registry
+from cornu.core.configurable import arguments_for, constructor_parameters
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.core.scan import scan
@@ -269,12 +271,25 @@ class CellRNN(RNN):
             return cls(**config)
 
 
-def of_cell(*names: str):
-    """Class decorator: attributes of a layer that are those of its cell."""
+def made(cell_class: type, given: dict, **more):
+    """The cell of a layer, from those of the layer's arguments, `locals()`, that are the cell's."""
+    kwargs = given["kwargs"]
+    shared = constructor_parameters(Layer)
+    own = {n: v for n, v in arguments_for(cell_class, given).items() if n not in shared}
+    return cell_class(
+        **own, dtype=kwargs.get("dtype"), trainable=kwargs.get("trainable", True), **more
+    )
+
+
+def of_cell(cell_class: type):
+    """Class decorator: those arguments of a layer that are its cell's are read from the cell."""
 
     def decorate(cls):
-        for name in names:
-            setattr(cls, name, _attribute_of_cell(name))
+        shared = constructor_parameters(Layer)
+        own = inspect.signature(cls.__init__).parameters
+        for name in constructor_parameters(cell_class):
+            if name in own and name not in shared:
+                setattr(cls, name, _attribute_of_cell(name))
         return cls
 
     return decorate

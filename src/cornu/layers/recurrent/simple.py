@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from cornu.core import registry
+from cornu.core.configurable import arguments_for
 from cornu.layers.recurrent.cell import DenseCell
-from cornu.layers.recurrent.rnn import CellRNN, of_cell
+from cornu.layers.recurrent.rnn import CellRNN, made, of_cell
 
 
 @registry.register("layer", module="keras.layers")
@@ -62,24 +63,7 @@ class SimpleRNNCell(DenseCell):
         seed=None,
         **kwargs,
     ):
-        super().__init__(
-            units,
-            activation=activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            **kwargs,
-        )
+        super().__init__(**arguments_for(DenseCell, locals()), **kwargs)
 
     def project(self, inputs, training: bool):
         projected = self._weighted_inputs(inputs, training)
@@ -96,22 +80,7 @@ class SimpleRNNCell(DenseCell):
 
 
 @registry.register("layer", module="keras.layers")
-@of_cell(
-    "units",
-    "activation",
-    "use_bias",
-    "kernel_initializer",
-    "recurrent_initializer",
-    "bias_initializer",
-    "kernel_regularizer",
-    "recurrent_regularizer",
-    "bias_regularizer",
-    "kernel_constraint",
-    "recurrent_constraint",
-    "bias_constraint",
-    "dropout",
-    "recurrent_dropout",
-)
+@of_cell(SimpleRNNCell)
 class SimpleRNN(CellRNN):
     """A layer that sees its last output: `activation(inputs @ kernel + output @ recurrent_kernel + bias)`.
 
@@ -166,33 +135,5 @@ class SimpleRNN(CellRNN):
         seed=None,
         **kwargs,
     ):
-        cell = SimpleRNNCell(
-            units,
-            activation=activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            recurrent_initializer=recurrent_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            recurrent_regularizer=recurrent_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-            recurrent_constraint=recurrent_constraint,
-            bias_constraint=bias_constraint,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            seed=seed,
-            dtype=kwargs.get("dtype"),
-            trainable=kwargs.get("trainable", True),
-            name="simple_rnn_cell",
-        )
-        super().__init__(
-            cell,
-            activity_regularizer=activity_regularizer,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            **kwargs,
-        )
+        cell = made(SimpleRNNCell, locals(), name="simple_rnn_cell")
+        super().__init__(**arguments_for(CellRNN, locals()), **kwargs)
