@@ -323,3 +323,10 @@ def test_complex_inputs_are_refused_not_halved():
         model.fit(x, np.ones((4, 2)), verbose=0)
     # Layers that only move or choose values take them.
     assert cornu.layers.Flatten()(x[None]).dtype == "complex64"
+
+
+def test_a_call_without_an_argument_names_it():
+    with pytest.raises(
+        TypeError, match=r"MultiHeadAttention\) was called without its argument 'value'"
+    ):
+        cornu.layers.MultiHeadAttention(2, 3)(np.ones((2, 3, 4), "float32"))

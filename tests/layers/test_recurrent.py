@@ -354,3 +354,8 @@ def test_onnx_has_no_loops(tmp_path):
     model = cornu.Sequential([layers.Input((4, 3)), layers.GRU(2)])
     with pytest.raises(ValueError, match="scan"):
         model.export(tmp_path / "model.onnx", format="onnx")
+
+
+def test_a_mask_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"'lstm': the mask must have the shape .* \(2, 5\)"):
+        cornu.layers.LSTM(4)(np.ones((2, 5, 3), "float32"), mask=np.ones((2, 4), bool))

@@ -4,7 +4,7 @@ import functools
 import inspect
 
 from cornu.core import naming
-from cornu.core.call_arguments import shapes_of, tuples
+from cornu.core.call_arguments import call_parameters, is_mask, shapes_of, tuples
 
 
 def in_scope(build):
@@ -36,6 +36,7 @@ def build_for(layer, arguments: dict, is_overridden: bool) -> None:
         layer._built_shapes = shapes
         return
     wanted = list(inspect.signature(layer.build).parameters)
+    _check_given(layer, arguments)
     if not wanted:
         layer.build()
     elif len(wanted) == 1 and wanted[0].removesuffix("_shape") not in shapes:
@@ -47,6 +48,23 @@ def build_for(layer, arguments: dict, is_overridden: bool) -> None:
         else:
             layer.build(**{w: shapes[n] for w, n in zip(wanted, names, strict=True) if n in shapes})
     layer._built_shapes = shapes
+
+
+def _check_given(layer, arguments: dict) -> None:
+    """Say which argument of `call` is missing, before `build` misses its shape."""
+    missing = [
+        name
+        for name, parameter in call_parameters(type(layer)).items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and not is_mask(name)
+        and name not in arguments
+    ]
+    if missing:
+        raise TypeError(
+            f"Layer '{layer.name}' ({type(layer).__name__}) was called without its argument "
+            f"{missing[0]!r}. `call` takes {', '.join(call_parameters(type(layer)))}."
+        )
 
 
 def config_of(layer) -> dict | None:

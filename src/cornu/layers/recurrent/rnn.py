@@ -197,7 +197,7 @@ class RNN(Layer):
             the last states.
         """
         cell, is_own = self.cell, _can_be_split(self.cell, self)
-        sequences, mask = jnp.swapaxes(sequences, 0, 1), _by_step(mask)
+        sequences, mask = jnp.swapaxes(sequences, 0, 1), _by_step(mask, sequences, self.name)
         if is_own:
             sequences, step = cell.project(sequences, training), cell.transition(training)
         else:
@@ -303,11 +303,16 @@ def _as_list(size):
     return list(size) if isinstance(size, list | tuple) else size
 
 
-def _by_step(mask):
+def _by_step(mask, sequences, name: str):
     """A mask with the steps first, one boolean for each sequence."""
     if mask is None:
         return None
     mask = next(iter(jax.tree.leaves(mask))).astype(bool)
+    if mask.shape[:2] != sequences.shape[:2]:
+        raise ValueError(
+            f"Layer '{name}': the mask must have the shape (batch, steps), {sequences.shape[:2]} for these "
+            f"sequences. Received: a mask of shape {mask.shape}"
+        )
     mask = mask.reshape(*mask.shape[:2], -1).any(-1)
     return jnp.swapaxes(mask, 0, 1)
 
