@@ -210,3 +210,12 @@ def test_einsum_starts_with_the_weights_of_keras(initializer):
         kernels.append(np.asarray(layer.kernel))
         assert layer.get_config()["kernel_initializer"]["config"].get("input_axes") is None
     np.testing.assert_allclose(*kernels, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name, kernel", [("Dense", (3, 2)), ("Conv1D", (1, 3, 2))])
+def test_an_array_is_an_initial_value(name, kernel):
+    arguments = {} if name == "Dense" else {"kernel_size": 1}
+    value = np.arange(6, dtype="float32").reshape(kernel)
+    layer = getattr(cornu.layers, name)(2, kernel_initializer=value, **arguments)
+    layer.build((None, 4, 3))
+    np.testing.assert_array_equal(layer.kernel, value)

@@ -9,6 +9,7 @@ from cornu import activations
 from cornu.core import registry
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
+from cornu.layers import weight_arguments
 
 
 @registry.register("layer", module="keras.layers")
@@ -161,9 +162,7 @@ class PReLU(Layer):
     ):
         super().__init__(**kwargs)
         self.supports_masking = True
-        self.alpha_initializer = registry.get("initializer", alpha_initializer)
-        self.alpha_regularizer = registry.get("regularizer", alpha_regularizer)
-        self.alpha_constraint = registry.get("constraint", alpha_constraint)
+        weight_arguments.keep(self, locals(), "alpha")
         if shared_axes is not None:
             shared_axes = [shared_axes] if isinstance(shared_axes, int) else list(shared_axes)
         self.shared_axes = shared_axes
@@ -183,13 +182,7 @@ class PReLU(Layer):
                 f"Layer '{self.name}': PReLU keeps one `alpha` for each element, so sizes must be "
                 f"known. Found None in {input_shape}; share these axes with `shared_axes`."
             )
-        self.alpha = self.add_weight(
-            shape=shape,
-            name="alpha",
-            initializer=self.alpha_initializer,
-            regularizer=self.alpha_regularizer,
-            constraint=self.alpha_constraint,
-        )
+        self.alpha = weight_arguments.add(self, "alpha", shape)
         fixed = {i: n for i, n in enumerate(input_shape) if i and i not in (self.shared_axes or [])}
         self.input_spec = InputSpec(ndim=len(input_shape), axes=fixed)
 

@@ -9,6 +9,7 @@ from cornu.core import registry
 from cornu.core.dtype import epsilon as fuzz
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
+from cornu.layers import weight_arguments
 from cornu.ops.normalization import moments, normalize
 
 
@@ -54,6 +55,8 @@ class BatchNormalization(Layer):
     _calculates = True
     gamma: Any
     beta: Any
+    moving_mean_initializer: Any
+    moving_variance_initializer: Any
 
     def __init__(
         self,
@@ -82,14 +85,7 @@ class BatchNormalization(Layer):
         self.epsilon = float(epsilon)
         self.center = center
         self.scale = scale
-        self.beta_initializer = registry.get("initializer", beta_initializer)
-        self.gamma_initializer = registry.get("initializer", gamma_initializer)
-        self.moving_mean_initializer = registry.get("initializer", moving_mean_initializer)
-        self.moving_variance_initializer = registry.get("initializer", moving_variance_initializer)
-        self.beta_regularizer = registry.get("regularizer", beta_regularizer)
-        self.gamma_regularizer = registry.get("regularizer", gamma_regularizer)
-        self.beta_constraint = registry.get("constraint", beta_constraint)
-        self.gamma_constraint = registry.get("constraint", gamma_constraint)
+        weight_arguments.keep(self, locals(), "beta", "gamma", "moving_mean", "moving_variance")
         self.renorm = renorm
         self.renorm_clipping = _check_clipping(renorm_clipping or {}) if renorm else renorm_clipping
         self.renorm_momentum = renorm_momentum
@@ -111,39 +107,25 @@ class BatchNormalization(Layer):
             )
         self.input_spec = InputSpec(ndim=ndim, axes={self.axis: size})
 
-        def weight(name, initializer, trainable=False, **kwargs):
-            # Statistics in half precision would not move: a small step is rounded away.
-            return self.add_weight(
-                (size,), initializer, trainable=trainable, autocast=False, name=name, **kwargs
-            )
+        def statistic(name, initializer):
+            # In half precision they would not move: a small step is rounded away.
+            return self.add_weight((size,), initializer, trainable=False, autocast=False, name=name)
 
         self.gamma = self.beta = None
         if self.scale:
-            self.gamma = weight(
-                "gamma",
-                self.gamma_initializer,
-                trainable=True,
-                regularizer=self.gamma_regularizer,
-                constraint=self.gamma_constraint,
-            )
+            self.gamma = weight_arguments.add(self, "gamma", (size,), autocast=False)
         if self.center:
-            self.beta = weight(
-                "beta",
-                self.beta_initializer,
-                trainable=True,
-                regularizer=self.beta_regularizer,
-                constraint=self.beta_constraint,
-            )
-        self.moving_mean = weight("moving_mean", self.moving_mean_initializer)
-        self.moving_variance = weight("moving_variance", self.moving_variance_initializer)
+            self.beta = weight_arguments.add(self, "beta", (size,), autocast=False)
+        self.moving_mean = statistic("moving_mean", self.moving_mean_initializer)
+        self.moving_variance = statistic("moving_variance", self.moving_variance_initializer)
         if self.renorm:
 
             def deviation(shape, dtype=None):
                 return jnp.sqrt(self.moving_variance_initializer(shape, dtype=dtype))
 
-            self.moving_stddev = weight("moving_stddev", deviation)
-            self.renorm_mean = weight("renorm_mean", self.moving_mean_initializer)
-            self.renorm_stddev = weight("renorm_stddev", deviation)
+            self.moving_stddev = statistic("moving_stddev", deviation)
+            self.renorm_mean = statistic("renorm_mean", self.moving_mean_initializer)
+            self.renorm_stddev = statistic("renorm_stddev", deviation)
 
     def compute_output_shape(self, input_shape):
         return input_shape

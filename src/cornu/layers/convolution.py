@@ -5,12 +5,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from cornu import activations, constraints, initializers, regularizers
+from cornu import activations
 from cornu.core import registry
 from cornu.core.arguments import described
 from cornu.core.dtype import standardize_data_format
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
+from cornu.layers import weight_arguments
 from cornu.layers.spatial import Spatial, split_shape
 from cornu.ops import convolution as ops
 from cornu.ops.windows import Geometry, as_tuple, sliding
@@ -153,12 +154,7 @@ class BaseConv(Windowed):
         self._set_window(kernel_size, strides, padding, data_format, dilation_rate)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        weight_arguments.keep(self, locals(), "kernel", "bias")
 
     def _kernel_shape(self, channels: int) -> tuple:
         if channels % self.groups != 0:
@@ -172,22 +168,10 @@ class BaseConv(Windowed):
     def build(self, input_shape):
         channels = self._channels_in(input_shape)
         self.compute_output_shape(input_shape)
-        self.kernel = self.add_weight(
-            shape=self._kernel_shape(channels),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-        )
+        self.kernel = weight_arguments.add(self, "kernel", self._kernel_shape(channels))
         self.bias = None
         if self.use_bias:
-            self.bias = self.add_weight(
-                shape=(self.filters,),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+            self.bias = weight_arguments.add(self, "bias", (self.filters,))
 
     def convolution_op(self, inputs, kernel):
         """The convolution alone, before bias and activation. Override it to change the kernel first,

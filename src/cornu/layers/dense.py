@@ -1,6 +1,7 @@
 """Densely connected layers: every output is a weighted sum of inputs."""
 
 import copy
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ from cornu.core import registry
 from cornu.core.arguments import described
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
+from cornu.layers import weight_arguments
 from cornu.ops.convolution import dense
 
 
@@ -36,6 +38,7 @@ class _Weighted(Layer):
     """
 
     _calculates = True
+    kernel_initializer: Any
 
     def __init__(
         self,
@@ -55,34 +58,18 @@ class _Weighted(Layer):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         refuse_adapters(self, lora_rank, lora_alpha, quantization_config)
         self.activation = registry.get("activation", "linear" if activation is None else activation)
-        self.kernel_initializer = registry.get("initializer", kernel_initializer)
-        self.bias_initializer = registry.get("initializer", bias_initializer)
-        self.kernel_regularizer = registry.get("regularizer", kernel_regularizer)
-        self.bias_regularizer = registry.get("regularizer", bias_regularizer)
-        self.kernel_constraint = registry.get("constraint", kernel_constraint)
-        self.bias_constraint = registry.get("constraint", bias_constraint)
+        weight_arguments.keep(self, locals(), "kernel", "bias")
         self.quantization_config = None
 
     def _config_names(self) -> list[str]:
         return [n for n in super()._config_names() if n not in ("lora_rank", "lora_alpha")]
 
     def _add_weights(self, kernel_shape, bias_shape, kernel_initializer=None):
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=kernel_shape,
-            initializer=kernel_initializer or self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        initializer = kernel_initializer or self.kernel_initializer
+        self.kernel = weight_arguments.add(self, "kernel", kernel_shape, initializer=initializer)
         self.bias = None
         if bias_shape is not None:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=bias_shape,
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+            self.bias = weight_arguments.add(self, "bias", bias_shape)
 
     def _finish(self, weighted_sum):
         if self.bias is not None:

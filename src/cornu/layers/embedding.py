@@ -7,6 +7,7 @@ import numpy as np
 
 from cornu.core import registry
 from cornu.core.layer import Layer
+from cornu.layers import weight_arguments
 from cornu.layers.dense import refuse_adapters
 
 
@@ -57,9 +58,7 @@ class Embedding(Layer):
                 )
         refuse_adapters(self, lora_rank, lora_alpha, quantization_config)
         self.input_dim, self.output_dim = int(input_dim), int(output_dim)
-        self.embeddings_initializer = registry.get("initializer", embeddings_initializer)
-        self.embeddings_regularizer = registry.get("regularizer", embeddings_regularizer)
-        self.embeddings_constraint = registry.get("constraint", embeddings_constraint)
+        weight_arguments.keep(self, locals(), "embeddings")
         self.mask_zero = self.supports_masking = mask_zero
         self.quantization_config = None
         # Integers that arrive as floats must not lose digits in a half-precision dtype.
@@ -73,12 +72,8 @@ class Embedding(Layer):
         return [n for n in super()._config_names() if n not in hidden]
 
     def build(self, input_shape=None):
-        self.embeddings = self.add_weight(
-            shape=(self.input_dim, self.output_dim),
-            initializer=self.embeddings_initializer,
-            name="embeddings",
-            regularizer=self.embeddings_regularizer,
-            constraint=self.embeddings_constraint,
+        self.embeddings = weight_arguments.add(
+            self, "embeddings", (self.input_dim, self.output_dim)
         )
 
     def call(self, inputs):

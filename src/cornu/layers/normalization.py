@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from cornu.core import registry
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
+from cornu.layers import weight_arguments
 
 
 def _normalized_axes(layer: Layer, axis, input_shape) -> tuple[int, ...]:
@@ -64,12 +65,7 @@ class _Scaled(Layer):
         self.epsilon = epsilon
         self.center = center
         self.scale = scale
-        self.beta_initializer = registry.get("initializer", beta_initializer)
-        self.gamma_initializer = registry.get("initializer", gamma_initializer)
-        self.beta_regularizer = registry.get("regularizer", beta_regularizer)
-        self.gamma_regularizer = registry.get("regularizer", gamma_regularizer)
-        self.beta_constraint = registry.get("constraint", beta_constraint)
-        self.gamma_constraint = registry.get("constraint", gamma_constraint)
+        weight_arguments.keep(self, locals(), "beta", "gamma")
         self.supports_masking = True
         # Statistics are computed in float32, so inputs are better not rounded before.
         self.autocast = False
@@ -77,23 +73,9 @@ class _Scaled(Layer):
     def _add_scale_and_offset(self, shape, scale: bool, center: bool) -> None:
         self.gamma = self.beta = None
         if scale:
-            self.gamma = self.add_weight(
-                name="gamma",
-                shape=shape,
-                initializer=self.gamma_initializer,
-                regularizer=self.gamma_regularizer,
-                constraint=self.gamma_constraint,
-                autocast=False,
-            )
+            self.gamma = weight_arguments.add(self, "gamma", shape, autocast=False)
         if center:
-            self.beta = self.add_weight(
-                name="beta",
-                shape=shape,
-                initializer=self.beta_initializer,
-                regularizer=self.beta_regularizer,
-                constraint=self.beta_constraint,
-                autocast=False,
-            )
+            self.beta = weight_arguments.add(self, "beta", shape, autocast=False)
 
     def _standardize(self, inputs, axes, weight_shape):
         """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, in float32 at least."""

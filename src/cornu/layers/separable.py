@@ -1,7 +1,8 @@
 """Convolution channel by channel, alone and followed by a mixing of the channels."""
 
-from cornu import activations, constraints, initializers, regularizers
+from cornu import activations
 from cornu.core import registry
+from cornu.layers import weight_arguments
 from cornu.layers.convolution import Windowed, positive
 from cornu.layers.spatial import split_shape
 from cornu.ops import convolution as ops
@@ -26,32 +27,17 @@ class _BaseDepthwise(Windowed):
         self.depth_multiplier = positive(depth_multiplier, "depth_multiplier", self)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.depthwise_initializer = initializers.get(depthwise_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.depthwise_constraint = constraints.get(depthwise_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        weight_arguments.keep(self, locals(), "depthwise", "bias")
 
     def _add_depthwise_kernel(self, channels: int, name: str):
-        return self.add_weight(
-            shape=(*self.kernel_size, channels, self.depth_multiplier),
-            initializer=self.depthwise_initializer,
-            regularizer=self.depthwise_regularizer,
-            constraint=self.depthwise_constraint,
-            name=name,
+        return weight_arguments.add(
+            self, "depthwise", (*self.kernel_size, channels, self.depth_multiplier), name=name
         )
 
     def _add_bias(self, channels: int):
         if not self.use_bias:
             return None
-        return self.add_weight(
-            shape=(channels,),
-            initializer=self.bias_initializer,
-            regularizer=self.bias_regularizer,
-            constraint=self.bias_constraint,
-            name="bias",
-        )
+        return weight_arguments.add(self, "bias", (channels,))
 
 
 class BaseDepthwiseConv(_BaseDepthwise):
@@ -190,19 +176,16 @@ class BaseSeparableConv(_BaseDepthwise):
             depthwise_constraint,
             bias_constraint,
         )
-        self.pointwise_initializer = initializers.get(pointwise_initializer)
-        self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
-        self.pointwise_constraint = constraints.get(pointwise_constraint)
+        weight_arguments.keep(self, locals(), "pointwise")
 
     def build(self, input_shape):
         channels = self._channels_in(input_shape)
         self.compute_output_shape(input_shape)
         self.depthwise_kernel = self._add_depthwise_kernel(channels, "depthwise_kernel")
-        self.pointwise_kernel = self.add_weight(
-            shape=(*(1,) * self.rank, channels * self.depth_multiplier, self.filters),
-            initializer=self.pointwise_initializer,
-            regularizer=self.pointwise_regularizer,
-            constraint=self.pointwise_constraint,
+        self.pointwise_kernel = weight_arguments.add(
+            self,
+            "pointwise",
+            (*(1,) * self.rank, channels * self.depth_multiplier, self.filters),
             name="pointwise_kernel",
         )
         self.bias = self._add_bias(self.filters)

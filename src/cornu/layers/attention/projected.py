@@ -8,6 +8,7 @@ import numpy as np
 from cornu.core import masking, registry
 from cornu.core.arguments import described
 from cornu.core.layer import Layer
+from cornu.layers import weight_arguments
 from cornu.layers.activation import Softmax
 from cornu.layers.dense import EinsumDense
 from cornu.layers.regularization import Dropout
@@ -73,13 +74,8 @@ class ProjectedAttention(Layer):
                 "Dropout is not supported when flash attention is enabled. Set `dropout` of layer "
                 f"'{self.name}' to 0.0 to use flash attention. Received: dropout={dropout}"
             )
-        self.kernel_initializer = registry.get("initializer", kernel_initializer)
-        self.bias_initializer = registry.get("initializer", bias_initializer)
-        self.kernel_regularizer = registry.get("regularizer", kernel_regularizer)
-        self.bias_regularizer = registry.get("regularizer", bias_regularizer)
         self._projection_regularizer = registry.get("regularizer", projection_regularizer)
-        self.kernel_constraint = registry.get("constraint", kernel_constraint)
-        self.bias_constraint = registry.get("constraint", bias_constraint)
+        weight_arguments.keep(self, locals(), "kernel", "bias")
         self.use_gate = use_gate
         self.seed = seed
 
@@ -113,13 +109,11 @@ class ProjectedAttention(Layer):
             output_shape=tuple(sizes),
             bias_axes=made if self.use_bias else None,
             activation=activation,
-            kernel_initializer=_another(self.kernel_initializer),
-            bias_initializer=_another(self.bias_initializer),
-            kernel_regularizer=self.kernel_regularizer,
-            bias_regularizer=self.bias_regularizer,
             activity_regularizer=self._projection_regularizer,
-            kernel_constraint=self.kernel_constraint,
-            bias_constraint=self.bias_constraint,
+            **{
+                argument: _another(kept) if argument.endswith("initializer") else kept
+                for argument, kept in weight_arguments.kept(self, "kernel", "bias").items()
+            },
             dtype=self.dtype_policy,
             name=name,
         )

@@ -15,6 +15,7 @@ from cornu.core import registry
 from cornu.core.arguments import described
 from cornu.core.layer import Layer
 from cornu.core.random import SeedGenerator
+from cornu.layers import weight_arguments
 from cornu.ops.random_bits import bernoulli
 
 
@@ -36,6 +37,7 @@ class Cell(Layer):
     """
 
     _calculates = True
+    bias_initializer: Any
     # No part of the cell: they last for one call of a layer.
     _not_members = Layer._not_members | {"_dropout_masks"}
 
@@ -76,15 +78,7 @@ class Cell(Layer):
             "activation", "linear" if recurrent_activation is None else recurrent_activation
         )
         self.use_bias = use_bias
-        self.kernel_initializer = registry.get("initializer", kernel_initializer)
-        self.recurrent_initializer = registry.get("initializer", recurrent_initializer)
-        self.bias_initializer = registry.get("initializer", bias_initializer)
-        self.kernel_regularizer = registry.get("regularizer", kernel_regularizer)
-        self.recurrent_regularizer = registry.get("regularizer", recurrent_regularizer)
-        self.bias_regularizer = registry.get("regularizer", bias_regularizer)
-        self.kernel_constraint = registry.get("constraint", kernel_constraint)
-        self.recurrent_constraint = registry.get("constraint", recurrent_constraint)
-        self.bias_constraint = registry.get("constraint", bias_constraint)
+        weight_arguments.keep(self, locals(), "kernel", "recurrent", "bias")
         self.dropout = min(1.0, max(0.0, dropout))
         self.recurrent_dropout = min(1.0, max(0.0, recurrent_dropout))
         # In Keras, the first way to compute a step drops other elements for each gate.
@@ -119,29 +113,14 @@ class Cell(Layer):
     # ---- weights
 
     def _add_weights(self, kernel_shape, recurrent_shape, bias_shape, bias_initializer=None):
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=kernel_shape,
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
-        self.recurrent_kernel = self.add_weight(
-            name="recurrent_kernel",
-            shape=recurrent_shape,
-            initializer=self.recurrent_initializer,
-            regularizer=self.recurrent_regularizer,
-            constraint=self.recurrent_constraint,
+        self.kernel = weight_arguments.add(self, "kernel", kernel_shape)
+        self.recurrent_kernel = weight_arguments.add(
+            self, "recurrent", recurrent_shape, name="recurrent_kernel"
         )
         self.bias = None
         if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=bias_shape,
-                initializer=bias_initializer or self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+            initializer = bias_initializer or self.bias_initializer
+            self.bias = weight_arguments.add(self, "bias", bias_shape, initializer=initializer)
 
     # ---- dropout
 
