@@ -115,6 +115,8 @@ def test_static_shapes():
 
     assert layers.Add()([symbol(None, 3), symbol(2, 3)]).shape == (2, 3)
     assert layers.Add()([symbol(None, None, 3), symbol(None, 4, 1)]).shape == (None, None, 3)
+    # A batch of one is the same for every example.
+    assert layers.Add()([symbol(None, 9, 3), symbol(1, 9, 3)]).shape == (None, 9, 3)
     assert layers.Concatenate()([symbol(None, 3), symbol(2, 4)]).shape == (2, 7)
     assert layers.Concatenate()([symbol(2, None), symbol(2, 4)]).shape == (2, None)
     assert layers.Dot(1)([symbol(None, 3), symbol(2, 3)]).shape == (2, 1)

@@ -61,8 +61,10 @@ class Merge(Layer):
 
     def compute_output_shape(self, input_shape):
         shapes = self._check_list(input_shape)
-        batches = {shape[0] for shape in shapes if shape} - {None}
-        if len(batches) > 1:
+        # A batch of one, such as a table of positions, is the same for every example.
+        batches = {shape[0] for shape in shapes if shape}
+        known = batches - {None, 1}
+        if len(known) > 1:
             raise ValueError(
                 f"Layer '{self.name}': cannot merge tensors with different batch sizes. Received "
                 f"tensors with shapes {shapes}"
@@ -70,7 +72,8 @@ class Merge(Layer):
         ndim = max(len(shape) for shape in shapes)
         padded = [(1,) * (ndim - len(shape)) + shape[1:] for shape in shapes]
         sizes = [self._common_size(column, shapes) for column in zip(*padded, strict=True)]
-        return (batches.pop() if batches else None, *sizes)
+        batch = known.pop() if known else (1 if batches == {1} else None)
+        return (batch, *sizes)
 
     def _common_size(self, sizes, shapes):
         known = set(sizes) - {1, None}

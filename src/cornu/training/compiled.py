@@ -29,6 +29,8 @@ def per_output(given, names: list[str], what: str, single: bool) -> list:
     if isinstance(given, list | tuple):
         if single and len(names) == 1:
             return [list(given)]
+        if single and not given:
+            return [None] * len(names)
         if len(given) != len(names):
             raise ValueError(
                 f"For a model with multiple outputs, when providing the `{what}` argument as a "
