@@ -1,4 +1,4 @@
-"""Whole models of every family of layer: `fit` gives Keras' losses, metrics and weights for twenty steps."""
+"""Models of every family of layer: `fit` gives Keras' losses, metrics and weights for twenty steps."""
 
 import keras
 import numpy as np
