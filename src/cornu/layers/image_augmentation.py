@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from cornu.core import registry
 from cornu.core.dtype import floatx
 from cornu.core.random import SeedGenerator, draw_seed, make_default_seed
-from cornu.layers.preprocessing import ImageLayer, check_size, crop_to_aspect_ratio, resize
+from cornu.layers.preprocessing.images import ImageLayer, check_size, crop_to_aspect_ratio, resize
 
 
 class RandomImageLayer(ImageLayer):
