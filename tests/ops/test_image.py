@@ -183,9 +183,15 @@ def test_elastic_transform_moves_to_the_right_as_keras_does():
         (lambda i: i.rgb_to_hsv(IMAGES[0, 0]), "expected rank 3"),
         (lambda i: i.resize(IMAGES, (0, 3)), "positive height"),
         (lambda i: i.resize(IMAGES, (2, 3), interpolation="area"), "`interpolation`"),
-        (lambda i: i.crop_images(IMAGES, 1, 1, target_height=5, target_width=20), "must lie in"),
+        (
+            lambda i: i.crop_images(IMAGES, 1, 1, target_height=5, target_width=20),
+            "must lie within",
+        ),
         (lambda i: i.crop_images(IMAGES, 1), "exactly two of top_cropping"),
-        (lambda i: i.pad_images(IMAGES, 1, 1, target_height=5, target_width=20), "is too small"),
+        (
+            lambda i: i.pad_images(IMAGES, 1, 1, target_height=5, target_width=20),
+            "too small for images",
+        ),
         (lambda i: i.pad_images(IMAGES, -1, 1, 1, 1), "must be >= 0"),
         (lambda i: i.affine_transform(IMAGES, np.eye(3)), "Invalid transform rank"),
         (lambda i: i.affine_transform(IMAGES, TRANSFORMS, fill_mode="x"), "`fill_mode`"),

@@ -13,6 +13,7 @@ from cornu.core.registry import (
 from cornu.core.registry import deserialize as deserialize_keras_object
 from cornu.core.registry import serialize as serialize_keras_object
 from cornu.core.symbolic import is_keras_tensor
+from cornu.utils import bounding_boxes
 from cornu.utils.files import get_file
 from cornu.utils.image_dataset import image_dataset_from_directory
 from cornu.utils.images import array_to_img, img_to_array, load_img, save_img
@@ -86,6 +87,7 @@ __all__ = [
     "PyDataset",
     "Sequence",
     "array_to_img",
+    "bounding_boxes",
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",

@@ -58,8 +58,8 @@ def rgb_to_hsv(images, data_format=None):
         ValueError: the images are no floats, or have no 3 channels.
 
     >>> from cornu import ops
-    >>> ops.image.rgb_to_hsv([[[0.0, 0.0, 0.5]]]).round(3).tolist()
-    [[[0.6669999957084656, 1.0, 0.5]]]
+    >>> ops.image.rgb_to_hsv([[[0.0, 0.5, 0.5]]]).tolist()
+    [[[0.5, 1.0, 0.5]]]
     """
     planes, axis = _planes(images, data_format)
     tiny = jnp.finfo(planes[0].dtype).eps

@@ -82,13 +82,24 @@ def resize(
     return saturate_cast(resized if is_float(dtype) else jnp.round(resized), dtype)
 
 
-def _two_of_three(before, after, target, names: tuple) -> None:
+def _edges(names: str, before, after, target, size: int, cut: bool) -> tuple[int, int]:
+    """How much is cut off, or added, before and after `size` pixels, from two of three numbers."""
+    shown = dict(zip(names.split(), (before, after, target), strict=True))
+    received = "Received: " + ", ".join(f"{name}={value}" for name, value in shown.items())
     if [before, after, target].count(None) != 1:
-        shown = ", ".join(f"{n}={v}" for n, v in zip(names, (before, after, target), strict=True))
-        raise ValueError(f"Must specify exactly two of {', '.join(names)}. Received: {shown}")
-    for name, value in zip(names, (before, after, target), strict=True):
+        raise ValueError(f"Must specify exactly two of {', '.join(shown)}. {received}")
+    for name, value in shown.items():
         if value is not None and value < 0:
-            raise ValueError(f"{name} must be >= 0. Received: {name}={value}")
+            raise ValueError(f"{name} must be >= 0. {received}")
+    if target is not None:
+        both = size - target if cut else target - size
+        before, after = (both - after, after) if before is None else (before, both - before)
+    if min(before, after, size - before - after if cut else 0) < 0:
+        raise ValueError(
+            f"{'What is kept must lie within' if cut else 'The target is too small for'} images of "
+            f"{size} pixels in this direction. {received}"
+        )
+    return before, after
 
 
 @operation
@@ -120,36 +131,20 @@ def pad_images(
     """
     images = jnp.asarray(images)
     margins = [(0, 0)] * images.ndim
-    for axis, *given, names in (
+    for axis, edges in zip(
+        spatial_axes(images, data_format),
         (
-            0,
-            top_padding,
-            bottom_padding,
-            target_height,
-            ("top_padding", "bottom_padding", "target_height"),
+            (
+                "top_padding bottom_padding target_height",
+                top_padding,
+                bottom_padding,
+                target_height,
+            ),
+            ("left_padding right_padding target_width", left_padding, right_padding, target_width),
         ),
-        (
-            1,
-            left_padding,
-            right_padding,
-            target_width,
-            ("left_padding", "right_padding", "target_width"),
-        ),
+        strict=True,
     ):
-        axis = spatial_axes(images, data_format)[axis]
-        _two_of_three(*given, names)
-        before, after, target = given
-        if before is None:
-            before = target - after - images.shape[axis]
-        elif after is None:
-            after = target - before - images.shape[axis]
-        for name, value in zip(names, (before, after), strict=False):
-            if value < 0:
-                raise ValueError(
-                    f"{name} must be >= 0. Received: {name}={value}, because {names[2]}={target} is "
-                    f"too small for images of shape {images.shape}"
-                )
-        margins[axis] = (before, after)
+        margins[axis] = _edges(*edges, images.shape[axis], cut=False)
     return jnp.pad(images, margins)
 
 
@@ -181,36 +176,27 @@ def crop_images(
     (4, 6, 3)
     """
     images = jnp.asarray(images)
-    for axis, *given, names in (
+    for axis, edges in zip(
+        spatial_axes(images, data_format),
         (
-            0,
-            top_cropping,
-            bottom_cropping,
-            target_height,
-            ("top_cropping", "bottom_cropping", "target_height"),
+            (
+                "top_cropping bottom_cropping target_height",
+                top_cropping,
+                bottom_cropping,
+                target_height,
+            ),
+            (
+                "left_cropping right_cropping target_width",
+                left_cropping,
+                right_cropping,
+                target_width,
+            ),
         ),
-        (
-            1,
-            left_cropping,
-            right_cropping,
-            target_width,
-            ("left_cropping", "right_cropping", "target_width"),
-        ),
+        strict=True,
     ):
-        axis = spatial_axes(images, data_format)[axis]
-        _two_of_three(*given, names)
-        before, after, target = given
         size = images.shape[axis]
-        if before is None:
-            before = size - target - after
-        if target is None:
-            target = size - after - before
-        if min(before, target, size - before - target) < 0:
-            raise ValueError(
-                f"{names[0]} and {names[2]} must be >= 0, and what is kept must lie in the images. "
-                f"Received: {names[0]}={before}, {names[2]}={target} for images of shape {images.shape}"
-            )
-        images = jax.lax.slice_in_dim(images, before, before + target, axis=axis)
+        before, after = _edges(*edges, size, cut=True)
+        images = jax.lax.slice_in_dim(images, before, size - after, axis=axis)
     return images
 
 
