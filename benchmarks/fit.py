@@ -46,10 +46,15 @@ MODELS = {
     "LeNet-5": ("networks", "lenet5", "adam", "mnist"),
     "depthwise separable": ("networks", "mobile", "adam", "cifar10"),
     "signal": ("networks", "signal", "adam", "mnist"),
+    "LSTM": ("networks", "lstm", "adam", "mnist"),
+    "ConvLSTM": ("networks", "conv_lstm", "adam", "mnist"),
+    "vision transformer": ("networks", "vision_transformer", "adam", "cifar10"),
 }
-OTHERS = ("LeNet-5", "depthwise separable", "signal")
+OTHERS = ("LeNet-5", "depthwise separable", "signal", "LSTM", "ConvLSTM", "vision transformer")
 # PyTorch without Keras; the second through `torch.compile`.
 TORCH = ("PyTorch", "PyTorch, compiled")
+# PyTorch has no layer for these.
+NOT_IN_TORCH = ("ConvLSTM",)
 # What holds each library to the instructions of AVX2.
 AVX2 = {
     "CORNU_ISA": "avx2",
@@ -115,6 +120,8 @@ def prepare(folder: Path, images: int) -> None:
     cornu = use("Cornu")
     for name, (module, function, *_) in MODELS.items():
         network = getattr(__import__(module), function)()
+        if name in NOT_IN_TORCH:
+            continue
         (folder / f"{name}.json").write_text(in_torch.describe(network))
     for name in {data for *_, data in MODELS.values()}:
         (x, y), _ = getattr(cornu.datasets, name).load_data()
@@ -135,6 +142,8 @@ def main(arguments) -> None:
         for turn in range(arguments.rounds):
             for name in names:
                 for library in in_turns(libraries, turn):
+                    if library in TORCH and name in NOT_IN_TORCH:
+                        continue
                     result = in_a_process(
                         __file__, library, name, folder, arguments.epochs, **environment
                     )
@@ -147,13 +156,16 @@ def main(arguments) -> None:
         return median_low(result[what] for result in found[name, library])
 
     def best(name, what):
-        return min(middle(name, peer, what) for peer in peers)
+        return min(middle(name, peer, what) for peer in peers if found[name, peer])
 
     rows, ratios = [], {}
     for name in names:
-        times = [middle(name, library, "milliseconds") for library in libraries]
-        ratios[name] = min(times[1:]) / times[0]
-        cells = [f"{time:.2f}" for time in times] + [f"**{ratios[name]:.2f}**"]
+        ratios[name] = best(name, "milliseconds") / middle(name, "Cornu", "milliseconds")
+        cells = [
+            f"{middle(name, library, 'milliseconds'):.2f}" if found[name, library] else "none"
+            for library in libraries
+        ]
+        cells.append(f"**{ratios[name]:.2f}**")
         for what, digits in (("first_step", 1), ("megabytes", 0)):
             cells.append(f"{middle(name, 'Cornu', what):.{digits}f}")
             cells.append(f"{best(name, what):.{digits}f}")

@@ -46,6 +46,7 @@ def build(description: str):
 
 def module_of(kind: str, config: dict, shape):
     """The PyTorch module for one layer; the last softmax is left to the loss."""
+    import torch
     from torch import nn
 
     class Rescaling(nn.Module):
@@ -56,8 +57,6 @@ def module_of(kind: str, config: dict, shape):
         def forward(self, *values):
             if kind == "Add":
                 return sum(values[1:], values[0])
-            import torch
-
             return torch.cat(values, 1)
 
     def padding(window, strides):
@@ -74,11 +73,48 @@ def module_of(kind: str, config: dict, shape):
         return nn.ConstantPad2d(amounts, 0.0), 0
 
     def activated(*modules):
-        names = {"relu": nn.ReLU, "tanh": nn.Tanh}
+        names = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
         act = config.get("activation") or "linear"
         extra = [] if act in ("linear", "softmax") else [names[act]()]
         kept = [m for m in (*modules, *extra) if not isinstance(m, nn.Identity)]
         return kept[0] if len(kept) == 1 else nn.Sequential(*kept)
+
+    class Last(nn.Module):
+        """The output of an LSTM's last step."""
+
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(shape[-1], config["units"], batch_first=True)
+
+        def forward(self, x):
+            return self.lstm(x)[0][:, -1]
+
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(0.05 * torch.randn(*shape))
+
+        def forward(self, x):
+            return x + self.table
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            heads, size = config["num_heads"], config["key_dim"]
+            assert heads * size == shape[-1], "PyTorch's heads share the channels out"
+            self.attention = nn.MultiheadAttention(shape[-1], heads, batch_first=True)
+
+        def forward(self, query, value):
+            return self.attention(query, value, value, need_weights=False)[0]
+
+    class Sequence(nn.Module):
+        """Reshapes to (steps, channels); channels come first in images here."""
+
+        def forward(self, x):
+            steps, channels = config["target_shape"]
+            if channels == 1:  # A signal; its channels come first, too.
+                return x.flatten(2)
+            return x.permute(0, 2, 3, 1).reshape(-1, steps, channels)
 
     if kind in ("Add", "Concatenate"):
         return Merge()
@@ -117,8 +153,11 @@ def module_of(kind: str, config: dict, shape):
         ),
         "GlobalAveragePooling1D": lambda: nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten()),
         "GlobalAveragePooling2D": lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-        # Channels come first here: a picture of one channel as a signal.
-        "Reshape": lambda: nn.Flatten(2),
+        "Reshape": Sequence,
+        "LSTM": Last,
+        "Positions": Positions,
+        "LayerNormalization": lambda: nn.LayerNorm(shape[-1], config["epsilon"]),
+        "MultiHeadAttention": Attention,
     }[kind]()
 
 

@@ -1,21 +1,27 @@
 """Networks that the lessons do not have, for the benchmarks; like those, for any Keras."""
 
 from cornu.layers import (
+    LSTM,
+    Add,
     AveragePooling2D,
     BatchNormalization,
     Conv1D,
     Conv2D,
+    ConvLSTM2D,
     Dense,
     DepthwiseConv2D,
     Flatten,
     GlobalAveragePooling1D,
     GlobalAveragePooling2D,
     Input,
+    Layer,
+    LayerNormalization,
     MaxPooling1D,
+    MultiHeadAttention,
     ReLU,
     Reshape,
 )
-from cornu.models import Sequential
+from cornu.models import Model, Sequential
 
 
 def lenet5():
@@ -52,3 +58,46 @@ def signal():
     for filters in (16, 32, 64):
         stack += [Conv1D(filters, 9, padding="same", activation="relu"), MaxPooling1D(4)]
     return Sequential([*stack, GlobalAveragePooling1D(), Dense(10, activation="softmax")])
+
+
+def lstm():
+    """An LSTM over the 28 rows of a digit."""
+    return Sequential(
+        [Input((28, 28, 1)), Reshape((28, 28)), LSTM(64), Dense(10, activation="softmax")]
+    )
+
+
+def conv_lstm():
+    """A convolutional LSTM over four strips of a digit, as if they were the frames of a video."""
+    return Sequential(
+        [
+            Input((28, 28, 1)),
+            Reshape((4, 7, 28, 1)),
+            ConvLSTM2D(16, 3, padding="same"),
+            Flatten(),
+            Dense(10, activation="softmax"),
+        ]
+    )
+
+
+class Positions(Layer):
+    """Adds a vector of its own to each position of a sequence."""
+
+    def build(self, input_shape):
+        self.table = self.add_weight(shape=input_shape[1:], initializer="random_normal")
+
+    def call(self, inputs):
+        return inputs + self.table
+
+
+def vision_transformer():
+    """A small vision transformer (Dosovitskiy et al. 2020): 64 patches of 4x4 pixels, two blocks."""
+    inputs = Input((32, 32, 3))
+    x = Positions()(Reshape((64, 64))(Conv2D(64, 4, strides=4)(inputs)))
+    for _ in range(2):
+        y = LayerNormalization(epsilon=1e-6)(x)
+        x = Add()([x, MultiHeadAttention(4, 16)(y, y)])
+        y = Dense(128, activation="gelu")(LayerNormalization(epsilon=1e-6)(x))
+        x = Add()([x, Dense(64)(y)])
+    x = Flatten()(LayerNormalization(epsilon=1e-6)(x))
+    return Model(inputs, Dense(10, activation="softmax")(x))

@@ -135,6 +135,13 @@ void read(const ffi::Dictionary&, const Counts& counts, RowChoice* choice) {
   choice->all = divided(counts.template of<&RowChoice::source>(), choice->length);
 }
 template <class Counts>
+void read(const ffi::Dictionary&, const Counts& counts, Recurrence* recurrence) {
+  const int64_t states = counts.template of<&Recurrence::states>();
+  recurrence->units = divided(states, counts.template of<&Recurrence::kept>());
+  recurrence->steps = divided(states, counts.template of<&Recurrence::state>());
+  recurrence->batch = divided(counts.template of<&Recurrence::state>(), recurrence->units);
+}
+template <class Counts>
 void read(const ffi::Dictionary& attributes, const Counts& counts, Draws* draws) {
   draws->probability = float(attribute<double>(attributes, "probability"));
   draws->count = counts.template of<&Draws::numbers>();

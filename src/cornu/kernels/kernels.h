@@ -71,6 +71,18 @@ struct RowChoice {
   int64_t result() const { return count * length; }
 };
 
+// A recurrent layer: `units` numbers of state for each example of a batch, and the four sums that become the next.
+struct Recurrence {
+  int64_t steps, batch, units;
+  int64_t gates() const { return 4 * states(); }
+  int64_t states() const { return steps * state(); }
+  int64_t state() const { return batch * units; }
+  int64_t kept() const { return steps * batch; }
+  int64_t weights() const { return 4 * units * units; }
+  // By vectors, and what becomes of the sums.
+  int64_t products() const { return gates() * (units / 16 + 1); }
+};
+
 struct Draws {
   float probability;
   int64_t count;
@@ -152,6 +164,17 @@ using Kernel = void(const Pool&, const Shape&, typename Operands::Pointer...);
   KERNEL(adam, products, AdamStep, In<float, &AdamStep::numbers>, In<float, &AdamStep::numbers>,               \
          In<float, &AdamStep::numbers>, In<float, &AdamStep::numbers>, In<float, &AdamStep::scalar>,           \
          Out<float, &AdamStep::numbers>, Out<float, &AdamStep::numbers>, Out<float, &AdamStep::numbers>)       \
+  /* Sums of a step's inputs, weights of the outputs before, first output and carry, and where examples are kept ->  \
+     gates, which may lie where the sums were, outputs and carries of all steps. */                            \
+  KERNEL(lstm, products, Recurrence, In<float, &Recurrence::gates>, In<float, &Recurrence::weights>,           \
+         In<float, &Recurrence::state>, In<float, &Recurrence::state>, In<float, &Recurrence::kept>,           \
+         Out<float, &Recurrence::gates>, Out<float, &Recurrence::states>, Out<float, &Recurrence::states>)     \
+  /* Gates, gradients of outputs and carries, carries, weights, the first carry and where examples are kept -> \
+     gradients of the sums, which may lie where the gates were, of the first output and carry. */              \
+  KERNEL(lstm_gradient, products, Recurrence, In<float, &Recurrence::gates>, In<float, &Recurrence::states>,   \
+         In<float, &Recurrence::states>, In<float, &Recurrence::states>, In<float, &Recurrence::weights>,      \
+         In<float, &Recurrence::state>, In<float, &Recurrence::kept>, Out<float, &Recurrence::gates>,          \
+         Out<float, &Recurrence::state>, Out<float, &Recurrence::state>)                                       \
   KERNEL(take_rows, result, RowChoice, In<float, &RowChoice::source>, In<int32_t, &RowChoice::indices>,        \
          Out<float, &RowChoice::result>)                                                                       \
   /* A key -> what is true with a probability. */                                                              \

@@ -362,6 +362,89 @@ void test_curves(const Pools& pools) {
       });
 }
 
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+// The gates lie where the sums were, and the gradients of the sums where the gates were, as XLA may have it.
+void test_lstm(const Pools& pools) {
+  const Recurrence r{between(1, 5), between(1, between(0, 1) ? 5 : 40), between(1, between(0, 1) ? 9 : 150)};
+  const int64_t units = r.units, wide = 4 * units;
+  Array projected = noise(r.gates()), weights = noise(r.weights()), first_output = noise(r.state()),
+        first_carry = noise(r.state()), kept = noise(r.kept()), of_outputs = noise(r.states()),
+        of_carries = noise(r.states());
+  for (int64_t i = 0; i < r.weights(); ++i) weights[i] /= std::sqrt(float(units));
+  const bool all = between(0, 1);
+  for (int64_t i = 0; i < r.kept(); ++i) kept[i] = all || kept[i] > -0.5f;
+  std::vector<double> gates(r.gates()), outputs(r.states()), carries(r.states()), back(r.gates());
+  std::vector<double> output(first_output.get(), first_output.get() + r.state()), output_back(r.state());
+  std::vector<double> carry(first_carry.get(), first_carry.get() + r.state()), carry_back(r.state());
+  std::vector<double> before;  // carries
+  for (int64_t step = 0; step < r.steps; ++step) {
+    const std::vector<double> last = output;
+    before.insert(before.end(), carry.begin(), carry.end());
+    for (int64_t n = 0; n < r.batch; ++n) {
+      double* gate = gates.data() + (step * r.batch + n) * wide;
+      for (int64_t c = 0; c < wide; ++c) {
+        double sum = projected[gate - gates.data() + c];
+        for (int64_t k = 0; k < units; ++k) sum += last[n * units + k] * weights[k * wide + c];
+        gate[c] = c / units == 2 ? std::tanh(sum) : sigmoid(sum);
+      }
+      for (int64_t u = 0; u < units; ++u)
+        if (kept[step * r.batch + n]) {
+          double& now = carry[n * units + u];
+          now = gate[units + u] * now + gate[u] * gate[2 * units + u];
+          output[n * units + u] = gate[3 * units + u] * std::tanh(now);
+        }
+    }
+    std::copy(output.begin(), output.end(), outputs.begin() + step * r.state());
+    std::copy(carry.begin(), carry.end(), carries.begin() + step * r.state());
+  }
+  for (int64_t step = r.steps - 1; step >= 0; --step) {
+    std::vector<double> passed(r.state());
+    for (int64_t i = 0; i < r.state(); ++i) {
+      const int64_t n = i / units, u = i % units, at = step * r.state() + i;
+      const double of_output = output_back[i] + of_outputs[at], of_carry = carry_back[i] + of_carries[at];
+      carry_back[i] = of_carry;
+      passed[i] = of_output;
+      if (!kept[step * r.batch + n]) continue;
+      const double* gate = gates.data() + (step * r.batch + n) * wide + u;
+      double* of_gate = back.data() + (gate - gates.data());
+      const double curve = std::tanh(carries[at]);
+      const double sum = of_carry + of_output * gate[3 * units] * (1 - curve * curve);
+      of_gate[0] = sum * gate[2 * units] * gate[0] * (1 - gate[0]);
+      of_gate[units] = sum * before[at] * gate[units] * (1 - gate[units]);
+      of_gate[2 * units] = sum * gate[0] * (1 - gate[2 * units] * gate[2 * units]);
+      of_gate[3 * units] = of_output * curve * gate[3 * units] * (1 - gate[3 * units]);
+      carry_back[i] = sum * gate[units];
+      passed[i] = 0;
+    }
+    for (int64_t i = 0; i < r.state(); ++i) {
+      const double* of_gate = back.data() + (step * r.batch + i / units) * wide;
+      for (int64_t c = 0; c < wide; ++c) passed[i] += of_gate[c] * weights[i % units * wide + c];
+    }
+    output_back = passed;
+  }
+  Array first[6];
+  const int64_t sizes[] = {r.gates(), r.states(), r.states(), r.gates(), r.state(), r.state()};
+  const std::vector<double>* expected[] = {&gates, &outputs, &carries, &back, &output_back, &carry_back};
+  for (const auto& threads : pools) {
+    Array results[6];
+    for (int k = 0; k < 6; ++k) results[k] = garbage(sizes[k]);
+    std::copy_n(projected.get(), r.gates(), results[0].get());
+    kernels()->lstm(threads->pool, r, results[0].get(), weights.get(), first_output.get(), first_carry.get(),
+                    kept.get(), results[0].get(), results[1].get(), results[2].get());
+    // Of steps that are not kept, the gates mean nothing.
+    std::copy_n(results[0].get(), r.gates(), results[3].get());
+    kernels()->lstm_gradient(threads->pool, r, results[3].get(), of_outputs.get(), of_carries.get(),
+                             results[2].get(), weights.get(), first_carry.get(), kept.get(), results[3].get(),
+                             results[4].get(), results[5].get());
+    for (int k = 0; k < 6; ++k) {
+      if (!first[k]) compare("lstm", Window{}, results[k].get(), *expected[k], 10);
+      if (!first[k]) first[k] = std::move(results[k]);
+      else equal("lstm", Window{}, first[k].get(), results[k].get(), sizes[k] * 4);
+    }
+  }
+}
+
 void test_adam(const Pools& pools) {
   const int64_t count = between(1, between(0, 1) ? 40 : 20000);
   const AdamStep step{0.1f, 0.001f, 1e-7f, count};
@@ -504,6 +587,7 @@ int main(int argc, char** argv) {
     test_reductions(pools);
     test_bias_gradient(pools);
     test_curves(pools);
+    test_lstm(pools);
     test_adam(pools);
     test_rows(pools);
     test_pooling(pools[1]->pool);

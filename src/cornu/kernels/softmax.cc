@@ -4,30 +4,11 @@
 #include <cmath>
 #include <cstring>
 
+#include "curves.h"
 #include "kernels.h"
-#include "vector.h"
 
 CORNU_BEGIN
 namespace {
-
-typedef uint32_t Bits __attribute__((vector_size(LANES * 4)));
-
-// 2^n * e^r, n being an integer and |r| at most ln(2) / 2, of numbers that are not positive. What is smaller than
-// the smallest normal number is zero. NaN stays.
-CORNU_INLINE Vector exponential(Vector x) {
-  const float ROUND = 12582912.0f;  // 1.5 * 2^23: a sum with it has no bits left for fractions
-  const Vector least = broadcast(-87.33f);
-  const Vector inside = x < least ? least : x;
-  const Vector shifted = inside * 1.44269504f + ROUND, n = shifted - ROUND;
-  // ln(2) in two parts, the first of so few bits that its product is exact.
-  const Vector r = (inside - n * 0.693359375f) + n * 2.12194440e-4f;
-  Vector power = broadcast(1.0f / 5040);
-  const float taylor[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1, 1};
-  for (float term : taylor) power = power * r + term;
-  const Bits exponent = ((Bits)shifted - 0x4b400000u + 127u) << 23;
-  const Vector result = power * (Vector)exponent;
-  return x < least ? Vector{} : x == x ? result : x;
-}
 
 // Half of the lanes, combined with the other half, until all have the same.
 template <int STEP = LANES / 2, class Combine, int... LANE>

@@ -4,8 +4,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "curves.h"
 #include "kernels.h"
-#include "vector.h"
 
 CORNU_BEGIN
 namespace {
@@ -16,25 +16,6 @@ int64_t span_of(int64_t channels) {
   constexpr int64_t ENOUGH = 16 * LANES;  // a sum should not wait for the one before
   const int64_t least = std::lcm<int64_t>(channels, LANES);
   return (ENOUGH + least - 1) / least * least;
-}
-
-// x * P(x * x) / Q(x * x), where the coefficients make the largest relative error for |x| up to 9.02 as small
-// as it can be, 2.1e-8 (3e-7 with rounding); from there on, 1 is the nearest float.
-CORNU_INLINE Vector tanh_of(Vector x) {
-  const float P[] = {9.9999997903e-01f, 1.3379710515e-01f, 3.4940257154e-03f, 2.0583336722e-05f,
-                     1.3318877198e-08f};
-  const float Q[] = {1.0f, 4.6713025760e-01f, 2.5871039594e-02f, 3.2830783928e-04f,
-                     7.7619383859e-07f};
-  const Vector most = broadcast(9.02f), one = broadcast(1);
-  const Vector square = x * x;
-  Vector p = broadcast(P[4]), q = broadcast(Q[4]);
-  for (int i = 3; i >= 0; --i) {
-    p = p * square + P[i];
-    q = q * square + Q[i];
-  }
-  const Vector y = x * p / q;
-  // NaN stays, because nothing compares with it.
-  return ((x > most) | (y > one)) ? one : ((x < -most) | (y < -one)) ? -one : y;
 }
 
 // Parts of whole spans; always the same, so that sums have the same order with any number of threads.

@@ -110,6 +110,14 @@ class Cell(Layer):
         """The rest of a step: a function of what `project` gives and the states."""
         raise NotImplementedError
 
+    def transitions(self, training: bool) -> Callable | None:
+        """The rest of all steps at once, if the cell has a form for that.
+
+        A function of what `project` gives for all steps, the states, and a mask with the steps first, or
+        None; it returns the outputs of all steps and the last states.
+        """
+        return None
+
     # ---- weights
 
     def _add_weights(self, kernel_shape, recurrent_shape, bias_shape, bias_initializer=None):

@@ -10,6 +10,7 @@ from cornu.core import registry
 from cornu.core.configurable import arguments_for
 from cornu.layers.recurrent.cell import DenseCell
 from cornu.layers.recurrent.rnn import CellRNN, made, of_cell
+from cornu.ops.lstm import lstm
 
 
 def carried(gates, carry, activation: Callable, recurrent_activation: Callable, axis: int = -1):
@@ -113,6 +114,21 @@ class LSTMCell(DenseCell):
             return output, [output, carry]
 
         return step
+
+    def transitions(self, training: bool) -> Callable | None:
+        if (
+            self.activation is not activations.tanh
+            or self.recurrent_activation is not activations.sigmoid
+            or (training and self.recurrent_dropout)
+        ):
+            return None
+        kernel = self.recurrent_kernel.value
+
+        def steps(projected, states, kept):
+            outputs, carries = lstm(projected, kernel, states[0], states[1], kept)
+            return outputs, [outputs[-1], carries[-1]]
+
+        return steps
 
 
 @registry.register("layer", module="keras.layers")

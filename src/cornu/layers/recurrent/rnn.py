@@ -199,7 +199,13 @@ class RNN(Layer):
         cell, is_own = self.cell, _can_be_split(self.cell, self)
         sequences, mask = jnp.swapaxes(sequences, 0, 1), _by_step(mask, sequences, self.name)
         if is_own:
-            sequences, step = cell.project(sequences, training), cell.transition(training)
+            sequences, steps = cell.project(sequences, training), cell.transitions(training)
+            if steps and len(sequences) and not self.unroll and not self.zero_output_for_mask:
+                if self.go_backwards:
+                    sequences, mask = sequences[::-1], None if mask is None else mask[::-1]
+                outputs, states = steps(sequences, initial_state, mask)
+                return outputs[-1], jnp.swapaxes(outputs, 0, 1), states
+            step = cell.transition(training)
         else:
 
             def step(inputs, states):
