@@ -80,7 +80,7 @@ SIBLINGS = {
     ("constraints", "ops"),
     ("regularizers", "ops"),
     ("ops", "activations"),
-    ("data", "utils"),
+    ("utils", "data"),
     ("datasets", "utils"),
     ("metrics", "losses"),
     ("visualize", "explain"),

@@ -177,17 +177,6 @@ def test_each_pass_is_mixed_anew_and_the_same_in_each_run(folder):
     assert not np.array_equal(gather(load(folder, seed=2))[1], passes[0][0][1])
 
 
-def test_the_epochs_of_fit_and_of_iteration_are_the_same(folder):
-    by_iteration, by_index = load(folder, seed=1), load(folder, seed=1)
-    for _ in range(2):
-        by_index.on_epoch_begin()
-        x, y = gather([by_index[i] for i in range(len(by_index))])
-        by_index.on_epoch_end()
-        expected_x, expected_y = gather(by_iteration)
-        np.testing.assert_array_equal(x, expected_x)
-        np.testing.assert_array_equal(y, expected_y)
-
-
 def test_without_a_seed_numpys_decides(folder):
     orders = []
     for _ in range(2):
@@ -265,10 +254,10 @@ def test_unreadable_images_are_named_before_the_first_batch(damaged_folder):
     both = load(damaged_folder, validation_split=0.4, subset="both", seed=0)
     for part in both:
         with pytest.raises(OSError, match="3 of 8 images cannot be read"):
-            part.on_epoch_begin()
+            next(iter(part.batch(2)))
     for name in ("a/1.jpg", "b/2.jpg", "b/3.jpg"):
         (damaged_folder / name).write_bytes((damaged_folder / "a" / "0.jpg").read_bytes())
-    both[0].on_epoch_begin()
+    next(iter(both[0]))
     assert len(gather(both[1])[1]) == 3
 
 

@@ -497,3 +497,27 @@ def functional(
         return result, new_values
 
     return pure
+
+
+def assigned_by(function: Callable, *arguments) -> list[Variable]:
+    """The variables that a function assigns, in the order of its first looks at them; nothing is changed.
+
+    >>> import cornu
+    >>> from cornu.core.variable import assigned_by
+    >>> counter = cornu.Variable(0, name="counter")
+    >>> [v.name for v in assigned_by(counter.assign_add, 1)], int(counter)
+    (['counter'], 0)
+    """
+    seen: dict[int, Variable] = {}
+
+    def missed(variable):
+        seen.setdefault(id(variable), variable)
+        return True
+
+    scope = Scope([], [], missed=missed)
+    _scopes.stack.append(scope)
+    try:
+        function(*arguments)
+    finally:
+        _scopes.stack.pop()
+    return [variable for key, variable in seen.items() if key in scope.values]

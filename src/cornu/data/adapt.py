@@ -2,9 +2,9 @@
 
 A source has `num_batches` (None if unknown), `first_batch()`, and `batches()`, which starts a pass
 over the data; with a number of steps the pass goes on where the one before stopped, unless
-`rewind()` came between. Arrays in memory go to the device once, as `on_device`, and a batch is only the
-indices of its rows, which the compiled step gathers there: shuffling copies nothing in Python. Where
-`on_device` is None, batches are the data themselves.
+`rewind()` came between. `close()` ends it. Arrays in memory go to the device once, as `on_device`, and
+a batch is only the indices of its rows, which the compiled step gathers there: shuffling copies nothing
+in Python. Where `on_device` is None, batches are the data themselves.
 
 `position()` returns how far the data were read, in plain values, and `resume(position, step)` continues
 there with the same data in another process, after `step` batches of an epoch: the next pass gives the rest.
@@ -17,8 +17,8 @@ import numpy as np
 
 from cornu.data.array_source import ArraySource
 from cornu.data.arrays import in_memory
+from cornu.data.py_dataset import PyDataset
 from cornu.data.stream_source import StreamSource
-from cornu.utils.py_dataset import PyDataset
 
 
 def adapt(

@@ -11,8 +11,8 @@ import numpy as np
 from cornu.data.arrays import check_lengths, in_default_dtype, is_in_file
 from cornu.data.class_weights import weigh_classes
 from cornu.data.position import random_state, set_random_state
+from cornu.data.samples import pack_x_y_sample_weight
 from cornu.ops.rows import take_rows
-from cornu.utils.samples import pack_x_y_sample_weight
 
 # Larger data stay where they are, and each batch is gathered in Python.
 DEVICE_LIMIT_BYTES = 2 * 1024**3
@@ -98,6 +98,9 @@ class ArraySource:
     def rewind(self) -> None:
         """Let the next pass begin at the first sample."""
         self._running = None
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def is_used_up(self) -> bool:
         """Arrays can be read again."""

@@ -9,12 +9,16 @@ from typing import Any
 
 import jax
 
+from cornu.data.ahead import get_batch, iterate
 from cornu.data.arrays import in_default_dtype, to_arrays
 from cornu.data.class_weights import weigh_classes
+from cornu.data.dataset import Dataset
+from cornu.data.effects import plain
+from cornu.data.nodes import restore_states, states
+from cornu.data.passes import Indexed
 from cornu.data.position import random_state, set_random_state
-from cornu.utils.prefetch import get_batch, iterate
-from cornu.utils.py_dataset import PyDataset
-from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
+from cornu.data.py_dataset import PyDataset
+from cornu.data.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
 
 class StreamSource:
@@ -27,6 +31,9 @@ class StreamSource:
         self._steps, self._repeat = steps, repeat
         self._once = isinstance(data, Iterator)
         self._py_dataset: Any = data if isinstance(data, PyDataset) else None
+        # The last step of a `Dataset`, and the states of its steps when the current pass began.
+        self._node: Any = data._node if isinstance(data, Dataset) else None
+        self._pass_states: list | None = None
         length = self._py_dataset.num_batches if self._py_dataset is not None else _length(data)
         if length == 0:
             raise ValueError(f"{type(data).__name__} has length 0: it yielded no batch to work on.")
@@ -65,6 +72,10 @@ class StreamSource:
         if not self._once and self._first is None:
             self._running = None
 
+    def close(self) -> None:
+        """End the pass, and with it the threads that read ahead."""
+        self._running = self._first = None
+
     def batches(self) -> Generator[Any, None, None]:
         """One pass: all there is, or `steps` batches from where the pass before stopped."""
         running = self._running or self._start()
@@ -102,12 +113,14 @@ class StreamSource:
             "passes": self._passes,
             "in_pass": self._in_pass,
             "in_all": self._in_all,
+            "steps": None if self._node is None else plain([self._pass_states, states(self._node)]),
         }
 
     def resume(self, position: dict, step: int) -> None:
         """Go on from a position: what came before is read again and dropped, except from a `PyDataset`.
 
-        For that, the hooks of past epochs are called again, beginning with the first random state.
+        For that, the hooks of past epochs are called again, beginning with the first random state. A
+        `Dataset` whose elements can be had by number reads nothing again.
         """
         start, pass_start = position["starts"]
         if pass_start is None:
@@ -125,6 +138,8 @@ class StreamSource:
             skipped = position["in_all"] - (self._first is not None)
             self._running, self._first = self._running or self._start(), None
             _skip(self._running, skipped)
+        elif self._node is not None:
+            self._resume_dataset(position, bool(step or self._steps))
         elif step or self._steps:
             self._first = None
             set_random_state(pass_start)
@@ -133,19 +148,38 @@ class StreamSource:
         self._passes, self._in_pass = position["passes"], position["in_pass"]
         self._in_all = position["in_all"]
 
+    def _resume_dataset(self, position: dict, within: bool) -> None:
+        self._pass_states, now = position["steps"]
+        self._first = self._running = None
+        if not within:
+            restore_states(self._node, now)
+            return
+        set_random_state(position["starts"][1])
+        restore_states(self._node, self._pass_states)
+        opened, given = self._node.open(), position["in_pass"]
+        rest = opened.read(given) if isinstance(opened, Indexed) else opened.read()
+        if not isinstance(opened, Indexed):
+            _skip(rest, given)
+        self._running = self._start(map(self._standardize, rest))
+
     def _begin(self, one_pass: Callable[[], Iterable]) -> Iterator:
         self._starts[1], self._in_pass = random_state(), 0
+        self._pass_states = None if self._node is None else states(self._node)
         yield from one_pass()
 
-    def _start(self) -> Iterator:
-        """What there is to read: once, or repeatedly if a number of steps limits it."""
+    def _start(self, rest: Iterator | None = None) -> Iterator:
+        """What there is to read: once, or repeatedly if a number of steps limits it.
+
+        `rest` is what is left of the first pass, if another process has read its beginning.
+        """
         one_pass = self._order if self._py_dataset is not None else self._read
         again, empty = True, False
         while again and not empty:
-            again, empty = self._steps and self._repeat and not self._once, True
-            for each in self._begin(one_pass):
+            again, empty = self._steps and self._repeat and not self._once, rest is None
+            for each in self._begin(one_pass) if rest is None else rest:
                 empty = False
                 yield each
+            rest = None
 
     def _order(self) -> Iterable[int]:
         count = self._py_dataset.num_batches

@@ -10,10 +10,10 @@ import numpy as np
 from cornu.core.dtype import is_float
 from cornu.core.symbolic import KerasTensor
 from cornu.data.arrays import in_default_dtype, is_leaf
+from cornu.data.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from cornu.training.compiled import align
 from cornu.training.model_steps import compiled_step
 from cornu.training.step import is_overridden
-from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
 
 def symbol(array) -> KerasTensor | None:

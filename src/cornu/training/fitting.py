@@ -16,11 +16,11 @@ from cornu.core.variable import own_values, put_values
 from cornu.data.adapt import adapt
 from cornu.data.array_source import ArraySource
 from cornu.data.arrays import Parts, converted, in_memory, train_validation_split
+from cornu.data.samples import unpack_x_y_sample_weight
 from cornu.training import checks
 from cornu.training.loop import run_steps
 from cornu.training.model_steps import compiled_step
 from cornu.training.preparation import check_validation, prepare
-from cornu.utils.samples import unpack_x_y_sample_weight
 
 
 class FitData(NamedTuple):
@@ -30,6 +30,12 @@ class FitData(NamedTuple):
     validation: Any
     # Called with each batch and its number, where batches are not known before.
     check: Callable | None
+
+    def close(self) -> None:
+        """End what reads the data ahead."""
+        self.data.close()
+        if self.validation is not None:
+            self.validation.close()
 
 
 def open_data(

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 
 from cornu.core.symbolic import KerasTensor, infer_outputs, known_batch
+from cornu.data.samples import unpack_x_y_sample_weight
 from cornu.training import checks
 from cornu.training.compiled import align
 from cornu.training.model_steps import has_own_step, step_method
 from cornu.training.probabilities import call_with_origins, naming_outputs, warn_of_activations
 from cornu.training.step import loss_of
-from cornu.utils.samples import unpack_x_y_sample_weight
 
 
 def prepare(model, data, training: bool) -> None:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core.variable import Variable, functional
+from cornu.data.samples import unpack_x_y_sample_weight
 from cornu.training.logs import as_logs
-from cornu.utils.samples import unpack_x_y_sample_weight
 
 
 class State(NamedTuple):

@@ -1,5 +1,6 @@
 """`fit`, `evaluate` and `predict`."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from cornu.core.variable import functional
 from cornu.data.adapt import adapt
 from cornu.data.array_source import ArraySource
 from cornu.data.arrays import converted, in_memory, is_batch, to_arrays
+from cornu.data.samples import unpack_x_y_sample_weight
 from cornu.ops.fusion import fuse
 from cornu.training import buckets, checks, fitting, interrupts, step
 from cornu.training.callback_list import CallbackList
@@ -21,7 +23,6 @@ from cornu.training.model_steps import compiled_step
 from cornu.training.preparation import build, prepare
 from cornu.training.progbar_logger import check_verbose
 from cornu.training.run import Run
-from cornu.utils.samples import unpack_x_y_sample_weight
 
 
 class Trainer(Compilable):
@@ -188,6 +189,7 @@ class Trainer(Compilable):
         finally:
             self._run = None
             callbacks.set_run(None)
+            work.close()
         return self.history
 
     def _as_list(self, callbacks, verbose, data, epochs=1, add_history=False):
@@ -236,7 +238,8 @@ class Trainer(Compilable):
         prepare(self, data, training=False)
         if isinstance(data, ArraySource):
             checks.check_label_values(self, given[1])
-        logs = fitting.evaluate(self, data, self._as_list(callbacks, verbose, data))
+        with contextlib.closing(data):
+            logs = fitting.evaluate(self, data, self._as_list(callbacks, verbose, data))
         if return_dict:
             return logs
         return self._in_order(logs)
@@ -282,7 +285,8 @@ class Trainer(Compilable):
         if function.examples_are_alone:
             full = (None if steps else batch_size or 32) if in_memory(x) else None
             predict = buckets.in_buckets(function, full)
-        run_steps(self, predict, data, callbacks, "predict", collect=outputs)
+        with contextlib.closing(data):
+            run_steps(self, predict, data, callbacks, "predict", collect=outputs)
         callbacks.on_predict_end()
         return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 

@@ -13,6 +13,8 @@ from cornu.core.registry import (
 from cornu.core.registry import deserialize as deserialize_keras_object
 from cornu.core.registry import serialize as serialize_keras_object
 from cornu.core.symbolic import is_keras_tensor
+from cornu.data.py_dataset import PyDataset
+from cornu.data.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from cornu.utils import bounding_boxes
 from cornu.utils.files import get_file
 from cornu.utils.image_dataset import image_dataset_from_directory
@@ -24,8 +26,6 @@ from cornu.utils.messages import (
 )
 from cornu.utils.numerical import normalize, to_categorical
 from cornu.utils.progress import Progbar
-from cornu.utils.py_dataset import PyDataset
-from cornu.utils.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from cornu.utils.sequences import pad_sequences
 
 CustomObjectScope = custom_object_scope

@@ -5,6 +5,15 @@ import os
 import numpy as np
 
 from cornu.core.dtype import standardize_data_format
+from cornu.utils.folders import (
+    check_labels,
+    check_split,
+    files_below,
+    find_files,
+    first_order,
+    split,
+    subfolders,
+)
 from cornu.utils.image_folder import ImageFolderDataset, ImageReader, are_readable
 
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -89,8 +98,8 @@ def image_dataset_from_directory(
     """
     if labels is None or label_mode is None:
         labels = label_mode = None
-    _check_labels(labels, label_mode, class_names)
-    _check_split(validation_split, subset, shuffle, seed)
+    check_labels(labels, label_mode, class_names, "images")
+    check_split(validation_split, subset, shuffle, seed)
     if format not in ("tf", "grain"):
         raise ValueError(f'`format` should be either "tf" or "grain". Received: format={format}')
     if on_error not in ("raise", "skip"):
@@ -111,28 +120,12 @@ def image_dataset_from_directory(
         data_format=standardize_data_format(data_format),
         exif_orientation=exif_orientation,
     )
-    paths, indices, class_names = _find_images(directory, labels, class_names, follow_links)
-    if label_mode == "binary" and len(class_names) != 2:
-        raise ValueError(
-            'When passing `label_mode="binary"`, there must be exactly 2 class_names. '
-            f"Received: class_names={class_names}"
-        )
-    if label_mode == "categorical" and (indices.min() < 0 or indices.max() >= len(class_names)):
-        raise ValueError(
-            f'When passing `label_mode="categorical"`, `labels` must be from 0 to '
-            f"{len(class_names) - 1}, as they have {len(class_names)} different values. "
-            f"Received labels from {indices.min()} to {indices.max()}."
-        )
-    if verbose:
-        classes = "" if class_names is None else f" belonging to {len(class_names)} classes"
-        print(f"Found {len(paths)} files{classes}.")
-
-    # NumPy's old generator with Keras' seeding, so that both libraries split a folder alike.
+    paths, indices, class_names = find_files(
+        directory, labels, label_mode, class_names, follow_links, _ENDINGS, "images", verbose
+    )
     if seed is None:
         seed = np.random.randint(1_000_000)
-    order = np.arange(len(paths))
-    if shuffle:
-        np.random.RandomState(seed).shuffle(order)
+    order = first_order(len(paths), shuffle, seed)
     if on_error == "skip":
         order = order[are_readable(reader, [paths[i] for i in order])]
 
@@ -150,139 +143,12 @@ def image_dataset_from_directory(
             unchecked=unchecked,
         )
 
-    if not validation_split:
-        return dataset(order, shuffle)
-    num_validation = int(validation_split * len(order))
-    num_training = len(order) - num_validation
-    if not num_validation or not num_training:
-        raise ValueError(
-            f"`validation_split={validation_split}` of {len(order)} images leaves {num_training} for "
-            f"training and {num_validation} for validation. Expected some for each."
-        )
-    if verbose and subset in ("training", "both"):
-        print(f"Using {num_training} files for training.")
-    if verbose and subset in ("validation", "both"):
-        print(f"Using {num_validation} files for validation.")
-    if subset == "training":
-        return dataset(order[:num_training], shuffle)
-    if subset == "validation":
-        return dataset(order[num_training:], shuffle)
-    return [dataset(order[:num_training], shuffle), dataset(order[num_training:], False)]
-
-
-def _check_labels(labels, label_mode, class_names) -> None:
-    if labels is not None and labels != "inferred" and not isinstance(labels, (list, tuple)):
-        raise ValueError(
-            "`labels` argument should be a list/tuple of integer labels, of the same size as the "
-            "number of image files in the target directory. If you wish to infer the labels from "
-            'the subdirectory names in the target directory, pass `labels="inferred"`. If you wish '
-            "to get a dataset that only contains images (no labels), pass `labels=None`. "
-            f"Received: labels={labels}"
-        )
-    if label_mode not in ("int", "categorical", "binary", None):
-        raise ValueError(
-            '`label_mode` argument must be one of "int", "categorical", "binary", or None. '
-            f"Received: label_mode={label_mode}"
-        )
-    if class_names is not None and labels != "inferred":
-        raise ValueError(
-            'You can only pass `class_names` if `labels="inferred"`. '
-            f"Received: labels={labels}, and class_names={class_names}"
-        )
-
-
-def _check_split(validation_split, subset, shuffle, seed) -> None:
-    if validation_split and not 0 < validation_split < 1:
-        raise ValueError(
-            f"`validation_split` must be between 0 and 1, received: {validation_split}"
-        )
-    if bool(validation_split) != bool(subset):
-        raise ValueError(
-            "If `subset` is set, `validation_split` must be set, and inversely. "
-            f"Received: validation_split={validation_split}, subset={subset}"
-        )
-    if subset not in ("training", "validation", "both", None):
-        raise ValueError(
-            f'`subset` must be either "training", "validation" or "both", received: {subset}'
-        )
-    if validation_split and shuffle and seed is None:
-        raise ValueError(
-            "If using `validation_split` and shuffling the data, you must provide a `seed` "
-            "argument, to make sure that there is no overlap between the training and validation "
-            "subset."
-        )
-
-
-def _find_images(directory, labels, class_names, follow_links):
-    """The images' paths, their labels (int32, or None), and the classes' names (or None)."""
-    directory = os.fspath(directory)
-    if not os.path.isdir(directory):
-        kind = NotADirectoryError if os.path.exists(directory) else FileNotFoundError
-        raise kind(f"There is no folder {directory!r}. Expected a folder of images.")
-    if labels != "inferred":
-        paths = _walk(directory, follow_links)
-        if not paths:
-            raise ValueError(_no_images(directory))
-        if labels is None:
-            return paths, None, None
-        if len(labels) != len(paths):
-            raise ValueError(
-                "Expected the lengths of `labels` to match the number of files in the target "
-                f"directory. len(labels) is {len(labels)} while we found {len(paths)} files in "
-                f"directory {directory}."
-            )
-        if not all(isinstance(label, (int, np.integer)) for label in labels):
-            raise ValueError(f"`labels` must be integers. Received: {list(labels)[:5]}, …")
-        return paths, np.array(labels, "int32"), [str(label) for label in sorted(set(labels))]
-
-    subfolders = _subfolders(directory)
-    if not subfolders:
-        raise ValueError(
-            f"{_no_images(directory)} Expected a subfolder for each class, such as "
-            f"{os.path.join(directory, 'cat', '1.jpg')!r}; there are no subfolders. For images "
-            "without classes pass `labels=None`."
-        )
-    if class_names is None:
-        class_names = subfolders
-    elif not set(class_names) <= set(subfolders):
-        raise ValueError(
-            "The `class_names` passed did not match the names of the subdirectories of the target "
-            f"directory. Expected: {subfolders} (or a subset of it), but received: "
-            f"class_names={class_names}"
-        )
-    found = [_walk(os.path.join(directory, name), follow_links) for name in class_names]
-    paths = [path for of_class in found for path in of_class]
-    if not paths:
-        raise ValueError(_no_images(directory))
-    return paths, np.repeat(np.arange(len(found), dtype="int32"), [*map(len, found)]), class_names
-
-
-def _subfolders(directory: str) -> list[str]:
-    return sorted(
-        entry.name
-        for entry in os.scandir(directory)
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+    return split(order, shuffle, validation_split, subset, verbose, dataset)
 
 
 def empty_classes(directory) -> list[str]:
     """The subfolders that hold no image."""
-    names = _subfolders(os.fspath(directory))
-    return [name for name in names if not _walk(os.path.join(directory, name), False)]
-
-
-def _walk(folder: str, follow_links: bool) -> list[str]:
-    def refuse(error):
-        raise error
-
+    names = subfolders(os.fspath(directory))
     return [
-        os.path.join(root, name)
-        for root, _, names in sorted(os.walk(folder, onerror=refuse, followlinks=follow_links))
-        for name in sorted(names)
-        # A name that begins with a dot is not one of the user's images, such as macOS' "._cat.jpg".
-        if name.lower().endswith(_ENDINGS) and not name.startswith(".")
+        name for name in names if not files_below(os.path.join(directory, name), False, _ENDINGS)
     ]
-
-
-def _no_images(directory: str) -> str:
-    return f"No images found in directory {directory}. Allowed formats: {_ENDINGS}."

@@ -5,27 +5,32 @@ import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
+from cornu.data.dataset import Dataset
+from cornu.data.elements import TensorSpec, row_of, spec_of
+from cornu.data.nodes import Batched, Node, Numbers, Shuffled
+from cornu.data.passes import Indexed, Pass
+from cornu.utils.folders import encode_labels
 from cornu.utils.images import INTERPOLATIONS, check_image, open_image, resize
-from cornu.utils.prefetch import iterate
-from cornu.utils.py_dataset import PyDataset
 
 # Pillow reads more file formats, some of them through other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 _CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 
 
-class ImageFolderDataset(PyDataset):
+class ImageFolderDataset(Dataset):
     """Batches of images that are read from their files when asked for.
 
-    `dataset[i]` is batch `i`, `(x, y)` or only `x` without labels. Iterating reads a few batches
-    ahead with `workers` threads, at most `max_queue_size` batches at a time, and mixes the images
-    anew for each pass: pass `n` has the same order in each run with the same seed.
+    `dataset[i]` is batch `i` of the images in the order of `file_paths`, `(x, y)`, or only `x` without
+    labels. Iterating reads a few batches ahead with `workers` threads, at most `max_queue_size` batches
+    at a time, and mixes the images anew for each pass: pass `n` has the same order in each run with the
+    same seed.
 
     Attributes:
-        file_paths: the images' paths, in the order of the batches before the first pass.
+        file_paths: the images' paths; without shuffling, batches have this order.
         class_names: the classes' names, by label; None without labels.
 
     Made by `image_dataset_from_directory`.
@@ -34,39 +39,64 @@ class ImageFolderDataset(PyDataset):
     def __init__(
         self, file_paths, labels, *, class_names, label_mode, reader, batch_size, seed, unchecked=()
     ):
-        workers = min(8, os.cpu_count() or 1)
-        super().__init__(workers=workers, max_queue_size=workers + 2)
         self.file_paths = file_paths
         self.class_names = class_names
         self.batch_size = batch_size
         self._labels = labels
         self._label_mode = label_mode
         self._reader = reader
-        self._seed = seed
         # Shared by the parts of a folder: the first pass over one of them looks at all.
         self._unchecked = unchecked
-        self._epoch = 0
-        self._order = np.arange(len(file_paths))
+        self._files = _Images(self, len(file_paths), seed)
+        super().__init__(Batched(self._files, batch_size, False) if batch_size else self._files)
 
-    def __len__(self):
-        return -(-len(self.file_paths) // (self.batch_size or 1))
+    @property
+    def workers(self) -> int:
+        """How many threads read images."""
+        return self._files.threads
 
-    def __getitem__(self, index):
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"batch {index} of {len(self)}")
-        size = self.batch_size or 1
-        start = index % len(self) * size
-        x, y = self.some(self._order[start : start + size])
-        if self.batch_size is None:
-            return x[0] if y is None else (x[0], y[0])
-        return x if y is None else (x, y)
+    @workers.setter
+    def workers(self, count: int) -> None:
+        self._files.threads = count
+
+    @property
+    def max_queue_size(self) -> int:
+        """How many batches are ready or being read at a time."""
+        return self._files.ahead
+
+    @max_queue_size.setter
+    def max_queue_size(self, count: int) -> None:
+        self._files.ahead = count
+
+    @property
+    def num_batches(self) -> int:
+        """The number of batches."""
+        return len(self)
 
     def some(self, chosen):
         """The images of some of `file_paths`, by number, and their labels, or None."""
         x = np.empty((len(chosen), *self._reader.shape), "float32")
         for row, i in enumerate(chosen):
             x[row] = self._reader(self.file_paths[i])
-        return x, None if self._labels is None else self._encode(self._labels[chosen])
+        return x, None if self._labels is None else self._encode(self._labels[np.asarray(chosen)])
+
+    def __getitem__(self, index):
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        if self.batch_size is None:
+            return row_of(self.batch_of([index % len(self)]), 0)
+        start = index % len(self) * self.batch_size
+        return self.batch_of(range(start, min(start + self.batch_size, len(self.file_paths))))
+
+    def batch_of(self, chosen):
+        """These images with labels as an element."""
+        x, y = self.some(chosen)
+        return x if y is None else (x, y)
+
+    def image_spec(self):
+        """The `TensorSpec`s of one image and its label."""
+        x = TensorSpec(self._reader.shape, "float32")
+        return x if self._labels is None else (x, spec_of(row_of(self._encode(self._labels), 0)))
 
     def check(self, cure: str | None = None) -> None:
         """Raise OSError with the names of unreadable images, unless they were looked at before."""
@@ -78,24 +108,34 @@ class ImageFolderDataset(PyDataset):
         """The readable images among some indices of `file_paths`; the others are named in a warning."""
         return chosen[are_readable(self._reader, [self.file_paths[i] for i in chosen])]
 
-    def __iter__(self):
-        self.on_epoch_begin()
-        return iterate(self, range(len(self)))
-
-    def on_epoch_begin(self):
-        self.check()
-        if self._seed is not None:
-            self._order = np.random.default_rng((self._seed, self._epoch)).permutation(
-                len(self.file_paths)
-            )
-            self._epoch += 1
-
     def _encode(self, labels):
-        if self._label_mode == "binary":
-            return labels[:, None].astype("float32")
-        if self._label_mode == "categorical":
-            return (labels[:, None] == np.arange(len(self.class_names))).astype("float32")
-        return labels
+        return encode_labels(labels, self._label_mode, self.class_names)
+
+
+class _Images(Node):
+    """The images of a folder, one by one, with their labels."""
+
+    def __init__(self, folder: ImageFolderDataset, count: int, seed: int | None):
+        numbers: Node = Numbers(0, 1, count, "int64")
+        super().__init__(numbers if seed is None else Shuffled(numbers, count, seed, True))
+        self._folder = folder
+        self.threads = min(8, os.cpu_count() or 1)
+        self.ahead = self.threads + 2
+
+    def open(self) -> Pass:
+        self._folder.check()
+        order: Any = self.parents[0].open()
+        batch_of = self._folder.batch_of
+        return Indexed(
+            order.length,
+            lambda i: row_of(batch_of([order.get(i)]), 0),
+            lambda rows: batch_of(order.many(rows)),
+            self.threads,
+            self.ahead,
+        )
+
+    def spec(self):
+        return self._folder.image_spec()
 
 
 _SKIP = 'pass `on_error="skip"` to leave out unreadable images.'

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from cornu.utils.prefetch import iterate
-from cornu.utils.py_dataset import PyDataset
+from cornu.data.ahead import iterate
+from cornu.data.py_dataset import PyDataset
 
 
 class Counting(PyDataset):
