@@ -184,6 +184,9 @@ def test_elements_and_their_specs():
     for x in Dataset.from_tensor_slices(np.float32([[1, 2]])):
         assert x[1].numpy() == 2 and [v.numpy() for v in x] == [1, 2]
         assert [10, 20, 30][x[0].astype(int)] == 20
+    texts = Dataset.from_tensor_slices(["ä", "b"])
+    assert [x.numpy() for x in texts] == ["ä".encode(), b"b"] and [*texts] == ["ä", "b"]
+    assert next(iter(texts.batch(2))).numpy().tolist() == ["ä".encode(), b"b"]
     # As in TensorFlow: Python's numbers have 32 bits, NumPy's keep their dtype.
     given = Dataset.range(1).map(lambda i: (1, 2.0, True, "s", [1, 2], np.float64(3), 2**40))
     names = [spec.dtype for spec in given.element_spec]

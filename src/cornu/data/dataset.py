@@ -41,8 +41,8 @@ class Dataset:
     global generators of NumPy or Python, is called once for each element, in their order. Any other may
     be called by several threads (`num_parallel_calls`), and once more to find out which of both it is.
 
-    In `for x in dataset`, arrays have the method `numpy()`, as those of TensorFlow; `as_numpy_iterator()`
-    gives plain ones.
+    In `for x in dataset`, arrays and text have the method `numpy()`, as those of TensorFlow, where text
+    becomes bytes; `as_numpy_iterator()` gives plain ones.
 
     Source: TensorFlow: tf.data.Dataset.
 
@@ -51,6 +51,10 @@ class Dataset:
     >>> [x.tolist() for x in data]
     [[0, 10, 20, 30], [40, 50]]
     """
+
+    # Of a folder: the names of its classes, and its files.
+    class_names: list[str] | None
+    file_paths: list[str]
 
     def __init__(self, node: nodes.Node):
         self._node = node
@@ -476,15 +480,15 @@ def _by_number(opened: Indexed, index):
 
 
 def _as_rows(value):
-    if isinstance(value, np.ndarray):
-        return as_leaf(value)
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()
-    if hasattr(value, "columns"):
-        value = np.asarray(value)
-    if isinstance(value, range):
-        value = list(value)
-    return as_leaf(value)
+    if hasattr(value, "shape") and not hasattr(value, "__array__"):
+        # Rows that are made when they are asked for.
+        return value
+    try:
+        return as_leaf(value)
+    except ValueError as error:
+        raise ValueError(f"Rows of several lengths are no array: {error}") from error
 
 
 def _node_of(dataset) -> nodes.Node:

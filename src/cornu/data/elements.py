@@ -17,7 +17,10 @@ class Tensor(np.ndarray):
     """
 
     def numpy(self):
-        """The array, or number, of NumPy."""
+        """The array, or number, of NumPy; text as bytes."""
+        if self.dtype.kind in "OU":
+            coded = [text.encode() if isinstance(text, str) else text for text in self.flat]
+            return np.array([*coded, None], object)[:-1].reshape(self.shape)[()]
         return self.view(np.ndarray)[()]
 
     def __getitem__(self, index):
@@ -27,7 +30,21 @@ class Tensor(np.ndarray):
         return map(with_numpy, self.view(np.ndarray))
 
 
+class Text(str):
+    """A text as `for x in dataset` gives it: Python's, with what a tensor of TensorFlow's has besides."""
+
+    __slots__ = ()
+    shape, dtype = (), "string"
+
+    def numpy(self) -> bytes:
+        """The text in UTF-8."""
+        return self.encode()
+
+
 def with_numpy(leaf):
+    """A leaf of an element with the method `numpy()`."""
+    if isinstance(leaf, str):
+        return Text(leaf)
     if isinstance(leaf, np.ndarray | np.generic) and not isinstance(leaf, str | bytes):
         return np.asarray(leaf).view(Tensor)
     return leaf
@@ -192,8 +209,8 @@ def _padded(leaves, shape, value):
     if value is None:
         value = "" if dtype.kind == "O" else 0
     batch = np.full((len(leaves), *sizes), value, dtype)
-    for row, leaf in zip(batch, leaves, strict=True):
-        row[tuple(map(slice, np.shape(leaf)))] = leaf
+    for i, leaf in enumerate(leaves):
+        batch[(i, *map(slice, np.shape(leaf)))] = leaf
     return batch
 
 

@@ -16,6 +16,7 @@ from cornu.core.symbolic import is_keras_tensor
 from cornu.data.py_dataset import PyDataset
 from cornu.data.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from cornu.utils import bounding_boxes
+from cornu.utils.audio_dataset import audio_dataset_from_directory
 from cornu.utils.files import get_file
 from cornu.utils.image_dataset import image_dataset_from_directory
 from cornu.utils.images import array_to_img, img_to_array, load_img, save_img
@@ -27,6 +28,9 @@ from cornu.utils.messages import (
 from cornu.utils.numerical import normalize, to_categorical
 from cornu.utils.progress import Progbar
 from cornu.utils.sequences import pad_sequences
+from cornu.utils.splitting import split_dataset
+from cornu.utils.text_dataset import text_dataset_from_directory
+from cornu.utils.timeseries_dataset import timeseries_dataset_from_array
 
 CustomObjectScope = custom_object_scope
 # The name that Keras 2 had.
@@ -87,6 +91,7 @@ __all__ = [
     "PyDataset",
     "Sequence",
     "array_to_img",
+    "audio_dataset_from_directory",
     "bounding_boxes",
     "clear_session",
     "custom_object_scope",
@@ -111,7 +116,10 @@ __all__ = [
     "save_img",
     "serialize_keras_object",
     "set_random_seed",
+    "split_dataset",
     "standardize_dtype",
+    "text_dataset_from_directory",
+    "timeseries_dataset_from_array",
     "to_categorical",
     "unpack_x_y_sample_weight",
 ]

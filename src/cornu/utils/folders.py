@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cornu.data.ahead import AUTOTUNE
+from cornu.data.dataset import Dataset
+
 
 def check_labels(labels, label_mode, class_names, what: str) -> None:
     """Raise ValueError for arguments about labels that do not fit each other."""
@@ -195,3 +198,55 @@ def files_below(folder: str, follow_links: bool, endings: tuple) -> list[str]:
         # A name that begins with a dot is not one of the user's files, such as macOS' "._cat.jpg".
         if name.lower().endswith(endings) and not name.startswith(".")
     ]
+
+
+def file_dataset(
+    read: Callable,
+    directory,
+    labels,
+    label_mode,
+    class_names,
+    batch_size,
+    shuffle,
+    seed,
+    validation_split,
+    subset,
+    follow_links,
+    verbose,
+    endings: tuple,
+    what: str,
+    pad=False,
+):
+    """The data set of what `read` makes of the files of a folder, with labels; or a list of two.
+
+    With `pad`, what is shorter than the longest of a batch is filled up with zeros.
+    """
+    if labels is None or label_mode is None:
+        labels = label_mode = None
+    check_labels(labels, label_mode, class_names, what)
+    check_split(validation_split, subset, shuffle, seed)
+    found = find_files(
+        directory, labels, label_mode, class_names, follow_links, endings, what, verbose
+    )
+    if seed is None:
+        seed = np.random.randint(1_000_000)
+
+    def dataset(part, reshuffle):
+        paths = [found.paths[i] for i in part]
+        rows: Any = paths
+        if found.labels is not None:
+            rows = (paths, encode_labels(found.labels[part], label_mode, found.class_names))
+        made = Dataset.from_tensor_slices(rows)
+        if reshuffle:
+            made = made.shuffle(len(paths), seed)
+        made = made.map(
+            lambda path, *label: (read(path), *label) if label else read(path), AUTOTUNE
+        )
+        if batch_size is not None:
+            made = made.padded_batch(batch_size) if pad else made.batch(batch_size)
+        made = made.prefetch(AUTOTUNE)
+        made.class_names, made.file_paths = found.class_names, paths
+        return made
+
+    order = first_order(len(found.paths), shuffle, seed)
+    return split(order, shuffle, validation_split, subset, verbose, dataset)
