@@ -142,6 +142,12 @@ void read(const ffi::Dictionary&, const Counts& counts, Recurrence* recurrence) 
   recurrence->batch = divided(counts.template of<&Recurrence::state>(), recurrence->units);
 }
 template <class Counts>
+void read(const ffi::Dictionary& attributes, const Counts&, Attention* attention) {
+  int64_t n[9];
+  read_numbers(attributes, "sizes", n);
+  *attention = {n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], attribute<float>(attributes, "scale")};
+}
+template <class Counts>
 void read(const ffi::Dictionary& attributes, const Counts& counts, Draws* draws) {
   draws->probability = float(attribute<double>(attributes, "probability"));
   draws->count = counts.template of<&Draws::numbers>();

@@ -83,6 +83,20 @@ struct Recurrence {
   int64_t products() const { return gates() * (units / 16 + 1); }
 };
 
+// Queries (examples, queries, heads, features), keys and values (examples, keys, key_heads, features), of which
+// several heads of queries may share one. The mask may be the same for all examples, heads or queries.
+struct Attention {
+  int64_t examples, queries, keys, heads, key_heads, features;
+  int64_t mask_examples, mask_heads, mask_queries;
+  float scale;
+  int64_t query() const { return examples * queries * heads * features; }
+  int64_t key() const { return examples * keys * key_heads * features; }
+  int64_t mask() const { return mask_examples * mask_heads * mask_queries * keys; }
+  // For each query, the largest product and the sum of exponentials.
+  int64_t statistics() const { return 2 * examples * heads * queries; }
+  int64_t products() const { return query() * keys / 16; }
+};
+
 struct Draws {
   float probability;
   int64_t count;
@@ -175,6 +189,14 @@ using Kernel = void(const Pool&, const Shape&, typename Operands::Pointer...);
          In<float, &Recurrence::states>, In<float, &Recurrence::states>, In<float, &Recurrence::weights>,      \
          In<float, &Recurrence::state>, In<float, &Recurrence::kept>, Out<float, &Recurrence::gates>,          \
          Out<float, &Recurrence::state>, Out<float, &Recurrence::state>)                                       \
+  /* Queries, keys, values and mask -> output, and what its gradient needs. */                                \
+  KERNEL(attention, products, Attention, In<float, &Attention::query>, In<float, &Attention::key>,             \
+         In<float, &Attention::key>, In<uint8_t, &Attention::mask>, Out<float, &Attention::query>,             \
+         Out<float, &Attention::statistics>)                                                                   \
+  KERNEL(attention_gradient, products, Attention, In<float, &Attention::query>, In<float, &Attention::key>,    \
+         In<float, &Attention::key>, In<uint8_t, &Attention::mask>, In<float, &Attention::statistics>,         \
+         In<float, &Attention::query>, Out<float, &Attention::query>, Out<float, &Attention::key>,             \
+         Out<float, &Attention::key>)                                                                          \
   KERNEL(take_rows, result, RowChoice, In<float, &RowChoice::source>, In<int32_t, &RowChoice::indices>,        \
          Out<float, &RowChoice::result>)                                                                       \
   /* A key -> what is true with a probability. */                                                              \

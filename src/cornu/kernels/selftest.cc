@@ -445,6 +445,76 @@ void test_lstm(const Pools& pools) {
   }
 }
 
+void test_attention(const Pools& pools) {
+  const bool many = between(0, 3) == 0;
+  Attention a{};
+  a.examples = between(1, 3);
+  a.queries = between(1, many ? 70 : 9);
+  a.keys = between(1, many ? 90 : 40);
+  a.key_heads = between(1, 3);
+  a.heads = a.key_heads * between(1, 2);
+  a.features = between(1, 40);
+  a.mask_examples = between(0, 1) ? a.examples : 1;
+  a.mask_heads = between(0, 1) ? a.heads : 1;
+  a.mask_queries = between(0, 1) ? a.queries : 1;
+  a.scale = 1 / std::sqrt(float(a.features));
+  Array query = noise(a.query()), key = noise(a.key()), value = noise(a.key()), gradient = noise(a.query());
+  std::vector<uint8_t> mask(a.mask());
+  const int64_t masked = between(0, 3);
+  for (uint8_t& m : mask) m = masked == 0 || between(0, masked) != 0;
+  std::vector<double> output(a.query()), query_back(a.query()), key_back(a.key()), value_back(a.key());
+  for (int64_t e = 0; e < a.examples; ++e)
+    for (int64_t h = 0; h < a.heads; ++h)
+      for (int64_t t = 0; t < a.queries; ++t) {
+        const int64_t q = ((e * a.queries + t) * a.heads + h) * a.features;
+        const auto k = [&](int64_t s) {
+          return ((e * a.keys + s) * a.key_heads + h / (a.heads / a.key_heads)) * a.features;
+        };
+        const uint8_t* m = mask.data() + (((a.mask_examples > 1 ? e : 0) * a.mask_heads + (a.mask_heads > 1 ? h : 0)) *
+                                              a.mask_queries + (a.mask_queries > 1 ? t : 0)) * a.keys;
+        std::vector<double> weight(a.keys), slope(a.keys);
+        double most = -INFINITY, sum = 0, mean = 0;
+        for (int64_t s = 0; s < a.keys; ++s) {
+          for (int64_t f = 0; f < a.features; ++f) weight[s] += double(query[q + f]) * key[k(s) + f] * a.scale;
+          if (!m[s]) weight[s] = -0.7 * 3.4e38;
+          most = std::max(most, weight[s]);
+        }
+        for (double& w : weight) sum += w = std::exp(w - most);
+        for (int64_t s = 0; s < a.keys; ++s) {
+          weight[s] /= sum;
+          for (int64_t f = 0; f < a.features; ++f) {
+            output[q + f] += weight[s] * value[k(s) + f];
+            slope[s] += double(gradient[q + f]) * value[k(s) + f];
+            value_back[k(s) + f] += weight[s] * gradient[q + f];
+          }
+          mean += weight[s] * slope[s];
+        }
+        for (int64_t s = 0; s < a.keys; ++s) {
+          const double back = m[s] ? weight[s] * (slope[s] - mean) * a.scale : 0;
+          for (int64_t f = 0; f < a.features; ++f) {
+            query_back[q + f] += back * key[k(s) + f];
+            key_back[k(s) + f] += back * query[q + f];
+          }
+        }
+      }
+  const std::vector<double>* expected[] = {&output, &query_back, &key_back, &value_back};
+  Array first[4];
+  for (const auto& threads : pools) {
+    Array results[4], statistics = garbage(a.statistics());
+    for (int n = 0; n < 4; ++n) results[n] = garbage(expected[n]->size());
+    kernels()->attention(threads->pool, a, query.get(), key.get(), value.get(), mask.data(), results[0].get(),
+                         statistics.get());
+    kernels()->attention_gradient(threads->pool, a, query.get(), key.get(), value.get(), mask.data(),
+                                  statistics.get(), gradient.get(), results[1].get(), results[2].get(),
+                                  results[3].get());
+    for (int n = 0; n < 4; ++n) {
+      if (!first[n]) compare("attention", Window{}, results[n].get(), *expected[n], 10);
+      if (!first[n]) first[n] = std::move(results[n]);
+      else equal("attention", Window{}, first[n].get(), results[n].get(), expected[n]->size() * 4);
+    }
+  }
+}
+
 void test_adam(const Pools& pools) {
   const int64_t count = between(1, between(0, 1) ? 40 : 20000);
   const AdamStep step{0.1f, 0.001f, 1e-7f, count};
@@ -588,6 +658,7 @@ int main(int argc, char** argv) {
     test_bias_gradient(pools);
     test_curves(pools);
     test_lstm(pools);
+    test_attention(pools);
     test_adam(pools);
     test_rows(pools);
     test_pooling(pools[1]->pool);

@@ -1,8 +1,8 @@
 """A long short-term memory over a whole sequence, whose weight gradient is one product for all steps.
 
-In a loop of XLA's, each step would wait for the one before in every operation, and add its part to the
-weight gradient. Here the tangent of the weights enters outside the loop: with the outputs known, what it adds
-to the sums of all steps is one product, and so is its transpose.
+In a loop of XLA, each step would wait for the one before in every operation, and add its part to the
+weight gradient. Here the tangent of the weights enters outside the loop: with the outputs known, what it
+adds to the sums of all steps is one product, and so is its transpose.
 """
 
 import jax
