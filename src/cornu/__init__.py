@@ -57,7 +57,7 @@ def version() -> str:
 
 
 # Loaded when first used: training needs none of them.
-_ON_USE = ("explain", "explorer", "visualize")
+_ON_USE = ("explain", "explorer", "preprocessing", "visualize")
 
 
 def __getattr__(name):
@@ -101,6 +101,7 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "preprocessing",
     "random",
     "regularizers",
     "saving",

@@ -210,7 +210,8 @@ def _padded(leaves, shape, value):
         value = "" if dtype.kind == "O" else 0
     batch = np.full((len(leaves), *sizes), value, dtype)
     for i, leaf in enumerate(leaves):
-        batch[(i, *map(slice, np.shape(leaf)))] = leaf
+        place: Any = (i, *map(slice, np.shape(leaf)))
+        batch[place] = leaf
     return batch
 
 

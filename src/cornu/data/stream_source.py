@@ -29,8 +29,8 @@ class StreamSource:
     def __init__(self, data, steps=None, shuffle=False, class_weight=None, repeat=True):
         self._data, self._shuffle, self._class_weight = data, shuffle, class_weight
         self._steps, self._repeat = steps, repeat
-        self._once = isinstance(data, Iterator)
         self._py_dataset: Any = data if isinstance(data, PyDataset) else None
+        self._once = isinstance(data, Iterator) and self._py_dataset is None
         # The last step of a `Dataset`, and the states of its steps when the current pass began.
         self._node: Any = data._node if isinstance(data, Dataset) else None
         self._pass_states: list | None = None
