@@ -1,5 +1,25 @@
-"""Well-known sets of small images, each with a `load_data()`."""
+"""Well-known sets of small images, texts and houses, each with a `load_data()`."""
 
-from cornu.datasets import cifar10, cifar100, digits, fashion_mnist, mnist
+from cornu.datasets import (
+    boston_housing,
+    california_housing,
+    cifar10,
+    cifar100,
+    digits,
+    fashion_mnist,
+    imdb,
+    mnist,
+    reuters,
+)
 
-__all__ = ["cifar10", "cifar100", "digits", "fashion_mnist", "mnist"]
+__all__ = [
+    "boston_housing",
+    "california_housing",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "imdb",
+    "mnist",
+    "reuters",
+]

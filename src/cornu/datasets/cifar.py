@@ -7,6 +7,7 @@ import numpy as np
 
 from cornu.core.dtype import image_data_format
 from cornu.datasets.source import damaged
+from cornu.datasets.unpickling import ArrayUnpickler
 
 
 def read_batches(path, train: list[str], test: str, label_key: str):
@@ -37,20 +38,6 @@ def _read_batch(archive: tarfile.TarFile, name: str, label_key: str):
     content = archive.extractfile(name)
     if content is None:
         raise ValueError(f"{name} is not a file")
-    batch = _ArrayUnpickler(content, encoding="bytes").load()
+    batch = ArrayUnpickler(content, encoding="bytes").load()
     images = batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return images, np.array(batch[label_key.encode()])
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads a pickle of NumPy arrays and plain containers; anything else in it is refused."""
-
-    def find_class(self, module, name):
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        # The function's module has moved between versions of NumPy; arrays still know it.
-        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            return np.empty(0).__reduce__()[0]
-        raise pickle.UnpicklingError(f"it tries to load {module}.{name}, which no array needs")
