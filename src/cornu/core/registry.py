@@ -19,7 +19,7 @@ _objects: dict[str, dict[str, Any]] = {}
 _folded: dict[str, dict[str, Any]] = {}
 _canonical: dict[Any, tuple[str, str, str]] = {}
 _by_module: dict[tuple[str, str], Any] = {}
-_loaders: dict[str, Callable] = {}
+_loaders: dict[str, list[Callable]] = {}
 _custom: dict[str, Any] = {}
 _custom_names: dict[Any, str] = {}
 
@@ -71,12 +71,21 @@ def register(kind: str, *names: str, module: str) -> Callable:
 
 
 def load_on_use(kind: str, load: Callable) -> None:
-    """`load()` registers the objects of a kind, once one of them is looked up."""
-    _loaders[kind] = load
+    """`load()` registers more objects of a kind, once one is looked up that is not known yet."""
+    _loaders.setdefault(kind, []).append(load)
+
+
+def _load(kind: str) -> bool:
+    """Register what is loaded on use; whether there was anything."""
+    loaders = _loaders.pop(kind, [])
+    for load in loaders:
+        load()
+    return bool(loaders)
 
 
 def registered(kind: str) -> dict[str, Any]:
     """All names of one kind, with their objects."""
+    _load(kind)
     return dict(_objects.get(kind, {}))
 
 
@@ -174,14 +183,14 @@ def find(kind: str, name: str, custom_objects: dict | None = None):
 
     Raises ValueError with the nearest known names if nothing is called that.
     """
-    if kind in _loaders:
-        _loaders.pop(kind)()
     found = get_registered_object(name, custom_objects, _objects.get(kind))
     if found is not None:
         return found
     folded = _folded.get(kind, {})
     if _fold(name) in folded:
         return folded[_fold(name)]
+    if _load(kind):
+        return find(kind, name, custom_objects)
     close = difflib.get_close_matches(_fold(name), list(folded), n=3, cutoff=0.5)
     by_fold = {_fold(known): known for known in reversed(_objects.get(kind, {}))}
     nearest = [by_fold[key] for key in close]
@@ -427,6 +436,8 @@ def _find_class(config: dict, custom_objects, kind):
         for each, table in _objects.items():
             if name in table and each not in _NOT_IN_FILES:
                 return table[name]
+        if sum(_load(each) for each in list(_loaders) if each not in _NOT_IN_FILES):
+            return _find_class(config, custom_objects, kind)
     raise ValueError(
         f"Unknown {kind or 'class'}: {name!r}"
         + (f" of module {module!r}" if module else "")

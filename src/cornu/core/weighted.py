@@ -141,7 +141,12 @@ class Weighted(Tracked):
 
     def _own_metrics(self) -> list:
         return unique(
-            m for m in self._parts() if hasattr(m, "update_state") and hasattr(m, "variables")
+            m
+            for m in self._parts()
+            # A layer that counts what it sees, for a vocabulary say, is none.
+            if hasattr(m, "update_state")
+            and hasattr(m, "variables")
+            and not isinstance(m, Weighted)
         )
 
     @property

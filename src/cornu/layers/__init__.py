@@ -1,5 +1,8 @@
 """Layers: the building blocks of models.  Source: Keras: Layers API."""
 
+import importlib
+
+from cornu.core import registry as _registry
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.core.registry import deserialize as _deserialize
@@ -135,6 +138,34 @@ GroupQueryAttention = GroupedQueryAttention
 SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2D
 
 
+# Loaded when first used: networks for images need none of them. Name and module.
+_ON_USE = {
+    "CategoryEncoding": "preprocessing.encoding",
+    "Discretization": "preprocessing.discretization",
+    "HashedCrossing": "preprocessing.hashing",
+    "Hashing": "preprocessing.hashing",
+    "IntegerLookup": "preprocessing.integer_lookup",
+    "MelSpectrogram": "preprocessing.spectrogram",
+    "STFTSpectrogram": "preprocessing.spectrogram",
+    "StringLookup": "preprocessing.string_lookup",
+    "TextVectorization": "preprocessing.text_vectorization",
+}
+
+
+def __getattr__(name):
+    if name in _ON_USE:
+        return getattr(importlib.import_module(f"cornu.layers.{_ON_USE[name]}"), name)
+    raise AttributeError(f"module 'cornu.layers' has no attribute {name!r}")
+
+
+def _load():
+    for file in sorted(set(_ON_USE.values())):
+        importlib.import_module(f"cornu.layers.{file}")
+
+
+_registry.load_on_use("layer", _load)
+
+
 def deserialize(config, custom_objects=None):
     """Make the layer that `serialize` described.
 
@@ -172,6 +203,7 @@ __all__ = [
     "AvgPool3D",
     "BatchNormalization",
     "Bidirectional",
+    "CategoryEncoding",
     "CenterCrop",
     "Concatenate",
     "Conv1D",
@@ -195,6 +227,7 @@ __all__ = [
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
+    "Discretization",
     "Dot",
     "Dropout",
     "EinsumDense",
@@ -217,10 +250,13 @@ __all__ = [
     "GlobalMaxPooling3D",
     "GroupNormalization",
     "GroupQueryAttention",
+    "HashedCrossing",
+    "Hashing",
     "Identity",
     "Input",
     "InputLayer",
     "InputSpec",
+    "IntegerLookup",
     "L2Pool1D",
     "L2Pool2D",
     "L2Pool3D",
@@ -240,6 +276,7 @@ __all__ = [
     "MaxPooling2D",
     "MaxPooling3D",
     "Maximum",
+    "MelSpectrogram",
     "Minimum",
     "MultiHeadAttention",
     "Multiply",
@@ -259,6 +296,7 @@ __all__ = [
     "Rescaling",
     "Reshape",
     "Resizing",
+    "STFTSpectrogram",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
@@ -271,7 +309,9 @@ __all__ = [
     "SpatialDropout3D",
     "SpectralNormalization",
     "StackedRNNCells",
+    "StringLookup",
     "Subtract",
+    "TextVectorization",
     "TimeDistributed",
     "UnitNormalization",
     "UpSampling1D",

@@ -1,8 +1,8 @@
 """Functions on arrays, variables and symbolic tensors, under Keras' names.
 
 They are what custom losses, layers and training steps are written with. Called on a symbolic tensor
-they become part of the graph. `ops.numpy`, `ops.nn`, `ops.linalg`, `ops.image` and `ops.core` hold
-them by subject; all are in `ops` itself, too. Source: Keras: Ops API.
+they become part of the graph. `ops.numpy`, `ops.nn`, `ops.linalg`, `ops.image`, `ops.signal` and `ops.core`
+hold them by subject; all are in `ops` itself, too. Source: Keras: Ops API.
 
 >>> from cornu import ops
 >>> float(ops.sum(ops.square([3.0, 4.0]), axis=0))
@@ -13,12 +13,13 @@ import importlib
 
 from cornu.core import registry
 
-_SUBJECTS = ("core", "numpy", "nn", "linalg", "image")
+_SUBJECTS = ("core", "numpy", "nn", "linalg", "image", "signal")
 _INNER = (
     "adaptive_pooling",
     "attention",
     "convolution",
     "cross_entropy",
+    "hashes",
     "pooling",
     "windows",
     "public",
