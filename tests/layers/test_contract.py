@@ -48,9 +48,11 @@ CASES = {
     "Average": Case(shape=PAIR, free=(1,)),
     "BatchNormalization": Case(shape=IMAGE, free=(1, 2), training=True),
     "Bidirectional": Case({"layer": ("GRU", 3)}, free=(1,)),
+    "CategoryEncoding": Case({"num_tokens": 5}, (4,), free=(1,), dtype="int32"),
     "CenterCrop": Case({"height": 3, "width": 5}, IMAGE),
     "Concatenate": Case(shape=[(4, 6), (4, 2)], free=(1,)),
     "Dense": Case({"units": 3}, free=(1,)),
+    "Discretization": Case({"bin_boundaries": [0.5, 1.0]}, free=(1,)),
     "Dot": Case({"axes": 2}, shape=PAIR, free=(1,)),
     "Dropout": Case({"rate": 0.4, "seed": 1}, free=(1,), training=True),
     "ELU": Case(free=(1,)),
@@ -69,13 +71,17 @@ CASES = {
         free=(1,),
         separate=True,
     ),
+    "HashedCrossing": Case({"num_bins": 5}, [(1,), (1,)], dtype="int32"),
+    "Hashing": Case({"num_bins": 5}, free=(1,), dtype="int32"),
     "Identity": Case(free=(1,)),
+    "IntegerLookup": Case({"vocabulary": [3, 1]}, free=(1,), dtype="int32"),
     "Lambda": Case({"function": double}, free=(1,)),
     "LSTM": Case({"units": 3, "seed": 1, "dropout": 0.4}, free=(1,), training=True),
     "LayerNormalization": Case(free=(1,)),
     "LeakyReLU": Case(free=(1,)),
     "Masking": Case(free=(1,)),
     "Maximum": Case(shape=PAIR, free=(1,)),
+    "MelSpectrogram": Case({"fft_length": 16, "num_mel_bins": 3}, (40,), free=(1,)),
     "Minimum": Case(shape=PAIR, free=(1,)),
     "MultiHeadAttention": Case(
         {"num_heads": 2, "key_dim": 3, "dropout": 0.4, "seed": 1},
@@ -104,6 +110,7 @@ CASES = {
     "Rescaling": Case({"scale": 0.5, "offset": 1.0}, free=(1,)),
     "Reshape": Case({"target_shape": (-1, 7)}, (14, 2), free=(1,)),
     "Resizing": Case({"height": 3, "width": 5}, IMAGE, free=(1, 2)),
+    "STFTSpectrogram": Case({"frame_length": 8}, (20, 2), free=(1,)),
     "SimpleRNN": Case({"units": 3, "seed": 1}, free=(1,)),
     "Softmax": Case(free=(1,)),
     "SpatialDropout1D": Case({"rate": 0.4, "seed": 1}, ROW, free=(1,), training=True),
@@ -133,6 +140,12 @@ for _ndim, _shape in ((1, ROW), (2, IMAGE), (3, VOLUME)):
 
 # Base classes that compute nothing, and where a graph starts.
 ABSTRACT = {"InputLayer", "Layer", "Wrapper"}
+# What gives indices gives integers, whatever the dtype.
+OF_INDICES = {"Discretization", "HashedCrossing", "Hashing", "IntegerLookup"}
+# Keras computes them with TensorFlow, which no test needs: see test_lookup.py.
+IN_TENSORFLOW = {"HashedCrossing", "Hashing", "IntegerLookup"}
+# No compiled program takes text: see test_lookup.py.
+OF_TEXT = {"StringLookup", "TextVectorization"}
 # Cells are called with states as well: see test_recurrent.py.
 CELLS = {"GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"}
 
@@ -147,7 +160,7 @@ def own_layers():
 
 
 def test_every_layer_is_in_the_table():
-    assert set(own_layers()) - ABSTRACT - CELLS == set(CASES)
+    assert set(own_layers()) - ABSTRACT - CELLS - OF_TEXT == set(CASES)
 
 
 def test_every_name_that_keras_has_for_a_layer():
@@ -223,11 +236,12 @@ def test_shape_is_known_before_computing(name):
 @every_layer
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_dtype_is_known_before_computing(name, dtype):
-    layer = make(name, dtype=dtype)
+    # Of these the dtype is that of the indices.
+    layer = make(name) if name.startswith("Hash") else make(name, dtype=dtype)
     inferred = layer(*spread(name, symbolic(name)))
     output = layer(*spread(name, example(name)))
     assert inferred.dtype == output.dtype
-    assert output.dtype == dtype.removeprefix("mixed_")
+    assert output.dtype == ("int32" if name in OF_INDICES else dtype.removeprefix("mixed_"))
     assert {w.dtype for w in layer.weights} <= {"float32", "int32"}
 
 
@@ -275,6 +289,7 @@ def test_config_holds_every_argument(name):
     hidden = {"self", "kwargs", "args", "lora_rank", "lora_alpha", "gptq_unpacked_column_size"}
     hidden |= {"flash_attention", "use_cudnn"}
     hidden |= {"seed"} if name == "SimpleRNN" else set()
+    hidden |= {"sparse"} if name == "CategoryEncoding" else set()
     hidden |= {"weights"} if name in ("Embedding", "Bidirectional") else set()
     hidden |= {"noise_shape"} if name.startswith("Spatial") else set()
     hidden |= {"output_shape", "mask"} if name == "Lambda" else set()

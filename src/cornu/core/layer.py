@@ -312,10 +312,26 @@ class Layer(Operation, Configurable, Weighted):
         if not isinstance(value, jax.Array | KerasTensor):
             if not hasattr(value, "__array__") or isinstance(value, str):
                 return value
-            value = as_array(value if isinstance(value, np.ndarray) else np.asarray(value))
+            value = value if isinstance(value, np.ndarray) else np.asarray(value)
+            if value.dtype.kind in "OSUT":
+                return self._text(value)
+            value = as_array(value)
+        elif isinstance(value, KerasTensor) and value.dtype == "string":
+            return self._text(value)
         if self.autocast and is_float(value.dtype):
             return cast_tensor(value, self.input_dtype)
         return value
+
+    # Whether `call` gets text, in arrays of NumPy.
+    _takes_text = False
+
+    def _text(self, value):
+        if self._takes_text:
+            return value
+        raise TypeError(
+            f"Layer '{self.name}' ({type(self).__name__}) takes numbers, and got text. Put a StringLookup, "
+            "TextVectorization or Hashing layer before it."
+        )
 
     def _to_float(self, value):
         if not isinstance(value, jax.Array | KerasTensor):

@@ -100,16 +100,33 @@ class Graph:
 
         `call(operation, args, kwargs)` may replace how an operation is called.
         """
+        return self._filled(self.computed(flat_values, self.steps, call), self.outputs)
+
+    def run_from(self, known: dict, call=None):
+        """The values of the outputs for values of tensors within the graph, by their keys."""
+        steps, wanted = [], {key_of(t) for t in self.flat_outputs}
+        for node in reversed(self.steps):
+            made = {key_of(t) for t in node.output_tensors}
+            if made & wanted - known.keys():
+                steps.append(node)
+                wanted |= {key_of(t) for t in node.input_tensors}
+        return self._filled(self._continued(known, steps[::-1], call), self.outputs)
+
+    def computed(self, flat_values: list, steps: list[Node], call=None) -> dict:
+        """The values of all tensors that some steps make, by their keys, and those of the inputs."""
         known = {key_of(t): value for t, value in zip(self.flat_inputs, flat_values, strict=True)}
+        return self._continued(known, steps, call)
 
-        def fill(structure):
-            return jax.tree.map(
-                lambda leaf: known[key_of(leaf)] if isinstance(leaf, KerasTensor) else leaf,
-                structure,
-            )
+    @staticmethod
+    def _filled(known: dict, structure):
+        return jax.tree.map(
+            lambda leaf: known[key_of(leaf)] if isinstance(leaf, KerasTensor) else leaf, structure
+        )
 
-        for node in self.steps:
-            args, kwargs = fill(node.args), fill(node.kwargs)
+    def _continued(self, known: dict, steps: list[Node], call) -> dict:
+        known = dict(known)
+        for node in steps:
+            args, kwargs = self._filled(known, node.args), self._filled(known, node.kwargs)
             if call is None:
                 result = node.operation(*args, **kwargs)
             else:
@@ -118,7 +135,7 @@ class Graph:
             values = [None] if result is None else jax.tree.leaves(result)
             for tensor, value in zip(node.output_tensors, values, strict=True):
                 known[key_of(tensor)] = value
-        return fill(self.outputs)
+        return known
 
 
 def _symbolic_leaves(structure, what: str) -> list[KerasTensor]:

@@ -63,6 +63,16 @@ def _fit(model, value, symbol: KerasTensor, index: int):
             f'Input {index} of layer "{model.name}" is incompatible with the layer: expected '
             f"shape={expected}, found shape={shape}{_hint_of_shapes(expected, shape)}"
         )
+    is_text = (
+        not isinstance(value, jax.Array) and getattr(value, "dtype", np.dtype(int)).kind in "OSUT"
+    )
+    if is_text or symbol.dtype == "string":
+        if is_text and symbol.dtype == "string":
+            return value
+        raise TypeError(
+            f"Model '{model.name}': its input '{node_of(symbol).operation.name}' has dtype="
+            f"{symbol.dtype!r}, and {'text' if is_text else f'an array of {value.dtype}'} was passed."
+        )
     compute = jax.dtypes.canonicalize_dtype(symbol.dtype)
     # Mixed precision has already converted the floats; anything else becomes what the input is.
     both_float = is_float(value.dtype) and is_float(compute)

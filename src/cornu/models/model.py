@@ -15,7 +15,7 @@ from cornu.core.dtype import is_float, standardize_dtype
 from cornu.core.layer import Layer
 from cornu.core.naming import auto_name
 from cornu.core.symbolic import KerasTensor, infer_outputs, node_of
-from cornu.models import graph_config
+from cornu.models import graph_config, host_part
 from cornu.models.graph import Graph
 from cornu.models.inputs import leaves_and_none, standardized
 from cornu.models.summary import print_summary
@@ -67,6 +67,7 @@ class Model(Trainer):
 
     def _set_graph(self, inputs, outputs) -> None:
         self._graph = Graph(inputs, outputs)
+        self._host_part = host_part.host_part(self._graph)
         names = [layer.name for layer in self._graph.operations]
         for name in names:
             if names.count(name) > 1:
@@ -206,6 +207,8 @@ class Model(Trainer):
                 kwargs = {**kwargs, "training": training}
             return operation(*args, **kwargs)
 
+        if host_part.is_prepared(inputs):
+            return self._graph.run_from(self._host_part.known(inputs), run)
         flat = standardized(self, inputs)
         masks = [None] * len(flat)
         if mask is not None:
@@ -217,6 +220,24 @@ class Model(Trainer):
                 )
         with masking.masked(flat, masks):
             return self._graph.run(flat, run)
+
+    # What of the graph runs before the compiled step.
+    _host_part: Any = None
+    _takes_text = True
+
+    def _to_tensors(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        if self._host_part is not None and args:
+            args = (host_part.text_arrays(args[0], self._graph.inputs), *args[1:])
+        return super()._to_tensors(args, kwargs)
+
+    def _on_host(self, x, trains=False):
+        return host_part.prepared(self, x, standardized, trains)
+
+    def compute_output_spec(self, *args, **kwargs):
+        if self._host_part is not None:
+            # Text has no stand-in that could be traced.
+            return jax.tree.map(lambda t: KerasTensor(t.shape, dtype=t.dtype), self.output)
+        return super().compute_output_spec(*args, **kwargs)
 
     def _pass_mask_on(self, arguments, previous, outputs):
         # In a graph its layers have done so.

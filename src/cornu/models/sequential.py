@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import numpy as np
+
 from cornu.core import registry
 from cornu.core.layer import Layer
 from cornu.core.naming import name_scope
 from cornu.core.symbolic import KerasTensor, known_batch
 from cornu.layers.input import Input, InputLayer
+from cornu.models.host_part import has_text
 from cornu.models.model import Model
 
 
@@ -130,6 +133,24 @@ class Sequential(Model):
         self._layers.insert(0, inputs._keras_history.operation)
         with known_batch(input_shape[0]):
             self._chain(inputs)
+
+    def _build_for_text(self, x) -> None:
+        """Make the graph for an array of text, whose dtype no shape says."""
+        if self._graph is None and self._layers and not isinstance(self._layers[0], InputLayer):
+            inputs = Input(batch_shape=(None, *np.shape(x)[1:]), dtype="string")
+            self._layers.insert(0, inputs._keras_history.operation)
+            self._chain(inputs)
+
+    def _maybe_build(self, arguments):
+        first = next(iter(arguments.values()), None)
+        if self._graph is None and has_text(first):
+            self._build_for_text(first)
+        super()._maybe_build(arguments)
+
+    def _on_host(self, x, trains=False):
+        if self._graph is None and has_text(x):
+            self._build_for_text(x)
+        return super()._on_host(x, trains)
 
     @property
     def layers(self) -> list[Layer]:

@@ -70,7 +70,8 @@ def open_data(
                 stacklevel=3,
             )
         return FitData(data, None, check)
-    parts = converted(*_validation_parts(validation_data))
+    x, *others = _validation_parts(validation_data)
+    parts = converted(model._on_host(x), *others)
     size = validation_batch_size or (batch_size if in_memory(parts[0]) else None)
     validation = adapt(*parts, size, validation_steps, repeat=False)
     if isinstance(validation, ArraySource):

@@ -169,7 +169,7 @@ class Trainer(Compilable):
         fitting.check_arguments(epochs, initial_epoch, shuffle, validation_freq)
         work = fitting.open_data(
             self,
-            (x, y, sample_weight),
+            (self._on_host(x, trains=True), y, sample_weight),
             batch_size,
             steps_per_epoch,
             shuffle,
@@ -233,7 +233,7 @@ class Trainer(Compilable):
             raise ValueError(f"Arguments not recognized: {kwargs}")
         self._need_compiled("evaluate")
         check_verbose(verbose)
-        given = converted(x, y, sample_weight)
+        given = converted(self._on_host(x), y, sample_weight)
         data = adapt(*given, batch_size, steps, repeat=False)
         prepare(self, data, training=False)
         if isinstance(data, ArraySource):
@@ -270,6 +270,7 @@ class Trainer(Compilable):
             callbacks: list of `Callback`s.
         """
         check_verbose(verbose)
+        x = self._on_host(x)
         data = adapt(
             *converted(x), batch_size=batch_size, steps=steps, repeat=False, gather_in_step=False
         )
@@ -301,7 +302,7 @@ class Trainer(Compilable):
         return self._on_batch("test", x, y, sample_weight, None, return_dict)
 
     def _on_batch(self, kind, x, y, sample_weight, class_weight, return_dict):
-        given = to_arrays(x, y, sample_weight)
+        given = to_arrays(self._on_host(x, kind == "train"), y, sample_weight)
         data = ArraySource(*given, None, False, 1, class_weight)
         prepare(self, data, training=kind == "train")
         batch = data.first_batch()
@@ -317,13 +318,17 @@ class Trainer(Compilable):
 
     def predict_on_batch(self, x):
         """The model's outputs for one batch, as NumPy arrays."""
-        batch = x
+        batch = x = self._on_host(x)
         if not is_batch(x):
             data = ArraySource(*to_arrays(x), None, False, steps=1, gather_in_step=False)
             batch = data.first_batch()
         build(self, lambda: batch)
         outputs = compiled_step(self, "predict")(batch)
         return jax.tree.map(np.asarray, outputs)
+
+    def _on_host(self, x, trains=False):
+        """The data with what a model computes from them before its compiled step, if there is any."""
+        return x
 
     # Defined by `Model`.
     _is_built_by_call: Callable

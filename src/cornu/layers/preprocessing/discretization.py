@@ -13,6 +13,7 @@ from cornu.layers.preprocessing.encoding import (
     check_mode,
     encode,
     output_shape,
+    plain_config,
     refuse_sparse,
 )
 
@@ -163,6 +164,9 @@ class Discretization(Layer):
         return KerasTensor(self.compute_output_shape(inputs.shape), dtype=self._output_dtype())
 
     # ---- files
+
+    def get_config(self) -> dict:
+        return plain_config(super().get_config(), self.dtype_policy)
 
     @classmethod
     def from_config(cls, config: dict):

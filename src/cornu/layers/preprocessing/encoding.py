@@ -32,6 +32,11 @@ def refuse_sparse(layer: str, sparse) -> None:
         )
 
 
+def plain_config(config: dict, policy) -> dict:
+    """A configuration with the dtype by name, as Keras writes it for some layers."""
+    return {**{k: v for k, v in config.items() if k != "trainable"}, "dtype": policy.name}
+
+
 def output_shape(shape, mode: str, depth) -> tuple:
     """The shape of `encode`."""
     shape = tuple(shape)
@@ -53,7 +58,7 @@ def encode(xp, indices, mode: str, depth: int, dtype, weights=None):
     """
     if mode == "int":
         return indices.astype(dtype)
-    if indices.ndim == 0:
+    if indices.ndim == 0 and mode != "one_hot":
         indices = indices[None]
         weights = None if weights is None else weights[None]
     if mode == "one_hot" and indices.ndim > 1 and indices.shape[-1] == 1:

@@ -12,6 +12,7 @@ from cornu.layers.preprocessing.encoding import (
     check_mode,
     encode,
     output_shape,
+    plain_config,
     refuse_sparse,
 )
 from cornu.layers.preprocessing.host import HostLayer, is_text, on_host, to_device
@@ -124,7 +125,7 @@ class HashedCrossing(HostLayer):
     >>> import cornu
     >>> layer = cornu.layers.HashedCrossing(num_bins=5)
     >>> layer((["A", "B", "A"], [101, 101, 102])).tolist()
-    [1, 4, 1]
+    [1, 4, 3]
     """
 
     def __init__(self, num_bins, output_mode="int", sparse=False, name=None, dtype=None, **kwargs):
@@ -184,3 +185,6 @@ class HashedCrossing(HostLayer):
 
     def _output_dtype(self) -> str:
         return jax.dtypes.canonicalize_dtype(self.compute_dtype).name
+
+    def get_config(self) -> dict:
+        return plain_config(super().get_config(), self.dtype_policy)

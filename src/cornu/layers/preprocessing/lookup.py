@@ -76,7 +76,9 @@ class Lookup(HostLayer):
         self.pad_to_max_tokens = bool(pad_to_max_tokens)
         self.salt, self.oov_method = pair_of(type(self).__name__, salt), oov_method
         self._check_arguments(idf_weights)
-        self.vocabulary_size_at_first = vocabulary_size
+        # Keras writes the size of a vocabulary that is not there yet, too.
+        is_known = vocabulary_size is not None and vocabulary_size > self._first_token()
+        self.vocabulary_size_at_first = vocabulary_size if is_known else None
         self.input_vocabulary = None if isinstance(vocabulary, str | os.PathLike) else vocabulary
         self.input_idf_weights = idf_weights
         self._is_given = vocabulary is not None

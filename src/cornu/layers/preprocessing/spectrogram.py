@@ -97,6 +97,8 @@ class STFTSpectrogram(Layer):
         self.data_format = standardize_data_format(data_format)
         self.input_spec = InputSpec(ndim=3)
 
+    _calculates = True
+
     @property
     def _frequencies(self) -> int:
         length = self.fft_length or 2 ** math.ceil(math.log2(self.frame_length))
@@ -112,11 +114,6 @@ class STFTSpectrogram(Layer):
                 )
 
     def call(self, inputs):
-        if inputs.dtype not in ("float16", "float32", "float64", "bfloat16"):
-            raise TypeError(
-                f"Layer '{self.name}' takes floats. Received: {inputs.dtype}. Divide integers by their "
-                "largest value, as x.astype('float32') / 32768."
-            )
         signals = inputs if self.data_format == "channels_first" else jnp.swapaxes(inputs, 1, 2)
         if self.mode in ("real", "imag"):
             return self._arranged(self._transformed(signals, self.mode))
@@ -150,6 +147,25 @@ class STFTSpectrogram(Layer):
             return x.transpose(0, 1, 3, 2) if first else x.transpose(0, 3, 2, 1)
         x = x.reshape(batch, channels * frequencies, frames)
         return x if first else jnp.swapaxes(x, 1, 2)
+
+    def compute_output_shape(self, input_shape):
+        batch, samples, channels = input_shape
+        last: tuple
+        first = self.data_format == "channels_first"
+        if first:
+            samples, channels = channels, samples
+        step = self.frame_step or self.frame_length // 2
+        frames = samples
+        if samples is not None:
+            begins = samples if self.padding == "same" else samples - self.frame_length + 1
+            frames = -(-begins // step)
+        frequencies = self._frequencies * (2 if self.mode == "stft" else 1)
+        if self.expand_dims:
+            last = (channels, frames, frequencies) if first else (frames, frequencies, channels)
+        else:
+            width = None if channels is None else channels * frequencies
+            last = (width, frames) if first else (frames, width)
+        return (batch, *last)
 
 
 @registry.register("layer", module="keras.layers")
@@ -231,7 +247,7 @@ class MelSpectrogram(Layer):
         if self.power_to_db:
             mel = 10 * jnp.log10(jnp.maximum(mel, self.min_power))
             mel = mel - 10 * math.log10(max(abs(self.ref_power), self.min_power))
-            mel = jnp.maximum(mel, mel.max() - self.top_db)
+            mel = jnp.maximum(mel, mel.max(initial=-jnp.inf) - self.top_db)
         return jnp.swapaxes(mel, -1, -2).astype(self.compute_dtype)
 
     def linear_to_mel_weight_matrix(

@@ -291,7 +291,7 @@ class TextVectorization(HostLayer):
         inner = self._lookup_layer.get_config()
         for name in ("vocabulary", "idf_weights", "sparse"):
             config[name] = inner[name]
-        config["vocabulary_size"] = self.vocabulary_size()
+        config["vocabulary_size"] = inner["vocabulary_size"] or self.vocabulary_size()
         return config
 
     def _config_names(self) -> list[str]:
