@@ -23,6 +23,7 @@ ORDER = [
     {"callbacks"},
     {"visualize", "explain"},
     {"models"},
+    {"wrappers"},
     {"explorer"},
     {"cli"},
     {"__main__"},
@@ -116,7 +117,7 @@ def test_only_packages_of_others_are_imported_late():
 
 HEAVY = (
     "matplotlib h5py PIL rich pooch typer pandas scipy safetensors starlette uvicorn optax keras "
-    "tensorflow torch"
+    "tensorflow torch sklearn"
 )
 
 

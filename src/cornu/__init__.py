@@ -57,7 +57,7 @@ def version() -> str:
 
 
 # Loaded when first used: training needs none of them.
-_ON_USE = ("explain", "explorer", "preprocessing", "visualize")
+_ON_USE = ("explain", "explorer", "preprocessing", "visualize", "wrappers")
 
 
 def __getattr__(name):
@@ -109,4 +109,5 @@ __all__ = [
     "utils",
     "version",
     "visualize",
+    "wrappers",
 ]
