@@ -31,7 +31,7 @@ from cornu.layers.convolution_transpose import (
 )
 from cornu.layers.dense import Dense, EinsumDense
 from cornu.layers.dot import Dot, dot
-from cornu.layers.embedding import Embedding, Masking
+from cornu.layers.embedding import Embedding, Masking, ReversibleEmbedding
 from cornu.layers.image_augmentation import (
     RandomBrightness,
     RandomContrast,
@@ -142,12 +142,16 @@ SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2
 _ON_USE = {
     "CategoryEncoding": "preprocessing.encoding",
     "Discretization": "preprocessing.discretization",
+    "FlaxLayer": "jax_layer",
     "HashedCrossing": "preprocessing.hashing",
     "Hashing": "preprocessing.hashing",
     "IntegerLookup": "preprocessing.integer_lookup",
+    "JaxLayer": "jax_layer",
     "MelSpectrogram": "preprocessing.spectrogram",
+    "Pipeline": "pipeline",
     "STFTSpectrogram": "preprocessing.spectrogram",
     "StringLookup": "preprocessing.string_lookup",
+    "TFSMLayer": "jax_layer",
     "TextVectorization": "preprocessing.text_vectorization",
 }
 
@@ -233,6 +237,7 @@ __all__ = [
     "EinsumDense",
     "Embedding",
     "Flatten",
+    "FlaxLayer",
     "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
@@ -257,6 +262,7 @@ __all__ = [
     "InputLayer",
     "InputSpec",
     "IntegerLookup",
+    "JaxLayer",
     "L2Pool1D",
     "L2Pool2D",
     "L2Pool3D",
@@ -283,6 +289,7 @@ __all__ = [
     "Normalization",
     "PReLU",
     "Permute",
+    "Pipeline",
     "RMSNormalization",
     "RandomBrightness",
     "RandomContrast",
@@ -296,6 +303,7 @@ __all__ = [
     "Rescaling",
     "Reshape",
     "Resizing",
+    "ReversibleEmbedding",
     "STFTSpectrogram",
     "SeparableConv1D",
     "SeparableConv2D",
@@ -311,6 +319,7 @@ __all__ = [
     "StackedRNNCells",
     "StringLookup",
     "Subtract",
+    "TFSMLayer",
     "TextVectorization",
     "TimeDistributed",
     "UnitNormalization",

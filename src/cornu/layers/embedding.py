@@ -5,8 +5,10 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.core import registry
+from cornu.core import masking, registry
+from cornu.core.dtype import standardize_dtype
 from cornu.core.layer import Layer
+from cornu.core.symbolic import infer_outputs
 from cornu.layers import weight_arguments
 from cornu.layers.dense import refuse_adapters
 
@@ -86,6 +88,92 @@ class Embedding(Layer):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.output_dim)
+
+
+@registry.register("layer", module="keras.layers")
+class ReversibleEmbedding(Embedding):
+    """An `Embedding` that also goes the other way, from vectors to a score for each integer.
+
+    Args:
+        tie_weights: whether both ways use the same table, transposed for the way back.
+        reverse_dtype: the dtype of the way back; default: the compute dtype.
+        logit_soft_cap: a number that scores stay below: `cap * tanh(score / cap)`.
+
+    Shapes: (batch, …) -> (batch, …, output_dim); with `reverse=True` (batch, …, output_dim) ->
+    (batch, …, input_dim).
+
+    Source: Keras: ReversibleEmbedding layer; Press and Wolf 2016, "Using the output embedding to improve
+    language models".
+
+    >>> import cornu, jax.numpy as jnp
+    >>> layer = cornu.layers.ReversibleEmbedding(10, 4)
+    >>> layer(layer(jnp.array([[1, 2, 0]])), reverse=True).shape
+    (1, 3, 10)
+    """
+
+    def __init__(
+        self,
+        input_dim,
+        output_dim,
+        tie_weights=True,
+        embeddings_initializer="uniform",
+        embeddings_regularizer=None,
+        embeddings_constraint=None,
+        mask_zero=False,
+        reverse_dtype=None,
+        logit_soft_cap=None,
+        **kwargs,
+    ):
+        self.tie_weights = tie_weights
+        super().__init__(
+            input_dim,
+            output_dim,
+            embeddings_initializer=embeddings_initializer,
+            embeddings_regularizer=embeddings_regularizer,
+            embeddings_constraint=embeddings_constraint,
+            mask_zero=mask_zero,
+            **kwargs,
+        )
+        self.reverse_dtype, self.logit_soft_cap = reverse_dtype, logit_soft_cap
+        self.supports_masking = True
+
+    def build(self, input_shape=None):
+        super().build(input_shape)
+        if not self.tie_weights:
+            shape = (self.output_dim, self.input_dim)
+            # Keras regularizes only the table.
+            self.reverse_embeddings = weight_arguments.add(
+                self,
+                "embeddings",
+                shape,
+                name="reverse_embeddings",
+                regularizer=None,
+                constraint=None,
+            )
+
+    def call(self, inputs, reverse=False):
+        if not reverse:
+            outputs = super().call(inputs)
+            if self.mask_zero:
+                masking.set_mask(outputs, inputs != 0)
+            return outputs
+        dtype = standardize_dtype(self.reverse_dtype or self.compute_dtype)
+        table = self.embeddings.value.T if self.tie_weights else self.reverse_embeddings.value
+        scores = jnp.matmul(inputs.astype(dtype), table.astype(dtype))
+        cap = self.logit_soft_cap
+        return scores if cap is None else jnp.tanh(scores / cap) * cap
+
+    def compute_mask(self, inputs, mask=None):
+        # `call` puts it on the output: scores have none.
+        return None
+
+    def compute_output_shape(self, input_shape, reverse=False):
+        if reverse:
+            return (*input_shape[:-1], self.input_dim)
+        return super().compute_output_shape(input_shape)
+
+    def compute_output_spec(self, inputs, **kwargs):
+        return infer_outputs(self._call_for_inference, (inputs,), kwargs)
 
 
 @registry.register("layer", module="keras.layers")

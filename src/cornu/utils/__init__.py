@@ -17,6 +17,7 @@ from cornu.data.py_dataset import PyDataset
 from cornu.data.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from cornu.utils import bounding_boxes
 from cornu.utils.audio_dataset import audio_dataset_from_directory
+from cornu.utils.config import Config
 from cornu.utils.files import get_file
 from cornu.utils.image_dataset import image_dataset_from_directory
 from cornu.utils.images import array_to_img, img_to_array, load_img, save_img
@@ -86,6 +87,7 @@ def plot_model(
 
 
 __all__ = [
+    "Config",
     "CustomObjectScope",
     "Progbar",
     "PyDataset",
