@@ -35,7 +35,7 @@ def double(x):
     return 2 * x
 
 
-ROW, IMAGE, VOLUME = (8, 6), (8, 8, 4), (4, 4, 4, 2)
+ROW, IMAGE, COLOURS, VOLUME = (8, 6), (8, 8, 4), (8, 8, 3), (4, 4, 4, 2)
 PAIR = [(4, 6), (4, 6)]
 
 CASES = {
@@ -46,6 +46,28 @@ CASES = {
     "AlphaDropout": Case({"rate": 0.4, "seed": 1}, free=(1,), training=True),
     "Attention": Case({"use_scale": True, "score_mode": "concat"}, shape=PAIR, free=(1,)),
     "Average": Case(shape=PAIR, free=(1,)),
+    "AugMix": Case({"num_chains": 1, "seed": 1}, COLOURS, training=True),
+    "AutoContrast": Case(shape=IMAGE, free=(1, 2)),
+    "ContrastLimitedAdaptiveHistogramEqualization": Case({"tile_grid_size": (2, 2)}, IMAGE),
+    "CutMix": Case({"seed": 1}, IMAGE, training=True),
+    "Equalization": Case(shape=IMAGE, free=(1, 2), training=True),
+    "MaxNumBoundingBoxes": Case({"max_number": 3}, IMAGE, free=(1, 2)),
+    "MixUp": Case({"seed": 1}, IMAGE, training=True),
+    "RandAugment": Case({"seed": 1}, COLOURS, training=True),
+    "RandomColorDegeneration": Case({"factor": 0.9, "seed": 1}, COLOURS, training=True),
+    "RandomColorJitter": Case({"brightness_factor": 0.2, "seed": 1}, COLOURS, training=True),
+    "RandomElasticTransform": Case({"factor": (1, 1), "seed": 1}, IMAGE, training=True),
+    "RandomErasing": Case({"factor": (1, 1), "seed": 1}, IMAGE, training=True),
+    "RandomGaussianBlur": Case({"factor": (1, 1), "seed": 1}, IMAGE, training=True),
+    "RandomGrayscale": Case({"seed": 1}, COLOURS, training=True),
+    "RandomHue": Case({"factor": 0.9, "value_range": (-9, 9), "seed": 1}, COLOURS, training=True),
+    "RandomInvert": Case({"factor": (1, 1), "seed": 1}, IMAGE, training=True),
+    "RandomPerspective": Case({"factor": (1, 1), "seed": 1}, IMAGE, training=True),
+    "RandomPosterization": Case({"factor": 5, "seed": 1}, IMAGE, training=True),
+    "RandomSaturation": Case({"factor": 0.9, "seed": 1}, COLOURS, training=True),
+    "RandomSharpness": Case({"factor": 0.9, "seed": 1}, IMAGE, training=True),
+    "RandomShear": Case({"x_factor": 0.2, "y_factor": 0.1, "seed": 1}, IMAGE, training=True),
+    "Solarization": Case({"addition_factor": 0.5, "seed": 1}, IMAGE, training=True),
     "BatchNormalization": Case(shape=IMAGE, free=(1, 2), training=True),
     "Bidirectional": Case({"layer": ("GRU", 3)}, free=(1,)),
     "CategoryEncoding": Case({"num_tokens": 5}, (4,), free=(1,), dtype="int32"),

@@ -129,8 +129,8 @@ def test_the_methods_of_image_layers_may_be_overridden():
     outputs = layer({"images": IMAGES[:2], "labels": np.array([1, 2])})
     np.testing.assert_array_equal(outputs["images"], right)
     assert outputs["labels"].tolist() == [11, 2]
-    with pytest.raises(ValueError, match="or a dict of 'images' and perhaps 'labels'"):
-        layer({"images": IMAGES[:2], "bounding_boxes": np.zeros((2, 1, 4))})
+    with pytest.raises(ValueError, match="or a dict with 'images' and perhaps 'labels'"):
+        layer({"image": IMAGES[:2]})
 
 
 def test_too_small_an_image_is_enlarged():

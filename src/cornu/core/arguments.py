@@ -19,7 +19,9 @@ _SEVERAL = {"target_shape", "dims"}
 _ONE_OR_SEVERAL = {"axis", "shared_axes", "noise_shape", "EinsumDense.output_shape"}
 _TEXT = {"equation"}
 # Constructors that check these themselves.
-_CHECKED = {"LayerNormalization.axis", "UnitNormalization.axis", "l1", "l2", "factor"}
+_CHECKED = {"LayerNormalization.axis", "UnitNormalization.axis", "l1", "l2"}
+_CHECKED |= {"factor", "x_factor", "y_factor", "addition_factor", "threshold_factor", "sigma"}
+_CHECKED |= {"RandomElasticTransform.scale", "RandomErasing.scale"}
 
 _kinds: dict[type, dict[str, str]] = {}
 

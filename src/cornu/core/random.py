@@ -127,9 +127,21 @@ def shared_seed_generator() -> SeedGenerator:
     return _shared["generator"]
 
 
+class Keys:
+    """Fresh keys from one key, where no variable may be assigned: in the branches and loops of JAX."""
+
+    def __init__(self, key: jax.Array):
+        self._key = key
+
+    def next(self) -> jax.Array:
+        """A fresh key."""
+        self._key, key = jax.random.split(self._key)
+        return key
+
+
 def draw_seed(seed=None) -> jax.Array:
     """A key from an integer (always the same), a `SeedGenerator` (a fresh one) or None (fresh)."""
-    if isinstance(seed, SeedGenerator):
+    if isinstance(seed, SeedGenerator | Keys):
         return seed.next()
     if seed is None:
         # No step returns the new state of the shared generator; where shapes are inferred, none is kept.

@@ -32,13 +32,6 @@ from cornu.layers.convolution_transpose import (
 from cornu.layers.dense import Dense, EinsumDense
 from cornu.layers.dot import Dot, dot
 from cornu.layers.embedding import Embedding, Masking, ReversibleEmbedding
-from cornu.layers.image_augmentation import (
-    RandomBrightness,
-    RandomContrast,
-    RandomCrop,
-    RandomFlip,
-)
-from cornu.layers.image_movement import RandomRotation, RandomTranslation, RandomZoom
 from cornu.layers.input import Input, InputLayer
 from cornu.layers.merging import (
     Add,
@@ -79,7 +72,7 @@ from cornu.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
-from cornu.layers.preprocessing import CenterCrop, Normalization, Rescaling, Resizing
+from cornu.layers.preprocessing import Normalization, Rescaling
 from cornu.layers.recurrent import (
     GRU,
     LSTM,
@@ -138,7 +131,7 @@ GroupQueryAttention = GroupedQueryAttention
 SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2D
 
 
-# Loaded when first used: networks for images need none of them. Name and module.
+# Loaded when first used: families that most programs do without. Name and module.
 _ON_USE = {
     "CategoryEncoding": "preprocessing.encoding",
     "Discretization": "preprocessing.discretization",
@@ -153,6 +146,18 @@ _ON_USE = {
     "StringLookup": "preprocessing.string_lookup",
     "TFSMLayer": "jax_layer",
     "TextVectorization": "preprocessing.text_vectorization",
+    **dict.fromkeys(
+        (
+            "AugMix AutoContrast CenterCrop ContrastLimitedAdaptiveHistogramEqualization CutMix "
+            "Equalization MaxNumBoundingBoxes MixUp RandAugment RandomBrightness "
+            "RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop "
+            "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale "
+            "RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation "
+            "RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom Resizing "
+            "Solarization"
+        ).split(),
+        "augmentation",
+    ),
 }
 
 
@@ -198,6 +203,8 @@ __all__ = [
     "AdditiveAttention",
     "AlphaDropout",
     "Attention",
+    "AugMix",
+    "AutoContrast",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -210,6 +217,7 @@ __all__ = [
     "CategoryEncoding",
     "CenterCrop",
     "Concatenate",
+    "ContrastLimitedAdaptiveHistogramEqualization",
     "Conv1D",
     "Conv1DTranspose",
     "Conv2D",
@@ -228,6 +236,7 @@ __all__ = [
     "Cropping1D",
     "Cropping2D",
     "Cropping3D",
+    "CutMix",
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
@@ -236,6 +245,7 @@ __all__ = [
     "Dropout",
     "EinsumDense",
     "Embedding",
+    "Equalization",
     "Flatten",
     "FlaxLayer",
     "GRUCell",
@@ -275,6 +285,7 @@ __all__ = [
     "LayerNormalization",
     "LeakyReLU",
     "Masking",
+    "MaxNumBoundingBoxes",
     "MaxPool1D",
     "MaxPool2D",
     "MaxPool3D",
@@ -284,6 +295,7 @@ __all__ = [
     "Maximum",
     "MelSpectrogram",
     "Minimum",
+    "MixUp",
     "MultiHeadAttention",
     "Multiply",
     "Normalization",
@@ -291,11 +303,25 @@ __all__ = [
     "Permute",
     "Pipeline",
     "RMSNormalization",
+    "RandAugment",
     "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
     "RandomContrast",
     "RandomCrop",
+    "RandomElasticTransform",
+    "RandomErasing",
     "RandomFlip",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPerspective",
+    "RandomPosterization",
     "RandomRotation",
+    "RandomSaturation",
+    "RandomSharpness",
+    "RandomShear",
     "RandomTranslation",
     "RandomZoom",
     "ReLU",
@@ -312,6 +338,7 @@ __all__ = [
     "SimpleRNN",
     "SimpleRNNCell",
     "Softmax",
+    "Solarization",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",

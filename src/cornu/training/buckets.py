@@ -28,7 +28,9 @@ _HOOKS = (
 # Layers that may mix examples whatever their axes are, or that may do anything.
 _MIXING = frozenset({"AdditiveAttention", "Attention", "Dot", "EinsumDense", "Lambda", "Layer"})
 # Layers that take a batch for one example if it has a rank less.
-_OF_IMAGES = frozenset({"CenterCrop", "Resizing"})
+_OF_IMAGES = frozenset(
+    "AutoContrast CenterCrop ContrastLimitedAdaptiveHistogramEqualization RandomCrop Resizing".split()
+)
 # What is called while a layer is built, or for the loss, and never sees a batch.
 _OF_WEIGHTS = ("_initializer", "_regularizer", "_constraint")
 

@@ -8,9 +8,10 @@ from cornu.layers import activation as activation_layers
 from cornu.layers import normalization as normalizations
 from cornu.layers import regularization
 from cornu.layers.adaptive_pooling import BaseAdaptivePooling
+from cornu.layers.augmentation import RandomCrop
+from cornu.layers.augmentation.base import RandomImageLayer
 from cornu.layers.batch_normalization import BatchNormalization
 from cornu.layers.dense import Dense
-from cornu.layers.image_augmentation import RandomCrop, RandomImageLayer
 from cornu.layers.merging import Concatenate, Merge
 from cornu.layers.pooling import BaseGlobalPooling
 from cornu.layers.preprocessing import Normalization, Rescaling

@@ -1,6 +1,5 @@
-"""Layers that prepare data: numbers, categories, text, sound and images."""
+"""Layers that prepare data: numbers, categories, text and sound; those for images are in `augmentation`."""
 
-from cornu.layers.preprocessing.images import CenterCrop, Resizing
 from cornu.layers.preprocessing.scaling import Normalization, Rescaling
 
-__all__ = ["CenterCrop", "Normalization", "Rescaling", "Resizing"]
+__all__ = ["Normalization", "Rescaling"]
