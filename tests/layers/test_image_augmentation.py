@@ -155,7 +155,7 @@ def test_too_small_an_image_is_enlarged():
         (lambda: layers.RandomContrast(0.1, value_range=3), "`value_range` argument should be"),
         (lambda: layers.RandomBrightness(0.1, value_range=(1,)), "`value_range` argument should"),
         (lambda: layers.RandomCrop(0, 3), "`height` must be a positive integer"),
-        (lambda: layers.RandomFlip()(np.ones((4, 4))), "rank 3 .single image. or 4"),
+        (lambda: layers.RandomFlip()(np.ones((4, 4))), "to be rank 3 or 4"),
     ],
 )
 def test_bad_arguments(make, message):

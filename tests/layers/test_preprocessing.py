@@ -198,7 +198,7 @@ def test_center_crop(size, data_format):
             lambda: layers.Resizing(2, 3, crop_to_aspect_ratio=True, pad_to_aspect_ratio=True),
             "Only one of",
         ),
-        (lambda: layers.Resizing(2, 3)(np.ones((4, 4))), "rank 3 .single image. or 4"),
+        (lambda: layers.Resizing(2, 3)(np.ones((4, 4))), "to be rank 3 or 4"),
     ],
 )
 def test_bad_arguments(make, message):

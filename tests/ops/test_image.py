@@ -185,12 +185,12 @@ def test_elastic_transform_moves_to_the_right_as_keras_does():
         (lambda i: i.resize(IMAGES, (2, 3), interpolation="area"), "`interpolation`"),
         (
             lambda i: i.crop_images(IMAGES, 1, 1, target_height=5, target_width=20),
-            "must lie within",
+            "right_cropping must be >= 0",
         ),
         (lambda i: i.crop_images(IMAGES, 1), "exactly two of top_cropping"),
         (
             lambda i: i.pad_images(IMAGES, 1, 1, target_height=5, target_width=20),
-            "too small for images",
+            "bottom_padding must be >= 0",
         ),
         (lambda i: i.pad_images(IMAGES, -1, 1, 1, 1), "must be >= 0"),
         (lambda i: i.affine_transform(IMAGES, np.eye(3)), "Invalid transform rank"),

@@ -219,8 +219,10 @@ class Node:
         for i, tensor in enumerate(self.output_tensors):
             tensor._keras_history = History(operation, self.index, i)
         operation._inbound_nodes.append(self)
-        for parent in self.parent_nodes:
-            parent.operation._outbound_nodes.append(self)
+        for tensor in self.input_tensors:
+            # One that was made by hand has a shape to try a layer on, but begins no model.
+            if tensor._keras_history is not None:
+                tensor._keras_history.operation._outbound_nodes.append(self)
 
     @property
     def is_input(self) -> bool:

@@ -41,6 +41,8 @@ class ImageLayer(Layer):
 
     # Whether images come out in the shape in which they came.
     _keeps_shape = True
+    # Whether each image of a batch changes by itself, so that each needs its own bounding boxes.
+    _each_its_own = False
 
     def __init__(self, bounding_box_format=None, data_format=None, **kwargs):
         super().__init__(**kwargs)
@@ -60,7 +62,8 @@ class ImageLayer(Layer):
         self._sizes(images)
         if "bounding_boxes" in parts:
             self._box_format()
-            parts["bounding_boxes"] = dense_boxes(parts["bounding_boxes"], images.ndim - 2)
+            ndims = {images.ndim - 2} if self._each_its_own else {1, 2}
+            parts["bounding_boxes"] = dense_boxes(parts["bounding_boxes"], ndims)
         transformation = self.get_random_transformation(data, training=training)
         single = images.ndim == 3
         for name, many, one in (
@@ -177,8 +180,8 @@ class ImageLayer(Layer):
         shape = images.shape
         if len(shape) not in (3, 4):
             raise ValueError(
-                f"Layer '{self.name}': expected image tensor to have rank 3 (single image) or 4 "
-                f"(batch of images). Received: shape={shape}"
+                f"Layer '{self.name}': Expected the input image to be rank 3 or 4. One image has rank "
+                f"3, and a batch rank 4. Received: shape={shape}"
             )
         batch, *rest = shape if len(shape) == 4 else (1, *shape)
         if self.data_format == "channels_first":
@@ -329,10 +332,10 @@ def rescaled(images, source, target):
     return (images - source[0]) / (source[1] - source[0]) * (target[1] - target[0]) + target[0]
 
 
-def dense_boxes(bounding_boxes, ndim: int) -> dict:
+def dense_boxes(bounding_boxes, ndims: set) -> dict:
     """A dict of bounding boxes as arrays; lists of different length are filled up with label -1.
 
-    `ndim` is 2 for those of a batch and 1 for those of one image.
+    `ndims` may hold 1, for the boxes of one image, and 2, for those of a batch.
     """
     if not isinstance(bounding_boxes, dict) or not {"boxes", "labels"} <= set(bounding_boxes):
         raise ValueError(
@@ -346,7 +349,7 @@ def dense_boxes(bounding_boxes, ndim: int) -> dict:
                 "If `bounding_boxes['boxes']` is a list, then `bounding_boxes['labels']` must also be "
                 f"a list, of the same length. Received: bounding_boxes['labels']={labels}"
             )
-        if ndim == 2:
+        if ndims != {1} and _is_ragged(boxes):
             most = max(map(len, boxes), default=0)
             filled = np.zeros((len(boxes), most, 4), "float32")
             numbers = np.full((len(boxes), most), -1, "int32")
@@ -357,13 +360,18 @@ def dense_boxes(bounding_boxes, ndim: int) -> dict:
     boxes, labels = _as_tensor(boxes), _as_tensor(labels)
     if isinstance(boxes, list | tuple):
         boxes, labels = as_array(np.asarray(boxes, "float32")), as_array(np.asarray(labels))
-    if boxes.ndim != ndim + 1 or labels.ndim < ndim:
+    if boxes.ndim - 1 not in ndims or labels.ndim < boxes.ndim - 1:
         raise ValueError(
             "Expected `bounding_boxes['boxes']` to have the shape (num_boxes, 4), for one image, or "
             "(batch_size, num_boxes, 4), and `bounding_boxes['labels']` one label for each. Received: "
             f"boxes of shape {boxes.shape} and labels of shape {labels.shape}"
         )
     return {**bounding_boxes, "boxes": boxes.astype("float32"), "labels": labels}
+
+
+def _is_ragged(boxes) -> bool:
+    """Whether a list holds boxes for several images."""
+    return all(np.ndim(some) == 2 or len(some) == 0 for some in boxes)
 
 
 def _as_tensor(value):

@@ -64,7 +64,8 @@ class RandomGaussianBlur(RandomImageLayer):
     def _draw(self, seed, shape):
         applies = chosen(seed, shape[0], self.factor)
         # A Gaussian of width 0 would be 0 / 0.
-        sigma = uniform(seed, (2,), *self.sigma, self.compute_dtype) + 1e-6
+        low, high = self.sigma
+        sigma = uniform(seed, (2,), low, high, self.compute_dtype) + 1e-6
         return {"should_apply_blur": applies, "blur_factor": sigma}
 
     def _change(self, images, transformation):
@@ -107,8 +108,8 @@ class RandomSharpness(RandomImageLayer):
 
     def _change(self, images, transformation):
         away = 1 - for_each(transformation["factor"] * 2).astype(images.dtype)
-        kernel = np.full((3, 3, 1, 1), 1 / 13, "float32")
-        kernel[1, 1] = 5 / 13
-        kernel = jnp.tile(jnp.asarray(kernel, images.dtype), (1, 1, images.shape[-1], 1))
+        weights = np.full((3, 3, 1, 1), 1 / 13, "float32")
+        weights[1, 1] = 5 / 13
+        kernel = jnp.tile(jnp.asarray(weights, images.dtype), (1, 1, images.shape[-1], 1))
         smooth = depthwise_conv(images, kernel, padding="same")
         return jnp.clip(images + away * (smooth - images), *self.value_range)

@@ -340,7 +340,7 @@ class Resizing(ImageLayer):
 
     def transform_bounding_boxes(self, bounding_boxes, transformation, training=True):
         rows, columns = transformation
-        size, top, left = (rows, columns), 0, 0
+        top, left, *size = 0, 0, rows, columns
         if self.crop_to_aspect_ratio:
             top, left, *size = aspect_window(rows, columns, self.height, self.width)
         elif self.pad_to_aspect_ratio:
@@ -349,7 +349,7 @@ class Resizing(ImageLayer):
             top, left = (
                 -(max(f - n, 0) // 2) for n, f in zip((rows, columns), fitting, strict=True)
             )
-            size = rows - 2 * top, columns - 2 * left
+            size = [rows - 2 * top, columns - 2 * left]
         scale = np.array([self.width / size[1], self.height / size[0]] * 2, "float32")
         start = np.array([left, top] * 2, "float32")
         boxes = jnp.asarray(bounding_boxes["boxes"])

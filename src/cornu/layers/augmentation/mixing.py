@@ -87,6 +87,7 @@ class MixUp(RandomImageLayer):
     """
 
     _draws_always = True
+    _each_its_own = True
 
     def __init__(self, alpha=0.2, data_format=None, seed=None, **kwargs):
         super().__init__(data_format=data_format, seed=seed, **kwargs)
@@ -162,7 +163,8 @@ class CutMix(RandomImageLayer):
     def _draw(self, seed, shape):
         dtype = self.compute_dtype
         # The beta distribution has no parameter 0.
-        alpha = uniform(seed, (), *self.factor, dtype) + 1e-6
+        low, high = self.factor
+        alpha = uniform(seed, (), low, high, dtype) + 1e-6
         side = jnp.sqrt(1.0 - _beta(seed, alpha, shape[:1], dtype))
         mask, share = _random_rectangles(seed, shape, side, side, dtype)
         first = self.data_format == "channels_first"
@@ -255,7 +257,8 @@ class RandomErasing(RandomImageLayer):
 
     def _draw(self, seed, shape):
         dtype = self.compute_dtype
-        sides = jnp.sqrt(uniform(seed, (shape[0], 2), *self.scale, dtype))
+        low, high = self.scale
+        sides = jnp.sqrt(uniform(seed, (shape[0], 2), low, high, dtype))
         mask, _ = _random_rectangles(seed, shape, sides[:, 0], sides[:, 1], dtype)
         first = self.data_format == "channels_first"
         return {
@@ -309,6 +312,8 @@ class MaxNumBoundingBoxes(ImageLayer):
     ... ].tolist()
     [[0.0, -1.0], [0.0, -1.0]]
     """
+
+    _each_its_own = True
 
     def __init__(self, max_number, fill_value=-1, **kwargs):
         super().__init__(**kwargs)

@@ -32,6 +32,7 @@ class MovingLayer(RandomImageLayer):
     """
 
     interpolation = "bilinear"
+    _each_its_own = True
 
     def _draw(self, seed, shape):
         raise NotImplementedError
@@ -380,8 +381,9 @@ class RandomShear(_AffineLayer):
     def _draw(self, seed, shape):
         size, dtype = (shape[0], 1), self.compute_dtype
         direction = jnp.where(uniform(seed, size, dtype=dtype) > 0.5, -1.0, 1.0).astype(dtype)
-        down = uniform(seed, size, *self.y_factor, dtype)
-        right = uniform(seed, size, *self.x_factor, dtype)
+        (low, high), (least, most) = self.y_factor, self.x_factor
+        down = uniform(seed, size, low, high, dtype)
+        right = uniform(seed, size, least, most, dtype)
         return {"shear_factor": jnp.concatenate([right, down], axis=1) * direction}
 
     def _matrix(self, transformation, rows, columns):

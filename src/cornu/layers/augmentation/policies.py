@@ -40,6 +40,8 @@ def _one_after_another(step: Callable, value, items):
 class _Policy(RandomImageLayer):
     """Layers that hold those that they choose from, each in the attribute that Keras' files name."""
 
+    _each_its_own = True
+
     def __init__(self, value_range, factor, interpolation, **kwargs):
         super().__init__(**kwargs)
         self.value_range = pair_of_values(value_range)

@@ -145,7 +145,8 @@ class RandomElasticTransform(MovingLayer):
 
     def _draw(self, seed, shape):
         applies = chosen(seed, shape[0], self.factor)
-        strength = uniform(seed, (), *self.scale, self.compute_dtype)
+        low, high = self.scale
+        strength = uniform(seed, (), low, high, self.compute_dtype)
         return {
             "apply_transform": applies,
             "distortion_factor": strength,
@@ -159,9 +160,8 @@ class RandomElasticTransform(MovingLayer):
     def _moved(self, images, transformation, interpolation):
         strength = jnp.asarray(transformation["distortion_factor"], "float32")
         # Nothing is distorted with strength 0, and no Gaussian has the width 0.
-        alpha, sigma = self.get_elastic_transform_params(
-            *images.shape[1:3], jnp.maximum(strength, 1e-6)
-        )
+        rows, columns = images.shape[1:3]
+        alpha, sigma = self.get_elastic_transform_params(rows, columns, jnp.maximum(strength, 1e-6))
         key = draw_seed(transformation["seed"])
         fill = self.fill_mode, self.fill_value
         moved = warped(images, key, alpha, sigma, interpolation, *fill)

@@ -42,7 +42,10 @@ def _planes(images, data_format) -> tuple[list, int]:
             "Divide pixels of bytes by 255 first."
         )
     if images.shape[axis] != 3:
-        raise ValueError(f"Expected images of 3 channels. Received: images.shape={images.shape}")
+        raise ValueError(
+            "Input images must have 3 channels, but received images with "
+            f"{images.shape[axis]} channels. images.shape={images.shape}"
+        )
     return [jnp.take(images, i, axis=axis) for i in range(3)], axis
 
 

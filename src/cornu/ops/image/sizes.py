@@ -94,11 +94,13 @@ def _edges(names: str, before, after, target, size: int, cut: bool) -> tuple[int
     if target is not None:
         both = size - target if cut else target - size
         before, after = (both - after, after) if before is None else (before, both - before)
-    if min(before, after, size - before - after if cut else 0) < 0:
-        raise ValueError(
-            f"{'What is kept must lie within' if cut else 'The target is too small for'} images of "
-            f"{size} pixels in this direction. {received}"
-        )
+    results = dict(zip(shown, (before, after, size - before - after if cut else 0), strict=True))
+    for name, value in results.items():
+        if value < 0:
+            raise ValueError(
+                f"{name} must be >= 0. It would be {value} for images of {size} pixels in this "
+                f"direction. {received}"
+            )
     return before, after
 
 
