@@ -301,3 +301,17 @@ def test_no_values_are_computed_before_they_are_needed():
     inputs = cornu.Input((1000, 1000, 1000, 8))
     outputs = layers.MaxPooling3D(10)(layers.ReLU()(inputs))
     assert cornu.Model(inputs, outputs).output_shape == (None, 100, 100, 100, 8)
+
+
+def test_a_symbolic_tensor_made_by_hand_shows_shapes():
+    made = cornu.KerasTensor((None, 8, 8, 1), ragged=False, record_history=True)
+    output = layers.Conv2D(2, 3)(made) + 1
+    assert output.shape == (None, 6, 6, 2) and not made.ragged
+    for inputs in (made, cornu.Input((8, 8, 1))):
+        with pytest.raises(ValueError, match="made by hand and comes from no layer"):
+            cornu.Model(inputs, output)
+    for refused in ({"ragged": True}, {"ragged_rank": 1}, {"record_history": False}):
+        with pytest.raises(ValueError, match=r"cannot be ragged|record_history=True"):
+            cornu.KerasTensor((2, 3), **refused)
+    with pytest.raises(TypeError, match="ragged_size"):
+        cornu.KerasTensor((2, 3), ragged_size=3)

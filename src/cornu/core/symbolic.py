@@ -36,6 +36,9 @@ class KerasTensor:
     Args:
         shape: sizes; None where any size goes (the batch, say).
         dtype: dtype of the elements.
+        sparse: whether the values that are given for it may be sparse.
+        ragged: must be False: arrays of JAX have rows of one length.
+        record_history: must be True: it is known where a tensor comes from.
         name: default: `keras_tensor`, `keras_tensor_1` …
 
     Source: Keras: KerasTensor.
@@ -46,7 +49,34 @@ class KerasTensor:
     (None, 28, 28, 1)
     """
 
-    def __init__(self, shape, dtype="float32", sparse=False, name=None):
+    # Of tensors whose rows differ in length.
+    ragged = False
+    ragged_rank = None
+    row_splits_dtype = None
+
+    def __init__(
+        self,
+        shape,
+        dtype="float32",
+        sparse=False,
+        ragged=False,
+        record_history=True,
+        name=None,
+        **kwargs,
+    ):
+        kwargs = {key: value for key, value in kwargs.items() if value is not None}
+        unknown = kwargs.keys() - {"ragged_rank", "row_splits_dtype"}
+        if unknown:
+            raise TypeError(f"Unexpected keyword arguments: {', '.join(sorted(unknown))}")
+        if ragged or kwargs:
+            raise ValueError(
+                "A KerasTensor cannot be ragged: arrays of JAX have rows of one length. Fill shorter rows "
+                "up, with `utils.pad_sequences` say, and let a `Masking` layer skip what was filled in."
+            )
+        if not record_history:
+            raise ValueError(
+                "Leave `record_history=True`: a model is made from what its tensors come from."
+            )
         self.shape = tuple(None if size is None else int(size) for size in shape)
         self.dtype = standardize_dtype(dtype)
         self.sparse = sparse
@@ -231,8 +261,8 @@ class Node:
 
     @property
     def parent_nodes(self) -> list["Node"]:
-        """The nodes that made this one's inputs."""
-        return [node_of(t) for t in self.input_tensors]
+        """The nodes that made this one's inputs. (A tensor that was made by hand shows shapes alone.)"""
+        return [node_of(t) for t in self.input_tensors if t._keras_history is not None]
 
     def __repr__(self):
         return f"<Node operation={self.operation.name}, id={id(self)}>"

@@ -7,6 +7,7 @@ from cornu.core.symbolic import KerasTensor, Node, any_symbolic, node_of
 
 def key_of(tensor: KerasTensor) -> tuple[int, int, int]:
     """What identifies a symbolic tensor: two objects may be the same output."""
+    node_of(tensor)  # One that was made by hand comes from nowhere.
     operation, node_index, tensor_index = tensor._keras_history
     return id(operation), node_index, tensor_index
 
