@@ -1,5 +1,7 @@
 """Fifty steps of every optimizer, in many settings, against real Keras."""
 
+import inspect
+
 import jax.numpy as jnp
 import keras
 import numpy as np
@@ -37,6 +39,8 @@ SETTINGS = [
     ("Ftrl", {"l2_shrinkage_regularization_strength": 0.05}),
     ("Lion", {}),
     ("Lamb", {}),
+    ("ScheduleFreeAdamW", {}),
+    ("ScheduleFreeAdamW", {"warmup_steps": 20, "weight_decay": 0.01, "clipnorm": 1.0}),
     ("Adafactor", {}),
     ("Adafactor", {"relative_step": False, "weight_decay": 0.01}),
     ("Muon", {}),
@@ -101,7 +105,6 @@ def test_every_optimizer_is_tested():
         "LossScaleOptimizer",
         "MultiOptimizer",
         "OptimizerMap",
-        "ScheduleFreeAdamW",
         "Optimizer",
     }
     public = {n for n in dir(keras.optimizers) if n[0].isupper()} - left_out
@@ -257,3 +260,31 @@ def test_a_learning_rate_is_not_negative(rate):
         optimizer.learning_rate = rate
     assert float(optimizer.learning_rate) == 0.5
     optimizer.learning_rate = 0
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in SETTINGS}))
+def test_arguments_by_position_are_those_of_keras(name):
+    ours, theirs = getattr(cornu.optimizers, name), getattr(keras.optimizers, name)
+    signatures = [inspect.signature(cls.__init__) for cls in (ours, theirs)]
+    assert str(signatures[0]) == str(signatures[1])
+    defaults = [p.default for p in list(signatures[0].parameters.values())[1:-1]]
+    defaults[list(signatures[0].parameters).index("clipnorm") - 1] = 2.5
+    config = ours(*defaults).get_config()
+    assert config["clipnorm"] == 2.5
+    assert ours.from_config(config).get_config() == config
+    with pytest.raises(TypeError, match="takes at most"):
+        ours(*defaults, 1)
+    with pytest.raises(TypeError, match="several values for argument 'learning_rate'"):
+        ours(0.1, learning_rate=0.1)
+
+
+def test_legacy_optimizers_are_those_of_today_with_decay():
+    with pytest.warns(UserWarning, match="use `optimizers.SGD` instead"):
+        old = cornu.optimizers.legacy.SGD(0.5, momentum=0.9, decay=0.1)
+    assert type(old) is cornu.optimizers.SGD and old.momentum == 0.9
+    variable = Variable([1.0])
+    for step in range(3):
+        assert float(old.learning_rate) == pytest.approx(0.5 / (1 + 0.1 * step))
+        old.apply([jnp.ones(1)], [variable])
+    with pytest.warns(UserWarning, match="old spelling"):
+        assert float(cornu.optimizers.legacy.Adam(lr=0.25).learning_rate) == 0.25

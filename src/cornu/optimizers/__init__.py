@@ -1,7 +1,7 @@
 """Rules that change weights so that the loss becomes smaller."""
 
 from cornu.core import registry
-from cornu.optimizers import schedules
+from cornu.optimizers import legacy, schedules
 from cornu.optimizers.adaptive import (
     Adadelta,
     Adagrad,
@@ -11,6 +11,7 @@ from cornu.optimizers.adaptive import (
     Lamb,
     Nadam,
     RMSprop,
+    ScheduleFreeAdamW,
 )
 from cornu.optimizers.base import Optimizer
 from cornu.optimizers.gradient_descent import SGD, Ftrl, Lion
@@ -58,8 +59,10 @@ __all__ = [
     "OptaxOptimizer",
     "Optimizer",
     "RMSprop",
+    "ScheduleFreeAdamW",
     "deserialize",
     "get",
+    "legacy",
     "schedules",
     "serialize",
 ]

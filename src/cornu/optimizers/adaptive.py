@@ -2,16 +2,11 @@
 
 import jax.numpy as jnp
 
-from cornu.core import registry
 from cornu.ops.adam import adam, averages
-from cornu.optimizers.base import Optimizer
+from cornu.optimizers.base import Optimizer, registered
 
 
-def _register(cls):
-    return registry.register("optimizer", cls.__name__, module="keras.optimizers")(cls)
-
-
-@_register
+@registered
 class Adam(Optimizer):
     """Adaptive moments: `w -= alpha * m / (sqrt(v) + epsilon)`.
 
@@ -75,7 +70,7 @@ def _power(base, step):
     return jnp.power(jnp.asarray(base, step.dtype), step)
 
 
-@_register
+@registered
 class AdamW(Adam):
     """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019)."""
 
@@ -96,7 +91,7 @@ class AdamW(Adam):
             raise ValueError("Argument `weight_decay` must be a float. Received: weight_decay=None")
 
 
-@_register
+@registered
 class Adamax(Optimizer):
     """Adam with the largest gradient instead of the mean square (Kingma and Ba 2015)."""
 
@@ -114,7 +109,7 @@ class Adamax(Optimizer):
         return value - learning_rate * m / scale, {"momentum": m, "norm": u}
 
 
-@_register
+@registered
 class Nadam(Optimizer):
     """Adam with Nesterov's momentum (Dozat 2015)."""
 
@@ -148,7 +143,7 @@ class Nadam(Optimizer):
         return value - ahead * learning_rate / scale, {"momentum": m, "velocity": v}
 
 
-@_register
+@registered
 class Adagrad(Optimizer):
     """`w -= learning_rate * g / sqrt(sum of g^2 so far + epsilon)` (Duchi et al. 2011)."""
 
@@ -165,7 +160,7 @@ class Adagrad(Optimizer):
         return value - move, {"accumulator": total}
 
 
-@_register
+@registered
 class Adadelta(Optimizer):
     """Steps of the size of earlier steps over that of the gradients (Zeiler 2012)."""
 
@@ -186,7 +181,7 @@ class Adadelta(Optimizer):
         return value + learning_rate * move, new
 
 
-@_register
+@registered
 class RMSprop(Optimizer):
     """`w -= learning_rate * g / sqrt(v + epsilon)`, `v` the average of squares (Hinton 2012).
 
@@ -238,7 +233,7 @@ class RMSprop(Optimizer):
         return value - move, new
 
 
-@_register
+@registered
 class Lamb(Optimizer):
     """Adam whose step is as long as the weight, for large batches (You et al. 2020)."""
 
@@ -258,3 +253,61 @@ class Lamb(Optimizer):
         size, length = (jnp.sqrt(jnp.sum(jnp.square(a))) for a in (value, move))
         ratio = jnp.where((size > 0) & (length > 0), size / length, 1.0)
         return value - ratio * learning_rate * move, {"momentum": m, "velocity": v}
+
+
+@registered
+class ScheduleFreeAdamW(Optimizer):
+    """Adam that averages the weights instead of lowering the learning rate.
+
+    With gradients at `y`, steps of Adam move `z`, and `x` is the mean of all `z` so far:
+    `y = (1 - beta_1) z + beta_1 x`. The weights are `y`; the slot `momentum` is `z`.
+
+    Args:
+        learning_rate: as for `Optimizer`, like all further arguments.
+        beta_1: share of the mean in what gradients are taken at.
+        beta_2: share of the old average of squared gradients in the new one.
+        epsilon: keeps the division finite.
+        warmup_steps: over so many steps the learning rate grows to its value.
+
+    Source: Defazio et al. 2024, "The Road Less Scheduled"; Keras: ScheduleFreeAdamW.
+
+    >>> import cornu
+    >>> cornu.optimizers.ScheduleFreeAdamW(warmup_steps=100).warmup_steps
+    100
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.0025,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        warmup_steps=0,
+        **kwargs,
+    ):
+        super().__init__(learning_rate, **kwargs)
+        self.beta_1, self.beta_2 = beta_1, beta_2
+        self.epsilon, self.warmup_steps = epsilon, warmup_steps
+
+    def slots(self):
+        return {"momentum": 0.0, "velocity": 0.0}
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            for slot, variable in zip(self._slots["momentum"], variables, strict=True):
+                if slot is not None:
+                    slot.assign(variable.value)
+
+    def update(self, value, gradient, slots, learning_rate, step):
+        if self.warmup_steps > 0:
+            learning_rate = learning_rate * jnp.minimum(step / self.warmup_steps, 1)
+        before = slots["momentum"]
+        velocity = slots["velocity"]
+        velocity = velocity + (jnp.square(gradient) - velocity) * (1 - self.beta_2)
+        root = jnp.sqrt(velocity / (1 - _power(self.beta_2, step))) + self.epsilon
+        momentum = before - learning_rate * gradient / root
+        mean = (value - (1 - self.beta_1) * before) / self.beta_1
+        mean = (1 - 1 / step) * mean + momentum / step
+        value = (1 - self.beta_1) * momentum + self.beta_1 * mean
+        return value, {"momentum": momentum, "velocity": velocity}

@@ -1,7 +1,10 @@
 """What all optimizers share: the learning rate, clipping, decay, averages and accumulation."""
 
+import functools
+import inspect
 import re
 import warnings
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +13,42 @@ from cornu.core import naming, registry
 from cornu.core.variable import Variable, functional
 from cornu.optimizers import transforms
 from cornu.optimizers.state import OptimizerState, value_of
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def registered(cls: _Class, before: str = "kwargs") -> _Class:
+    """Class decorator: an optimizer of Keras.
+
+    Its constructor takes the arguments of `Optimizer`, too: by position after its own, or `before` one of
+    them.
+    """
+    constructor = cls.__dict__["__init__"]
+    own = list(inspect.signature(constructor).parameters.values())
+    names = {parameter.name for parameter in own}
+    shared = [
+        parameter
+        for name, parameter in inspect.signature(Optimizer.__init__).parameters.items()
+        if name not in names
+    ]
+    place = next(i for i, parameter in enumerate(own) if parameter.name == before)
+    parameters = [*own[:place], *shared, *own[place:]]
+    positional = [parameter.name for parameter in parameters[1:-1]]
+
+    @functools.wraps(constructor)
+    def __init__(self, *args, **kwargs):
+        given = dict(zip(positional, args, strict=False))
+        if len(args) > len(positional):
+            raise TypeError(
+                f"{cls.__name__} takes at most {len(positional)} arguments. Received {len(args)}."
+            )
+        if twice := given.keys() & kwargs.keys():
+            raise TypeError(f"{cls.__name__} got several values for argument '{min(twice)}'.")
+        constructor(self, **given, **kwargs)
+
+    __init__.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    cls.__init__ = __init__  # type: ignore[misc]
+    return registry.register("optimizer", cls.__name__, module="keras.optimizers")(cls)
 
 
 class Optimizer(OptimizerState):
@@ -58,14 +97,14 @@ class Optimizer(OptimizerState):
     ):
         if "lr" in kwargs:
             warnings.warn(
-                "The argument `lr` is an old spelling; use `learning_rate` instead.", stacklevel=3
+                "The argument `lr` is an old spelling; use `learning_rate` instead.", stacklevel=4
             )
             learning_rate = kwargs.pop("lr")
         if kwargs.pop("decay", None):
             warnings.warn(
                 "Argument `decay` is no longer supported and will be ignored. Use a schedule: "
                 "learning_rate=optimizers.schedules.InverseTimeDecay(…).",
-                stacklevel=3,
+                stacklevel=4,
             )
         if kwargs:
             raise ValueError(f"Argument(s) not recognized: {kwargs}")

@@ -2,11 +2,10 @@
 
 import jax.numpy as jnp
 
-from cornu.core import registry
-from cornu.optimizers.base import Optimizer
+from cornu.optimizers.base import Optimizer, registered
 
 
-@registry.register("optimizer", "SGD", module="keras.optimizers")
+@registered
 class SGD(Optimizer):
     """Stochastic gradient descent: `w -= learning_rate * g`.
 
@@ -39,7 +38,7 @@ class SGD(Optimizer):
         return value + move, {"momentum": velocity}
 
 
-@registry.register("optimizer", "Lion", module="keras.optimizers")
+@registered
 class Lion(Optimizer):
     """`w -= learning_rate * sign(beta_1 * m + (1 - beta_1) * g)` (Chen et al. 2023)."""
 
@@ -62,7 +61,7 @@ class Lion(Optimizer):
         return value - learning_rate * direction, {"momentum": new}
 
 
-@registry.register("optimizer", "Ftrl", module="keras.optimizers")
+@registered
 class Ftrl(Optimizer):
     """Follow the regularized leader, for sparse weights (McMahan et al. 2013).
 

@@ -1,18 +1,18 @@
 """Optimizers that look at a weight as a matrix."""
 
+import functools
 import re
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.core import registry
 from cornu.core.variable import Variable
 from cornu.optimizers.adaptive import Adam
-from cornu.optimizers.base import Optimizer
+from cornu.optimizers.base import Optimizer, registered
 
 
-@registry.register("optimizer", "Adafactor", module="keras.optimizers")
+@registered
 class Adafactor(Optimizer):
     """Adam that keeps only the sums of rows and columns of the squares (Shazeer and Stern 2018).
 
@@ -88,7 +88,7 @@ def _root_mean_square(x):
     return jnp.sqrt(jnp.mean(jnp.square(x)))
 
 
-@registry.register("optimizer", "Muon", module="keras.optimizers")
+@functools.partial(registered, before="exclude_layers")
 class Muon(Optimizer):
     """Momentum made orthogonal, for matrices; Adam with weight decay for all other weights.
 
