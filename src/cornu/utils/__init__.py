@@ -5,6 +5,7 @@ from cornu.core.naming import reset_uids
 from cornu.core.random import set_random_seed
 from cornu.core.registry import (
     custom_object_scope,
+    find,
     get_custom_objects,
     get_registered_name,
     get_registered_object,
@@ -34,6 +35,15 @@ from cornu.utils.text_dataset import text_dataset_from_directory
 from cornu.utils.timeseries_dataset import timeseries_dataset_from_array
 
 CustomObjectScope = custom_object_scope
+
+
+def __getattr__(name):
+    # It is made of layers, and loaded when first used.
+    if name == "FeatureSpace":
+        return find("layer", name)
+    raise AttributeError(f"module 'cornu.utils' has no attribute {name!r}")
+
+
 # The name that Keras 2 had.
 Sequence = PyDataset
 
@@ -89,6 +99,7 @@ def plot_model(
 __all__ = [
     "Config",
     "CustomObjectScope",
+    "FeatureSpace",
     "Progbar",
     "PyDataset",
     "Sequence",
