@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import Stop, X, Y, check_same, history, network
@@ -233,8 +234,10 @@ def test_a_cache_is_read_once_and_keeps_its_order(tmp_path):
 
 
 def test_a_file_that_keeps_elements(tmp_path):
+    half = np.asarray(jnp.ones(3, "bfloat16"))
     element = {
         "a": np.float32([1, 2]),
+        "h": half,
         "b": ("ä", b"\x00\xff\x00"),
         "c": np.array([["x", ""]], object),
     }
@@ -242,6 +245,7 @@ def test_a_file_that_keeps_elements(tmp_path):
     for _ in range(2):
         got = list(data.as_numpy_iterator())
         assert len(got) == 2 and got[1]["b"] == ("ä", b"\x00\xff\x00")
+        assert got[1]["h"].dtype == half.dtype and got[0]["h"].tolist() == [1, 1, 1]
         assert got[1]["a"].tolist() == [1, 2] and got[1]["c"].tolist() == [["x", ""]]
     assert [path.name for path in tmp_path.iterdir()] == ["kept.cache"]
     whole = (tmp_path / "kept.cache").read_bytes()

@@ -59,6 +59,10 @@ def _put(file, element):
     if element is None:
         return None
     at, array = file.tell(), np.asarray(element)
+    if array.dtype.kind == "V":
+        # Of a format that NumPy's files do not know, such as bfloat16.
+        _save(file, array.view(f"u{array.dtype.itemsize}"))
+        return {"array": at, "dtype": array.dtype.name}
     if array.dtype.kind not in "OSU":
         _save(file, array)
         return {"array": at}
@@ -91,11 +95,12 @@ def _get(file, place) -> Any:
         return tuple(_get(file, part) for part in place["tuple"])
     if "array" in place:
         file.seek(place["array"])
-        return _load(file)[()]
+        array = _load(file)
+        return (array.view(place["dtype"]) if "dtype" in place else array)[()]
     file.seek(place["bytes"] if "bytes" in place else place["text"])
     ends, joined = _load(file), _load(file).tobytes()
     parts = [joined[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
-    texts = parts if "bytes" in place else [part.decode() for part in parts]
+    texts: list = parts if "bytes" in place else [part.decode() for part in parts]
     if place["shape"] is None:
         return texts[0]
     array = np.empty(len(texts), object)

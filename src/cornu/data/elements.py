@@ -70,11 +70,17 @@ class TensorSpec(NamedTuple):
 
 def map_structure(function: Callable, first, *more):
     """The function of each leaf of a structure of tuples and dicts, or of several such structures."""
+    kind = type(first)
+    if kind is tuple and not more:
+        # Most elements are such, and there are many.
+        return tuple([map_structure(function, part) for part in first])
+    if kind is np.ndarray:
+        return function(first, *more)
     if isinstance(first, dict):
         return {key: map_structure(function, first[key], *(m[key] for m in more)) for key in first}
-    if isinstance(first, tuple) and not isinstance(first, TensorSpec):
+    if isinstance(first, tuple) and kind is not TensorSpec:
         parts = [map_structure(function, *leaves) for leaves in zip(first, *more, strict=True)]
-        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+        return kind(*parts) if hasattr(first, "_fields") else tuple(parts)
     return None if first is None else function(first, *more)
 
 
