@@ -315,3 +315,16 @@ def test_a_symbolic_tensor_made_by_hand_shows_shapes():
             cornu.KerasTensor((2, 3), **refused)
     with pytest.raises(TypeError, match="ragged_size"):
         cornu.KerasTensor((2, 3), ragged_size=3)
+
+
+@pytest.mark.parametrize("wrap", [lambda output: [output], lambda output: (output,)])
+def test_one_output_in_a_list_comes_alone(wrap):
+    shapes = []
+    for k in (cornu, keras):
+        x = k.Input((3,))
+        model = k.Model(x, wrap(k.layers.Dense(2)(x)))
+        zeros = np.zeros((4, 3), "float32")
+        shapes.append(
+            [model(zeros).shape, model.predict(zeros, verbose=0).shape, model.output_shape]
+        )
+    assert shapes[0] == shapes[1] == [(4, 2), (4, 2), (None, 2)]

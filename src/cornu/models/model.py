@@ -169,7 +169,7 @@ class Model(Trainer):
     @property
     def output_shape(self):
         """The shape of the output, or the structure of them."""
-        return jax.tree.map(lambda t: t.shape, self.output)
+        return jax.tree.map(lambda t: t.shape, _alone(self.output))
 
     @property
     def input_names(self) -> list[str]:
@@ -208,7 +208,7 @@ class Model(Trainer):
             return operation(*args, **kwargs)
 
         if host_part.is_prepared(inputs):
-            return self._graph.run_from(self._host_part.known(inputs), run)
+            return _alone(self._graph.run_from(self._host_part.known(inputs), run))
         flat = standardized(self, inputs)
         masks = [None] * len(flat)
         if mask is not None:
@@ -219,7 +219,7 @@ class Model(Trainer):
                     "entries. Pass one mask, or None, for each input."
                 )
         with masking.masked(flat, masks):
-            return self._graph.run(flat, run)
+            return _alone(self._graph.run(flat, run))
 
     # What of the graph runs before the compiled step.
     _host_part: Any = None
@@ -405,6 +405,11 @@ class Model(Trainer):
                     cls = Model
                 return cls(inputs, outputs, name=name, trainable=config.get("trainable", True))
             return super().from_config(config)
+
+
+def _alone(outputs):
+    """The only output, where a model was given it in a list, as Keras returns it."""
+    return outputs[0] if isinstance(outputs, list | tuple) and len(outputs) == 1 else outputs
 
 
 def _symbols(shapes, dtypes=None):
