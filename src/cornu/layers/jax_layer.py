@@ -241,14 +241,24 @@ def _divided(variables) -> tuple:
     return params, {name: v for name, v in variables.items() if name != "params"}
 
 
-def TFSMLayer(filepath=None, call_endpoint="serve", call_training_endpoint=None, **kwargs):
+class TFSMLayer(Layer):
     """Always raises NotImplementedError: a SavedModel is a program of TensorFlow, which Cornu does not run.
 
     Load the model with Keras on TensorFlow, save it as a `.keras` file, and load that with
     `cornu.models.load_model`; or convert it to ONNX with tf2onnx.
     """
-    raise NotImplementedError(
-        f"TFSMLayer: {filepath!r} is a SavedModel, a program of TensorFlow, which Cornu does not run. Load "
-        "the model with Keras on TensorFlow, save it as a `.keras` file, and load that with "
-        "`cornu.models.load_model`."
-    )
+
+    def __init__(
+        self,
+        filepath,
+        call_endpoint="serve",
+        call_training_endpoint=None,
+        trainable=True,
+        name=None,
+        dtype=None,
+    ):
+        raise NotImplementedError(
+            f"TFSMLayer: {filepath!r} is a SavedModel, a program of TensorFlow, which Cornu does not run. "
+            "Load the model with Keras on TensorFlow, save it as a `.keras` file, and load that with "
+            "`cornu.models.load_model`."
+        )

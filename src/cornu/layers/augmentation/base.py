@@ -8,14 +8,14 @@ import numpy as np
 
 from cornu.core.call_arguments import is_leaf, is_shape
 from cornu.core.dtype import as_array, floatx, standardize_data_format
-from cornu.core.layer import Layer
 from cornu.core.random import SeedGenerator, draw_seed
 from cornu.core.symbolic import KerasTensor, infer_outputs
 from cornu.core.variable import Variable
+from cornu.layers.preprocessing.data_layer import DataLayer
 from cornu.utils.bounding_boxes.formats import check_format, clip_to_image_size, convert_format
 
 
-class ImageLayer(Layer):
+class ImageLayer(DataLayer):
     """Base class: a change of images, and the same of labels, boxes and masks that belong to them.
 
     Args:

@@ -6,8 +6,8 @@ import numpy as np
 
 from cornu.core import registry
 from cornu.core.dtype import as_array, check_real, floatx
-from cornu.core.layer import Layer
 from cornu.core.symbolic import KerasTensor
+from cornu.layers.preprocessing.data_layer import DataLayer
 from cornu.layers.preprocessing.encoding import (
     MODES,
     check_mode,
@@ -19,7 +19,7 @@ from cornu.layers.preprocessing.encoding import (
 
 
 @registry.register("layer", module="keras.layers")
-class Discretization(Layer):
+class Discretization(DataLayer):
     """The number of the range that each input is in: 0 below the first boundary.
 
     Args:
@@ -145,12 +145,14 @@ class Discretization(Layer):
         reached = boundaries[~above]
         indices = jnp.searchsorted(jnp.asarray(reached), inputs.reshape(-1), side="right")
         indices = indices.reshape(inputs.shape).astype("int32")
-        return encode(jnp, indices, self.output_mode, self._depth(), self._output_dtype())
+        return encode(jnp, indices, self.output_mode, self._depth(), self.output_dtype)
 
     def _whole(self) -> list[float]:
         return [float(b) for b in self.bin_boundaries]
 
-    def _output_dtype(self) -> str:
+    @property
+    def output_dtype(self) -> str:
+        """The dtype of the output: that of indices, or the compute dtype."""
         return "int32" if self.output_mode == "int" else self.compute_dtype
 
     def compute_output_shape(self, input_shape):
@@ -161,7 +163,7 @@ class Discretization(Layer):
         return output_shape(shape, self.output_mode, self._depth())
 
     def compute_output_spec(self, inputs, **kwargs):
-        return KerasTensor(self.compute_output_shape(inputs.shape), dtype=self._output_dtype())
+        return KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.output_dtype)
 
     # ---- files
 
@@ -169,10 +171,11 @@ class Discretization(Layer):
         return plain_config(super().get_config(), self.dtype_policy)
 
     @classmethod
-    def from_config(cls, config: dict):
+    def from_config(cls, config: dict, custom_objects=None):
         config = dict(config)
         learned = config.pop("bin_boundaries", None) if config.get("num_bins") is not None else None
-        layer = super().from_config(config)
+        with registry.custom_object_scope(custom_objects):
+            layer = super().from_config(config)
         if learned is not None:
             layer.bin_boundaries = learned
         return layer

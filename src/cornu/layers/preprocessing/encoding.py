@@ -5,8 +5,8 @@ import numpy as np
 
 from cornu.core import registry
 from cornu.core.dtype import as_array, check_real
-from cornu.core.layer import Layer
 from cornu.core.symbolic import KerasTensor
+from cornu.layers.preprocessing.data_layer import DataLayer
 
 MODES = ("int", "one_hot", "multi_hot", "count")
 _OLD_NAMES = {"binary": "multi_hot", "tf-idf": "tf_idf"}
@@ -88,7 +88,7 @@ def _added(xp, rows, values, depth: int):
 
 
 @registry.register("layer", module="keras.layers")
-class CategoryEncoding(Layer):
+class CategoryEncoding(DataLayer):
     """Integers below `num_tokens` as vectors of that length.
 
     Args:

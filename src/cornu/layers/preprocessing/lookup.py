@@ -88,7 +88,7 @@ class Lookup(HostLayer):
         self._index: dict = {}
         self._sorted: Any = None
         self.idf_weights: Any = None
-        self.reset_state(always=True)
+        self._forget()
         if self.output_mode == "tf_idf" and vocabulary is not None and idf_weights is None:
             raise ValueError(
                 f"Layer '{self.name}': with output_mode='tf_idf' a `vocabulary` needs its `idf_weights`."
@@ -304,10 +304,12 @@ class Lookup(HostLayer):
             self._set_weights(weights, self._first_token())
         self.reset_state()
 
-    def reset_state(self, always=False) -> None:
+    def reset_state(self) -> None:
         """Forget what was counted."""
-        if self.__dict__.get("_is_given") and not always:
-            return
+        if not self._is_given:
+            self._forget()
+
+    def _forget(self) -> None:
         self._counts: Any = Counter()
         self._documents_with: Any = Counter()
         self._num_documents = 0

@@ -9,11 +9,11 @@ import numpy as np
 
 from cornu.core import registry
 from cornu.core.dtype import epsilon, image_data_format
-from cornu.core.layer import Layer
+from cornu.layers.preprocessing.data_layer import DataLayer
 
 
 @registry.register("layer", module="keras.layers")
-class Rescaling(Layer):
+class Rescaling(DataLayer):
     """`inputs * scale + offset`, as floats: `Rescaling(1 / 255)` takes pixels to [0, 1].
 
     Args:
@@ -41,7 +41,7 @@ class Rescaling(Layer):
 
 
 @registry.register("layer", module="keras.layers")
-class Normalization(Layer):
+class Normalization(DataLayer):
     """`(inputs - mean) / sqrt(variance)`, with statistics of the data that `adapt` has seen.
 
     Args:
@@ -169,6 +169,9 @@ class Normalization(Layer):
             count, mean = count + added, joint
         self.adapt_mean.assign(np.asarray(mean, np.float32))
         self.adapt_variance.assign(np.asarray(variance, np.float32))
+
+    def finalize_state(self) -> None:
+        """Nothing: `mean` and `variance` are read where the weights are. Keras keeps copies of them."""
 
     def call(self, inputs):
         inputs = inputs.astype(self.compute_dtype)

@@ -11,6 +11,7 @@ from cornu.core.dtype import as_array, epsilon, is_float, standardize_data_forma
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.initializers import STFT
+from cornu.layers.preprocessing.data_layer import DataLayer
 from cornu.ops.convolution import conv
 from cornu.ops.signal import stft
 
@@ -169,7 +170,7 @@ class STFTSpectrogram(Layer):
 
 
 @registry.register("layer", module="keras.layers")
-class MelSpectrogram(Layer):
+class MelSpectrogram(DataLayer):
     """How strong each band of the mel scale is in each frame of a signal.
 
     Args:
@@ -249,6 +250,16 @@ class MelSpectrogram(Layer):
             mel = mel - 10 * math.log10(max(abs(self.ref_power), self.min_power))
             mel = jnp.maximum(mel, mel.max(initial=-jnp.inf) - self.top_db)
         return jnp.swapaxes(mel, -1, -2).astype(self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        samples = input_shape[-1]
+        # Half a transform is added at both ends.
+        frames = None
+        if samples is not None:
+            frames = (
+                samples + self.fft_length // 2 * 2 - self.fft_length
+            ) // self.sequence_stride + 1
+        return (*input_shape[:-1], self.num_mel_bins, frames)
 
     def linear_to_mel_weight_matrix(
         self,
