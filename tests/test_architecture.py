@@ -16,7 +16,7 @@ ORDER = [
     {"core", "kernels"},
     {"ops", "activations", "initializers", "regularizers", "constraints"},
     {"losses", "metrics", "optimizers", "data", "utils", "datasets"},
-    {"config", "random", "alias", "dtype_policies", "mixed_precision", "tree"},
+    {"config", "random", "alias", "dtype_policies", "mixed_precision", "quantizers", "tree"},
     {"backend", "preprocessing"},
     {"layers", "saving"},
     {"training"},

@@ -25,6 +25,7 @@ from cornu import (
     models,
     ops,
     optimizers,
+    quantizers,
     random,
     regularizers,
     saving,
@@ -46,6 +47,7 @@ from cornu.losses import Loss
 from cornu.metrics import Metric
 from cornu.models import Model, Sequential
 from cornu.optimizers import Optimizer
+from cornu.quantizers import Quantizer
 from cornu.regularizers import Regularizer
 
 __version__ = "0.1.0"
@@ -78,6 +80,7 @@ __all__ = [
     "Metric",
     "Model",
     "Optimizer",
+    "Quantizer",
     "Regularizer",
     "SeedGenerator",
     "Sequential",
@@ -102,6 +105,7 @@ __all__ = [
     "ops",
     "optimizers",
     "preprocessing",
+    "quantizers",
     "random",
     "regularizers",
     "saving",

@@ -2,17 +2,15 @@
 
 from cornu.core import kernels
 from cornu.core.dtype import (
-    DTypePolicy,
-    dtype_policy,
     epsilon,
     floatx,
     image_data_format,
-    set_dtype_policy,
     set_epsilon,
     set_floatx,
     set_image_data_format,
 )
 from cornu.core.memory import keep_freed_memory
+from cornu.core.policies import DTypePolicy, dtype_policy, set_dtype_policy
 from cornu.ops.attention import (
     disable_flash_attention,
     enable_flash_attention,

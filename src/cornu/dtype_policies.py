@@ -6,14 +6,23 @@
 """
 
 from cornu.core import registry
-from cornu.core.dtype import DTypePolicy, get_dtype_policy
+from cornu.core.policies import (
+    AWQDTypePolicy,
+    DTypePolicy,
+    DTypePolicyMap,
+    GPTQDTypePolicy,
+    Int4DTypePolicy,
+    QuantizedDTypePolicy,
+    QuantizedFloat8DTypePolicy,
+    get_policy,
+)
 
 FloatDTypePolicy = DTypePolicy
 
 
 def get(identifier) -> DTypePolicy:
     """The policy that a name, a dtype, a configuration or None (the global one) means."""
-    return get_dtype_policy(identifier)
+    return get_policy(identifier)
 
 
 def serialize(dtype_policy) -> dict:
@@ -26,4 +35,16 @@ def deserialize(config, custom_objects=None) -> DTypePolicy:
     return registry.deserialize(config, custom_objects, kind="dtype_policy")
 
 
-__all__ = ["DTypePolicy", "FloatDTypePolicy", "deserialize", "get", "serialize"]
+__all__ = [
+    "AWQDTypePolicy",
+    "DTypePolicy",
+    "DTypePolicyMap",
+    "FloatDTypePolicy",
+    "GPTQDTypePolicy",
+    "Int4DTypePolicy",
+    "QuantizedDTypePolicy",
+    "QuantizedFloat8DTypePolicy",
+    "deserialize",
+    "get",
+    "serialize",
+]

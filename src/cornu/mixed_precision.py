@@ -5,7 +5,7 @@
 'float32'
 """
 
-from cornu.core.dtype import DTypePolicy, dtype_policy, set_dtype_policy
+from cornu.core.policies import DTypePolicy, dtype_policy, set_dtype_policy
 from cornu.optimizers import LossScaleOptimizer
 
 Policy = DTypePolicy

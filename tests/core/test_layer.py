@@ -306,7 +306,7 @@ def test_paths_are_keras():
 
 
 def test_what_is_not_there_is_an_error():
-    layer = cornu.layers.Dense(2)
+    layer = cornu.layers.Conv2D(2, 3)
     with pytest.raises(NotImplementedError, match=r"cannot be quantized.*ONNX"):
         layer.quantize("int8")
     with pytest.raises(NotImplementedError, match="spread over devices"):

@@ -262,7 +262,7 @@ def test_arguments_that_contradict_each_other(name, given, match, tmp_path):
     with pytest.raises(ValueError, match=match):
         compiled("sgd").save(tmp_path / name, **given)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(TypeError, match="signatures"):
+    with pytest.raises(ValueError, match="signatures"):
         compiled("sgd").save(tmp_path / "m.keras", signatures=None)
 
 

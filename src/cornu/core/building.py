@@ -15,6 +15,8 @@ def in_scope(build):
     def wrapped(self, *args, **kwargs):
         self._check_initialized()
         with naming.name_scope(self.name, owner=self):
+            if self.path is None:
+                self._path = naming.current_path()
             result = build(self, *args, **kwargs)
         self.built = True
         given = signature.bind(self, *args, **kwargs).arguments

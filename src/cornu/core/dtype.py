@@ -1,4 +1,4 @@
-"""Dtypes: the default float, and which dtype a layer computes and stores in."""
+"""Dtypes: the default float, and how arrays of any kind become those that JAX takes."""
 
 import functools
 import threading
@@ -7,9 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from cornu.core import registry
-from cornu.core.configurable import Configurable
 
 _FLOATS = ("bfloat16", "float16", "float32", "float64")
 _ALLOWED = frozenset(
@@ -21,7 +18,6 @@ _settings: dict[str, Any] = {
     "floatx": "float32",
     "epsilon": 1e-7,
     "image_data_format": "channels_last",
-    "dtype_policy": None,
 }
 
 
@@ -185,83 +181,6 @@ def widened(value):
     value = as_array(value)
     few = value.dtype.kind in "iu" and value.dtype.itemsize < 4
     return value.astype(jnp.int32) if few else value
-
-
-class DTypePolicy(Configurable):
-    """Which dtype a layer computes in and which it keeps its weights in.
-
-    `"float32"` computes and keeps float32. `"mixed_bfloat16"` computes in bfloat16 and keeps float32
-    weights, which is fast where the processor has bfloat16 and safe without loss scaling.
-    `"mixed_float16"` is the same with float16 and needs a `LossScaleOptimizer`.
-
-    Source: Keras: DTypePolicy; Micikevicius et al. 2018, "Mixed precision training".
-
-    >>> import cornu
-    >>> policy = cornu.DTypePolicy("mixed_bfloat16")
-    >>> policy.compute_dtype, policy.variable_dtype
-    ('bfloat16', 'float32')
-    """
-
-    def __init__(self, name: str | None = None):
-        name = floatx() if name is None else name
-        if not isinstance(name, str):
-            raise TypeError(
-                "'name' must be a string, such as 'mixed_bfloat16'. "
-                f"Received: name={name} (of type {type(name)})"
-            )
-        self.name = name
-        if name.startswith("mixed_"):
-            self.compute_dtype, self.variable_dtype = standardize_dtype(name[6:]), "float32"
-            if self.compute_dtype not in ("bfloat16", "float16"):
-                raise ValueError(
-                    f"Cannot convert {name!r} to a mixed precision policy. Valid: "
-                    "'mixed_bfloat16', 'mixed_float16'."
-                )
-        else:
-            self.compute_dtype = self.variable_dtype = standardize_dtype(name)
-
-    def __repr__(self):
-        return f'<DTypePolicy "{self.name}">'
-
-    def __eq__(self, other):
-        return isinstance(other, DTypePolicy) and self.name == other.name
-
-    def __hash__(self):
-        return hash(self.name)
-
-
-# Files written by Keras name it by both modules, and older ones by the other name.
-for _module in ("keras", "keras.dtype_policies"):
-    registry.register("dtype_policy", "DTypePolicy", "FloatDTypePolicy", module=_module)(
-        DTypePolicy
-    )
-
-
-def dtype_policy() -> DTypePolicy:
-    """The policy of layers that are given none; `floatx()` unless changed."""
-    return _settings["dtype_policy"] or DTypePolicy(floatx())
-
-
-def set_dtype_policy(policy) -> None:
-    """Set the policy of every layer made from now on: a name or a `DTypePolicy`.
-
-    >>> import cornu
-    >>> cornu.config.set_dtype_policy("float32")
-    """
-    _settings["dtype_policy"] = get_dtype_policy(policy)
-
-
-def get_dtype_policy(identifier) -> DTypePolicy:
-    """Resolve a layer's `dtype` argument: None, a dtype, a policy's name, a policy or its config."""
-    if identifier is None:
-        return dtype_policy()
-    if isinstance(identifier, DTypePolicy):
-        return identifier
-    if isinstance(identifier, dict):
-        return registry.deserialize(identifier, kind="dtype_policy")
-    if isinstance(identifier, str):
-        return DTypePolicy(identifier)
-    return DTypePolicy(standardize_dtype(identifier))
 
 
 class _Autocast(threading.local):

@@ -31,9 +31,10 @@ from cornu.core.configurable import (
     once_per_class,
     takes_anything,
 )
-from cornu.core.dtype import as_array, check_real, get_dtype_policy, is_discrete, is_float
+from cornu.core.dtype import as_array, check_real, is_discrete, is_float
 from cornu.core.dtype import autocast as _autocast
 from cornu.core.input_spec import check_inputs
+from cornu.core.policies import DTypePolicy, DTypePolicyMap, get_policy
 from cornu.core.symbolic import (
     KerasTensor,
     Node,
@@ -115,7 +116,7 @@ class Layer(Operation, Configurable, Weighted):
         self.name = name or naming.auto_name(type(self).__name__)
         self._init_graph()
         self.activity_regularizer = registry.get("regularizer", activity_regularizer)
-        self.dtype_policy = get_dtype_policy(dtype)
+        self.dtype_policy = get_policy(dtype)
         self.autocast = autocast
         self.input_spec = None
         self.supports_masking = type(self).compute_mask is not Layer.compute_mask
@@ -186,25 +187,78 @@ class Layer(Operation, Configurable, Weighted):
         """The names of the layers around this one when it was built, and its own, joined by `/`."""
         return self.__dict__.get("_path")
 
-    def quantize(self, mode=None, **kwargs):
-        """Always raises NotImplementedError: Cornu computes in floats."""
-        raise NotImplementedError(
-            f"Layer '{self.name}' cannot be quantized: Cornu has no integer arithmetic for layers. "
-            'Export the model with model.export("model.onnx", format="onnx") and quantize it in ONNX '
-            'Runtime, or use dtype="mixed_bfloat16" for smaller and faster layers.'
-        )
-
     # ---- dtypes
+
+    @property
+    def dtype_policy(self) -> DTypePolicy:
+        """Which dtype the layer computes in, which it keeps, and how its weights are quantized.
+
+        A policy with a quantization that is set on a layer with weights quantizes them.
+        """
+        return self.__dict__["dtype_policy"]
+
+    @dtype_policy.setter
+    def dtype_policy(self, value):
+        policy, before = get_policy(value), self.__dict__.get("dtype_policy")
+        if isinstance(before, DTypePolicyMap) and self.path:
+            if self.path in before:
+                del before[self.path]
+            before[self.path] = policy
+        else:
+            # Under its own name, so that compiled steps see that it is another.
+            self.__dict__["dtype_policy"] = policy
+        mode = policy.at(self.path).quantization_mode
+        if mode is not None and self.__dict__.get("_built") and not self._is_quantized:
+            self.quantize(mode)
+
+    @property
+    def _policy(self) -> DTypePolicy:
+        """The policy of this very layer, where `dtype_policy` is for many."""
+        return self.__dict__["dtype_policy"].at(self.__dict__.get("_path"))
+
+    @property
+    def quantization_mode(self) -> str | None:
+        """How the weights are quantized: `"int8"`, `"int4"`, `"float8"`, or None."""
+        return self._policy.quantization_mode
+
+    # Whether the weights are quantized already.
+    _is_quantized = False
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        """Quantize the weights of a layer that is built. Dense, EinsumDense and Embedding can be.
+
+        Args:
+            mode: `"int8"`, `"int4"` or `"float8"`.
+            type_check: whether to refuse a subclass, whose own `call` would not be used any more.
+            config: a `quantizers.QuantizationConfig` with more to say than a mode.
+        """
+        raise self._cannot_quantize()
+
+    def quantized_build(self, input_shape, mode):
+        """Make the weights of a quantized layer. Only layers that can be quantized have it."""
+        raise self._cannot_quantize()
+
+    def quantized_call(self, *args, **kwargs):
+        """The computation with quantized weights. Only layers that can be quantized have it."""
+        raise self._cannot_quantize()
+
+    def _cannot_quantize(self) -> NotImplementedError:
+        return NotImplementedError(
+            f"Layer '{self.name}' ({type(self).__name__}) cannot be quantized: Dense, EinsumDense and "
+            'Embedding can. Use dtype="mixed_bfloat16" for smaller and faster layers of other kinds, or '
+            'export the model with model.export("model.onnx", format="onnx") and quantize it in ONNX '
+            "Runtime."
+        )
 
     @property
     def compute_dtype(self) -> str:
         """The dtype that the layer computes in."""
-        return self.dtype_policy.compute_dtype
+        return self._policy.compute_dtype
 
     @property
     def input_dtype(self) -> str:
         """The dtype that floating-point inputs are converted to."""
-        return self.dtype_policy.compute_dtype
+        return self._policy.compute_dtype
 
     # ---- calls
 
@@ -266,14 +320,19 @@ class Layer(Operation, Configurable, Weighted):
     def _watched_call(self, args: tuple, kwargs: dict):
         """`call`; while a user's own is traced, random numbers that it draws would become constants."""
         leaves = jax.tree.leaves(args) if _is_users(type(self)) else ()
+        call = self._computation()
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-            return self.call(*args, **kwargs)
+            return call(*args, **kwargs)
 
         def again():
             with variables_module.throwaway_scope():
-                self.call(*args, **kwargs)
+                call(*args, **kwargs)
 
-        return blame.watch_random(self, lambda: self.call(*args, **kwargs), again)
+        return blame.watch_random(self, lambda: call(*args, **kwargs), again)
+
+    def _computation(self):
+        """What computes the outputs: `call`, or `quantized_call`."""
+        return self.call if self.quantization_mode is None else self.quantized_call
 
     def _say_where(self, error: Exception, arguments: dict) -> None:
         """Add to an error the layer, the shapes and the line in which it happened."""
@@ -368,7 +427,7 @@ class Layer(Operation, Configurable, Weighted):
     def _call_for_inference(self, *args, **kwargs):
         if accepts(self, "training"):
             kwargs["training"] = bool(_call.training)
-        return self.call(*args, **kwargs)
+        return self._computation()(*args, **kwargs)
 
     def compute_output_shape(self, *args, **kwargs):
         """The shape of the output for an input shape (or a structure of shapes); None stays None."""
@@ -508,7 +567,7 @@ class Layer(Operation, Configurable, Weighted):
         if not later.get("trainable", True):
             layer.trainable = False
         if "dtype" in later:
-            layer.dtype_policy = get_dtype_policy(registry.deserialize(later["dtype"]))
+            layer.dtype_policy = get_policy(registry.deserialize(later["dtype"]))
         return layer
 
     def get_build_config(self) -> dict | None:

@@ -6,7 +6,8 @@ import numpy as np
 
 from cornu.core import naming, registry, tracking
 from cornu.core.call_arguments import as_tuple
-from cornu.core.dtype import DTypePolicy, is_float, standardize_dtype
+from cornu.core.dtype import is_float, standardize_dtype
+from cornu.core.policies import DTypePolicy
 from cornu.core.random import SeedGenerator
 from cornu.core.tracking import Tracked, unique
 from cornu.core.variable import Variable
@@ -18,6 +19,7 @@ class Weighted(Tracked):
     name: str
     built: bool
     dtype_policy: DTypePolicy
+    _policy: DTypePolicy
     _trainable: bool
     _variables: list[Variable]
 
@@ -36,7 +38,7 @@ class Weighted(Tracked):
     @property
     def variable_dtype(self) -> str:
         """The dtype that weights are kept in."""
-        return self.dtype_policy.variable_dtype
+        return self._policy.variable_dtype
 
     def add_weight(
         self,
@@ -123,7 +125,8 @@ class Weighted(Tracked):
 
     def _own_weights(self) -> list[Variable]:
         own = unique(m for m in self._parts() if isinstance(m, Variable))
-        return [v for v in own if v.trainable] + [v for v in own if not v.trainable]
+        # As in Keras, where a weight that is frozen later keeps its place.
+        return sorted(own, key=lambda v: not v.was_made_trainable)
 
     @property
     def weights(self) -> list[Variable]:
@@ -207,8 +210,12 @@ class Weighted(Tracked):
         for layer in self._flatten_layers():
             layer._trainable = bool(value)
             for weight in layer._own_weights():
-                if weight.was_made_trainable:
+                if layer._may_train(weight):
                     weight.trainable = bool(value)
+
+    def _may_train(self, weight: Variable) -> bool:
+        """Whether a weight of this layer is trained if the layer is."""
+        return weight.was_made_trainable
 
     def count_params(self) -> int:
         """Number of elements in all weights."""
@@ -248,12 +255,12 @@ class Weighted(Tracked):
 
     def save_own_variables(self, store) -> None:
         """Put this layer's own weights (not those of layers in it) into a dict-like store."""
-        for i, weight in enumerate(self._own_weights()):
-            store[str(i)] = weight.numpy()
+        for i, value in enumerate(self._saved_values()):
+            store[str(i)] = value
 
     def load_own_variables(self, store) -> None:
         """Take this layer's own weights from a dict-like store."""
-        own = self._own_weights()
+        own = self._saved_weights()
         if len(store.keys()) != len(own):
             raise ValueError(
                 f"Layer '{self.name}' expected {len(own)} variables"
@@ -263,3 +270,16 @@ class Weighted(Tracked):
             )
         for i, weight in enumerate(own):
             weight.assign(np.asarray(store[str(i)]))
+        self._were_loaded()
+
+    # What files hold of a layer's own weights: the variables, in order, and their values, which may be
+    # others, and what is done when they have been read.
+
+    def _saved_weights(self) -> list[Variable]:
+        return self._own_weights()
+
+    def _saved_values(self) -> list[np.ndarray]:
+        return [w.numpy() for w in self._saved_weights()]
+
+    def _were_loaded(self) -> None:
+        pass

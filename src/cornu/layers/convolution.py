@@ -12,6 +12,7 @@ from cornu.core.dtype import standardize_data_format
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.layers import weight_arguments
+from cornu.layers.low_rank import LowRank
 from cornu.layers.spatial import Spatial, split_shape
 from cornu.ops import convolution as ops
 from cornu.ops.windows import Geometry, as_tuple, sliding
@@ -113,12 +114,13 @@ class Windowed(Spatial):
         return geometry
 
 
-class BaseConv(Windowed):
+class BaseConv(LowRank, Windowed):
     """A layer of convolution kernels.
 
     Args:
         filters: number of kernels, and so of output channels.
         groups: number of groups that the channels are split into, each with filters of its own.
+        lora_rank, lora_alpha: low-rank adaptation from the start: see `enable_lora`.
 
     The other arguments are those of every layer with a window: see `Windowed`.
     """
@@ -168,10 +170,21 @@ class BaseConv(Windowed):
     def build(self, input_shape):
         channels = self._channels_in(input_shape)
         self.compute_output_shape(input_shape)
-        self.kernel = weight_arguments.add(self, "kernel", self._kernel_shape(channels))
+        self._add_main(self._kernel_shape(channels))
         self.bias = None
         if self.use_bias:
             self.bias = weight_arguments.add(self, "bias", (self.filters,))
+        if self.lora_rank:
+            self._add_adaptation()
+
+    @property
+    def kernel(self):
+        """The weights: a variable or, with low-rank adaptation, the sum that the layer computes with."""
+        return self._effective()
+
+    @kernel.setter
+    def kernel(self, variable):
+        self._main_variable = variable
 
     def convolution_op(self, inputs, kernel):
         """The convolution alone, before bias and activation. Override it to change the kernel first,
@@ -188,7 +201,7 @@ class BaseConv(Windowed):
         )
 
     def call(self, inputs):
-        return self._finish(self.convolution_op(inputs, self.kernel.value))
+        return self._finish(self.convolution_op(inputs, self._effective_value()))
 
     def _channels_out(self, channels):
         return self.filters
@@ -233,6 +246,7 @@ class Conv2D(BaseConv):
         kernel_initializer, bias_initializer: initial values of the weights.
         kernel_regularizer, bias_regularizer, activity_regularizer: penalties.
         kernel_constraint, bias_constraint: constraints on the weights.
+        lora_rank, lora_alpha: low-rank adaptation from the start: see `enable_lora`.
 
     Raises ValueError if a window is larger than the image, or the filters cannot be divided into
     the groups. Source: Keras: Conv2D layer.

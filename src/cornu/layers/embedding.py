@@ -1,6 +1,7 @@
 """Sequences of integers and their padding: `Embedding` and `Masking`."""
 
 import warnings
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +11,13 @@ from cornu.core.dtype import standardize_dtype
 from cornu.core.layer import Layer
 from cornu.core.symbolic import infer_outputs
 from cornu.layers import weight_arguments
-from cornu.layers.dense import refuse_adapters
+from cornu.layers.quantized import Quantizable
+from cornu.quantizers import unpack_int4
+from cornu.quantizers.functions import dequantize
 
 
 @registry.register("layer", module="keras.layers")
-class Embedding(Layer):
+class Embedding(Quantizable):
     """A table of vectors, one for each integer; the input selects rows.
 
     Args:
@@ -23,7 +26,9 @@ class Embedding(Layer):
         embeddings_initializer, embeddings_regularizer, embeddings_constraint: names or callables.
         mask_zero: whether 0 means padding, which later layers then skip.
         weights: array to start the table with.
-        lora_rank, lora_alpha, quantization_config: accepted as None, for files that Keras wrote.
+        lora_rank, lora_alpha: low-rank adaptation from the start, in which only two matrices of this
+            rank are trained beside the table: see `enable_lora`. (Keras leaves the alpha out here.)
+        quantization_config: how `quantize` quantizes: see `quantizers`.
 
     Shapes: (batch, …) -> (batch, …, output_dim). An integer outside of the table gives NaN.
 
@@ -51,18 +56,22 @@ class Embedding(Layer):
     ):
         if kwargs.pop("input_length", None) is not None:
             warnings.warn("Argument `input_length` is deprecated. Just remove it.", stacklevel=2)
-        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        super().__init__(
+            activity_regularizer=activity_regularizer,
+            lora_rank=lora_rank,
+            lora_alpha=lora_alpha,
+            **kwargs,
+        )
         for name, size in (("input_dim", input_dim), ("output_dim", output_dim)):
             if not isinstance(size, int | np.integer) or isinstance(size, bool) or size <= 0:
                 raise ValueError(
                     f"Layer '{self.name}': `{name}` must be a positive integer. "
                     f"Received: {name}={size!r} (of type {type(size).__name__})."
                 )
-        refuse_adapters(self, lora_rank, lora_alpha, quantization_config)
         self.input_dim, self.output_dim = int(input_dim), int(output_dim)
         weight_arguments.keep(self, locals(), "embeddings")
         self.mask_zero = self.supports_masking = mask_zero
-        self.quantization_config = None
+        self.quantization_config = registry.get("quantizer", quantization_config)
         # Integers that arrive as floats must not lose digits in a half-precision dtype.
         self.autocast = False
         if weights is not None:
@@ -70,24 +79,81 @@ class Embedding(Layer):
             self.set_weights(weights if isinstance(weights, list) else [weights])
 
     def _config_names(self) -> list[str]:
-        hidden = ("weights", "lora_rank", "lora_alpha")
-        return [n for n in super()._config_names() if n not in hidden]
+        return [n for n in super()._config_names() if n != "weights"]
 
     def build(self, input_shape=None):
-        self.embeddings = weight_arguments.add(
-            self, "embeddings", (self.input_dim, self.output_dim)
-        )
+        self._add_main((self.input_dim, self.output_dim))
+        if self.lora_rank:
+            self._add_adaptation()
+
+    @property
+    def embeddings(self):
+        """The table: a variable or, with low-rank adaptation, the sum that the layer computes with."""
+        return self._effective()
+
+    @embeddings.setter
+    def embeddings(self, variable):
+        self._main_variable = variable
 
     def call(self, inputs):
-        if inputs.dtype not in (jnp.int32, jnp.int64):
-            inputs = inputs.astype("int32")
-        return jnp.take(self.embeddings.value, inputs, axis=0).astype(self.compute_dtype)
+        inputs = _as_indices(inputs)
+        return jnp.take(self._effective_value(), inputs, axis=0).astype(self.compute_dtype)
+
+    _main = "embeddings"
+    embeddings_scale: Any
+    embeddings_zero: Any
+    _can_be_quantized = True
+    _transposed = True
+
+    def _contracted_axes(self) -> tuple[int, ...]:
+        # A row has few numbers, so that one scale for each is more exact than one for each column.
+        return (1,)
+
+    def _scale_as_kept(self, scale):
+        return jnp.squeeze(scale, 1)
+
+    def _scale_of_weight(self, scale):
+        return scale[:, None]
+
+    def _as_matrix(self, weight):
+        return weight.T
+
+    def _from_matrix(self, matrix):
+        return matrix.T
+
+    def _int8_call(self, inputs, training=None):
+        inputs = _as_indices(inputs)
+        rows = jnp.take(self._main_variable.value, inputs, axis=0).astype(self.compute_dtype)
+        scale = jnp.take(self.embeddings_scale.value, inputs, axis=0)
+        return self._adapted((rows / scale[..., None]).astype(self.compute_dtype), inputs)
+
+    def _int4_call(self, inputs, training=None):
+        inputs = _as_indices(inputs)
+        packed = jnp.take(self._main_variable.value, inputs, axis=0)
+        rows = unpack_int4(packed, self.output_dim, axis=-1).astype(self.compute_dtype)
+        scale = jnp.take(self.embeddings_scale.value, inputs, axis=0)
+        if self._block_size is None:
+            rows = rows / scale[..., None]
+        else:
+            zero = jnp.take(self.embeddings_zero.value, inputs, axis=0)
+            rows = dequantize(rows, scale, zero, self.g_idx.value, group_axis=-1)
+        return self._adapted(rows.astype(self.compute_dtype), inputs)
+
+    def _adapted(self, rows, inputs):
+        if not self.lora_enabled:
+            return rows
+        more = jnp.take(self._lora_a.value, inputs, axis=0) @ self._lora_b.value
+        return (rows + self._lora_scale * more).astype(self.compute_dtype)
 
     def compute_mask(self, inputs, mask=None):
         return inputs != 0 if self.mask_zero else None
 
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.output_dim)
+
+
+def _as_indices(inputs):
+    return inputs if inputs.dtype in (jnp.int32, jnp.int64) else inputs.astype("int32")
 
 
 @registry.register("layer", module="keras.layers")

@@ -5,7 +5,8 @@ import numpy as np
 
 from cornu.core import naming, registry, tracking
 from cornu.core.configurable import Configurable
-from cornu.core.dtype import floatx, get_dtype_policy
+from cornu.core.dtype import floatx
+from cornu.core.policies import get_policy
 from cornu.core.tracking import Tracked
 from cornu.core.variable import Variable, functional
 
@@ -47,7 +48,7 @@ class Metric(Configurable, Tracked):
     def __init__(self, dtype=None, name=None):
         self._variables: list[Variable] = []
         self.name = name or naming.auto_name(type(self).__name__)
-        self._dtype = get_dtype_policy(dtype or floatx()).compute_dtype
+        self._dtype = get_policy(dtype or floatx()).compute_dtype
 
     @property
     def dtype(self) -> str:

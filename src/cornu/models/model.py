@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from cornu.models import graph_config, host_part
 from cornu.models.graph import Graph
 from cornu.models.inputs import leaves_and_none, standardized
 from cornu.models.summary import print_summary
+from cornu.quantizers.configs import resolve
 from cornu.saving import load_weights, save_model, save_weights
 from cornu.saving.export import export
 from cornu.training.trainer import Trainer
@@ -365,19 +367,68 @@ class Model(Trainer):
 
         return plot_model(self, to_file, **options)
 
+    # ---- quantization
+
+    def get_quantization_layer_structure(self, mode=None):
+        """The blocks of the model, for methods that calibrate one after the other; None by default."""
+        return None
+
+    def quantize(self, mode=None, config=None, filters=None, **kwargs):
+        """Quantize the weights of all layers that can be quantized, and warn of the others with weights.
+
+        Args:
+            mode: `"int8"`, `"int4"` or `"float8"`.
+            config: a `quantizers.QuantizationConfig` with more to say than a mode.
+            filters: a regular expression, or several, searched in the names of layers, or a function of
+                a layer that says whether to quantize it.
+            type_check: by keyword only, whether to leave out subclasses of the layers that can be.
+
+        Integers cannot be trained; `enable_lora` of a layer has something to train beside them.
+
+        Source: Keras: Model.quantize.
+
+        >>> import cornu
+        >>> model = cornu.Sequential([cornu.Input((8,)), cornu.layers.Dense(4, name="first")])
+        >>> model.quantize("int8", filters="fir")
+        >>> model.layers[0].quantization_mode
+        'int8'
+        """
+        if filters is not None and not (
+            isinstance(filters, str | list | tuple) or callable(filters)
+        ):
+            raise ValueError(
+                "The `filters` argument must be a regex string, a list of regex strings, or a callable. "
+                f"Received: {type(filters)}"
+            )
+        mode = resolve(mode, config).mode
+        type_check = kwargs.pop("type_check", True)
+        if kwargs:
+            raise ValueError(
+                f"Unrecognized keyword arguments passed to {type(self).__name__}.quantize: {kwargs}"
+            )
+        for layer in self._flatten_layers():
+            if layer._sublayers() or layer is self or not _is_wanted(layer, filters):
+                continue
+            try:
+                layer.quantize(mode, type_check=type_check, config=config)
+            except NotImplementedError as error:
+                if layer.weights:
+                    warnings.warn(str(error), stacklevel=2)
+        self._functions.clear()
+
     # ---- files
 
-    def save(self, filepath, overwrite=True, **kwargs):
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
         """Write the whole model to a `.keras` file; see `cornu.saving.save_model`."""
-        return save_model(self, filepath, overwrite=overwrite, **kwargs)
+        return save_model(self, filepath, overwrite=overwrite, zipped=zipped, **kwargs)
 
-    def save_weights(self, filepath, overwrite=True):
+    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
         """Write the weights to a `.weights.h5` or `.safetensors` file; see `cornu.saving.save_weights`."""
-        return save_weights(self, filepath, overwrite=overwrite)
+        return save_weights(self, filepath, overwrite, max_shard_size)
 
-    def load_weights(self, filepath, skip_mismatch=False, by_name=False):
+    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
         """Read weights from a file into the model; see `cornu.saving.load_weights`."""
-        return load_weights(self, filepath, skip_mismatch=skip_mismatch, by_name=by_name)
+        return load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
 
     def export(self, filepath, format=None, batch_size=None):
         """Write a program that predicts without Cornu; see `cornu.saving.export`."""
@@ -410,6 +461,16 @@ class Model(Trainer):
 def _alone(outputs):
     """The only output, where a model was given it in a list, as Keras returns it."""
     return outputs[0] if isinstance(outputs, list | tuple) and len(outputs) == 1 else outputs
+
+
+def _is_wanted(layer, filters) -> bool:
+    """Whether the filters of `quantize` let a layer through."""
+    if filters is None:
+        return True
+    if callable(filters):
+        return bool(filters(layer))
+    patterns = [filters] if isinstance(filters, str) else filters
+    return any(re.search(pattern, layer.name) for pattern in patterns)
 
 
 def _symbols(shapes, dtypes=None):

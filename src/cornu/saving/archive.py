@@ -29,9 +29,7 @@ from cornu.saving.writing import KERAS_FORMAT_VERSION
 _FORMATS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5"}
 
 
-def save_model(
-    model, filepath, overwrite=True, zipped=None, include_optimizer=True, save_format=None
-) -> None:
+def save_model(model, filepath, overwrite=True, zipped=None, **kwargs) -> None:
     """Write a model, its weights, and how it was compiled, to a file or a folder.
 
     A temporary file is written and then renamed, so that a crash leaves the old one whole.
@@ -43,14 +41,19 @@ def save_model(
         overwrite: whether an existing file may be replaced.
         zipped: False for a folder instead of a `.keras` file, with the same files in it. Other files in
             it stay; its name may not end in `.keras`.
-        include_optimizer: whether to write how the model was compiled, and the optimizer's state.
-        save_format: for older scripts, `"keras"` or `"h5"`; it has to agree with the name.
+        include_optimizer: by keyword only, whether to write how the model was compiled, and the
+            optimizer's state.
+        save_format: by keyword only, for older scripts, `"keras"` or `"h5"`; it has to agree with the name.
 
     Raises ValueError for another ending, FileExistsError if `overwrite` is false, OSError if the file
     cannot be written.
 
     Source: Keras: Model saving & serialization APIs.
     """
+    include_optimizer = kwargs.pop("include_optimizer", True)
+    save_format = kwargs.pop("save_format", None)
+    if kwargs:
+        raise ValueError(f"The following argument(s) are not supported: {list(kwargs)}")
     path = Path(filepath)
     format = _FORMATS.get(path.suffix) if zipped is not False else "folder"
     if format is None or (zipped and format != "keras"):

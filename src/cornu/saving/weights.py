@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 
 from cornu.core import registry, tracking
+from cornu.core.dtype import is_float
 from cornu.core.layer import Layer
 from cornu.core.naming import to_snake_case
 from cornu.core.random import SeedGenerator
 from cornu.core.variable import Variable
 from cornu.metrics import Metric
 from cornu.optimizers import Optimizer
-from cornu.saving import legacy
+from cornu.saving import legacy, shards
 from cornu.saving.atomic import replacing
 from cornu.saving.errors import FileFormatError, mismatch
 from cornu.saving.reading import explained, open_file, opened_weights
 from cornu.saving.writing import new_hdf5
 
 
-def save_weights(model, filepath, overwrite=True) -> None:
+def save_weights(model, filepath, overwrite=True, max_shard_size=None, **kwargs) -> None:
     """Write a model's weights to a file.
 
     Args:
@@ -30,6 +31,9 @@ def save_weights(model, filepath, overwrite=True) -> None:
         filepath: a name that ends in `.weights.h5`, which Keras reads as well (the state of the optimizer
             goes with the weights), or in `.safetensors`, where each weight has its path as a name.
         overwrite: whether an existing file may be replaced.
+        max_shard_size: in GB, for a name that ends in `.weights.json`: how large each of the files may be
+            that the weights are divided into. They lie beside it, and it says which is in which.
+        objects_to_skip: by keyword only, layers or an optimizer to leave out, not for `.safetensors`.
 
     A temporary file is written and then renamed, so that a crash leaves the old one whole.
 
@@ -40,6 +44,10 @@ def save_weights(model, filepath, overwrite=True) -> None:
     """
     path = Path(filepath)
     _need_built(model, f"nothing to write to {path}")
+    skipped = _skipped(kwargs)
+    if max_shard_size is not None:
+        _save_shards(model, path, overwrite, max_shard_size, skipped)
+        return
     if not path.name.endswith((".weights.h5", ".safetensors")):
         raise ValueError(
             "The filename must end in `.weights.h5` or `.safetensors`. Received: "
@@ -49,27 +57,66 @@ def save_weights(model, filepath, overwrite=True) -> None:
         raise FileExistsError(f"{path} exists already, and `overwrite` is False.")
     with replacing(path) as temporary:
         if path.suffix == ".h5":
-            write_hdf5(model, temporary)
+            write_hdf5(model, temporary, skipped=skipped)
         else:
+            _refuse_skipping(skipped)
             from safetensors import SafetensorError
             from safetensors.numpy import save_file
 
-            named = {name: np.asarray(v) for name, v in _named_weights(model)}
+            named = {name: np.asarray(value) for name, _, value in _named_weights(model, True)}
             try:
                 save_file(named, temporary, {"format": "cornu"})
             except SafetensorError as error:
                 raise OSError(errno.EIO, str(error)) from error
 
 
-def load_weights(model, filepath, skip_mismatch=False, by_name=False) -> None:
+def _skipped(kwargs: dict) -> set[int]:
+    """The ids of what the argument `objects_to_skip` names; nothing else may be among the arguments."""
+    objects = kwargs.pop("objects_to_skip", None) or ()
+    if kwargs:
+        raise ValueError(f"Invalid keyword arguments: {kwargs}")
+    return {id(each) for each in objects}
+
+
+def _refuse_skipping(skipped: set[int]) -> None:
+    if skipped:
+        raise ValueError(
+            "`objects_to_skip` is for `.weights.h5` and `.weights.json` files. To leave layers of other "
+            "files out, load them into a model of the other layers."
+        )
+
+
+def _save_shards(model, path: Path, overwrite: bool, max_shard_size, skipped: set[int]) -> None:
+    if not path.name.endswith((".weights.json", ".weights.h5")):
+        raise ValueError(
+            "The filename must end in `.weights.json` when `max_shard_size` is specified. "
+            f"Received: filepath={path}"
+        )
+    if not max_shard_size > 0:
+        raise ValueError(f"`max_shard_size` must be positive. Received: {max_shard_size}")
+    path = shards.index_path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already, and `overwrite` is False.")
+    entries = [
+        (f"{where}vars", getattr(part, "name", None), key, array)
+        for where, part in _walk(model, "", True, set(skipped))
+        for key, array in _own_state(part).items()
+    ]
+    shards.write(path, entries, max_shard_size * 1024**3, _Store)
+
+
+def load_weights(model, filepath, skip_mismatch=False, **kwargs) -> None:
     """Read weights from a file into a model.
 
     Args:
         model: the model.
-        filepath: a `.weights.h5`, `.safetensors`, `.keras`, or older `.h5` file.
+        filepath: a `.weights.h5`, `.weights.json`, `.safetensors`, `.keras`, or older `.h5` file.
         skip_mismatch: leave layers whose weights do not fit as they are, instead of raising.
-        by_name: match layers by their names instead of by their order, as for transfer learning;
-            layers that the file does not have stay as they are. Not for `.safetensors`.
+        by_name: by keyword only, match layers by their names instead of by their order, as for transfer
+            learning; layers that the file does not have stay as they are. Not for `.safetensors` and
+            `.weights.json`.
+        objects_to_skip: by keyword only, layers, or an optimizer, that stay as they are. For
+            `.weights.h5` and `.weights.json`.
 
     Nothing is changed if something does not fit, unless `skip_mismatch` is true. A compiled model gets the
     state of the optimizer, and its learning rate, from a `.weights.h5` or `.keras` file that has them; a
@@ -81,19 +128,30 @@ def load_weights(model, filepath, skip_mismatch=False, by_name=False) -> None:
     Source: Keras: Weights-only saving & loading.
     """
     name = str(filepath)
+    by_name = kwargs.pop("by_name", None)
+    skipped = _skipped(kwargs)
     _need_built(model, f"nothing yet to load {name} into")
+    if by_name and name.endswith((".safetensors", ".json")):
+        raise ValueError(
+            "`by_name` needs one file with layers, not `.safetensors` nor `.weights.json`."
+        )
     if name.endswith(".safetensors"):
-        if by_name:
-            raise ValueError("`by_name` needs a file with layers, not `.safetensors`.")
+        _refuse_skipping(skipped)
         _load_safetensors(model, filepath, skip_mismatch)
         return
+    if name.endswith(".json"):
+        with shards.opened(filepath) as file, explained(filepath, "holds weights that do not fit"):
+            read_state(model, file, name, skip_mismatch, with_optimizer=True, skipped=skipped)
+        return
     with opened_weights(filepath) as file, explained(filepath, "holds weights that do not fit"):
+        if by_name or not name.endswith(".weights.h5"):
+            _refuse_skipping(skipped)
         if any(key.startswith("layer_names") for key in file.attrs) or "model_weights" in file:
             legacy.assign(legacy.pairs_of(model, file, name, skip_mismatch, by_name))
         elif by_name:
             _read_by_name(model, file, name, skip_mismatch)
         else:
-            read_state(model, file, name, skip_mismatch, with_optimizer=True)
+            read_state(model, file, name, skip_mismatch, with_optimizer=True, skipped=skipped)
 
 
 def _need_built(model, what: str) -> None:
@@ -112,7 +170,7 @@ def _load_safetensors(model, filepath, skip_mismatch: bool) -> None:
         with safe_open(filepath, "np") as file:
             stored = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
             loads = []
-            for name, weight in _named_weights(model):
+            for name, weight, _ in _named_weights(model):
                 shape = tuple(stored[name].get_shape()) if name in stored else None
                 if shape == weight.shape:
                     loads.append((weight, name))
@@ -120,20 +178,26 @@ def _load_safetensors(model, filepath, skip_mismatch: bool) -> None:
                     raise FileFormatError(mismatch(name, weight.shape, shape, filepath))
             for weight, name in loads:
                 weight.assign(file.get_tensor(name))
+        loaded = {id(weight) for weight, _ in loads}
+        for layer in model._flatten_layers():
+            if any(id(weight) in loaded for weight in layer._saved_weights()):
+                layer._were_loaded()
     except SafetensorError as error:
         raise FileFormatError(f"{filepath} is not a readable safetensors file: {error}") from error
 
 
-def _named_weights(model):
-    """Each weight of the model with its path and name: `layers/conv2d/kernel`."""
+def _named_weights(model, with_values=False):
+    """Each weight of the model: its name, as `layers/conv2d/kernel`, itself, what a file holds of it."""
     seen: set[str] = set()
     for path, part in _walk(model, "", False, set()):
         if isinstance(part, Layer):
-            for i, weight in enumerate(part._own_weights()):
+            weights = part._saved_weights()
+            values = part._saved_values() if with_values else weights
+            for i, (weight, value) in enumerate(zip(weights, values, strict=True)):
                 name = f"{path}{weight.name}"
                 name = f"{name}_{i}" if name in seen else name
                 seen.add(name)
-                yield name, weight
+                yield name, weight, value
 
 
 class _Store:
@@ -155,24 +219,24 @@ class _Store:
             dataset.attrs["dtype"] = "bfloat16"
 
 
-def write_hdf5(model, filepath, with_optimizer=True) -> None:
+def write_hdf5(model, filepath, with_optimizer=True, skipped=frozenset()) -> None:
     """Write everything that `model` consists of, and the state of its optimizer, to a new file."""
-    parts = [part for _, part in _walk(model, "", with_optimizer, set())]
+    parts = [part for _, part in _walk(model, "", with_optimizer, set(skipped))]
     own = {id(part): _own_state(part) for part in parts if _has_hooks(part)}
     variables = [v for part in parts for v in getattr(part, "variables", [])]
     arrays = {id(v): v for state in own.values() for v in state.values()}
     unique = {id(v): v for v in variables}.values()
     num_bytes = sum(v.size * np.dtype(v.dtype).itemsize for v in [*unique, *arrays.values()])
     with new_hdf5(filepath, num_bytes, len(parts) + len(unique) + len(arrays)) as file:
-        write_state(model, file, with_optimizer, own)
+        write_state(model, file, with_optimizer, own, skipped)
 
 
-def write_state(obj, group, with_optimizer=False, own=None) -> None:
+def write_state(obj, group, with_optimizer=False, own=None, skipped=frozenset()) -> None:
     """Write everything that `obj` consists of into a group of an HDF5 file.
 
     `own` has, by their ids, the states of the parts that say themselves what they keep.
     """
-    for path, part in _walk(obj, "", with_optimizer, set()):
+    for path, part in _walk(obj, "", with_optimizer, set(skipped)):
         vars_group = group.require_group(f"{path}vars")
         if getattr(part, "name", None):
             vars_group.attrs["name"] = part.name
@@ -204,23 +268,26 @@ def _own_state(part) -> dict[str, np.ndarray]:
     return {str(key): np.asarray(value) for key, value in store.items()}
 
 
-def read_state(obj, group, filename: str, skip_mismatch=False, with_optimizer=False) -> None:
+def read_state(
+    obj, group, filename: str, skip_mismatch=False, with_optimizer=False, skipped=frozenset()
+) -> None:
     """Read what `write_state` wrote.
 
     All shapes are compared before anything is changed; only a part whose class has hooks of its own
-    reads at once, as it may make the parts that come after it.
+    reads at once, as it may make the parts that come after it. `skipped` has the ids of parts that stay
+    as they are.
     """
     loads = []
 
     def has_all(in_list: bool) -> bool:
-        parts = _walk(obj, "", with_optimizer, set(), in_list)
+        parts = _walk(obj, "", with_optimizer, set(skipped), in_list)
         return all(
             group.get(f"{p}vars") is not None for p, part in parts if isinstance(part, Layer)
         )
 
     # Otherwise it is of an earlier Cornu, perhaps.
     in_list = has_all(True) or not has_all(False)
-    for path, part in _walk(obj, "", with_optimizer, set(), in_list):
+    for path, part in _walk(obj, "", with_optimizer, set(skipped), in_list):
         stored = group.get(f"{path}vars")
         found = {} if stored is None else {key: stored[key] for key in stored}
         if not found and isinstance(part, SeedGenerator | Metric):
@@ -323,7 +390,7 @@ def _wanted(part) -> list[Variable]:
     """The variables that a part without hooks of its own writes, in order."""
     if isinstance(part, SeedGenerator):
         return [part.state]
-    return part._own_weights() if isinstance(part, Layer) else part.variables
+    return part._saved_weights() if isinstance(part, Layer) else part.variables
 
 
 def compare(part, found: dict, filename: str, path: str = "") -> str | None:
@@ -342,6 +409,11 @@ def compare(part, found: dict, filename: str, path: str = "") -> str | None:
         if found[key].dtype.kind not in "biufV":
             return (
                 f"'{name}', array {key}: {filename} holds {found[key].dtype}, which is not numeric."
+            )
+        if not is_float(variable.dtype) and found[key].dtype.kind == "f":
+            return (
+                f"'{name}', array {key} is {variable.dtype}, but {filename} holds {found[key].dtype}, "
+                "whose fractions would be lost. Quantize the model after loading."
             )
     return None
 

@@ -71,8 +71,9 @@ def channels_last(layer, array) -> np.ndarray:
 
 
 def weights_of(variable) -> np.ndarray:
-    """The values of a variable as float64."""
-    return np.asarray(jnp.asarray(variable.value, jnp.float32), np.float64)
+    """The values of a variable, or of an array in its place, as float64."""
+    value = getattr(variable, "value", variable)
+    return np.asarray(jnp.asarray(value, jnp.float32), np.float64)
 
 
 def along(layer, inputs, index) -> tuple[np.ndarray, tuple]:
