@@ -1,9 +1,11 @@
-"""A script that says `import keras` runs on Cornu as it is."""
+"""A script that says `import keras` or `tf.keras` runs on Cornu as it is."""
 
 import json
 import os
 import subprocess
 import sys
+
+import pytest
 
 SCRIPT = """
 import json, sys
@@ -17,10 +19,6 @@ from keras.optimizers.schedules import ExponentialDecay
 from keras.utils import to_categorical
 from helper import SIZE
 
-try:
-    import keras.applications
-except ModuleNotFoundError as error:
-    missing = error.name
 (x, y), _ = digits.load_data()
 model = Sequential()
 model.add(Conv2D(4, (3, 3), activation="relu", input_shape=(8, 8, 1)))
@@ -29,24 +27,146 @@ model.add(Flatten())
 model.add(Dense(10, activation="softmax"))
 model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
 model.fit(x[:SIZE], to_categorical(y[:SIZE]), batch_size=50, verbose=0)
-print(json.dumps([keras.__name__, keras.layers.Conv2D is Conv2D, missing, sys.argv[1:]]))
+print(json.dumps([keras.__version__, keras.layers.Conv2D is Conv2D, __file__, sys.argv]))
 """
 
+# Each line as scripts of some year have it; then what must be true.
+IMPORTS = """
+import tensorflow as tf
+from tensorflow import keras
+from tensorflow.keras import layers, Sequential
+from tensorflow.keras.models import load_model
+from tensorflow.keras.preprocessing.image import ImageDataGenerator
+from tensorflow.keras.layers.experimental import preprocessing
+from tensorflow.keras.optimizers.legacy import Adam as LegacyAdam
+from tensorflow.python.keras.layers.convolutional import Conv2D as OldConv2D
+from tensorflow.compat.v1 import keras as first
+import keras.api.layers, keras.src.layers.core.dense, keras.ops.numpy
+from keras._tf_keras.keras.losses import MeanSquaredError
+from keras.layers.core import Dense, Dropout, Flatten
+from keras.layers.convolutional import Conv2D, MaxPooling2D
+from keras.layers.advanced_activations import LeakyReLU
+from keras.layers.normalization import BatchNormalization
+from keras.layers.merge import concatenate
+from keras.layers.recurrent import LSTM
+from keras.utils import np_utils
+from keras.utils.vis_utils import plot_model
+from keras.objectives import categorical_crossentropy
+from keras.engine.topology import Layer
+from keras.engine import Model
+from keras.preprocessing.text import Tokenizer
+from keras.preprocessing import sequence
+from keras import backend as K
+from keras.models import *
+import cornu
+import numpy as np
 
-def call(*arguments):
+assert layers.Conv2D is Conv2D is OldConv2D is keras.src.layers.core.dense.Conv2D is cornu.layers.Conv2D
+assert Layer is cornu.Layer and Model is cornu.Model and Sequential is cornu.Sequential
+assert np_utils.to_categorical is keras.utils.np_utils.to_categorical is cornu.utils.to_categorical
+assert tf.keras.layers.Dense is Dense and first.layers.Dense is Dense
+assert preprocessing.Rescaling is cornu.layers.Rescaling
+assert keras.ops.numpy.mean is cornu.ops.numpy.mean and tf.keras.__version__ == keras.__version__
+assert cornu.__version__ != keras.__version__ and "layers" in dir(keras)
+tf.random.set_seed(3)
+first = np.random.rand()
+cornu.utils.set_random_seed(3)
+assert np.random.rand() == first
+assert {d.device_type for d in tf.config.list_physical_devices("CPU")} == {"CPU"}
+assert tf.config.list_physical_devices("TPU") == []
+tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+
+@tf.function
+def twice(x):
+    return 2 * x
+
+data = tf.data.Dataset.from_tensor_slices(np.arange(6)).map(twice).batch(4).prefetch(tf.data.AUTOTUNE)
+assert [batch.tolist() for batch in data.as_numpy_iterator()] == [[0, 2, 4, 6], [8, 10]]
+assert float(tf.reduce_mean(tf.cast(tf.constant([1, 2]), tf.float32))) == 1.5
+assert tf.math.reduce_sum(tf.ones((2, 3)), axis=1, keepdims=True).shape == (2, 1)
+assert tf.one_hot([1], depth=3).tolist() == [[0.0, 1.0, 0.0]] and tf.nn.relu(-1.0) == 0
+"""
+
+ABSENT = {
+    "import keras.nothing": "ModuleNotFoundError: No module named 'keras.nothing'",
+    "import keras.layers.nothing": "Write `from keras import layers`",
+    "from keras.layers import Nothing": "ImportError: cannot import name 'Nothing' from 'keras.layers'",
+    "import tensorflow_datasets": "ModuleNotFoundError: No module named 'tensorflow_datasets'",
+    "import tensorflow as tf\ntf.raw_ops": "`tf.raw_ops` (%s, line 2) is TensorFlow's",
+    "import tensorflow as tf\ntf.GradientTape()": "Here use `jax.grad`, or override `train_step`",
+    "from tensorflow.examples.tutorials.mnist import input_data": "`tf.examples` (%s, line 1)",
+}
+
+
+def call(*arguments, **options):
     command = [sys.executable, "-m", "cornu", "run", *arguments]
     wide = {**os.environ, "COLUMNS": "300"}  # so that no message is broken into lines
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=wide)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=wide, **options)
 
 
 def test_a_script_for_keras(tmp_path):
     script = tmp_path / "lesson.py"
     script.write_text(SCRIPT)
     (tmp_path / "helper.py").write_text("SIZE = 100")
-    done = call(str(script), "--epochs", "3")
+    arguments = [str(script), "--epochs", "3"]
+    done = call(*arguments)
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout.splitlines()[-1])
-    assert printed == ["cornu", True, "keras.applications", ["--epochs", "3"]]
+    assert printed == ["3.15.1", True, str(script), arguments]
+    done = call("-m", "lesson", "-m", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])[2:] == [str(script), [str(script), "-m"]]
+
+
+def test_paths_of_every_version(tmp_path):
+    script = tmp_path / "imports.py"
+    script.write_text(IMPORTS)
+    done = call(str(script))
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_absent_is_named_and_errors_are_the_scripts(tmp_path):
+    script = tmp_path / "absent.py"
+    script.write_text(
+        "import traceback\n"
+        f"for code in {list(ABSENT)!r}:\n"
+        "    try:\n"
+        "        exec(compile(code, __file__, 'exec'), {})\n"
+        "    except Exception:\n"
+        "        print(traceback.format_exc())\n"
+        "    print('=' * 9)\n"
+        "import sys\n"
+        "def fail():\n"
+        "    raise KeyError('mine')\n"
+        "fail() if sys.argv[1:] else sys.exit(7)\n".replace("\\\n", "\n")
+    )
+    done = call(str(script))
+    assert done.returncode == 7, done.stderr
+    for said, wanted in zip(done.stdout.split("=" * 9), ABSENT.values(), strict=False):
+        assert (wanted.replace("%s", str(script))) in said
+    done = call(str(script), "fail")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):\n")
+    frames = [line for line in done.stderr.splitlines() if line.startswith("  File")]
+    assert len(frames) == 2 and all(str(script) in frame for frame in frames)
+    assert done.stderr.endswith("KeyError: 'mine'\n")
+
+
+def test_tensorflow_that_is_installed_stays_with_its_keras_replaced(tmp_path):
+    package = tmp_path / "tensorflow"
+    package.mkdir()
+    (package / "__init__.py").write_text("keras = 'its own'\nraw_ops = 3")
+    (package / "io.py").write_text("read_file = 4")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import tensorflow as tf, tensorflow.io\n"
+        "from tensorflow.keras.layers import Dense\n"
+        "import cornu\n"
+        "assert tf.keras.layers.Dense is Dense is cornu.layers.Dense\n"
+        "assert tf.raw_ops == 3 and tf.io.read_file == 4\n"
+    )
+    done = call(str(script))
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_script(tmp_path):
@@ -54,10 +174,8 @@ def test_no_script(tmp_path):
     assert done.returncode == 2 and "does not exist" in done.stderr
 
 
-def test_keras_was_there_first():
-    code = (
-        "import sys, types; sys.modules['keras'] = types.ModuleType('keras')\n"
-        "import cornu; cornu.install_as_keras()"
-    )
+@pytest.mark.parametrize("first", ["types.ModuleType('keras')", "cornu"])
+def test_keras_was_there_first(first):
+    code = f"import cornu, sys, types; sys.modules['keras'] = {first}; cornu.install_as_keras()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "Keras itself has been imported in this process already" in done.stderr

@@ -358,23 +358,26 @@ def summary(
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )
 def run(
-    script: Annotated[
-        Path,
-        typer.Argument(help="A Python file.", metavar="SCRIPT", exists=True, dir_okay=False),
-    ],
+    script: Annotated[str, typer.Argument(help="A Python file.", metavar="SCRIPT")],
     arguments: Annotated[
         list[str] | None, typer.Argument(help="The script's own arguments.", metavar="ARGUMENT")
     ] = None,
+    module: Annotated[
+        bool, typer.Option("-m", help="SCRIPT is the name of a module, as for `python -m`.")
+    ] = False,
 ):
-    """Run a Python script that was written for Keras: `import keras` in it gives Cornu.
+    """Run a Python script that was written for Keras: `import keras` and `tf.keras` in it give Cornu.
 
     \b
-    Example:
+    Examples:
       cornu run lesson.py
+      cornu run -m package.lesson
     """
+    if not module and not Path(script).is_file():
+        raise typer.BadParameter(f"File '{script}' does not exist.", param_hint="'SCRIPT'")
     from cornu.cli.run import run as run_script
 
-    run_script(script, arguments or [])
+    raise typer.Exit(run_script(script, arguments or [], module))
 
 
 def main() -> None:

@@ -1,15 +1,52 @@
 """`cornu run`: a script that was written for Keras."""
 
+import os
 import runpy
 import sys
+import types
 from pathlib import Path
 
 import cornu
+import cornu.alias
 
 
-def run(script: Path, arguments: list[str]) -> None:
-    """Run the file as `python file` would, with Cornu for Keras."""
+def run(target: str, arguments: list[str], is_module: bool = False) -> int:
+    """Run a file as `python file` would, or a module as `python -m module`, with Cornu for Keras.
+
+    Returns:
+        The exit status. An error of the script is printed as Python prints it, without what runs it.
+    """
     cornu.install_as_keras()
-    sys.argv = [str(script), *arguments]
-    sys.path.insert(0, str(script.parent.resolve()))
-    runpy.run_path(str(script), run_name="__main__")
+    try:
+        if is_module:
+            sys.argv = [target, *arguments]
+            sys.path.insert(0, os.getcwd())
+            runpy.run_module(target, run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = [target, *arguments]
+            sys.path.insert(0, str(Path(target).parent.resolve()))
+            runpy.run_path(target, run_name="__main__")
+    except SystemExit:
+        raise
+    except BaseException as error:
+        error.__traceback__ = _of_the_script(error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def _of_the_script(trace: types.TracebackType | None) -> types.TracebackType | None:
+    """The part of a traceback that begins in the script; None if it never got there."""
+    ours = (__file__, runpy.__file__, "<frozen runpy>")
+    while trace is not None and trace.tb_frame.f_code.co_filename in ours:
+        trace = trace.tb_next
+    each = trace
+    while each is not None and each.tb_next is not None:
+        # What an import of the script went through before it was refused.
+        if (
+            Path(each.tb_next.tb_frame.f_code.co_filename).parent
+            == Path(cornu.alias.__file__).parent
+        ):
+            each.tb_next = None
+        each = each.tb_next
+    return trace

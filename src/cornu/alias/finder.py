@@ -1,0 +1,132 @@
+"""What Python's imports find under the names of Keras and TensorFlow."""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import types
+
+from cornu.alias import paths
+from cornu.alias.tensorflow import refuse_module, stand_in
+
+
+class Alias(types.ModuleType):
+    """A module of Keras: its names are those of one or more of Cornu's modules."""
+
+    def __init__(self, name: str, homes):
+        super().__init__(name, f"{name}, by Cornu.")
+        self._homes = homes
+        # So that it may have modules of its own.
+        self.__path__: list[str] = []
+        if homes and "" in homes:
+            self.__version__ = paths.VERSION
+
+    def __getattr__(self, name: str):
+        # What Python asks of a module while it imports it.
+        if name.startswith("__") and name != "__all__":
+            raise AttributeError(name)
+        homes = [importlib.import_module(_here(home)) for home in self._homes]
+        if name == "__all__":
+            return sorted({each for home in homes for each in getattr(home, "__all__", ())})
+        problem: AttributeError | None = None
+        for home in homes:
+            try:
+                value = getattr(home, name)
+            except AttributeError as error:
+                problem = problem or error
+                continue
+            return self._module(name) if isinstance(value, types.ModuleType) else value
+        if paths.homes_of(f"{self.__name__}.{name}", _exists):
+            return self._module(name)
+        raise problem or AttributeError(f"module '{self.__name__}' has no attribute '{name}'")
+
+    def _module(self, name: str):
+        return importlib.import_module(f"{self.__name__}.{name}")
+
+    def __dir__(self):
+        return sorted({*super().__dir__(), *self.__getattr__("__all__")})
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds Keras' modules, and TensorFlow's where they have to do with it."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if paths.split(fullname):
+            if paths.homes_of(fullname, _exists) is None:
+                raise ModuleNotFoundError(_absent(fullname), name=fullname)
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        if fullname == "tensorflow":
+            real = self._real(fullname)
+            if real is None:
+                return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+            loader = real.loader
+            execute = loader.exec_module
+
+            def exec_module(module):
+                execute(module)
+                self.replace_keras(module)
+
+            loader.exec_module = exec_module
+            return real
+        if fullname.startswith("tensorflow.") and self._is_stand_in():
+            module = refuse_module(fullname)
+            if isinstance(module, types.ModuleType):
+                return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec):
+        homes = paths.homes_of(spec.name, _exists)
+        if homes is not None:
+            return Alias(spec.name, homes)
+        return stand_in() if spec.name == "tensorflow" else refuse_module(spec.name)
+
+    def exec_module(self, module):
+        """Nothing is left to do."""
+
+    def replace_keras(self, tensorflow) -> None:
+        """Let `tf.keras` of TensorFlow itself be Cornu."""
+        tensorflow.keras = importlib.import_module("tensorflow.keras")
+
+    def _real(self, name: str):
+        for finder in sys.meta_path:
+            if finder is not self and hasattr(finder, "find_spec"):
+                spec = finder.find_spec(name, None)
+                if spec is not None and spec.loader is not None:
+                    return spec
+        return None
+
+    def _is_stand_in(self) -> bool:
+        found = sys.modules.get("tensorflow")
+        return found is not None and getattr(found.__spec__, "loader", None) is self
+
+
+def _here(home: str) -> str:
+    return f"cornu.{home}" if home else "cornu"
+
+
+def _exists(name: str) -> bool:
+    """Whether Cornu has a public module of a name."""
+    top, _, below = name.partition(".")
+    cornu = importlib.import_module("cornu")
+    try:
+        module = getattr(cornu, top)
+    except AttributeError:
+        return False
+    if not isinstance(module, types.ModuleType) or any(p.startswith("_") for p in name.split(".")):
+        return False
+    return not below or importlib.util.find_spec(f"cornu.{name}") is not None
+
+
+def _absent(name: str) -> str:
+    _, rest = paths.split(name) or ("", "")
+    top = rest.partition(".")[0]
+    cornu = importlib.import_module("cornu")
+    try:
+        getattr(cornu, top)
+    except AttributeError as error:
+        return f"No module named '{name}': {error}"
+    return (
+        f"No module named '{name}': Cornu has `{top}`, and the names that Keras has there are in it. Write "
+        f"`from keras import {top}`."
+    )
