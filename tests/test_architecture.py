@@ -23,7 +23,7 @@ ORDER = [
     {"callbacks"},
     {"visualize", "explain"},
     {"models"},
-    {"wrappers"},
+    {"wrappers", "applications"},
     {"explorer"},
     {"cli"},
     {"__main__"},

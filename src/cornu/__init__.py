@@ -59,7 +59,7 @@ def version() -> str:
 
 
 # Loaded when first used: training needs none of them.
-_ON_USE = ("explain", "explorer", "preprocessing", "visualize", "wrappers")
+_ON_USE = ("applications", "explain", "explorer", "preprocessing", "visualize", "wrappers")
 
 
 def __getattr__(name):
@@ -86,6 +86,7 @@ __all__ = [
     "Sequential",
     "Variable",
     "activations",
+    "applications",
     "backend",
     "callbacks",
     "config",

@@ -21,8 +21,12 @@ def local_file(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def find_file(name: str, origin: str, sha256: str, subfolder: str = "") -> Path:
-    """The path of a data set's file, downloaded if neither `CORNU_DATA_DIR` nor the cache has it.
+def find_file(
+    name: str, origin: str, file_hash: str | None, subfolder: str = "", cache: str = "datasets"
+) -> Path:
+    """The path of a published file, downloaded if neither `CORNU_DATA_DIR` nor the cache has it.
+
+    `subfolder` is a folder within both, `cache` the part of the cache.
 
     A file in `CORNU_DATA_DIR` is the user's own and may be packed differently, so its hash is not
     compared.
@@ -34,9 +38,9 @@ def find_file(name: str, origin: str, sha256: str, subfolder: str = "") -> Path:
         )
     if path := local_file(os.path.join(subfolder, name)):
         return path
-    cache_subdir = os.path.join("datasets", subfolder)
+    cache_subdir = os.path.join(cache, subfolder)
     try:
-        return Path(get_file(name, origin, file_hash=sha256, cache_subdir=cache_subdir))
+        return Path(get_file(name, origin, file_hash=file_hash, cache_subdir=cache_subdir))
     except (ConnectionError, ValueError) as error:
         wanted = os.path.join(subfolder, name)
         raise type(error)(

@@ -109,6 +109,9 @@ from cornu.layers.resampling import (
     ZeroPadding3D,
 )
 from cornu.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
+
+# Files name these, though Keras exports them nowhere.
+from cornu.layers.scaled_sum import CustomScaleLayer, LayerScale  # noqa: F401
 from cornu.layers.separable import (
     DepthwiseConv1D,
     DepthwiseConv2D,
