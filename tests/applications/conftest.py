@@ -3,6 +3,9 @@ import numpy as np
 import pytest
 
 import cornu
+from local_server import cache, server
+
+__all__ = ["cache", "server"]
 
 
 @pytest.fixture
