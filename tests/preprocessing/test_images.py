@@ -257,6 +257,37 @@ def test_it_trains(folder):
     assert model.predict(flow, verbose=0).shape == (8, 2)
 
 
+@pytest.mark.parametrize("seed", [3, None])
+def test_an_interrupted_run_goes_on_to_the_bit(seed, tmp_path):
+    class Interrupt(cornu.callbacks.Callback):
+        def __init__(self, at):
+            self.at, self.seen = at, 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen += 1
+            if self.seen == self.at:
+                raise InterruptedError
+
+    def run(folder=None, at=None):
+        cornu.utils.set_random_seed(1)
+        model = cornu.Sequential(
+            [cornu.Input((8, 8, 3)), cornu.layers.Flatten(), cornu.layers.Dense(1)]
+        )
+        model.compile(cornu.optimizers.SGD(1e-8), "mse")
+        change = image.ImageDataGenerator(rotation_range=20, horizontal_flip=True)
+        callbacks = [Interrupt(at)] if at else []
+        if folder:
+            callbacks.append(cornu.callbacks.BackupAndRestore(folder, save_freq=1))
+        flow = change.flow(X, Y, batch_size=2, seed=seed)
+        return model.fit(flow, epochs=3, verbose=0, callbacks=callbacks).history["loss"]
+
+    expected = run()
+    for at in (3, 5, 10):
+        with pytest.raises(InterruptedError):
+            run(tmp_path, at)
+    assert run(tmp_path) == expected
+
+
 @pytest.mark.parametrize("shape", [(20, 12, 3), (2, 9, 30, 1)])
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
 def test_smart_resize(shape, interpolation):

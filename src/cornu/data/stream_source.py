@@ -114,6 +114,9 @@ class StreamSource:
             "in_pass": self._in_pass,
             "in_all": self._in_all,
             "steps": None if self._node is None else plain([self._pass_states, states(self._node)]),
+            "own": self._py_dataset._place_to_resume()
+            if hasattr(self._py_dataset, "_place_to_resume")
+            else None,
         }
 
     def resume(self, position: dict, step: int) -> None:
@@ -126,7 +129,10 @@ class StreamSource:
         if pass_start is None:
             return
         self._starts, self._epoch_done = [start, pass_start], step
-        if self._py_dataset is not None:
+        if self._py_dataset is not None and position["own"] is not None:
+            self._py_dataset._resume_at(position["own"])
+            self._has_begun = step > 0
+        elif self._py_dataset is not None:
             set_random_state(start)
             for _ in range(position["passes"]):
                 self._py_dataset.on_epoch_begin()

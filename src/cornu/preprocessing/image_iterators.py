@@ -76,6 +76,15 @@ class Iterator(PyDataset):
         """Let the next batch be the first of a pass."""
         self.batch_index = 0
 
+    def _place_to_resume(self) -> list:
+        """Where it stands, in plain values, for a run that is resumed."""
+        order = None if self.index_array is None else self.index_array.tolist()
+        return [order, self.total_batches_seen, self.batch_index]
+
+    def _resume_at(self, state) -> None:
+        order, self.total_batches_seen, self.batch_index = state
+        self.index_array = None if order is None else np.array(order, int)
+
     def _seed_next(self):
         if self.seed is not None:
             np.random.seed(self.seed + self.total_batches_seen)
