@@ -105,6 +105,8 @@ class Estimator(_base.BaseEstimator):
         """Targets as the model takes them."""
         # Raises ValueError for what is no target.
         _multiclass.type_of_target(y, raise_unknown=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = _validation.column_or_1d(y, warn=True)
         self._is_flat = y.ndim == 1
         return y.reshape(-1, 1) if self._is_flat else y
 
@@ -177,7 +179,6 @@ class SKLearnRegressor(_base.RegressorMixin, Estimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.regressor_tags.poor_score = True
-        tags.target_tags.multi_output = True
         return tags
 
 
@@ -197,7 +198,6 @@ class SKLearnTransformer(_base.TransformerMixin, Estimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
-        tags.target_tags.multi_output = True
         return tags
 
     def transform(self, X):
