@@ -98,6 +98,8 @@ def test_given_parameters():
 def test_other_engines(monkeypatch):
     with pytest.raises(NotImplementedError, match="SavedModel"):
         layers.TFSMLayer("folder")
+    with pytest.raises(NotImplementedError, match="module of PyTorch"):
+        layers.TorchModuleWrapper(object())
     monkeypatch.setitem(sys.modules, "flax", None)
     monkeypatch.setitem(sys.modules, "flax.linen", None)
     with pytest.raises(ImportError, match="pip install flax"):

@@ -36,7 +36,8 @@ def test_ranges(arguments):
         assert ours.get_config() == theirs.get_config()
         assert type(ours).from_config(theirs.get_config()).bin_boundaries == ours.bin_boundaries
         integers = RANDOM.randint(0, 3, (4, 1)).astype("uint8")
-        for x in (RANDOM.randn(4, 3), integers, np.array([0.5, np.nan, -np.inf])):
+        volume = RANDOM.randn(2, 3, 4)
+        for x in (volume, integers, np.array([0.5, np.nan, -np.inf])):
             same(ours(x), theirs(x))
             assert ours.compute_output_shape(x.shape) == ours(x).shape
 

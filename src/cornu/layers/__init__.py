@@ -148,6 +148,7 @@ _ON_USE = {
     "STFTSpectrogram": "preprocessing.spectrogram",
     "StringLookup": "preprocessing.string_lookup",
     "TFSMLayer": "jax_layer",
+    "TorchModuleWrapper": "jax_layer",
     "TextVectorization": "preprocessing.text_vectorization",
     **dict.fromkeys(
         (
@@ -352,6 +353,7 @@ __all__ = [
     "TFSMLayer",
     "TextVectorization",
     "TimeDistributed",
+    "TorchModuleWrapper",
     "UnitNormalization",
     "UpSampling1D",
     "UpSampling2D",

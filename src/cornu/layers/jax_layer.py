@@ -262,3 +262,18 @@ class TFSMLayer(Layer):
             "Load the model with Keras on TensorFlow, save it as a `.keras` file, and load that with "
             "`cornu.models.load_model`."
         )
+
+
+class TorchModuleWrapper(Layer):
+    """Always raises NotImplementedError: a module of PyTorch cannot be part of a program of JAX.
+
+    In Keras it needs the PyTorch backend, too. Write the module with Cornu's layers and copy its weights
+    with `layer.set_weights`, or train it with PyTorch.
+    """
+
+    def __init__(self, module, name=None, output_shape=None, **kwargs):
+        raise NotImplementedError(
+            f"TorchModuleWrapper: {type(module).__name__} is a module of PyTorch, which cannot be part of "
+            "a program of JAX; in Keras it needs the PyTorch backend. Write it with Cornu's layers, and "
+            "copy its weights with `layer.set_weights(…)`."
+        )

@@ -30,8 +30,8 @@ class Discretization(DataLayer):
             vectors, as in `CategoryEncoding`.
         sparse: only False.
 
-    Integers are compared exactly. NaN is above all boundaries. Of inputs with three or more axes the
-    last one is an example for `"multi_hot"` and `"count"`, as Keras' page says; its code takes the second.
+    Integers are compared exactly. NaN is above all boundaries. `"multi_hot"` and `"count"` are along the
+    second axis, as in Keras, and of inputs of one axis along that.
 
     Source: Keras: Discretization layer.
 
@@ -145,10 +145,15 @@ class Discretization(DataLayer):
         reached = boundaries[~above]
         indices = jnp.searchsorted(jnp.asarray(reached), inputs.reshape(-1), side="right")
         indices = indices.reshape(inputs.shape).astype("int32")
+        if self._counts_second_axis(inputs.ndim):
+            indices = jnp.moveaxis(indices, 1, -1)
         return encode(jnp, indices, self.output_mode, self._depth(), self.output_dtype)
 
     def _whole(self) -> list[float]:
         return [float(b) for b in self.bin_boundaries]
+
+    def _counts_second_axis(self, ndim: int) -> bool:
+        return ndim > 2 and self.output_mode in ("multi_hot", "count")
 
     @property
     def output_dtype(self) -> str:
@@ -156,10 +161,9 @@ class Discretization(DataLayer):
         return "int32" if self.output_mode == "int" else self.compute_dtype
 
     def compute_output_shape(self, input_shape):
-        shape = input_shape or (1,)
-        return tuple(input_shape) if self.output_mode == "int" else self._encoded(shape)
-
-    def _encoded(self, shape) -> tuple:
+        shape = tuple(input_shape)
+        if self._counts_second_axis(len(shape)):
+            shape = (shape[0], *shape[2:], shape[1])
         return output_shape(shape, self.output_mode, self._depth())
 
     def compute_output_spec(self, inputs, **kwargs):

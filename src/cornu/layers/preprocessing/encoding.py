@@ -27,8 +27,8 @@ def refuse_sparse(layer: str, sparse) -> None:
     """JAX has no sparse arrays that layers could take."""
     if sparse:
         raise ValueError(
-            f"{layer}: `sparse=True` is not supported, as on Keras' JAX backend: the outputs are dense "
-            "arrays. Leave it out, or use output_mode='int' with an `Embedding` for large vocabularies."
+            f"{layer}: `sparse=True` is not supported: outputs are dense arrays. Leave it out, or use "
+            "output_mode='int' with an `Embedding` for large vocabularies."
         )
 
 

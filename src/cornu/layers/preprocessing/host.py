@@ -6,12 +6,12 @@ import jax
 import numpy as np
 
 from cornu.core.dtype import as_array, floatx
-from cornu.core.layer import Layer
 from cornu.core.symbolic import KerasTensor
 from cornu.core.variable import Variable
+from cornu.layers.preprocessing.data_layer import DataLayer
 
 
-class HostLayer(Layer):
+class HostLayer(DataLayer):
     """A layer whose `call` gets arrays of NumPy, and in a compiled program those of JAX.
 
     Text never becomes an array of JAX. A model runs such layers before its compiled step, where they depend
