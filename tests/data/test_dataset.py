@@ -337,7 +337,26 @@ def test_it_trains_as_arrays_do():
     )
 
 
+def test_elements_of_several():
+    parts = [Dataset.range(100), Dataset.range(100, 200)]
+    drawn = Dataset.sample_from_datasets(parts, [0.9, 0.1], seed=1)
+    first, second = read(drawn), read(drawn)
+    assert sorted(first) == [*range(200)] and first != second
+    assert [i for i in first if i < 100] == [*range(100)]
+    assert 75 < sum(i < 100 for i in first[:100]) < 99
+    again = Dataset.sample_from_datasets(parts, [0.9, 0.1], 1, rerandomize_each_iteration=False)
+    assert read(again) == read(again) == first
+    stopped = read(Dataset.sample_from_datasets(parts, [0.9, 0.1], 1, stop_on_empty_dataset=True))
+    assert stopped == first[: len(stopped)] and 100 <= len(stopped) < 200
+    assert read(Dataset.sample_from_datasets(parts, [1, 0])) == [*range(100)]
+    small = [Dataset.range(2), Dataset.range(5, 9)]
+    for stop, expected in ((True, [0, 5, 1]), (False, [0, 5, 1, 6])):
+        choice = Dataset.from_tensor_slices([0, 1, 0, 0, 1])
+        assert read(Dataset.choose_from_datasets(small, choice, stop)) == expected
+
+
 PIPELINES = {
+    "drawn": lambda d: Dataset.sample_from_datasets([d, d.shuffle(9, 3)], seed=5).batch(8),
     "by number": lambda d: d.shuffle(22, seed=1).batch(4),
     "a stream": lambda d: d.filter(lambda x, y: True).shuffle(9, seed=1).batch(4).prefetch(2),
     "cached": lambda d: d.shuffle(22, seed=1).cache().shuffle(7, seed=2).batch(4),
@@ -431,6 +450,14 @@ def test_an_interrupted_run_goes_on_to_the_bit(name, steps, tmp_path):
         ),
         (lambda: Dataset.range(0).map(abs).element_spec, ValueError, "no elements"),
         (lambda: Dataset.range(2).get_single_element(), ValueError, "has more"),
+        (lambda: Dataset.sample_from_datasets([Dataset.range(1)], [0]), ValueError, "one above"),
+        (
+            lambda: read(Dataset.choose_from_datasets([Dataset.range(1)], Dataset.range(3))),
+            ValueError,
+            "Data set 1 was chosen of 1",
+        ),
+        (lambda: Dataset.range(1).ragged_batch(2), AttributeError, "Use `padded_batch`"),
+        (lambda: Dataset.range(1).nothing, AttributeError, "no attribute 'nothing'"),
         (lambda: Dataset.list_files("/nowhere/*.png"), FileNotFoundError, "No files match"),
     ],
 )

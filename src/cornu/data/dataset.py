@@ -22,6 +22,21 @@ from cornu.data.elements import (
 from cornu.data.generated import converter
 from cornu.data.passes import Indexed, Stream
 
+# What data sets of TensorFlow can do besides, and what to do instead.
+_ABSENT = {
+    "bucket_by_sequence_length": "Sort the elements by length, and use `padded_batch`.",
+    "group_by_window": "Group the elements in Python, and pass a generator to `from_generator`.",
+    "ragged_batch": "Use `padded_batch`: there are no ragged arrays.",
+    "sparse_batch": "Use `batch`, and scipy's sparse matrices in `fit`.",
+    "rejection_resample": "Use `sample_from_datasets` with a data set for each class.",
+    "save": "Use `cache(filename)`, which writes in the first pass.",
+    "load": "Use `cache(filename)`, which reads what it wrote before.",
+    "snapshot": "Use `cache(filename)`.",
+    "scan": "Use `from_generator` with a generator that keeps the state.",
+    "unique": "Use `from_tensor_slices(np.unique(…))`.",
+    "options": "Threads are set by `map(…, num_parallel_calls)` and `prefetch`.",
+}
+
 
 class Dataset:
     """Elements one after another: arrays, or tuples or dicts of arrays, with the methods of `tf.data`.
@@ -179,6 +194,55 @@ class Dataset:
             raise TypeError("`zip` takes data sets, or `datasets=`: one of the two.")
         structure = datasets if datasets is not None else args[0] if len(args) == 1 else args
         return Dataset(nodes.Zipped(map_structure(_node_of, structure)))
+
+    @staticmethod
+    def sample_from_datasets(
+        datasets,
+        weights=None,
+        seed=None,
+        stop_on_empty_dataset=False,
+        rerandomize_each_iteration=None,
+    ) -> "Dataset":
+        """Elements of several data sets, each from one that is drawn at random.
+
+        Args:
+            datasets: a list of data sets.
+            weights: how often each is drawn, as a list of numbers; default: equally often.
+            seed: makes the draws the same in each run.
+            stop_on_empty_dataset: whether to end where one has ended; else the others go on.
+            rerandomize_each_iteration: whether each pass draws anew; None: as True.
+
+        >>> from cornu.data import Dataset
+        >>> parts = [Dataset.range(3), Dataset.range(10, 13)]
+        >>> sorted(int(x) for x in Dataset.sample_from_datasets(parts, seed=0))
+        [0, 1, 2, 10, 11, 12]
+        """
+        weights = [1.0] * len(datasets) if weights is None else list(weights)
+        if len(weights) != len(datasets) or min(weights) < 0 or not sum(weights):
+            raise ValueError(
+                "`weights` must have a number of at least 0 for each data set, and one above. Received: "
+                f"{weights} for {len(datasets)} data sets"
+            )
+        seed = np.random.randint(1_000_000) if seed is None else abs(int(seed))
+        # What is never drawn would never end.
+        used = [(d, w) for d, w in zip(datasets, weights, strict=True) if w]
+        again = rerandomize_each_iteration is None or bool(rerandomize_each_iteration)
+        draws = nodes.Draws([w for _, w in used], seed, again)
+        parents = [_node_of(d) for d, _ in used]
+        return Dataset(nodes.Chosen(parents, draws, bool(stop_on_empty_dataset)))
+
+    @staticmethod
+    def choose_from_datasets(datasets, choice_dataset, stop_on_empty_dataset=True) -> "Dataset":
+        """Elements of several data sets, each from that whose number `choice_dataset` yields.
+
+        >>> from cornu.data import Dataset
+        >>> parts = [Dataset.from_tensors("a").repeat(), Dataset.from_tensors("b").repeat()]
+        >>> [*Dataset.choose_from_datasets(parts, Dataset.from_tensor_slices([0, 1, 1]))]
+        ['a', 'b', 'b']
+        """
+        parents = [_node_of(d) for d in datasets]
+        choice = _node_of(choice_dataset)
+        return Dataset(nodes.Chosen(parents, choice, bool(stop_on_empty_dataset)))
 
     def map(
         self,
@@ -466,6 +530,11 @@ class Dataset:
                 "The elements of this data set can only be had one after another, and not by number."
             )
         return _by_number(opened, index)
+
+    def __getattr__(self, name):
+        if name in _ABSENT:
+            raise AttributeError(f"Cornu's data sets have no `{name}`. {_ABSENT[name]}")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {int(self.cardinality())} elements>"

@@ -727,3 +727,56 @@ class Padded(Batched):
         super().__init__(
             parent, size, drop_remainder, pad=lambda elements: padded(elements, shapes, values)
         )
+
+
+class Chosen(Node):
+    """Elements of several, the next one from that whose number `choices` yields.
+
+    One that has ended is passed over, or with `stops` ends all.
+    """
+
+    def __init__(self, parents: list[Node], choice: Node, stops: bool):
+        super().__init__(*parents, choice)
+        self._stops = stops
+
+    def open(self):
+        *opened, choice = [parent.open() for parent in self.parents]
+        effects = [e for one in (*opened, choice) for e in one.effects]
+        readers = [one.read() for one in opened]
+        return Stream(self._elements(readers, choice.read()), effects)
+
+    def _elements(self, readers: list, choices):
+        left = set(range(len(readers)))
+        for number in map(int, choices):
+            if number not in range(len(readers)):
+                raise ValueError(f"Data set {number} was chosen of {len(readers)}.")
+            for element in itertools.islice(readers[number], 1):
+                yield element
+                break
+            else:
+                left.discard(number)
+                if self._stops or not left:
+                    return
+
+    def length(self):
+        return UNKNOWN
+
+
+class Draws(Node):
+    """Random numbers below the count of `weights`, as often as these say, without end."""
+
+    def __init__(self, weights, seed: int, again: bool):
+        super().__init__()
+        self._weights, self._seed, self._again, self._passes = weights, seed, again, 0
+
+    def open(self):
+        rng = np.random.default_rng((self._seed, self._passes))
+        self._passes += self._again
+        shares = np.asarray(self._weights, float) / np.sum(self._weights)
+        return Stream((rng.choice(len(shares), p=shares) for _ in itertools.count()), [])
+
+    def state(self):
+        return [self._seed, self._passes]
+
+    def restore(self, state):
+        self._seed, self._passes = state
