@@ -59,7 +59,16 @@ def version() -> str:
 
 
 # Loaded when first used: training needs none of them.
-_ON_USE = ("applications", "explain", "explorer", "preprocessing", "visualize", "wrappers")
+_ON_USE = (
+    "applications",
+    "distillation",
+    "explain",
+    "explorer",
+    "legacy",
+    "preprocessing",
+    "visualize",
+    "wrappers",
+)
 
 
 def __getattr__(name):
@@ -94,11 +103,13 @@ __all__ = [
     "data",
     "datasets",
     "device",
+    "distillation",
     "dtype_policies",
     "explain",
     "initializers",
     "install_as_keras",
     "layers",
+    "legacy",
     "losses",
     "metrics",
     "mixed_precision",

@@ -250,3 +250,20 @@ def test_seed_generator_counts_and_checks():
     assert SeedGenerator.from_config(seeds.get_config()).seed == 5
     with pytest.raises(ValueError, match="must be an integer"):
         SeedGenerator("five")
+
+
+def test_arguments_and_descriptions_of_keras():
+    described = cornu.saving.serialize_keras_object(cornu.regularizers.L2(0.5))
+    found = cornu.saving.deserialize_keras_object(described, None, False, module_objects={})
+    assert found.l2 == 0.5
+    with pytest.raises(ValueError, match="not supported"):
+        cornu.utils.deserialize_keras_object(described, kind="loss")
+    for module in (cornu.utils.legacy, cornu.legacy.saving):
+        old = module.serialize_keras_object(
+            cornu.layers.Dense(3, name="d", kernel_regularizer="l2")
+        )
+        assert old["class_name"] == "Dense"
+        assert old["config"]["kernel_regularizer"]["class_name"] == "L2"
+        assert module.deserialize_keras_object(old).kernel_regularizer.l2 == 0.01
+        with pytest.raises(ValueError, match="Unknown thing: 'no'"):
+            module.deserialize_keras_object("no", {}, printable_module_name="thing")

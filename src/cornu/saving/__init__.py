@@ -7,12 +7,12 @@ from cornu.core.registry import (
     get_registered_object,
     register_keras_serializable,
 )
-from cornu.core.registry import deserialize as deserialize_keras_object
 from cornu.core.registry import serialize as serialize_keras_object
 from cornu.saving.archive import load_model, save_model
 from cornu.saving.errors import FileFormatError
 from cornu.saving.reading import Limits, limits
 from cornu.saving.weights import load_weights, save_weights
+from cornu.utils.objects import deserialize_keras_object
 
 CustomObjectScope = custom_object_scope
 

@@ -11,12 +11,11 @@ from cornu.core.registry import (
     get_registered_object,
     register_keras_serializable,
 )
-from cornu.core.registry import deserialize as deserialize_keras_object
 from cornu.core.registry import serialize as serialize_keras_object
 from cornu.core.symbolic import is_keras_tensor
 from cornu.data.py_dataset import PyDataset
 from cornu.data.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
-from cornu.utils import bounding_boxes
+from cornu.utils import bounding_boxes, legacy
 from cornu.utils.audio_dataset import audio_dataset_from_directory
 from cornu.utils.config import Config
 from cornu.utils.files import get_file
@@ -28,6 +27,7 @@ from cornu.utils.messages import (
     is_interactive_logging_enabled,
 )
 from cornu.utils.numerical import normalize, to_categorical
+from cornu.utils.objects import deserialize_keras_object
 from cornu.utils.progress import Progbar
 from cornu.utils.sequences import pad_sequences
 from cornu.utils.splitting import split_dataset
@@ -119,6 +119,7 @@ __all__ = [
     "img_to_array",
     "is_interactive_logging_enabled",
     "is_keras_tensor",
+    "legacy",
     "load_img",
     "normalize",
     "pack_x_y_sample_weight",
