@@ -31,6 +31,8 @@ def per_output(function: Callable, structure, *outputs) -> list:
 
     Raises ValueError if the outputs have another structure than the losses.
     """
+    found: list
+    shape: Any
     found, shape = jax.tree.flatten(structure, is_leaf=_is_leaf)
     try:
         columns = [shape.flatten_up_to(each) for each in outputs]
@@ -64,7 +66,8 @@ class DistillationLoss(Configurable):
 
     def validate_outputs(self, teacher_outputs, student_outputs) -> None:
         """Raise ValueError if the outputs cannot be compared."""
-        first, second = map(jax.tree.structure, (teacher_outputs, student_outputs))
+        first: Any = jax.tree.structure(teacher_outputs)
+        second: Any = jax.tree.structure(student_outputs)
         if first != second:
             raise ValueError(
                 f"The teacher's outputs are {first}, the student's {second}: they need the same structure."
