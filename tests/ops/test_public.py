@@ -18,6 +18,8 @@ IMAGES = random.rand(2, 6, 8, 3).astype("float32")
 KERNEL = random.randn(3, 3, 3, 4).astype("float32")
 PROBABILITIES = (B / B.sum(-1, keepdims=True)).astype("float32")
 BOOLEANS = A > 0
+LOGITS = np.random.default_rng(0).standard_normal((2, 5, 4)).astype("float32")
+COLUMNS = np.random.default_rng(1).random((2, 8, 9)).astype("float32")
 
 CALLS = {
     "one array": (
@@ -68,6 +70,32 @@ CALLS = {
     "places": ("take", [(A, INTEGERS[:, :2] % 3, 0), (A, [0, 2])]),
 }
 ONE_BY_ONE = [
+    *((name, (7,), {}) for name in ("bartlett", "blackman", "hamming", "hanning")),
+    ("kaiser", (7, 3.5), {}),
+    ("cdist", (A, B), {}),
+    ("cholesky_inverse", (np.linalg.cholesky(POSITIVE),), {}),
+    ("cholesky_inverse", (np.linalg.cholesky(POSITIVE).T.copy(),), {"upper": True}),
+    ("lu_factor", (SQUARE,), {}),
+    ("numpy.slogdet", (SQUARE,), {}),
+    ("numpy.ndim", (A,), {}),
+    ("numpy.size", (A,), {}),
+    ("unique", (INTEGERS % 3,), {"return_counts": True, "return_inverse": True}),
+    ("unique", (INTEGERS % 3,), {"size": 5, "fill_value": -1}),
+    ("view", (A,), {"dtype": "int32"}),
+    ("view_as_complex", (A[:, :2],), {}),
+    ("view_as_real", (A[:, :2] + 1j,), {}),
+    ("rearrange", (IMAGES, "b (h h2) w c -> b h w (h2 c)"), {"h2": 2}),
+    ("rearrange", (IMAGES, "b h w c -> (b w) c h"), {}),
+    ("unfold", (IMAGES, 2), {}),
+    ("unfold", (IMAGES, (2, 1)), {"dilation": 2, "padding": (1, 0), "stride": (1, 2)}),
+    ("fold", (COLUMNS, 4, 2), {}),
+    ("ctc_decode", (LOGITS, np.array([5, 3])), {}),
+    ("ctc_decode", (LOGITS, np.array([5, 3])), {"merge_repeated": False, "mask_index": None}),
+    (
+        "ctc_loss",
+        (np.array([[1, 2, 2], [3, 1, 0]]), LOGITS, np.array([3, 2]), np.array([5, 4])),
+        {},
+    ),
     ("reshape", (A, (2, -1)), {}),
     ("expand_dims", (A, 1), {}),
     ("swapaxes", (IMAGES, 1, 3), {}),
@@ -250,3 +278,30 @@ def test_unknown_function():
     with pytest.raises(AttributeError, match="no attribute 'summ'"):
         _ = ops.summ
     assert {"sum", "conv", "relu", "shape", "nn", "norm"} <= set(dir(ops))
+
+
+def test_rearrange_names_what_does_not_fit():
+    x = np.zeros((2, 6, 3))
+    assert cornu.ops.rearrange(x, "... c -> c ...").shape == (3, 2, 6)
+    assert cornu.ops.rearrange(
+        x, "a (b 1 c) d -> (a b) 1 (... c d)".replace("... ", ""), c=2
+    ).shape == (
+        6,
+        1,
+        6,
+    )
+    for pattern, sizes, message in [
+        ("a b -> b a", {}, "does not fit"),
+        ("a (b c) d -> a b c d", {}, "give one of them, such as b=2"),
+        ("a (b c) d -> a b c d", {"b": 4}, "does not fit"),
+        ("a b c -> a b", {}, "the same axes"),
+        ("a b c", {}, "one `->`"),
+        ("a (b c -> a b c", {}, "do not match"),
+        ("a b c; -> a b c", {}, "no axis"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            cornu.ops.rearrange(x, pattern, **sizes)
+    with pytest.raises(ValueError, match="greedy"):
+        cornu.ops.ctc_decode(LOGITS, np.array([5, 5]), strategy="beam_search")
+    value, tangent, extra = cornu.ops.jvp(lambda x: (x**2, x), (3.0,), (2.0,), has_aux=True)
+    assert (float(value), float(tangent), float(extra)) == (9, 12, 3)

@@ -1,11 +1,11 @@
 """Losses of whole images and sequences: overlap of regions, and CTC."""
 
-import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
 from cornu.core.dtype import as_array, epsilon, in_single
 from cornu.losses.base import LossFunctionWrapper, prepare
+from cornu.ops.ctc import ctc_loss
 
 
 def _register(*names):
@@ -54,34 +54,9 @@ def ctc(y_true, y_pred):
             "Logits `y_pred` are expected to be a tensor of shape `(batch_size, max_length, "
             f"num_classes)`. Received: y_pred.shape={y_pred.shape}"
         )
-    labels = y_true.astype(jnp.int32)
-    batch, count = labels.shape
-    lengths = jnp.sum(labels != 0, axis=-1)
-    # The labels with a blank before, between and behind them.
-    states = jnp.zeros((batch, 2 * count + 1), jnp.int32).at[:, 1::2].set(labels)
-    logs = jax.nn.log_softmax(y_pred, axis=-1)
-    emitted = jnp.take_along_axis(
-        logs, jnp.broadcast_to(states[:, None, :], (batch, logs.shape[1], states.shape[1])), axis=-1
-    )
-    # A blank may be skipped between two labels that differ.
-    before = jnp.pad(states, ((0, 0), (2, 0)))[:, :-2]
-    may_skip = (states != 0) & (states != before)
-    impossible = jnp.asarray(-1e5, logs.dtype)
-    start = jnp.full(states.shape, impossible).at[:, :2].set(emitted[:, 0, :2])
-
-    def shifted(scores, steps):
-        return jnp.pad(scores, ((0, 0), (steps, 0)), constant_values=-1e5)[:, :-steps]
-
-    def advance(scores, now):
-        skipped = jnp.where(may_skip, shifted(scores, 2), impossible)
-        total = jnp.logaddexp(jnp.logaddexp(scores, shifted(scores, 1)), skipped)
-        return total + now, None
-
-    final, _ = jax.lax.scan(advance, start, jnp.moveaxis(emitted[:, 1:], 1, 0))
-    last = jnp.take_along_axis(final, 2 * lengths[:, None], axis=1)[:, 0]
-    previous = jnp.take_along_axis(final, jnp.maximum(2 * lengths - 1, 0)[:, None], axis=1)[:, 0]
-    previous = jnp.where(lengths > 0, previous, impossible)
-    return -jnp.logaddexp(last, previous)
+    lengths = jnp.sum(y_true != 0, axis=-1)
+    steps = jnp.full(y_pred.shape[:1], y_pred.shape[1])
+    return ctc_loss(y_true, y_pred, lengths, steps)
 
 
 @_register("CTC")

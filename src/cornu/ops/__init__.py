@@ -19,14 +19,16 @@ _INNER = (
     "attention",
     "convolution",
     "cross_entropy",
+    "ctc",
     "hashes",
     "pooling",
+    "rearrangement",
     "windows",
     "public",
 )
 # Those that do not compute, and so are not part of graphs; and second names.
 _PLAIN = (
-    "convert_to_numpy convert_to_tensor custom_gradient dtype is_tensor ndim shape size vectorize "
+    "convert_to_numpy convert_to_tensor custom_gradient dtype is_tensor jvp ndim shape size vectorize "
     "hard_swish swish"
 ).split()
 

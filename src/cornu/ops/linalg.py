@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core.operation import operation
+from cornu.core.variable import Variable
 from cornu.ops.public import from_table
 
 _TABLE = [
@@ -46,3 +47,32 @@ def lstsq(a, b, rcond=None):
 def solve_triangular(a, b, lower=False):
     """The `x` for which `a @ x` is `b`, for a triangular matrix."""
     return jax.scipy.linalg.solve_triangular(jnp.asarray(a), jnp.asarray(b), lower=lower)
+
+
+@operation
+def cholesky_inverse(x, upper=False):
+    """The inverse of a positive matrix, from its Cholesky factor."""
+    x = jnp.asarray(x)
+    identity = jnp.broadcast_to(jnp.eye(x.shape[-1], dtype=x.dtype), x.shape)
+    return jax.scipy.linalg.cho_solve((x, not upper), identity)
+
+
+@operation
+def lu_factor(x):
+    """Lower and upper triangular factors in one matrix, and the rows that were exchanged."""
+    return tuple(jax.scipy.linalg.lu_factor(jnp.asarray(x)))
+
+
+def jvp(fun, primals, tangents, has_aux=False):
+    """What a function gives, and how it changes along `tangents`; with `has_aux`, what it returns besides.
+
+    >>> import cornu
+    >>> value, tangent = cornu.ops.jvp(cornu.ops.square, (3.0,), (1.0,))
+    >>> float(value), float(tangent)
+    (9.0, 6.0)
+    """
+    at, along = (
+        [jnp.asarray(x.value if isinstance(x, Variable) else x) for x in each]
+        for each in (primals, tangents)
+    )
+    return jax.jvp(fun, at, along, has_aux=has_aux)

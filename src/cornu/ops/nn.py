@@ -1,5 +1,7 @@
 """Functions of neural networks.  Source: Keras: NN ops."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -33,9 +35,17 @@ from cornu.activations import (  # noqa: F401
     tanh_shrink,
     threshold,
 )
-from cornu.core.dtype import standardize_data_format, standardize_dtype
+from cornu.core.dtype import in_single, standardize_data_format, standardize_dtype
 from cornu.core.operation import operation
-from cornu.ops import adaptive_pooling, attention, convolution, cross_entropy, pooling
+from cornu.ops import (
+    adaptive_pooling,
+    attention,
+    convolution,
+    cross_entropy,
+    ctc,
+    pooling,
+    rearrangement,
+)
 
 
 @operation
@@ -353,3 +363,144 @@ def _blocks(x, n, data_format, to_depth):
 def polar(abs_, angle):
     """Complex numbers of given size and angle."""
     return jnp.asarray(abs_) * jnp.exp(1j * jnp.asarray(angle))
+
+
+@operation
+def cdist(x, y):
+    """The distance of each row of `x`, (..., m, n), from each row of `y`, (..., k, n): (..., m, k)."""
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    return jnp.linalg.norm(x[..., :, None, :] - y[..., None, :, :], axis=-1)
+
+
+@operation
+def view_as_complex(x):
+    """Pairs along the last axis as complex numbers."""
+    x = jnp.asarray(x)
+    if x.ndim < 1 or x.shape[-1] != 2:
+        raise ValueError(
+            f"Last dimension of input must be size 2 (real and imaginary). Received shape: {x.shape}"
+        )
+    return jax.lax.complex(x[..., 0], x[..., 1])
+
+
+@operation
+def view_as_real(x):
+    """Complex numbers as pairs along a new last axis."""
+    x = jnp.asarray(x)
+    return jnp.stack([x.real, x.imag], axis=-1)
+
+
+@operation
+def rearrange(tensor, pattern, **axes_lengths):
+    """Axes moved, split and joined, as a pattern of their names says.
+
+    Args:
+        tensor: an array.
+        pattern: such as `"b (h h2) w c -> b h w (h2 c)"`: axes in parentheses are one axis of the array.
+        axes_lengths: sizes of axes that the array does not tell.
+
+    >>> import cornu
+    >>> cornu.ops.rearrange(cornu.ops.ones((2, 6, 3)), "a (b c) d -> a b (c d)", c=2).shape
+    (2, 3, 6)
+    """
+    return rearrangement.rearrange(tensor, pattern, **axes_lengths)
+
+
+def _pair(value) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+@operation
+def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
+    """The windows of images as columns.
+
+    Args:
+        x: (batch, channels, height, width).
+        kernel_size, dilation, padding, stride: of the windows; an integer or two.
+
+    Returns:
+        (batch, channels * window, windows).
+    """
+    x = jnp.asarray(x)
+    patches = jax.lax.conv_general_dilated_patches(
+        x,
+        _pair(kernel_size),
+        _pair(stride),
+        [(amount, amount) for amount in _pair(padding)],
+        rhs_dilation=_pair(dilation),
+    )
+    return patches.reshape(*patches.shape[:2], -1)
+
+
+@operation
+def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
+    """Images from columns, as `unfold` makes them: where windows overlap, their numbers are added.
+
+    Args:
+        x: (batch, channels * window, windows).
+        output_size: (height, width).
+        kernel_size, dilation, padding, stride: of the windows; an integer or two.
+
+    Returns:
+        (batch, channels, height, width).
+    """
+    x = jnp.asarray(x)
+    height, width = _pair(output_size)
+    channels = x.shape[1] // math.prod(_pair(kernel_size))
+    images = jax.ShapeDtypeStruct((x.shape[0], channels, height, width), x.dtype)
+    columns = jax.linear_transpose(
+        lambda image: unfold(image, kernel_size, dilation, padding, stride), images
+    )
+    return columns(x)[0]
+
+
+@operation
+def ctc_loss(target, output, target_length, output_length, mask_index=0):
+    """Minus the logarithm of the probability of labels without times, for each sequence.
+
+    Args:
+        target: (batch, labels), integers.
+        output: (batch, steps, classes), logits.
+        target_length, output_length: (batch,), how many labels and steps count.
+        mask_index: the class for "no label".
+    """
+    return ctc.ctc_loss(
+        jnp.asarray(target),
+        in_single(output),
+        jnp.asarray(target_length),
+        jnp.asarray(output_length),
+        mask_index,
+    )
+
+
+@operation
+def ctc_decode(
+    inputs,
+    sequence_lengths,
+    strategy="greedy",
+    beam_width=100,
+    top_paths=1,
+    merge_repeated=True,
+    mask_index=0,
+):
+    """The labels of sequences of logits, with the likeliest class at each step.
+
+    Args:
+        inputs: (batch, steps, classes), logits.
+        sequence_lengths: (batch,), how many steps count.
+        strategy: `"greedy"`. A beam search is refused.
+        beam_width, top_paths: of a beam search.
+        merge_repeated: whether the same class in successive steps is one label.
+        mask_index: the class for "no label"; None for the last one.
+
+    Returns:
+        Labels (1, batch, steps), -1 behind the last one; and minus the sums of the logits, (batch, 1).
+    """
+    if strategy != "greedy":
+        raise ValueError(
+            f"Cornu decodes with strategy='greedy' only. Received: strategy={strategy!r}. For a beam "
+            "search, give the logits to a library for it."
+        )
+    inputs = jnp.asarray(inputs)
+    index = inputs.shape[-1] - 1 if mask_index is None else mask_index
+    return ctc.ctc_greedy_decode(inputs, jnp.asarray(sequence_lengths), merge_repeated, index)

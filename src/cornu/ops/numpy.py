@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from cornu.core.dtype import floatx
+from cornu.core.dtype import floatx, standardize_dtype
 from cornu.core.operation import operation
+from cornu.ops.core import ndim, size, vectorize  # noqa: F401
 from cornu.ops.public import from_table
 
 
@@ -31,6 +32,7 @@ def _of_floats(target):
 
 class _Named:
     logsumexp = jax.nn.logsumexp
+    slogdet = jnp.linalg.slogdet
 
 
 class _Floats:
@@ -133,6 +135,8 @@ _TABLE = [
     (lambda start, stop, num=50, endpoint=True, dtype=None, axis=0: 0, "geomspace"),
     (lambda N, M=None, k=0, dtype=None: 0, "eye tri"),
     (lambda n, dtype=None: 0, "identity"),
+    (lambda x: 0, "slogdet bartlett blackman hamming hanning"),
+    (lambda x, beta: 0, "kaiser"),
 ]
 globals().update(from_table(_TABLE, _Lists, _Floats, _Named, jnp, jax.lax))
 
@@ -199,3 +203,44 @@ def divide_no_nan(x1, x2):
 def get_item(x, key):
     """`x[key]`; a list counts as a tuple, which is what it becomes in a file."""
     return x[tuple(key) if isinstance(key, list) else key]
+
+
+@operation
+def view(x, dtype=None):
+    """The same bits as numbers of another dtype."""
+    x = jnp.asarray(x)
+    return x if dtype is None else x.view(standardize_dtype(dtype))
+
+
+@operation
+def unique(
+    x,
+    sorted=True,
+    return_index=False,
+    return_inverse=False,
+    return_counts=False,
+    axis=None,
+    size=None,  # noqa: F811
+    fill_value=None,
+):
+    """What is there, each once, in ascending order whatever `sorted` says.
+
+    Args:
+        x: an array.
+        sorted: may be False: in ascending order is one of all orders.
+        return_index, return_inverse, return_counts: whether to return where each is first, which one each
+            element of `x` is, and how often each is there.
+        axis: the axis whose parts are compared; None for all elements.
+        size: how many there are in the result; needed in compiled functions.
+        fill_value: what fills the result up to `size`; default: the least.
+    """
+    del sorted
+    return jnp.unique(
+        jnp.asarray(x),
+        return_index=return_index,
+        return_inverse=return_inverse,
+        return_counts=return_counts,
+        axis=axis,
+        size=size,
+        fill_value=fill_value,
+    )
