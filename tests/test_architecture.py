@@ -21,7 +21,7 @@ ORDER = [
     {"layers", "saving"},
     {"training"},
     {"callbacks"},
-    {"visualize", "explain"},
+    {"visualization", "visualize", "explain"},
     {"models"},
     {"wrappers", "applications", "distillation"},
     {"explorer"},
@@ -85,6 +85,7 @@ SIBLINGS = {
     ("datasets", "utils"),
     ("metrics", "losses"),
     ("visualize", "explain"),
+    ("visualization", "visualize"),
     # What is explained draws itself. Their files form no cycle, as the next test sees.
     ("explain", "visualize"),
 }

@@ -56,9 +56,18 @@ def test_the_code_of_the_guide_runs(capsys):
     assert "['change', 'loss']" in capsys.readouterr().out
 
 
+def test_the_code_about_augmentation_runs(capsys):
+    names = run(ROOT / "docs" / "augmentation.md", {})
+    assert capsys.readouterr().out == "(2, 1, 4)\n"
+    images = np.random.default_rng(0).random((4, 8, 8, 3), "float32")
+    turned = names["Occasionally"](0.2, seed=1)(images)
+    np.testing.assert_array_equal(turned[::2], images[::2])
+    assert np.abs(turned[1::2] - images[1::2]).max() > 0.1
+
+
 def test_no_other_document_has_code():
     names = {path.name for path in DOCUMENTS if code_of(path)}
-    assert names == {"README.md", "custom.md", "files.md"}
+    assert names == {"README.md", "augmentation.md", "custom.md", "files.md"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

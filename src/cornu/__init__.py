@@ -66,6 +66,7 @@ _ON_USE = (
     "explorer",
     "legacy",
     "preprocessing",
+    "visualization",
     "visualize",
     "wrappers",
 )
@@ -124,6 +125,7 @@ __all__ = [
     "tree",
     "utils",
     "version",
+    "visualization",
     "visualize",
     "wrappers",
 ]
