@@ -176,6 +176,13 @@ def test_integers_and_back():
     assert large(np.array([1])).tolist() == [2**40]
     with pytest.raises(TypeError, match="more than 32 bits"):
         jax.jit(lambda x: large(x))(np.array([1]))
+    wide = layers.IntegerLookup(vocabulary=[3])
+    assert wide(np.array([3, 2**32 - 1], "uint32")).tolist() == [1, 0]
+    assert wide(np.array([3], "uint64")).tolist() == [1]
+    with pytest.raises(TypeError, match="do not fit"):
+        wide(np.array([2**64 - 1], "uint64"))
+    with pytest.raises(TypeError, match="do not fit"):
+        jax.jit(lambda x: wide(x))(np.array([3], "uint32"))
     strict = layers.IntegerLookup(vocabulary=[12], num_oov_indices=0)
     assert strict([12]).tolist() == [0]
     with pytest.raises(ValueError, match="Found: "):

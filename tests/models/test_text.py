@@ -112,6 +112,8 @@ def test_text_beside_numbers(tmp_path):
 
 
 def test_what_cannot_be_compiled_is_said(model):
+    with pytest.raises(ValueError, match=r"'text_vectorization.*' runs on the host"):
+        model.export("model.onnx")
     text = Input((1,), dtype="string")
     outer = Model(text, layers.Dense(1)(model(text)))
     outer.compile("sgd", "mse")

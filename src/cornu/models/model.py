@@ -432,6 +432,13 @@ class Model(Trainer):
 
     def export(self, filepath, format=None, batch_size=None):
         """Write a program that predicts without Cornu; see `cornu.saving.export`."""
+        if self._host_part is not None:
+            first = self._host_part.nodes[0].operation.name
+            raise ValueError(
+                f"Model '{self.name}' cannot be exported: '{first}' runs on the host, before the compiled "
+                "program. Make a model that begins behind it, export that, and prepare the data with the "
+                "layer itself."
+            )
         return export(self, filepath, format=format, batch_size=batch_size)
 
     def to_json(self, **kwargs) -> str:

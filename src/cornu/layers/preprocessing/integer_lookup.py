@@ -103,6 +103,13 @@ class IntegerLookup(Lookup):
 
     def _indices(self, inputs):
         xp, keys, values = self._tables(inputs)
+        limit = np.iinfo(keys.dtype).max
+        is_wide = inputs.dtype.kind == "u" and np.iinfo(inputs.dtype).max > limit
+        if is_wide and (xp is jnp or (inputs > limit).any()):
+            raise TypeError(
+                f"Layer '{self.name}' (IntegerLookup) takes {keys.dtype} here. Received: {inputs.dtype}, "
+                "whose largest integers do not fit. Convert them with x.astype('int32') if they are small."
+            )
         inputs = inputs.astype(keys.dtype)
         found = self._matched(xp, inputs, keys, values, -2)
         if self.mask_token is not None:
