@@ -350,3 +350,14 @@ def test_a_shorter_stream_is_the_beginning_of_a_longer_one(first, second, m, n):
     key = np.array([first, second], np.uint32)
     short, long = (threefry.random_bits(key, count) for count in sorted((m, n)))
     np.testing.assert_array_equal(long[: len(short)], short)
+
+
+def test_many_numbers_are_drawn_by_a_compiled_program(monkeypatch):
+    key, shape = np.array([7, 8], np.uint32), (threefry._CHUNK + 5, 2)
+    plain = threefry.random_bits(key, math.prod(shape))
+    monkeypatch.setattr(threefry, "_num_drawn", threefry._WORTH_COMPILING)
+    assert_same(threefry.random_bits(key, math.prod(shape)), plain)
+    assert_same(
+        threefry.uniform(key, shape, -0.1, 0.3),
+        jax.random.uniform(key, shape, minval=-0.1, maxval=0.3),
+    )

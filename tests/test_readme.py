@@ -36,6 +36,14 @@ def test_the_code_runs(monkeypatch, tmp_path, capsys):
     assert "Total params: 34,826" in printed and "sum of products" in printed
 
 
+def test_the_code_about_published_networks_runs(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    names = run(ROOT / "docs" / "applications.md", {})
+    assert (tmp_path / "classifier.keras").exists()
+    assert len(names["head"].history["loss"]) == 2 and len(names["whole"].history["loss"]) == 1
+    assert len(names["model"].trainable_variables) > 100
+
+
 def test_the_code_about_files_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     x, y = np.ones((4, 3), "float32"), np.zeros((4, 2), "float32")
