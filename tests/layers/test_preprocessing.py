@@ -1,3 +1,6 @@
+import sys
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -204,3 +207,9 @@ def test_center_crop(size, data_format):
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_script_that_imports_tensorflow_where_there_is_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
+    x = layers.Rescaling(0.5)(np.ones((1, 2), "float32"))
+    np.testing.assert_array_equal(x, [[0.5, 0.5]])

@@ -28,7 +28,9 @@ class DataLayer(Layer):
 
 
 def _is_in_graph(tensorflow, args) -> bool:
-    return any(tensorflow.is_symbolic_tensor(leaf) for leaf in jax.tree.leaves(args))
+    # Where TensorFlow is not installed, scripts see a small module of this name.
+    is_symbolic = getattr(tensorflow, "is_symbolic_tensor", None)
+    return is_symbolic is not None and any(map(is_symbolic, jax.tree.leaves(args)))
 
 
 def _in_graph(tensorflow, layer, args: tuple, kwargs: dict):
