@@ -1,3 +1,4 @@
+import importlib.machinery
 import sys
 import types
 
@@ -210,6 +211,8 @@ def test_bad_arguments(make, message):
 
 
 def test_a_script_that_imports_tensorflow_where_there_is_none(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
+    module = types.ModuleType("tensorflow")
+    module.__spec__ = importlib.machinery.ModuleSpec("tensorflow", None)
+    monkeypatch.setitem(sys.modules, "tensorflow", module)
     x = layers.Rescaling(0.5)(np.ones((1, 2), "float32"))
     np.testing.assert_array_equal(x, [[0.5, 0.5]])
