@@ -37,7 +37,10 @@ from cornu.config import DTypePolicy
 from cornu.core.device import device
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
+from cornu.core.naming import name_scope
 from cornu.core.random import SeedGenerator
+from cornu.core.rematerialization import remat
+from cornu.core.stateless_scope import StatelessScope
 from cornu.core.symbolic import KerasTensor
 from cornu.core.variable import Variable
 from cornu.dtype_policies import FloatDTypePolicy
@@ -94,6 +97,7 @@ __all__ = [
     "Regularizer",
     "SeedGenerator",
     "Sequential",
+    "StatelessScope",
     "Variable",
     "activations",
     "applications",
@@ -115,12 +119,14 @@ __all__ = [
     "metrics",
     "mixed_precision",
     "models",
+    "name_scope",
     "ops",
     "optimizers",
     "preprocessing",
     "quantizers",
     "random",
     "regularizers",
+    "remat",
     "saving",
     "tree",
     "utils",

@@ -1,5 +1,7 @@
 """Settings of the whole process: dtypes, the order of an image's axes, memory."""
 
+import jax
+
 from cornu.core import kernels
 from cornu.core.dtype import (
     epsilon,
@@ -47,6 +49,32 @@ def is_nnx_enabled() -> bool:
     return False
 
 
+def enable_traceback_filtering() -> None:
+    """Leave JAX's own frames out of the tracebacks of errors, which is so from the start."""
+    jax.config.update("jax_traceback_filtering", "auto")
+
+
+def disable_traceback_filtering() -> None:
+    """Show JAX's own frames in the tracebacks of errors. Cornu's are never left out."""
+    jax.config.update("jax_traceback_filtering", "off")
+
+
+def is_traceback_filtering_enabled() -> bool:
+    """Whether JAX's own frames are left out of tracebacks."""
+    return jax.config.jax_traceback_filtering != "off"
+
+
+def enable_unsafe_deserialization() -> None:
+    """Refused: nothing that a file says is run as code.
+
+    Raises ValueError.
+    """
+    raise ValueError(
+        "Cornu runs no code that a file holds, such as a Python lambda. Give functions and classes names "
+        "with `saving.register_keras_serializable`, or pass `custom_objects` to `load_model`."
+    )
+
+
 def native():
     """Whether the C++ kernels for the CPU are in use, for which instructions, and why (not).
 
@@ -66,15 +94,19 @@ __all__ = [
     "backend",
     "disable_flash_attention",
     "disable_interactive_logging",
+    "disable_traceback_filtering",
     "dtype_policy",
     "enable_flash_attention",
     "enable_interactive_logging",
+    "enable_traceback_filtering",
+    "enable_unsafe_deserialization",
     "epsilon",
     "floatx",
     "image_data_format",
     "is_flash_attention_enabled",
     "is_interactive_logging_enabled",
     "is_nnx_enabled",
+    "is_traceback_filtering_enabled",
     "keep_freed_memory",
     "native",
     "set_backend",

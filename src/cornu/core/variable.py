@@ -21,7 +21,8 @@ class Scope:
     """The values of variables while a `functional` call runs, and what it collects.
 
     `missed` of the outermost scope is called with each variable that is read or assigned and has a value in
-    none, and returns whether the scope takes what is assigned to it.
+    none, and returns whether the scope takes what is assigned to it. With `takes_all`, this scope takes
+    what is assigned to any variable.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class Scope:
         values: Sequence[Any],
         catch_all=False,
         missed: Callable[["Variable"], bool] | None = None,
+        takes_all=False,
     ):
+        self.takes_all = takes_all or catch_all
         self.values = {id(v): value for v, value in zip(variables, values, strict=True)}
         self.losses: list[tuple[Any, Any]] = []
         self.catch_all = catch_all
@@ -45,6 +48,11 @@ class _Scopes(threading.local):
 
 
 _scopes = _Scopes()
+
+
+def running_scopes() -> list[Scope]:
+    """The scopes that this thread is in, the innermost last."""
+    return _scopes.stack
 
 
 def current_scope() -> Scope | None:
@@ -273,7 +281,7 @@ class Variable(Tracked):
                 f"Received: value.shape={tuple(value.shape)}. Target variable: {self.path}"
             )
         for scope in reversed(_scopes.stack):
-            if id(self) in scope.values or scope.catch_all:
+            if id(self) in scope.values or scope.takes_all:
                 scope.values[id(self)] = jnp.asarray(value)
                 return self
         outermost = _outermost()

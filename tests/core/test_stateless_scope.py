@@ -1,0 +1,86 @@
+"""`StatelessScope`, `remat` and settings as Keras' guides for JAX use them."""
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+import pytest
+
+import cornu
+
+
+def test_a_scope_has_values_and_takes_what_is_assigned():
+    def values(k):
+        k.utils.set_random_seed(0)
+        model = k.Sequential(
+            [k.Input((3,)), k.layers.Dense(2), k.layers.BatchNormalization(), k.layers.Dropout(0.5)]
+        )
+        before = model.get_weights()
+        mapping = [(v, jnp.full(v.shape, 2, v.dtype)) for v in model.trainable_variables]
+        x = np.arange(12, dtype="float32").reshape(4, 3)
+        with k.StatelessScope(mapping, collect_losses=True) as scope:
+            model.layers[0].add_loss(jnp.asarray(3.0))
+            output = model(x, training=True)
+        for a, b in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(a, b)
+        kept = [scope.get_current_value(v) for v in model.variables]
+        return [np.asarray(a) for a in (output, *(v for v in kept if v is not None), *scope.losses)]
+
+    for ours, theirs in zip(values(cornu), values(keras), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_a_scope_in_a_compiled_function():
+    layer = cornu.layers.Dense(2)
+    layer.build((None, 3))
+
+    @jax.jit
+    def loss(values, x):
+        with cornu.StatelessScope(zip(layer.trainable_variables, values, strict=True)):
+            return jnp.sum(layer(x))
+
+    gradients = jax.grad(loss)([v.value for v in layer.trainable_variables], jnp.ones((4, 3)))
+    assert [g.shape for g in gradients] == [(3, 2), (2,)] and float(gradients[1][0]) == 4
+    variable = layer.trainable_variables[1]
+    for mapping, message in [([(3, 3)], "must be Variable"), ([(variable, 3)], "shape")]:
+        with pytest.raises(ValueError, match=message):
+            cornu.StatelessScope(mapping)
+    with pytest.raises(ValueError, match="from the start"):
+        cornu.StatelessScope(initialize_variables=False)
+    scope = cornu.StatelessScope()
+    scope.add_update((variable, jnp.ones(2)))
+    scope.add_loss(1.0)
+    assert scope.get_current_value(variable).tolist() == [1, 1] and scope.losses == []
+
+
+def test_remat_computes_again():
+    layer = cornu.layers.Dense(2, activation="tanh")
+    layer.build((None, 3))
+    x = jnp.arange(12.0).reshape(4, 3)
+
+    def total(function):
+        return lambda x: jnp.sum(function(x))
+
+    plain, again = total(layer), total(cornu.remat(layer))
+    np.testing.assert_array_equal(jax.grad(again)(x), jax.grad(plain)(x))
+    tanhs = [str(jax.make_jaxpr(jax.grad(f))(x)).count(" tanh ") for f in (plain, again)]
+    assert tanhs == [1, 2]
+
+
+def test_settings_of_tracebacks_and_unsafe_files():
+    config = cornu.config
+    before = jax.config.jax_traceback_filtering
+    try:
+        config.disable_traceback_filtering()
+        assert not config.is_traceback_filtering_enabled()
+        config.enable_traceback_filtering()
+        assert config.is_traceback_filtering_enabled()
+    finally:
+        jax.config.update("jax_traceback_filtering", before)
+    with pytest.raises(ValueError, match="custom_objects"):
+        config.enable_unsafe_deserialization()
+
+
+def test_name_scope():
+    with cornu.name_scope("outer"), cornu.name_scope("inner"):
+        assert cornu.Variable(1.0, name="v").path == "outer/inner/v"
