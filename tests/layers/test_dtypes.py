@@ -4,6 +4,9 @@ import pytest
 from grid import ALL, check_eager, check_fit, check_predict, names_of
 from test_contract import IMAGE, ROW
 
+# Keras' MixUp.
+pytestmark = pytest.mark.filterwarnings("ignore:Explicitly requested dtype int64:UserWarning")
+
 
 @pytest.mark.parametrize("name", ALL)
 def test_arrays(name):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from cornu.core import registry
 from cornu.layers.augmentation.base import ImageLayer, pair_of_values, rescaled
+from cornu.ops.core import saturate_cast
 
 
 @registry.register("layer", module="keras.layers")
@@ -130,7 +131,8 @@ class ContrastLimitedAdaptiveHistogramEqualization(ImageLayer):
         tile_grid_size: how many tiles, rows and columns of them.
         data_format: `"channels_last"` (the default) or `"channels_first"`.
 
-    Images keep their dtype; of integers, fractions are cut off.
+    Images keep their dtype; of integers, fractions are cut off, and booleans come out in the compute
+    dtype.
 
     Source: Zuiderveld 1994, "Contrast limited adaptive histogram equalization". Keras:
     ContrastLimitedAdaptiveHistogramEqualization layer.
@@ -160,10 +162,11 @@ class ContrastLimitedAdaptiveHistogramEqualization(ImageLayer):
         self.tile_grid_size = tile_grid_size
 
     def _output_dtype(self, dtype):
-        return dtype
+        return self.compute_dtype if dtype == "bool" else dtype
 
     def transform_images(self, images, transformation=None, training=True):
-        return self._apply(self._change, jnp.asarray(images))
+        images = jnp.asarray(images)
+        return self._apply(self._change, images.astype(self._output_dtype(images.dtype)))
 
     def _change(self, images, transformation=None):
         pixels = rescaled(images.astype("float32"), self.value_range, (0, 255))
@@ -175,9 +178,8 @@ class ContrastLimitedAdaptiveHistogramEqualization(ImageLayer):
         padded = jnp.pad(pixels, [(0, 0), *margins, (0, 0)], mode="symmetric")
         values = jnp.clip(padded, 0, 255).astype("int32")
         equalized = self._interpolated(self._tables(values, tile), values, tile)
-        return rescaled(equalized[:, : size[0], : size[1]], (0, 255), self.value_range).astype(
-            images.dtype
-        )
+        equalized = equalized[:, : size[0], : size[1]]
+        return saturate_cast(rescaled(equalized, (0, 255), self.value_range), images.dtype)
 
     def _tables(self, values, tile):
         """What each of 256 values becomes, `(batch, rows of tiles, columns of tiles, channels, 256)`."""
