@@ -7,15 +7,33 @@ deep. What a function has in its closure, or a class in its attributes, is not f
 
 import collections
 import functools
+import inspect
 import itertools
 import operator
 import sys
 import types
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from cornu.core.configurable import once_per_class
 
 _numbers = itertools.count()
+
+_T = TypeVar("_T")
+_ASIDE = "no part of the object"
+# A class of Cornu's declares `name: Aside[type]` for what it keeps and is not made of.
+Aside = Annotated[_T, _ASIDE]
+
+
+@once_per_class
+def aside(cls: Any) -> frozenset[str]:
+    """The attributes that a class and those it derives from declare as `Aside`."""
+    return frozenset(
+        name
+        for base in cls.__mro__
+        if base.__module__.partition(".")[0] == "cornu"
+        for name, hint in inspect.get_annotations(base).items()
+        if _ASIDE in getattr(hint, "__metadata__", ())
+    )
 
 
 class Tracked:
@@ -129,11 +147,12 @@ def _age(value) -> int:
     return min((getattr(part, "_number", -1) for part in found), default=-1)
 
 
-def parts(attributes: dict, leave_out=frozenset(), watch: list | None = None) -> list:
+def parts(obj, watch: list | None = None) -> list:
     """The `Tracked` objects that attributes hold, in order, with containers and plain objects unpacked."""
+    leave_out = aside(type(obj))
     found: list = []
     seen: set[int] = set()
-    for name, value in list(attributes.items()):
+    for name, value in list(obj.__dict__.items()):
         if name not in leave_out:
             _unpack(value, found, seen, watch)
     return found
@@ -163,7 +182,7 @@ class Walk:
         self._variables: list[Any] = []
         self.metrics: list[Any] = []
         for each in layers:
-            parts(each.__dict__, each._not_members, self._watched)
+            parts(each, self._watched)
             self._variables += each._own_weights()
             self.metrics += each._own_metrics()
         # What a compiled step was made for. A layer of a user's own may change its attributes as it runs.

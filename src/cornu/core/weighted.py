@@ -9,7 +9,7 @@ from cornu.core.call_arguments import as_tuple
 from cornu.core.dtype import is_float, standardize_dtype
 from cornu.core.policies import DTypePolicy
 from cornu.core.random import SeedGenerator
-from cornu.core.tracking import Tracked, unique
+from cornu.core.tracking import Aside, Tracked, unique
 from cornu.core.variable import Variable
 
 
@@ -22,6 +22,11 @@ class Weighted(Tracked):
     _policy: DTypePolicy
     _trainable: bool
     _variables: list[Variable]
+    _constructor_arguments: Aside[dict]
+    _inbound_nodes: Aside[list]
+    _outbound_nodes: Aside[list]
+    _losses: Aside[list]
+    _walk: Aside[list]
 
     def _check_initialized(self):
         if "_built" not in self.__dict__:
@@ -86,11 +91,6 @@ class Weighted(Tracked):
         self._variables.append(weight)
         return weight
 
-    # Attributes whose values are no part of the layer.
-    _not_members: frozenset[str] = frozenset(
-        {"_constructor_arguments", "_inbound_nodes", "_outbound_nodes", "_losses", "_walk"}
-    )
-
     def _structure(self) -> tracking.Walk:
         """The same object until an attribute of this layer, or of a layer in it, is another.
 
@@ -105,7 +105,7 @@ class Weighted(Tracked):
 
     def _parts(self) -> list[Any]:
         """Layers, variables, seed generators and metrics kept in attributes, in order."""
-        return tracking.parts(self.__dict__, self._not_members)
+        return tracking.parts(self)
 
     def _sublayers(self) -> list[Any]:
         return unique(m for m in self._parts() if isinstance(m, Weighted) and m is not self)

@@ -58,7 +58,7 @@ class Metric(Configurable, Tracked):
     @property
     def variables(self) -> list[Variable]:
         """The state, that of metrics within this one behind its own."""
-        parts = tracking.parts(vars(self))
+        parts = tracking.parts(self)
         found = [part for part in parts if isinstance(part, Variable)]
         for part in parts:
             if isinstance(part, Metric):

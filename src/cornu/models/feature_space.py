@@ -11,6 +11,7 @@ from cornu.core import registry
 from cornu.core.layer import Layer
 from cornu.core.naming import auto_name
 from cornu.core.symbolic import KerasTensor
+from cornu.core.tracking import Aside
 from cornu.layers.preprocessing.discretization import Discretization
 from cornu.layers.preprocessing.encoding import CategoryEncoding
 from cornu.layers.preprocessing.hashing import HashedCrossing, Hashing
@@ -143,13 +144,11 @@ class FeatureSpace(Layer):
     optimizer = None
     _builds_on_call = True
     # What else it consists of is in `preprocessors`.
-    _not_members = Layer._not_members | {
-        "features",
-        "crosses",
-        "inputs",
-        "encoded_features",
-        "concat",
-    }
+    features: Aside[dict]
+    crosses: Aside[list]
+    inputs: Aside[dict]
+    encoded_features: Aside[Any]
+    concat: Aside[Any]
 
     # ---- kinds of features
 
@@ -246,7 +245,7 @@ class FeatureSpace(Layer):
         }
         self.one_hot_encoders: dict[str, CategoryEncoding] = {}
         self.concat = layers.Concatenate(axis=-1)
-        self.encoded_features: Any = None
+        self.encoded_features = None
         self._is_adapted = False
 
     def _as_feature(self, name: str, value) -> Feature:

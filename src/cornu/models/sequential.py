@@ -8,6 +8,7 @@ from cornu.core import registry
 from cornu.core.layer import Layer
 from cornu.core.naming import name_scope
 from cornu.core.symbolic import KerasTensor, known_batch
+from cornu.core.tracking import Aside
 from cornu.layers.input import Input, InputLayer
 from cornu.models.host_part import has_text
 from cornu.models.model import Model
@@ -35,12 +36,12 @@ class Sequential(Model):
     """
 
     # The layers are in `_layers`.
-    _not_members = Model._not_members | {"_tensor_of"}
+    _tensor_of: Aside[dict[int, KerasTensor]]
 
     def __init__(self, layers=None, trainable=True, name=None):
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Any] = []
-        self._tensor_of: dict[int, KerasTensor] = {}
+        self._tensor_of = {}
         for layer in layers or []:
             self._append(layer)
         self._rebuild()

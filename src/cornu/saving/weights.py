@@ -435,7 +435,7 @@ def _walk(obj, path: str, with_optimizer: bool, seen: set, in_list=True):
     yield path, obj
     if not isinstance(obj, Layer):
         return
-    skipped = obj._not_members
+    skipped = tracking.aside(type(obj))
     attributes = dict(vars(obj))
     if (layers := getattr(obj, "_saved_layers", None)) is not None:
         skipped = skipped | {"_layers", "_operations"}

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from cornu.core.layer import Layer
+from cornu.core.tracking import aside
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 # What a class of a model may have of its own without a say in prediction.
@@ -77,7 +78,7 @@ def _is_own_layer(layer) -> bool:
             _is_own(value)
             for name, value in vars(layer).items()
             if name == "activity_regularizer"
-            or not (name in layer._not_members or name.endswith(_OF_WEIGHTS))
+            or not (name in aside(type(layer)) or name.endswith(_OF_WEIGHTS))
         )
         # Of those within it the rank of the inputs is not known.
         and all(

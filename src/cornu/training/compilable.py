@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from cornu.core import registry
 from cornu.core.layer import Layer
+from cornu.core.tracking import Aside
 from cornu.core.variable import functional
 from cornu.metrics import Mean
 from cornu.optimizers import LossScaleOptimizer
@@ -20,17 +21,14 @@ from cornu.training.step import loss_of
 class Compilable(Layer):
     """The part of a model that holds what to minimize, how, and what to measure."""
 
-    # Attributes that training keeps on a model and that are no part of it as a layer.
-    _not_members = Layer._not_members | frozenset(
-        {
-            "loss",
-            "_loss_tracker",
-            "_compile_arguments",
-            "_compiled_metrics",
-            "_checked",
-            "_functions",
-        }
-    )
+    # What training keeps on a model and that is no part of it as a layer.
+    loss: Aside[Any]
+    _loss_tracker: Aside[Any]
+    _compile_arguments: Aside[dict]
+    _compiled_metrics: Aside[Any]
+    # For which kinds of work a batch has been looked at since `compile`.
+    _checked: Aside[frozenset]
+    _functions: Aside[dict]
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -41,13 +39,12 @@ class Compilable(Layer):
         self.jit_compile = True
         self.steps_per_execution = 1
         self.loss = None
-        self._loss_tracker: Any = None
+        self._loss_tracker = None
         self._compiled_loss: Any = None
-        self._compiled_metrics: Any = None
-        self._compile_arguments: dict = {}
-        # For which kinds of work a batch has been looked at since `compile`.
-        self._checked: frozenset = frozenset()
-        self._functions: dict = {}
+        self._compiled_metrics = None
+        self._compile_arguments = {}
+        self._checked = frozenset()
+        self._functions = {}
 
     def __getstate__(self):
         # Compiled steps are made again by whoever needs them.

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cornu.core.tracking import Aside
 from cornu.core.variable import functional
 from cornu.data.adapt import adapt
 from cornu.data.array_source import ArraySource
@@ -34,8 +35,9 @@ class Trainer(Compilable):
     weight between two steps sees the live one.
     """
 
-    # Attributes that training keeps on a model and that are no part of it as a layer.
-    _not_members = Compilable._not_members | {"_input_specs", "_output_specs"}
+    # Symbolic inputs and outputs, once a batch was seen.
+    _input_specs: Aside[Any]
+    _output_specs: Aside[Any]
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -44,9 +46,7 @@ class Trainer(Compilable):
         # Held by a step of training, and while weights and metrics are made.
         self._turn, self._making = Turn(), Turn()
         self._output_names_of_call = ["output"]
-        # Symbolic outputs, once a batch was seen.
-        self._input_specs: Any = None
-        self._output_specs: Any = None
+        self._input_specs = self._output_specs = None
 
     def compute_loss_and_updates(
         self,

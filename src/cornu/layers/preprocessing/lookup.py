@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core.dtype import floatx
+from cornu.core.tracking import Aside
 from cornu.layers.preprocessing.encoding import (
     MODES,
     check_mode,
@@ -47,7 +48,10 @@ class Lookup(HostLayer):
     # The dtype of the vocabulary.
     vocabulary_dtype = "string"
     # They may be long, and hold no layers.
-    _not_members = HostLayer._not_members | {"_tokens", "_index", "_counts", "_documents_with"}
+    _tokens: Aside[list]
+    _index: Aside[dict]
+    _counts: Aside[Any]
+    _documents_with: Aside[Any]
 
     def __init__(
         self,
@@ -84,8 +88,8 @@ class Lookup(HostLayer):
         self._is_given = vocabulary is not None
         if has_input_vocabulary is not None:
             self._is_given = has_input_vocabulary
-        self._tokens: list = []
-        self._index: dict = {}
+        self._tokens = []
+        self._index = {}
         self._sorted: Any = None
         self.idf_weights: Any = None
         self._forget()

@@ -15,6 +15,7 @@ from cornu.core import registry
 from cornu.core.arguments import described
 from cornu.core.layer import Layer
 from cornu.core.random import SeedGenerator
+from cornu.core.tracking import Aside
 from cornu.layers import weight_arguments
 from cornu.ops.random_bits import bernoulli
 
@@ -39,7 +40,7 @@ class Cell(Layer):
     _calculates = True
     bias_initializer: Any
     # No part of the cell: they last for one call of a layer.
-    _not_members = Layer._not_members | {"_dropout_masks"}
+    _dropout_masks: Aside[dict[tuple[int, str], Any]]
 
     # How many products with inputs there are, and so how many blocks of columns the kernel has.
     _num_gates = 1
@@ -86,7 +87,7 @@ class Cell(Layer):
         if not self._seeds_first:
             self.seed_generator = SeedGenerator(seed)
         # By thread, as several may trace the same layer.
-        self._dropout_masks: dict[tuple[int, str], Any] = {}
+        self._dropout_masks = {}
 
     def _config_names(self) -> list[str]:
         return [name for name in super()._config_names() if name not in self._not_in_config]

@@ -11,6 +11,7 @@ from cornu.core.configurable import arguments_for, constructor_parameters
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.core.scan import scan
+from cornu.core.tracking import Aside
 from cornu.core.variable import Variable, throwaway_scope
 from cornu.core.watching import watched
 from cornu.layers.recurrent.cell import Cell
@@ -61,7 +62,7 @@ class RNN(Layer):
 
     _calculates = True
     # The states are no weights, and no file has them.
-    _not_members = Layer._not_members | {"states"}
+    states: Aside[list | None]
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class RNN(Layer):
         self.stateful = stateful
         self.unroll = unroll
         self.zero_output_for_mask = zero_output_for_mask
-        self.states: list | None = None
+        self.states = None
         size = cell.state_size
         if not isinstance(size, list | tuple | int):
             raise ValueError(
