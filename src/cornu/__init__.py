@@ -34,6 +34,7 @@ from cornu import (
 )
 from cornu.alias import install_as_keras
 from cornu.config import DTypePolicy
+from cornu.core import absent as _absent
 from cornu.core.device import device
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
@@ -78,7 +79,35 @@ _ON_USE = (
 def __getattr__(name):
     if name in _ON_USE:
         return importlib.import_module(f"cornu.{name}")
-    raise AttributeError(f"module 'cornu' has no attribute {name!r}")
+    if name.startswith("__"):
+        raise AttributeError(f"module 'cornu' has no attribute {name!r}")
+    raise _absent.error("cornu", name, __all__)
+
+
+for _module in (
+    activations,
+    callbacks,
+    config,
+    constraints,
+    data,
+    datasets,
+    dtype_policies,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    mixed_precision,
+    models,
+    ops,
+    optimizers,
+    quantizers,
+    random,
+    regularizers,
+    saving,
+    tree,
+    utils,
+):
+    _absent.explain_in(_module)
 
 
 __all__ = [

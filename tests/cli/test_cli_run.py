@@ -88,9 +88,17 @@ assert tf.one_hot([1], depth=3).tolist() == [[0.0, 1.0, 0.0]] and tf.nn.relu(-1.
 """
 
 ABSENT = {
-    "import keras.nothing": "ModuleNotFoundError: No module named 'keras.nothing'",
-    "import keras.layers.nothing": "Write `from keras import layers`",
-    "from keras.layers import Nothing": "ImportError: cannot import name 'Nothing' from 'keras.layers'",
+    "import keras.nothing": "ModuleNotFoundError: Cornu has no `keras.nothing`. If Keras has it",
+    "import keras.layers.nothing": "is in `layers` itself: `from keras import layers`",
+    "from keras.layers import Nothing": "Error: Cornu has no `keras.layers.Nothing`. If Keras has it",
+    "from keras.layers.core import Dense, Nothing": "Cornu has no `keras.layers.core.Nothing`",
+    "from keras.src.layers.core.dense import Nothing": "no `keras.src.layers.core.dense.Nothing`",
+    "from keras.layers import Conv2d": "Did you mean `Conv2D`?",
+    "import keras\nkeras.layers.Highway": "AttributeError: Cornu has no `keras.layers.Highway`. Write",
+    "import keras\nkeras.distribution.DataParallel": "Cornu runs on one device.",
+    "from keras import distribution": "Cornu runs on one device.",
+    "from cornu.losses import MeanSquareError": "ImportError: Cornu has no `cornu.losses.Mean",
+    "import cornu\ncornu.losses.MeanSquareError": "Did you mean `MeanSquaredError`",
     "import tensorflow_datasets": "ModuleNotFoundError: No module named 'tensorflow_datasets'",
     "import tensorflow as tf\ntf.raw_ops": "`tf.raw_ops` (%s, line 2) is TensorFlow's",
     "import tensorflow as tf\ntf.GradientTape()": "Here use `jax.grad`, or override `train_step`",

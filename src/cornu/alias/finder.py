@@ -9,6 +9,7 @@ import types
 
 from cornu.alias import paths
 from cornu.alias.tensorflow import refuse_module, stand_in
+from cornu.core import absent
 
 
 class Alias(types.ModuleType):
@@ -29,17 +30,15 @@ class Alias(types.ModuleType):
         homes = [importlib.import_module(_here(home)) for home in self._homes]
         if name == "__all__":
             return sorted({each for home in homes for each in getattr(home, "__all__", ())})
-        problem: AttributeError | None = None
         for home in homes:
             try:
                 value = getattr(home, name)
-            except AttributeError as error:
-                problem = problem or error
+            except AttributeError:
                 continue
             return self._module(name) if isinstance(value, types.ModuleType) else value
         if paths.homes_of(f"{self.__name__}.{name}", _exists):
             return self._module(name)
-        raise problem or AttributeError(f"module '{self.__name__}' has no attribute '{name}'")
+        raise absent.error(self.__name__, name, self.__getattr__("__all__"))
 
     def _module(self, name: str):
         return importlib.import_module(f"{self.__name__}.{name}")
@@ -54,7 +53,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, fullname, path=None, target=None):
         if paths.split(fullname):
             if paths.homes_of(fullname, _exists) is None:
-                raise ModuleNotFoundError(_absent(fullname), name=fullname)
+                # With `name=fullname`, `from package import name` would say Python's own words instead.
+                raise ModuleNotFoundError(_absent(fullname))
             return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
         if fullname == "tensorflow":
             real = self._real(fullname)
@@ -115,18 +115,19 @@ def _exists(name: str) -> bool:
         return False
     if not isinstance(module, types.ModuleType) or any(p.startswith("_") for p in name.split(".")):
         return False
-    return not below or importlib.util.find_spec(f"cornu.{name}") is not None
+    try:
+        return not below or importlib.util.find_spec(f"cornu.{name}") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _absent(name: str) -> str:
+    above, _, last = name.rpartition(".")
     _, rest = paths.split(name) or ("", "")
     top = rest.partition(".")[0]
-    cornu = importlib.import_module("cornu")
-    try:
-        getattr(cornu, top)
-    except AttributeError as error:
-        return f"No module named '{name}': {error}"
-    return (
-        f"No module named '{name}': Cornu has `{top}`, and the names that Keras has there are in it. Write "
-        f"`from keras import {top}`."
-    )
+    home = f"cornu.{top}" if top != rest and _exists(top) else "cornu"
+    said = absent.message(above, last, importlib.import_module(home).__all__)
+    if home == "cornu" or last != last.lower():
+        return said
+    inside = f"What Keras has in the modules of `{top}` is in `{top}` itself"
+    return f"{said} {inside}: `from keras import {top}`."

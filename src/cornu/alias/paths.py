@@ -54,6 +54,11 @@ OLD = {
     "wrappers": "scikit_learn",
     "saving": "save saving_lib",
 }
+# Those that held files.
+OLD_PACKAGES = (
+    "activation attention convolutional core experimental merging normalization pooling preprocessing "
+    "regularization reshaping rnn"
+).split()
 # Modules that are gone, and where their names are now.
 MOVED = {
     "objectives": ("losses",),
@@ -91,7 +96,13 @@ def homes_of(name: str, exists) -> tuple[str, ...] | None:
         return None
     if not below or ((top in WITH_MODULES or rest in PUBLIC) and exists(rest)):
         return (rest,)
-    file, _, _ = below.partition(".")
+    file, _, deeper = below.partition(".")
+    # Only packages have files; what comes below a file is the name of a class or function, not a module.
+    packaged = top in ("layers", "backend") or f"{top}.{file}" in PUBLIC
+    if deeper and (not packaged or "." in deeper or not deeper.islower()):
+        return None
+    if root not in SOURCES and deeper and file not in OLD_PACKAGES:
+        return None
     if root in SOURCES or file in OLD.get(top, "").split():
         return (f"{top}.{file}", top) if f"{top}.{file}" in PUBLIC else (top,)
     return None

@@ -1,0 +1,101 @@
+"""What is said of a name that Keras has, or had, and Cornu has not."""
+
+import difflib
+import dis
+import sys
+
+# What to use instead, by name, or by the first part of a dotted one.
+_INSTEAD = {
+    "distribution": "Cornu runs on one device. Shard arrays with `jax.sharding` in a loop of your own",
+    "DataParallel": "Cornu runs on one device. Shard arrays with `jax.sharding` in a loop of your own",
+    "ModelParallel": "Cornu runs on one device. Shard arrays with `jax.sharding` in a loop of your own",
+    "multi_gpu_model": "Cornu runs on one device",
+    "distillation": "Compute the teacher's outputs in a `train_step` of your own",
+    "export": "Use `model.export(path)`",
+    "ExportArchive": "Use `model.export(path)`",
+    "merge": "Use `layers.concatenate`, `add`, `multiply`, `average`, `maximum` or `dot`",
+    "Merge": "Use `layers.Concatenate`, `Add`, `Multiply`, `Average`, `Maximum` or `Dot`",
+    "Highway": "Write it with `Dense`, `Multiply` and `Add`",
+    "MaxoutDense": "Write it with `Dense`, `Reshape` and `ops.max`",
+    "AtrousConvolution1D": "Use `layers.Conv1D` with `dilation_rate`",
+    "AtrousConvolution2D": "Use `layers.Conv2D` with `dilation_rate`",
+    "Deconvolution2D": "Use `layers.Conv2DTranspose`",
+    "Deconvolution3D": "Use `layers.Conv3DTranspose`",
+    "LocallyConnected1D": "Use `layers.Conv1D`, or a layer of your own with `ops.einsum`",
+    "LocallyConnected2D": "Use `layers.Conv2D`, or a layer of your own with `ops.einsum`",
+    "TimeDistributedDense": "Use `layers.Dense`, which takes sequences",
+    "CuDNNLSTM": "Use `layers.LSTM`",
+    "CuDNNGRU": "Use `layers.GRU`",
+    "ThresholdedReLU": "Use `layers.ReLU(threshold=…)`",
+    "Graph": "Use `Model(inputs, outputs)`",
+    "model_from_config": "Use `Model.from_config` or `Sequential.from_config`",
+    "model_from_yaml": "Use `models.model_from_json`",
+    "print_tensor": "Use `jax.debug.print`",
+    "gradients": "Use `jax.grad`",
+    "function": "Call the model, or make a `Model` of the tensors; `jax.jit` compiles functions",
+    "get_session": "Functions of JAX run at once, without a session",
+    "set_session": "Functions of JAX run at once, without a session",
+    "placeholder": "Use `Input`",
+    "MultiBackend": "Cornu computes with JAX",
+    "set_backend": "Cornu computes with JAX",
+}
+
+
+def message(module: str, name: str, known=()) -> str:
+    """What an error says of a name that a module lacks.
+
+    Args:
+        module: as the program wrote it.
+        name: what was looked for.
+        known: the names that are there, among which similar ones are suggested.
+    """
+    said = f"Cornu has no `{module}.{name}`."
+    instead = _INSTEAD.get(name) or _INSTEAD.get(module.rpartition(".")[2])
+    if instead:
+        return f"{said} {instead}."
+    # Of a class and a function with one spelling, the one that looks like the name is suggested.
+    ordered = sorted(known, key=lambda each: each[0].isupper() == name[0].isupper())
+    folded = {each.replace("_", "").lower(): each for each in ordered}
+    searched = name.replace("_", "").lower()
+    cutoff = 1.0 if searched in folded else 0.7
+    close = difflib.get_close_matches(searched, folded, n=3, cutoff=cutoff)
+    if close:
+        return f"{said} Did you mean {' or '.join(f'`{folded[each]}`' for each in close)}?"
+    return (
+        f"{said} If Keras has it, Cornu lacks it: write it as a class or function of your own with "
+        "`cornu.ops` or `jax.numpy`."
+    )
+
+
+def error(module: str, name: str, known=(), depth=2) -> Exception:
+    """The error to raise from a module's `__getattr__`.
+
+    It is an AttributeError; for `from module import name`, where Python would put a message of its own in
+    its place, an ImportError.
+
+    Args:
+        depth: how many calls lie between this function and who asks for the name.
+    """
+    frame = sys._getframe(depth)
+    if frame.f_code.co_code[frame.f_lasti] == dis.opmap["IMPORT_FROM"]:
+        return ImportError(message(module, name, known))
+    return AttributeError(message(module, name, known), name=name)
+
+
+def explain_in(module) -> None:
+    """Let a module say, of each name that it lacks, what to use. Its own `__getattr__` comes first."""
+    own = vars(module).get("__getattr__")
+
+    def __getattr__(name):
+        if own is not None:
+            try:
+                return own(name)
+            except AttributeError as problem:
+                # More than Python's own words: it says what to use.
+                if not str(problem).startswith("module "):
+                    raise
+        if name.startswith("__"):
+            raise AttributeError(f"module '{module.__name__}' has no attribute '{name}'")
+        raise error(module.__name__, name, getattr(module, "__all__", ())) from None
+
+    module.__getattr__ = __getattr__
