@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.core.tracking import Aside
 from cornu.distillation.losses import as_losses, mean_loss, per_output
 from cornu.metrics import Mean
 from cornu.models import Model
@@ -37,6 +38,9 @@ class Distiller(Model):
     >>> len(distiller.trainable_variables)
     2
     """
+
+    _teacher_features: Aside[Model]
+    _student_features: Aside[Model]
 
     def __init__(
         self,
@@ -166,8 +170,6 @@ class Distiller(Model):
         final, *features = extractor(x, training=training)
         found = {None: final if outputs is None else outputs}
         return {**found, **dict(zip(wanted, features, strict=True))}
-
-    _not_members = Model._not_members | {"_teacher_features", "_student_features"}
 
     def get_compile_config(self) -> dict | None:
         return None
