@@ -7,6 +7,7 @@ from cornu.callbacks.lambda_callback import LambdaCallback
 from cornu.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from cornu.callbacks.model_checkpoint import ModelCheckpoint
 from cornu.callbacks.monitor import MonitorCallback
+from cornu.callbacks.orbax_checkpoint import OrbaxCheckpoint
 from cornu.callbacks.remote_monitor import RemoteMonitor
 from cornu.callbacks.swap_ema_weights import SwapEMAWeights
 from cornu.callbacks.tensorboard import TensorBoard
@@ -27,6 +28,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "MonitorCallback",
+    "OrbaxCheckpoint",
     "ProgbarLogger",
     "ReduceLROnPlateau",
     "RemoteMonitor",
