@@ -176,6 +176,7 @@ def test_filters_and_refusals():
     with pytest.raises(ValueError, match="isn't yet built"):
         cornu.layers.Dense(2).enable_lora(2)
     layer.enable_lora(2)
+    assert layer.lora_kernel_a.path == f"{layer.path}/lora_kernel_a"
     with pytest.raises(ValueError, match="already enabled"):
         layer.enable_lora(2)
 

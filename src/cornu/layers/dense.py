@@ -78,7 +78,10 @@ class _Weighted(Quantizable):
     def _finish(self, weighted_sum):
         if self.bias is not None:
             weighted_sum = weighted_sum + self.bias.value
-        return self.activation(weighted_sum)
+        return self._activated(weighted_sum)
+
+    def _activated(self, summed):
+        return summed if self.activation is None else self.activation(summed)
 
     # ---- quantized
 
@@ -180,7 +183,7 @@ class _Weighted(Quantizable):
                 # As in Keras, where the bias is to be added in the same format as the product.
                 bias = bias.astype("bfloat16").astype(dtype)
             summed = summed + bias
-        return self.activation(summed)
+        return self._activated(summed)
 
     @property
     def variable_serialization_spec(self) -> dict:

@@ -50,6 +50,13 @@ class LowRank(Layer):
         names = super()._config_names()
         return names if self.lora_rank else [n for n in names if not n.startswith("lora_")]
 
+    def add_weight(self, *args, **kwargs) -> Variable:
+        """Make a weight that belongs to this layer, also when it is built already."""
+        weight = super().add_weight(*args, **kwargs)
+        if self.built and self.path:
+            weight.path = f"{self.path}/{weight.name}"
+        return weight
+
     @property
     def _main_variable(self) -> Any:
         """The variable of the main weight."""
@@ -115,8 +122,9 @@ class LowRank(Layer):
         """
         if getattr(self, f"{self._main}_constraint") is not None:
             raise ValueError(
-                f"Layer '{self.name}': Lora is incompatible with kernel constraints: it would be unclear "
-                f"what to constrain. Remove the `{self._main}_constraint` argument to enable lora."
+                f"Layer '{self.name}': Lora is incompatible with {self._main.removesuffix('s')} "
+                "constraints: it would be unclear what to constrain. Remove the "
+                f"`{self._main}_constraint` argument to enable lora."
             )
         if not self.built:
             raise ValueError(

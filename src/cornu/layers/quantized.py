@@ -141,7 +141,7 @@ class Quantizable(LowRank):
         own = self.quantization_config
         if config is None and own is not None and mode in (None, own.mode):
             config = own
-        if config is None and mode == self.quantization_mode == "int4":
+        if config is None and mode == "int4" and isinstance(self._policy, Int4DTypePolicy):
             # The policy has been set before.
             config = quantizers.Int4QuantizationConfig(block_size=self._block_size_of(None))
         config = resolve(mode, config)
