@@ -35,9 +35,10 @@ RECURRENT = [
     if name == "Bidirectional" or issubclass(getattr(layers, name), layers.RNN)
 ]
 
-# Nor have hashes and Fourier transforms; lookups and ranges are for the data before a network.
+# Nor have hashes, histograms and Fourier transforms; lookups and ranges are for the data before a network.
 OF_DATA = [
     "CategoryEncoding",
+    "ContrastLimitedAdaptiveHistogramEqualization",
     "Discretization",
     "HashedCrossing",
     "Hashing",

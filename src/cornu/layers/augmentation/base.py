@@ -237,9 +237,9 @@ class RandomImageLayer(ImageLayer):
     Images come out in the compute dtype.
     """
 
-    # Keras draws the numbers of some layers outside of training, too, where they change nothing.
-    # The numbers of the next step depend on it.
-    _draws_always = False
+    # How many keys Keras draws outside of training, too, where they change nothing: the numbers of the
+    # next step depend on it.
+    _idle_draws = 0
 
     def __init__(self, seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -256,10 +256,12 @@ class RandomImageLayer(ImageLayer):
         """
         images = data["images"] if isinstance(data, dict) else data
         shape = self._sizes(images)
-        if not training and not self._draws_always:
-            return None
-        drawn = self._draw(self.generator if seed is None else seed, shape)
-        return drawn if training else None
+        seed = self.generator if seed is None else seed
+        if training:
+            return self._draw(seed, shape)
+        for _ in range(self._idle_draws):
+            draw_seed(seed)
+        return None
 
     def transform_images(self, images, transformation=None, training=True):
         images = jnp.asarray(images).astype(self.compute_dtype)

@@ -47,7 +47,7 @@ class RandomGrayscale(RandomImageLayer):
     [[[[76, 76, 76]]]]
     """
 
-    _draws_always = True
+    _idle_draws = 1
 
     def __init__(self, factor=0.5, data_format=None, seed=None, **kwargs):
         super().__init__(data_format=data_format, seed=seed, **kwargs)
@@ -88,7 +88,7 @@ class RandomColorDegeneration(RandomImageLayer):
     (2, 8, 8, 3)
     """
 
-    _draws_always = True
+    _idle_draws = 1
 
     def __init__(self, factor, value_range=(0, 255), data_format=None, seed=None, **kwargs):
         super().__init__(data_format=data_format, seed=seed, **kwargs)
@@ -121,7 +121,7 @@ class RandomHue(RandomImageLayer):
     [[[[0.0, 1.0, 1.0]]]]
     """
 
-    _draws_always = True
+    _idle_draws = 2
 
     def __init__(self, factor, value_range=(0, 255), data_format=None, seed=None, **kwargs):
         super().__init__(data_format=data_format, seed=seed, **kwargs)
@@ -168,7 +168,7 @@ class RandomSaturation(RandomImageLayer):
     [[[[1.0, 0.0, 0.0]]]]
     """
 
-    _draws_always = True
+    _idle_draws = 1
 
     def __init__(self, factor, value_range=(0, 255), data_format=None, seed=None, **kwargs):
         super().__init__(data_format=data_format, seed=seed, **kwargs)

@@ -96,7 +96,7 @@ class RandomSharpness(RandomImageLayer):
     (2, 8, 8, 3)
     """
 
-    _draws_always = True
+    _idle_draws = 1
 
     def __init__(self, factor, value_range=(0, 255), data_format=None, seed=None, **kwargs):
         super().__init__(data_format=data_format, seed=seed, **kwargs)

@@ -39,7 +39,11 @@ class _Window(ImageLayer):
         """The window (top, left, rows, columns) of a batch with channels last, in the layer's size."""
         top, left, rows, columns = window
         batch, *_, channels = images.shape
-        images = jax.lax.dynamic_slice(images, (0, top, left, 0), (batch, rows, columns, channels))
+        if isinstance(top, int) and isinstance(left, int):
+            images = images[:, top : top + rows, left : left + columns]
+        else:
+            size = (batch, rows, columns, channels)
+            images = jax.lax.dynamic_slice(images, (0, top, left, 0), size)
         size = self.height, self.width
         if (rows, columns) == size:
             return images

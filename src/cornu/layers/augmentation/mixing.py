@@ -86,7 +86,7 @@ class MixUp(RandomImageLayer):
     [1.0, 1.0]
     """
 
-    _draws_always = True
+    _idle_draws = 2
     _each_its_own = True
 
     def __init__(self, alpha=0.2, data_format=None, seed=None, **kwargs):

@@ -130,13 +130,12 @@ class RandomPosterization(RandomImageLayer):
     [[[[0.0, 128.0]]]]
     """
 
-    _draws_always = True
-
     def __init__(self, factor, value_range=(0, 255), seed=None, **kwargs):
         super().__init__(seed=seed, **kwargs)
         self.factor = factor_range("factor", factor, low=1, high=8)
         if any(f != int(f) for f in self.factor):
             raise ValueError(f"`factor` counts bits: whole numbers. Received: factor={factor!r}")
+        self._idle_draws = int(self.factor[0] != self.factor[1])
         self.value_range = sorted(pair_of_values(value_range))
 
     def _draw(self, seed, shape):
