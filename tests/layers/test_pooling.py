@@ -130,3 +130,11 @@ def test_resampling(name, arguments, inputs):
 def test_mistakes(make, shape, message):
     with pytest.raises(ValueError, match=message):
         make()(layers.Input(shape))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_the_mean_of_equal_numbers_is_their_value(size):
+    """Also where a padded window is as large as the input."""
+    x = np.ones((2, size, size, 3), "float32")
+    layer = layers.AveragePooling2D(3, strides=1, padding="same")
+    np.testing.assert_allclose(layer(x), x, rtol=1e-6)

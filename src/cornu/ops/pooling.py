@@ -184,7 +184,7 @@ for _one, _other in ((at_argmax, unpool), (unpool, at_argmax)):
 
 
 def _sum(x, *, geometry: Geometry):
-    if geometry.window == geometry.size:
+    if geometry.window == geometry.size and not any(map(any, geometry.padding)):
         return jnp.sum(x, range(1, x.ndim - 1), keepdims=True)
     return _reduce(x, np.array(0, x.dtype), lax.add, geometry)
 
