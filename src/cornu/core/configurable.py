@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cornu.core import registry
-from cornu.core.arguments import check_arguments
+from cornu.core.arguments import check_arguments, todays_spelling
 
 _F = TypeVar("_F", bound=Callable)
 
@@ -71,6 +71,10 @@ class Configurable:
         obj = super().__new__(cls)
         bound = _bind(cls, args, kwargs)
         check_arguments(cls, bound)
+        # Before Python says that today's argument is missing.
+        today = todays_spelling(kwargs, constructor_parameters(cls)) if is_ours(cls) else ""
+        if today:
+            raise ValueError(f"Unrecognized keyword arguments passed to {cls.__name__}:{today}")
         # object.__setattr__, because a subclass may watch its attributes from __init__ on.
         object.__setattr__(obj, "_constructor_arguments", bound)
         return obj

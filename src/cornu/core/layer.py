@@ -11,6 +11,7 @@ import numpy as np
 
 from cornu.core import blame, building, mask_passing, naming, registry
 from cornu.core import variable as variables_module
+from cornu.core.arguments import todays_spelling
 from cornu.core.call_arguments import (
     accepts,
     as_tuple,
@@ -105,9 +106,10 @@ class Layer(Operation, Configurable, Weighted):
     ):
         self._take_input_shape(kwargs)
         if kwargs:
+            known = constructor_parameters(type(self))
             raise ValueError(
-                f"Unrecognized keyword arguments passed to {type(self).__name__}: {kwargs}. "
-                f"Known arguments: {', '.join(constructor_parameters(type(self)))}."
+                f"Unrecognized keyword arguments passed to {type(self).__name__}: {kwargs}."
+                f"{todays_spelling(kwargs, known)} Known arguments: {', '.join(known)}."
             )
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(
