@@ -42,8 +42,8 @@ class _Window(ImageLayer):
         if isinstance(top, int) and isinstance(left, int):
             images = images[:, top : top + rows, left : left + columns]
         else:
-            size = (batch, rows, columns, channels)
-            images = jax.lax.dynamic_slice(images, (0, top, left, 0), size)
+            shape = (batch, rows, columns, channels)
+            images = jax.lax.dynamic_slice(images, (0, top, left, 0), shape)
         size = self.height, self.width
         if (rows, columns) == size:
             return images

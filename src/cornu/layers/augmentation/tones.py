@@ -100,8 +100,8 @@ class RandomInvert(RandomImageLayer):
     200.0
     """
 
-    def __init__(self, factor=1.0, value_range=(0, 255), seed=None, **kwargs):
-        super().__init__(seed=seed, **kwargs)
+    def __init__(self, factor=1.0, value_range=(0, 255), seed=None, data_format=None, **kwargs):
+        super().__init__(seed=seed, data_format=data_format, **kwargs)
         self.factor = factor_range("factor", factor, low=0)
         self.value_range = pair_of_values(value_range)
 
@@ -130,8 +130,8 @@ class RandomPosterization(RandomImageLayer):
     [[[[0.0, 128.0]]]]
     """
 
-    def __init__(self, factor, value_range=(0, 255), seed=None, **kwargs):
-        super().__init__(seed=seed, **kwargs)
+    def __init__(self, factor, value_range=(0, 255), data_format=None, seed=None, **kwargs):
+        super().__init__(data_format=data_format, seed=seed, **kwargs)
         self.factor = factor_range("factor", factor, low=1, high=8)
         if any(f != int(f) for f in self.factor):
             raise ValueError(f"`factor` counts bits: whole numbers. Received: factor={factor!r}")
