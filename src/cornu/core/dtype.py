@@ -1,7 +1,6 @@
 """Dtypes: the default float, and how arrays of any kind become those that JAX takes."""
 
 import functools
-import threading
 from typing import Any
 
 import jax
@@ -181,10 +180,3 @@ def widened(value):
     value = as_array(value)
     few = value.dtype.kind in "iu" and value.dtype.itemsize < 4
     return value.astype(jnp.int32) if few else value
-
-
-class _Autocast(threading.local):
-    dtype: str | None = None
-
-
-autocast = _Autocast()

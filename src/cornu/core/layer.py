@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import threading
 import warnings
 from typing import Any
 
@@ -32,8 +31,8 @@ from cornu.core.configurable import (
     once_per_class,
     takes_anything,
 )
+from cornu.core.context import context
 from cornu.core.dtype import as_array, check_real, is_discrete, is_float
-from cornu.core.dtype import autocast as _autocast
 from cornu.core.input_spec import check_inputs
 from cornu.core.policies import DTypePolicy, DTypePolicyMap, get_policy
 from cornu.core.symbolic import (
@@ -50,19 +49,9 @@ from cornu.core.watching import seen
 from cornu.core.weighted import Weighted
 
 
-class _Call(threading.local):
-    """What the outermost running call passes on to the layers that it calls."""
-
-    layer: "Layer | None" = None
-    training: bool | None = None
-
-
-_call = _Call()
-
-
 def running_layer() -> "Layer | None":
     """The outermost layer, a model perhaps, whose call is running in this thread."""
-    return _call.layer
+    return context.layer
 
 
 class Layer(Operation, Configurable, Weighted):
@@ -268,7 +257,7 @@ class Layer(Operation, Configurable, Weighted):
         self._check_initialized()
         if len(args) > 1:
             args, kwargs = masks_by_name(self, args, kwargs)
-        caller = _call.layer
+        caller = context.layer
         requested = kwargs.get("training")
         training = self._resolve_training(kwargs)
         given = args, kwargs
@@ -276,19 +265,19 @@ class Layer(Operation, Configurable, Weighted):
         arguments = bind_call(self, args, kwargs)
         symbolic = any_symbolic(arguments)
         check_inputs(self.input_spec, next(iter(arguments.values()), None), self.name)
-        previous = _call.layer, _call.training, _autocast.dtype
-        _call.layer, _call.training = caller or self, training
+        previous = context.layer, context.training, context.autocast
+        context.layer, context.training = caller or self, training
         mixed = self.compute_dtype != self.variable_dtype
         try:
             with naming.name_scope(self.name, owner=self):
                 # Weights are made in their own dtype, whatever the caller computes in.
-                _autocast.dtype = None
+                context.autocast = None
                 self._maybe_build(arguments)
                 if self.path is None:
                     self._path = naming.current_path()
                 # The sizes that a build finds out are checked at once.
                 check_inputs(self.input_spec, next(iter(arguments.values()), None), self.name)
-                _autocast.dtype = self.compute_dtype if mixed and self.autocast else None
+                context.autocast = self.compute_dtype if mixed and self.autocast else None
                 recorded = dict(kwargs)
                 mask_passing.fill(self, arguments, kwargs)
                 previous_mask = mask_passing.previous(arguments, kwargs)
@@ -314,7 +303,7 @@ class Layer(Operation, Configurable, Weighted):
             self._say_where(error, arguments)
             raise
         finally:
-            _call.layer, _call.training, _autocast.dtype = previous
+            context.layer, context.training, context.autocast = previous
         outputs = seen(self, given, arguments, outputs)
         self._pass_mask_on(arguments, previous_mask, outputs)
         return outputs
@@ -349,7 +338,7 @@ class Layer(Operation, Configurable, Weighted):
     def _resolve_training(self, kwargs: dict):
         training = kwargs.pop("training", None)
         if training is None:
-            training = _call.training
+            training = context.training
         if training is None:
             training = call_defaults(type(self)).get("training")
         return training
@@ -428,7 +417,7 @@ class Layer(Operation, Configurable, Weighted):
 
     def _call_for_inference(self, *args, **kwargs):
         if accepts(self, "training"):
-            kwargs["training"] = bool(_call.training)
+            kwargs["training"] = bool(context.training)
         return self._computation()(*args, **kwargs)
 
     def compute_output_shape(self, *args, **kwargs):

@@ -7,13 +7,14 @@ unpickled because a file says so: a name that nobody registered in this process 
 import difflib
 import inspect
 import re
-import threading
 import types
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+from cornu.core.context import context, within
 
 _objects: dict[str, dict[str, Any]] = {}
 _folded: dict[str, dict[str, Any]] = {}
@@ -24,15 +25,6 @@ _custom: dict[str, Any] = {}
 _custom_names: dict[Any, str] = {}
 
 
-class _Scope(threading.local):
-    """What holds in this thread only, for a while: custom objects, and what is shared in a file."""
-
-    def __init__(self):
-        self.objects: dict[str, Any] = {}
-        self.shared: dict[Any, Any] | None = None
-
-
-_scope = _Scope()
 # Callbacks read and write files, and no model consists of them: a configuration cannot name one.
 _NOT_IN_FILES = ("callback",)
 
@@ -129,7 +121,7 @@ def get_registered_object(
     It is looked for in `custom_objects`, the scopes that this thread is in, what was registered, and
     `module_objects`, in this order.
     """
-    for table in (custom_objects or {}, _scope.objects, _custom, module_objects or {}):
+    for table in (custom_objects or {}, context.custom_objects, _custom, module_objects or {}):
         if name in table:
             return table[name]
     return None
@@ -160,22 +152,19 @@ class custom_object_scope:
         self._before: list[dict[str, Any]] = []
 
     def __enter__(self):
-        self._before.append(_scope.objects)
-        _scope.objects = {**_scope.objects, **self.custom_objects}
+        self._before.append(context.custom_objects)
+        context.custom_objects = {**context.custom_objects, **self.custom_objects}
         return self
 
     def __exit__(self, *error):
-        _scope.objects = self._before.pop()
+        context.custom_objects = self._before.pop()
 
 
 @contextmanager
 def sharing():
     """Within, an object with weights that several configurations share is made once and stays shared."""
-    before, _scope.shared = _scope.shared, {}
-    try:
+    with within(shared={}):
         yield
-    finally:
-        _scope.shared = before
 
 
 def find(kind: str, name: str, custom_objects: dict | None = None):
@@ -323,9 +312,9 @@ def describe(obj, compiled=True) -> dict:
         value = None if get is None else get()
         if value:
             description[more] = serialize(value)
-    if _scope.shared is not None and getattr(obj, "weights", None):
+    if context.shared is not None and getattr(obj, "weights", None):
         # The object is kept, so that no other gets its id.
-        number, _ = _scope.shared.setdefault(id(obj), (len(_scope.shared) + 1, obj))
+        number, _ = context.shared.setdefault(id(obj), (len(context.shared) + 1, obj))
         description["shared_object_id"] = number
     return description
 
@@ -360,7 +349,7 @@ def deserialize(config, custom_objects: dict | None = None, kind: str | None = N
     if name == "function":
         return _find_function(config, custom_objects, kind)
     number = config.get("shared_object_id")
-    known = _scope.shared if isinstance(number, int) else None
+    known = context.shared if isinstance(number, int) else None
     if known and number in known:
         return known[number]
     if name == "type":

@@ -7,7 +7,6 @@ between its inputs and its outputs.
 
 import functools
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 
 from cornu.core import masking, naming, registry
 from cornu.core.configurable import Configurable
+from cornu.core.context import context, within
 from cornu.core.dtype import for_jax, standardize_dtype
 from cornu.core.variable import Variable, throwaway_scope
 from cornu.core.watching import seen
@@ -322,30 +322,16 @@ def record(name: str, function: Callable, args: tuple, kwargs: dict):
 _PROBES = (96, 160)
 
 
-class _Sizes(threading.local):
-    # Of the batch, where data are there.
-    batch: int | None = None
-    # What replaces None in the current trial, in the first axis and in others.
-    first: int | None = None
-    rest: int | None = None
-
-
-_sizes = _Sizes()
-
-
 @contextmanager
 def known_batch(size: int | None) -> Iterator[None]:
     """Within, shapes are inferred with only this size for a batch of None."""
-    previous, _sizes.batch = _sizes.batch, size
-    try:
+    with within(batch=size):
         yield
-    finally:
-        _sizes.batch = previous
 
 
 def known_sizes(shape) -> tuple:
     """A shape in a trial, with None for the sizes that replaced unknown ones."""
-    first, rest = _sizes.first, _sizes.rest
+    first, rest = context.first, context.rest
     return tuple(
         None if size is not None and size == (rest if axis else first) else size
         for axis, size in enumerate(shape)
@@ -401,19 +387,19 @@ def infer_outputs(function: Callable, args=(), kwargs=None):
         return outputs, [masking.get_mask(leaf) for leaf in jax.tree.leaves(outputs)]
 
     shapes = [leaves[i].shape for i in indices]
-    batch, has_batch = _sizes.batch, any(None in shape[:1] for shape in shapes)
+    batch, has_batch = context.batch, any(None in shape[:1] for shape in shapes)
     is_known = not any(None in shape[0 if batch is None else 1 :] for shape in shapes)
 
     def trial(first, rest):
         arrays = [struct(_filled(leaves[i].shape, first, rest), leaves[i].dtype) for i in indices]
-        previous = _sizes.first, _sizes.rest
+        previous = context.first, context.rest
         is_tried = not is_known and any(None in shape[1:] for shape in shapes)
-        _sizes.first = first if has_batch and batch is None else None
-        _sizes.rest = rest if is_tried else None
+        context.first = first if has_batch and batch is None else None
+        context.rest = rest if is_tried else None
         try:
             return jax.eval_shape(functools.partial(run, first, rest), *arrays)
         finally:
-            _sizes.first, _sizes.rest = previous
+            context.first, context.rest = previous
 
     first_probe, second_probe = ((p if batch is None else batch, p) for p in _PROBES)
     try:

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core import naming
+from cornu.core.context import context, within
 from cornu.core.dtype import as_array, for_jax, is_float, standardize_dtype
-from cornu.core.dtype import autocast as _autocast
 from cornu.core.tracking import Tracked
 
 
@@ -42,41 +42,33 @@ class Scope:
         self.of_thread = False
 
 
-class _Scopes(threading.local):
-    def __init__(self):
-        self.stack: list[Scope] = []
-
-
-_scopes = _Scopes()
-
-
 def running_scopes() -> list[Scope]:
     """The scopes that this thread is in, the innermost last."""
-    return _scopes.stack
+    return context.scopes
 
 
 def current_scope() -> Scope | None:
     """The innermost running `functional` call, if any."""
-    return next((scope for scope in reversed(_scopes.stack) if not scope.of_thread), None)
+    return next((scope for scope in reversed(context.scopes) if not scope.of_thread), None)
 
 
 def _outermost() -> Scope | None:
-    return next((s for s in _scopes.stack if not s.of_thread), None) if _scopes.stack else None
+    return next((s for s in context.scopes if not s.of_thread), None) if context.scopes else None
 
 
 def is_thrown_away() -> bool:
     """Whether a `throwaway_scope` is around."""
-    return any(scope.catch_all for scope in _scopes.stack)
+    return any(scope.catch_all for scope in context.scopes)
 
 
 @contextmanager
 def throwaway_scope():
     """Within, nothing that is assigned to any variable lasts: for inferring shapes."""
-    _scopes.stack.append(Scope([], [], catch_all=True))
+    context.scopes.append(Scope([], [], catch_all=True))
     try:
         yield
     finally:
-        _scopes.stack.pop()
+        context.scopes.pop()
 
 
 # Held while values of several variables are read, or assigned, that belong together.
@@ -87,7 +79,7 @@ def take_values(variables: Sequence["Variable"]) -> list:
     """The arrays of variables, all of one moment; those of this thread within `own_values`."""
     with _exchange:
         values = [v._value for v in variables]
-    for scope in _scopes.stack:
+    for scope in context.scopes:
         if scope.of_thread:
             values = [
                 scope.values.get(id(v), own) for v, own in zip(variables, values, strict=True)
@@ -98,7 +90,7 @@ def take_values(variables: Sequence["Variable"]) -> list:
 def put_values(variables: Sequence["Variable"], values: Sequence[Any]) -> None:
     """Assign arrays to variables, all at once and without a copy; None leaves a variable unchanged."""
     own = {}
-    for scope in _scopes.stack:
+    for scope in context.scopes:
         if scope.of_thread:
             own.update(dict.fromkeys(scope.values, scope))
     with _exchange:
@@ -119,20 +111,11 @@ def own_values(variables: Sequence["Variable"]):
     """
     scope = Scope(variables, [v._stored() for v in variables])
     scope.of_thread = True
-    _scopes.stack.append(scope)
+    context.scopes.append(scope)
     try:
         yield lambda: (variables, [scope.values[id(v)] for v in variables])
     finally:
-        _scopes.stack.remove(scope)
-
-
-class _Deferral(threading.local):
-    def __init__(self):
-        self.variables: list[Variable] | None = None
-        self.bytes = 0
-
-
-_deferral = _Deferral()
+        context.scopes.remove(scope)
 
 
 @contextmanager
@@ -142,14 +125,11 @@ def deferred_values(most_bytes: int):
     A model can be made this way and get its values from elsewhere. At the end of the block, those without
     values get their initial ones. Raises MemoryError if variables of more than `most_bytes` are made.
     """
-    outer = _deferral.variables, _deferral.bytes
-    _deferral.variables, _deferral.bytes = [], most_bytes
-    try:
+    made: list[Variable] = []
+    with within(deferred=made, deferred_bytes=most_bytes):
         yield
-        for variable in _deferral.variables:
+        for variable in made:
             variable._fill()
-    finally:
-        _deferral.variables, _deferral.bytes = outer
 
 
 class _Unset:
@@ -221,8 +201,8 @@ class Variable(Tracked):
                 self.dtype = standardize_dtype(dtype)
                 self.shape = tuple(shape)
                 self._value: Any = _Unset(initializer)
-                if _deferral.variables is not None:
-                    self._defer(_deferral.variables)
+                if context.deferred is not None:
+                    self._defer(context.deferred)
                     return
                 self._fill()
             else:
@@ -243,8 +223,8 @@ class Variable(Tracked):
         if any(not isinstance(n, int | np.integer) or n < 0 for n in self.shape):
             raise ValueError(f"The variable {self.path!r} cannot have the shape {self.shape}.")
         variables.append(self)
-        _deferral.bytes -= self.size * jnp.dtype(self.dtype).itemsize
-        if _deferral.bytes < 0:
+        context.deferred_bytes -= self.size * jnp.dtype(self.dtype).itemsize
+        if context.deferred_bytes < 0:
             raise MemoryError(
                 f"the variable {self.path!r} of shape {self.shape} makes all of them larger than allowed"
             )
@@ -253,7 +233,7 @@ class Variable(Tracked):
     def value(self) -> jax.Array:
         """The array, in the compute dtype of the layer that is running under mixed precision."""
         value = self._value
-        for scope in reversed(_scopes.stack):
+        for scope in reversed(context.scopes):
             if id(self) in scope.values:
                 value = scope.values[id(self)]
                 break
@@ -264,8 +244,8 @@ class Variable(Tracked):
         if type(value) is _Unset:
             self._fill()
             value = self._value
-        if _autocast.dtype and self.autocast and is_float(self.dtype):
-            return value.astype(_autocast.dtype)
+        if context.autocast and self.autocast and is_float(self.dtype):
+            return value.astype(context.autocast)
         return value
 
     def assign(self, value) -> "Variable":
@@ -280,7 +260,7 @@ class Variable(Tracked):
                 f"`variable.assign(value)` must match. variable.shape={self.shape}, "
                 f"Received: value.shape={tuple(value.shape)}. Target variable: {self.path}"
             )
-        for scope in reversed(_scopes.stack):
+        for scope in reversed(context.scopes):
             if id(self) in scope.values or scope.takes_all:
                 scope.values[id(self)] = jnp.asarray(value)
                 return self
@@ -309,11 +289,11 @@ class Variable(Tracked):
         return self.assign(self._stored() - as_array(_plain(value)))
 
     def _stored(self):
-        dtype, _autocast.dtype = _autocast.dtype, None
+        dtype, context.autocast = context.autocast, None
         try:
             return self.value
         finally:
-            _autocast.dtype = dtype
+            context.autocast = dtype
 
     def numpy(self) -> np.ndarray:
         """A copy as a NumPy array."""
@@ -494,11 +474,11 @@ def functional(
         # A variable among the values means its current value.
         values = [v._stored() if isinstance(v, Variable) else v for v in values]
         scope = Scope(variables, values, missed=missed)
-        _scopes.stack.append(scope)
+        context.scopes.append(scope)
         try:
             result = method(*args, **kwargs)
         finally:
-            _scopes.stack.pop()
+            context.scopes.pop()
         new_values = [scope.values[id(v)] for v in variables]
         if collect_losses:
             return result, new_values, scope.losses
@@ -523,9 +503,9 @@ def assigned_by(function: Callable, *arguments) -> list[Variable]:
         return True
 
     scope = Scope([], [], missed=missed)
-    _scopes.stack.append(scope)
+    context.scopes.append(scope)
     try:
         function(*arguments)
     finally:
-        _scopes.stack.pop()
+        context.scopes.pop()
     return [variable for key, variable in seen.items() if key in scope.values]

@@ -1,16 +1,10 @@
 """Watching layers and functions at work, without their knowing."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
-class _Watch(threading.local):
-    function: Callable | None = None
-
-
-_watch = _Watch()
+from cornu.core.context import context, within
 
 
 @contextmanager
@@ -34,16 +28,12 @@ def watched(function: Callable | None) -> Iterator[None]:
     >>> names[0]
     'relu'
     """
-    previous = _watch.function
-    _watch.function = function
-    try:
+    with within(watch=function):
         yield
-    finally:
-        _watch.function = previous
 
 
 def seen(operation, given: tuple, arguments: dict, outputs) -> Any:
     """Show a call to whoever watches; returns what goes on as its outputs."""
-    if _watch.function is None:
+    if context.watch is None:
         return outputs
-    return _watch.function(operation, given, arguments, outputs)
+    return context.watch(operation, given, arguments, outputs)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core.call_arguments import accepts
-from cornu.core.layer import Layer, _call
+from cornu.core.context import within
+from cornu.core.layer import Layer
 from cornu.core.symbolic import KerasTensor
 from cornu.core.watching import watched
 
@@ -92,11 +93,8 @@ def calls(model, inputs, replace=None) -> list[Call]:
 
 def predicted(layer, *inputs):
     """A layer's outputs outside training, where augmentation and noise do nothing."""
-    previous, _call.training = _call.training, False
-    try:
+    with within(training=False):
         return layer.call(*inputs, **({"training": False} if accepts(layer, "training") else {}))
-    finally:
-        _call.training = previous
 
 
 def input_of(found: list[Call]) -> tuple[Any, Any]:
