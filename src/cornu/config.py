@@ -61,7 +61,7 @@ def disable_traceback_filtering() -> None:
 
 def is_traceback_filtering_enabled() -> bool:
     """Whether JAX's own frames are left out of tracebacks."""
-    return jax.config.jax_traceback_filtering != "off"
+    return getattr(jax.config, "jax_traceback_filtering") != "off"  # noqa: B009 (it has no type)
 
 
 def enable_unsafe_deserialization() -> None:

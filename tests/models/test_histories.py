@@ -160,7 +160,7 @@ def residual(k, layers):
         y = layers.LayerNormalization()(x)
         y = layers.Conv2D(6, 3, padding="same", activation="gelu")(y)
         x = layers.Add()([x, layers.Conv2D(6, 1)(y)])
-    x = layers.GlobalAveragePooling2D(2)(x)
+    x = layers.GlobalAveragePooling2D()(x)
     return k.Model(inputs, layers.Dense(4)(x))
 
 
@@ -277,7 +277,7 @@ def time_distributed(k, layers):
         [
             k.Input((4, 6, 6, 2)),
             layers.TimeDistributed(layers.Conv2D(4, 3, activation="tanh")),
-            layers.TimeDistributed(layers.GlobalAveragePooling2D(2)),
+            layers.TimeDistributed(layers.GlobalAveragePooling2D()),
             layers.RNN([layers.LSTMCell(4), layers.GRUCell(3)]),
             layers.Dense(4, activation="softmax"),
         ]
