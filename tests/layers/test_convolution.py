@@ -176,3 +176,27 @@ def test_a_subclass_may_have_an_attribute_named_window():
 
     inputs = cornu.Input((8, 8, 1))
     assert cornu.Model(inputs, Own()(inputs)).output_shape == (None, 6, 6, 2)
+
+
+def test_keras_1_gave_the_sides_of_a_window_one_by_one():
+    for name, sides in [("Convolution2D", (3, 2)), ("Convolution3D", (3, 2, 1))]:
+        with pytest.warns(UserWarning, match=r"use `Conv.D\(4, \(3, 2"):
+            layer = getattr(layers, name)(4, *sides, activation="relu")
+        assert type(layer) is getattr(layers, name.replace("olution", ""))
+        assert layer.kernel_size == sides and layer.strides == (1,) * len(sides)
+        with pytest.raises(TypeError, match="what follows by its name"):
+            getattr(layers, name)(4, *sides, "glorot_uniform")
+    for layer in (
+        layers.Convolution2D(4, 3, strides=2),
+        layers.Convolution2D(4, (3, 3), (2, 2)),
+        layers.Convolution2D(filters=4, kernel_size=3, strides=2, name="c"),
+    ):
+        assert (layer.kernel_size, layer.strides) == ((3, 3), (2, 2))
+        copy = layers.deserialize(layers.serialize(layer))
+        assert type(copy) is layers.Conv2D and copy.get_config() == layer.get_config()
+    assert layers.Convolution1D(4, 3, 2).strides == (2,)
+
+    class Mine(layers.Convolution2D):
+        pass
+
+    assert Mine(4, 3).kernel_size == (3, 3) and type(Mine(4, 3)) is Mine

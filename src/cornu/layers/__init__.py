@@ -33,6 +33,7 @@ from cornu.layers.dense import Dense, EinsumDense
 from cornu.layers.dot import Dot, dot
 from cornu.layers.embedding import Embedding, Masking, ReversibleEmbedding
 from cornu.layers.input import Input, InputLayer
+from cornu.layers.keras1 import Convolution1D, Convolution2D, Convolution3D
 from cornu.layers.merging import (
     Add,
     Average,
@@ -127,7 +128,6 @@ L2Pool1D, L2Pool2D, L2Pool3D = L2Pooling1D, L2Pooling2D, L2Pooling3D
 GlobalAvgPool1D, GlobalMaxPool1D = GlobalAveragePooling1D, GlobalMaxPooling1D
 GlobalAvgPool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D
 GlobalAvgPool3D, GlobalMaxPool3D = GlobalAveragePooling3D, GlobalMaxPooling3D
-Convolution1D, Convolution2D, Convolution3D = Conv1D, Conv2D, Conv3D
 Convolution1DTranspose, Convolution2DTranspose = Conv1DTranspose, Conv2DTranspose
 Convolution3DTranspose = Conv3DTranspose
 GroupQueryAttention = GroupedQueryAttention
