@@ -10,7 +10,7 @@ INSTALL = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet -
   --config-settings=build-dir=$(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark augmentation gallery explorer files dtypes fuzz site clean
+.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark augmentation gallery explorer files dtypes compatibility fuzz site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -96,6 +96,9 @@ files: $(VENV)/installed-test  ## exchange with Keras and the cost of saving; wr
 
 dtypes: $(VENV)/installed-test  ## every layer on inputs of every format; writes docs/dtypes.md
 	$(BIN)/python tests/layers/grid.py
+
+compatibility: $(VENV)/installed-test  ## which of Keras' names there are; writes docs/compatibility.md
+	$(BIN)/python tools/compatibility.py
 
 fuzz: $(VENV)/installed-test  ## 200,000 mutated inputs for each reader
 	$(BIN)/python tests/attacks/fuzz.py --inputs 200000

@@ -30,7 +30,7 @@ def state(tokenizer):
         {"filters": "t", "split": "a"},
         {"analyzer": lambda t: t.split("a")},
     ],
-    ids=str,
+    ids=lambda arguments: " ".join(arguments) or "defaults",
 )
 def test_tokenizer(arguments):
     mine, other = (k.Tokenizer(**arguments) for k in (text, legacy_text))

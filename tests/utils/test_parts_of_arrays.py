@@ -141,7 +141,6 @@ def test_dicts_keep_their_structure():
         ((np.ones(i) for i in (1, 2)), (1, None), ValueError, "same shape"),
         ("text", (1, None), TypeError, "must be a data set"),
     ],
-    ids=str,
 )
 def test_parts_that_do_not_fit(data, sizes, error, message):
     with pytest.raises(error, match=message):
