@@ -74,8 +74,8 @@ def main() -> None:
         "",
         f"Of the {totals[0]} public names of Keras {keras.__version__}, Cornu has {totals[1]}, "
         f"{totals[2]} of them",
-        "with the same signature: the same arguments, in the same order, with the same defaults. Most of the",
-        "others take more. Written by `make compatibility`.",
+        "with the same signature: the same arguments, in the same order, with the same defaults. Most of",
+        "the others take more. Written by `make compatibility`.",
         "",
         "| Module | Names | In Cornu | Same signature |",
         "|---|--:|--:|--:|",

@@ -82,7 +82,7 @@ class EarlyStopping(MonitorCallback):
 
     def get_monitor_value(self, logs):
         """The value that is watched, or None; may be overridden."""
-        value = logs.get(self.monitor)
+        value = self._monitored(logs)
         if value is None:
             warnings.warn(
                 f"Early stopping conditioned on metric `{self.monitor}` which is not available. "

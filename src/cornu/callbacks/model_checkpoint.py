@@ -132,7 +132,7 @@ class ModelCheckpoint(MonitorCallback):
         if not self.save_best_only:
             self._say(epoch, f"saving model to {path}")
             return True
-        current = logs.get(self.monitor)
+        current = self._monitored(logs)
         if current is None:
             warnings.warn(
                 f"Can save best model only with {self.monitor} available. Available: "

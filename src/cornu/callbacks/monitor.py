@@ -4,6 +4,7 @@ import re
 import warnings
 
 from cornu.training.callback import Callback
+from cornu.training.old_spellings import todays_metric
 
 
 class MonitorCallback(Callback):
@@ -29,6 +30,11 @@ class MonitorCallback(Callback):
         self.monitor, self.mode = monitor, mode
         self.best = baseline
         self.min_delta = abs(min_delta)
+
+    def _monitored(self, logs: dict):
+        """The value in the logs, or None."""
+        self.monitor = todays_metric(self.monitor, logs)
+        return logs.get(self.monitor)
 
     def _more_is_better(self) -> bool:
         if self.mode != "auto":

@@ -177,7 +177,7 @@ class OrbaxCheckpoint(MonitorCallback):
     def _is_wanted(self, step: int, logs: dict) -> bool:
         if not self.save_best_only:
             return True
-        current = logs.get(self.monitor)
+        current = self._monitored(logs)
         if current is None:
             warnings.warn(
                 f"Can save best model only with {self.monitor} available, skipping save at step {step}. "

@@ -2,6 +2,7 @@
 
 from cornu.core import registry
 from cornu.training.callback import Callback
+from cornu.training.old_spellings import Logs
 
 
 @registry.register("callback", module="keras.callbacks")
@@ -21,7 +22,7 @@ class History(Callback):
     """
 
     def __init__(self):
-        self.history: dict[str, list] = {}
+        self.history: dict[str, list] = Logs()
         self.epoch: list[int] = []
 
     def on_train_begin(self, logs=None):

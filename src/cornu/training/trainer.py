@@ -21,12 +21,13 @@ from cornu.training.compiled_step import Turn
 from cornu.training.logs import Logs
 from cornu.training.loop import run_steps
 from cornu.training.model_steps import compiled_step
+from cornu.training.old_spellings import OldMethods, takes_old_arguments
 from cornu.training.preparation import build, prepare
 from cornu.training.progbar_logger import check_verbose
 from cornu.training.run import Run
 
 
-class Trainer(Compilable):
+class Trainer(Compilable, OldMethods):
     """The part of a model that trains it.
 
     A step is a pure function of the model's state, four lists of arrays: trainable variables, other
@@ -119,6 +120,7 @@ class Trainer(Compilable):
         """The compiled form of `train_step`."""
         return compiled_step(self, "train", force)
 
+    @takes_old_arguments(nb_epoch="epochs")
     def fit(
         self,
         x=None,
@@ -205,6 +207,7 @@ class Trainer(Compilable):
             model=self,
         )
 
+    @takes_old_arguments()
     def evaluate(
         self,
         x=None,
@@ -259,6 +262,7 @@ class Trainer(Compilable):
         values = [logs[name] for name in [*names, *sorted(set(logs) - set(names))]]
         return values[0] if len(values) == 1 else values
 
+    @takes_old_arguments()
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """The model's outputs for data, batch by batch, as NumPy arrays.
 
