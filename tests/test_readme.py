@@ -73,9 +73,29 @@ def test_the_code_about_augmentation_runs(capsys):
     assert np.abs(turned[1::2] - images[1::2]).max() > 0.1
 
 
+def test_the_code_about_data_sets_runs():
+    model = cornu.Sequential([cornu.layers.Flatten(), cornu.layers.Dense(3)])
+    model.compile("sgd", cornu.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images, labels = np.full((40, 4, 4, 1), 255, "uint8"), np.arange(40) % 3
+    augment = cornu.layers.RandomFlip(seed=1)
+    given = {"images": images, "labels": labels, "augment": augment, "model": model}
+    data = run(ROOT / "docs" / "datasets.md", given)["data"]
+    assert [x.shape for x, _ in data] == [(32, 4, 4, 1), (8, 4, 4, 1)] and next(iter(data))[
+        0
+    ].max() == 1
+
+
 def test_no_other_document_has_code():
     names = {path.name for path in DOCUMENTS if code_of(path)}
-    assert names == {"README.md", "augmentation.md", "custom.md", "files.md"}
+    ran = {
+        "README.md",
+        "applications.md",
+        "augmentation.md",
+        "custom.md",
+        "datasets.md",
+        "files.md",
+    }
+    assert names == ran
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

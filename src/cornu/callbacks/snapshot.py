@@ -25,6 +25,7 @@ from cornu.saving.atomic import replacing
 from cornu.saving.errors import FileFormatError, mismatch
 from cornu.saving.reading import explained, open_file
 from cornu.saving.writing import new_hdf5
+from cornu.training.old_spellings import Logs
 
 # A list longer than this is data, and no state of a callback.
 MOST_PLAIN_VALUES = 1_000_000
@@ -246,6 +247,6 @@ def _plain(value: Any, arrays: list) -> Any:
     if type(value) in (list, tuple) and len(value) <= MOST_PLAIN_VALUES:
         plain = [_plain(v, arrays) for v in value]
         return plain if isinstance(value, list) else {"__tuple__": plain}
-    if type(value) is dict and all(isinstance(key, str) for key in value):
+    if type(value) in (dict, Logs) and all(isinstance(key, str) for key in value):
         return {key: _plain(v, arrays) for key, v in value.items()}
     raise TypeError

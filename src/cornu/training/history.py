@@ -30,5 +30,7 @@ class History(Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.epoch.append(epoch)
+        if not isinstance(self.history, Logs):  # It was restored from a backup.
+            self.history = Logs(self.history)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
