@@ -106,6 +106,13 @@ def called(name, module, inputs):
     return layer(*arguments(name, inputs), training=False)
 
 
+def module_of(name):
+    """Where Keras has a layer: some are parts of its networks."""
+    networks = keras.src.applications
+    parts = {"CustomScaleLayer": networks.inception_resnet_v2, "LayerScale": networks.convnext}
+    return parts.get(name, keras.layers)
+
+
 def right(name, inputs):
     """What Keras computes of the same numbers as float32, or NumPy where Keras has no such layer."""
     inputs = as_float(inputs)
@@ -113,7 +120,7 @@ def right(name, inputs):
         mean = called(name.replace("L2", "Average"), keras.layers, inputs**2)
         return np.sqrt(np.asarray(mean) * 2 ** (inputs.ndim - 2))
     # Outside of training, Keras' hands on images that are larger than what it states.
-    module = layers if name == "RandomCrop" else keras.layers
+    module = layers if name == "RandomCrop" else module_of(name)
     return np.asarray(called(name, module, inputs))
 
 
@@ -243,7 +250,7 @@ def compared_with_keras(name, dtype, inputs, output) -> str:
     if name.startswith("L2Pooling") or name in OWN_FUNCTION or name == "RandomCrop":
         return ""
     try:
-        theirs = called(name, keras.layers, inputs)
+        theirs = called(name, module_of(name), inputs)
         check_number(name, theirs, output)
     except Exception:
         return "*"

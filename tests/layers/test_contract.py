@@ -194,7 +194,8 @@ def test_every_name_that_keras_has_for_a_layer():
     own = {cls.__name__: cls for cls in own_layers().values()}
     for alias, theirs in vars(keras.layers).items():
         if inspect.isclass(theirs) and theirs.__name__ in own:
-            assert getattr(layers, alias) is own[theirs.__name__]
+            # Names of Keras 1 are classes that make one of today.
+            assert issubclass(getattr(layers, alias), own[theirs.__name__])
         elif inspect.isfunction(theirs) and alias.islower():
             assert callable(getattr(layers, alias))
     assert all(hasattr(layers, name) for name in layers.__all__)

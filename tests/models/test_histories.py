@@ -482,7 +482,20 @@ def history_and_weights(k, name):
     return history.history, model.get_weights()
 
 
-@pytest.mark.parametrize("name", MODELS)
+# What these have is compared in the tests of recurrent layers and attention, too.
+SLOW = {
+    "attention",
+    "bidirectional",
+    "sequence_to_sequence",
+    "stacked_gru",
+    "time_distributed",
+    "transformer",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in MODELS]
+)
 def test_twenty_steps_are_those_of_keras(name):
     ours, our_weights = history_and_weights(cornu, name)
     theirs, their_weights = history_and_weights(keras, name)

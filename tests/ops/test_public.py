@@ -275,7 +275,9 @@ def test_shapes_of_symbolic_tensors():
 
 
 def test_unknown_function():
-    with pytest.raises(AttributeError, match="no attribute 'summ'"):
+    with pytest.raises(
+        AttributeError, match=r"Cornu has no `cornu.ops.summ`. Did you mean `(cum)?sum`"
+    ):
         _ = ops.summ
     assert {"sum", "conv", "relu", "shape", "nn", "norm"} <= set(dir(ops))
 

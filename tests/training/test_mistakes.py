@@ -97,7 +97,7 @@ def with_nan():
         ),
         ("categorical_crossentropy", X, None, "no `y` was passed"),
         ("categorical_crossentropy", [X, X], ONE_HOT, r"expected 1 input\(s\)"),
-        ("categorical_crossentropy", np.array(["a", "b"], object), LABELS[:2], "Python objects"),
+        ("categorical_crossentropy", np.array(["a", "b"], object), LABELS[:2], "hold text"),
         (
             "sparse_categorical_crossentropy",
             X,

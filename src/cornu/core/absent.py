@@ -64,6 +64,7 @@ def message(module: str, name: str, known=()) -> str:
     if instead:
         return f"{said} {instead}."
     # Of a class and a function with one spelling, the one that looks like the name is suggested.
+    known = [each for each in known if not each.startswith("_")]
     ordered = sorted(known, key=lambda each: each[0].isupper() == name[0].isupper())
     folded = {each.replace("_", "").lower(): each for each in ordered}
     searched = name.replace("_", "").lower()
@@ -106,6 +107,6 @@ def explain_in(module) -> None:
                     raise
         if name.startswith("__"):
             raise AttributeError(f"module '{module.__name__}' has no attribute '{name}'")
-        raise error(module.__name__, name, getattr(module, "__all__", ())) from None
+        raise error(module.__name__, name, dir(module)) from None
 
     module.__getattr__ = __getattr__

@@ -23,7 +23,7 @@ class StatelessScope:
     >>> import cornu
     >>> counter = cornu.Variable(0, name="counter")
     >>> with cornu.StatelessScope([(counter, 5)]) as scope:
-    ...     counter.assign_add(2)
+    ...     _ = counter.assign_add(2)
     >>> int(scope.get_current_value(counter)), int(counter)
     (7, 0)
     """

@@ -137,7 +137,8 @@ def _by_kernel(query, key, value, mask, scale, is_causal: bool):
     return _attention.bind(query, key, value, mask, scale=scale)[0]
 
 
-def _output(query, key, value, mask, scale):
+def output_of(query, key, value, mask, scale):
+    """The output in terms of `lax`."""
     mask = mask.astype(bool)
     return _attend(query, key, value, mask=mask, scale=scale, implementation="xla")
 
@@ -151,14 +152,14 @@ def _output_and_statistics(query, key, value, mask, *, scale):
     products = jnp.where(mask != 0, products, -0.7 * jnp.finfo(jnp.float32).max)
     largest = products.max(-1, keepdims=True)
     statistics = jnp.concatenate([largest, jnp.exp(products - largest).sum(-1, keepdims=True)], -1)
-    return [_output(query, key, value, mask, scale), statistics]
+    return [output_of(query, key, value, mask, scale), statistics]
 
 
 def _push(query, key, value, mask, of_query, of_key, of_value, statistics, *, scale):
     """The tangent of the output."""
     del statistics
     return jax.jvp(
-        lambda q, k, v: _output(q, k, v, mask, scale),
+        lambda q, k, v: output_of(q, k, v, mask, scale),
         (query, key, value),
         (of_query, of_key, of_value),
     )[1]
@@ -168,7 +169,7 @@ def _pull(query, key, value, mask, statistics, of_output, *, scale):
     """The gradients of query, key and value."""
     del statistics
     return list(
-        jax.vjp(lambda q, k, v: _output(q, k, v, mask, scale), query, key, value)[1](of_output)
+        jax.vjp(lambda q, k, v: output_of(q, k, v, mask, scale), query, key, value)[1](of_output)
     )
 
 

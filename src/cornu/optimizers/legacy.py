@@ -7,7 +7,7 @@ They are today's, and know one argument more: with `decay`, the learning rate fa
 >>> with warnings.catch_warnings():
 ...     warnings.simplefilter("ignore")
 ...     optimizer = cornu.optimizers.legacy.SGD(lr=0.5, decay=0.1)
->>> optimizer.iterations.assign(10)
+>>> _ = optimizer.iterations.assign(10)
 >>> float(optimizer.learning_rate)
 0.25
 """

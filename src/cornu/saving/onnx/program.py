@@ -1,5 +1,6 @@
 """A traced prediction, operation by operation, and the model around it."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.extend.core as jex
 import numpy as np
 
 from cornu.core.symbolic import struct
+from cornu.ops import attention
 from cornu.saving.onnx.builder import (
     CONVERTERS,
     PROBES,
@@ -37,6 +39,14 @@ _INLINED = (
 )
 
 
+# Operations in terms of others.
+_IN_OTHERS = {
+    "cornu_attention": lambda query, key, value, mask, scale: [
+        attention.output_of(query, key, value, mask, scale)
+    ],
+}
+
+
 def _inner(equation):
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         if key in equation.params:
@@ -45,7 +55,7 @@ def _inner(equation):
     raise Unsupported(f"the call {equation.primitive.name}")
 
 
-def _run(b: Builder, first, second, arguments: list) -> list:
+def _run(b: Builder, first, second, arguments: list) -> list[Any]:
     """The results of a program; `first` and `second` are the program traced for the two batch sizes."""
     known: dict = {}
 
@@ -67,6 +77,15 @@ def _run(b: Builder, first, second, arguments: list) -> list:
             found = one.primitive.bind(*values, **one.params)
             results = found if one.primitive.multiple_results else [found]
             results = [np.asarray(r) for r in results]
+        elif name in _IN_OTHERS:
+            form = functools.partial(_IN_OTHERS[name], **one.params)
+            inner = [
+                jax.make_jaxpr(form)(*(struct(v.aval.shape, v.aval.dtype) for v in each.invars))
+                for each in (one, two)
+            ]
+            results = _run(b, inner[0], inner[1], values)
+            # What is kept for a gradient.
+            results += [None] * (len(one.outvars) - len(results))
         elif name in CONVERTERS:
             equation = _Equation(one.primitive, one.params, sizes[0])
             found = CONVERTERS[name](b, equation, *(_value(b, v) for v in values))
