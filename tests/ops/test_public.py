@@ -18,6 +18,7 @@ IMAGES = random.rand(2, 6, 8, 3).astype("float32")
 KERNEL = random.randn(3, 3, 3, 4).astype("float32")
 PROBABILITIES = (B / B.sum(-1, keepdims=True)).astype("float32")
 BOOLEANS = A > 0
+BYTES = INTEGERS.astype("uint8")
 LOGITS = np.random.default_rng(0).standard_normal((2, 5, 4)).astype("float32")
 COLUMNS = np.random.default_rng(1).random((2, 8, 9)).astype("float32")
 
@@ -73,6 +74,8 @@ ONE_BY_ONE = [
     *((name, (7,), {}) for name in ("bartlett", "blackman", "hamming", "hanning")),
     ("kaiser", (7, 3.5), {}),
     ("cdist", (A, B), {}),
+    ("cdist", (BYTES, BYTES[::-1]), {}),
+    ("cdist", (BYTES, A), {}),
     ("cholesky_inverse", (np.linalg.cholesky(POSITIVE),), {}),
     ("cholesky_inverse", (np.linalg.cholesky(POSITIVE).T.copy(),), {"upper": True}),
     ("lu_factor", (SQUARE,), {}),
@@ -83,14 +86,19 @@ ONE_BY_ONE = [
     ("unique", (INTEGERS % 3,), {"size": 5, "fill_value": -1}),
     ("view", (A,), {"dtype": "int32"}),
     ("view_as_complex", (A[:, :2],), {}),
+    ("view_as_complex", (BYTES[:, :2],), {}),
     ("view_as_real", (A[:, :2] + 1j,), {}),
     ("rearrange", (IMAGES, "b (h h2) w c -> b h w (h2 c)"), {"h2": 2}),
     ("rearrange", (IMAGES, "b h w c -> (b w) c h"), {}),
     ("unfold", (IMAGES, 2), {}),
     ("unfold", (IMAGES, (2, 1)), {"dilation": 2, "padding": (1, 0), "stride": (1, 2)}),
     ("fold", (COLUMNS, 4, 2), {}),
+    ("fold", ((9 * COLUMNS).astype("int32"), 4, 2), {}),
+    ("fold", (COLUMNS, (5, 7), 2), {"dilation": 2, "padding": (1, 0), "stride": (2, 2)}),
     ("ctc_decode", (LOGITS, np.array([5, 3])), {}),
     ("ctc_decode", (LOGITS, np.array([5, 3])), {"merge_repeated": False, "mask_index": None}),
+    ("ctc_decode", ((9 * abs(LOGITS)).astype("uint8"), np.array([5, 3])), {}),
+    ("ctc_loss", (np.array([[1, 2], [3, 1]]), LOGITS, np.array([0, 2]), np.array([0, 4])), {}),
     (
         "ctc_loss",
         (np.array([[1, 2, 2], [3, 1, 0]]), LOGITS, np.array([3, 2]), np.array([5, 4])),
@@ -303,6 +311,10 @@ def test_rearrange_names_what_does_not_fit():
     ]:
         with pytest.raises(ValueError, match=message):
             cornu.ops.rearrange(x, pattern, **sizes)
+    with pytest.raises(ValueError, match=r"rows of one length.*\(3, 4\) and \(3, 1\)"):
+        cornu.ops.cdist(A, B[:, :1])
+    with pytest.raises(ValueError, match=r"\(batch, channels \* 4, 9\).*\(2, 8, 8\)"):
+        cornu.ops.fold(COLUMNS[..., :8], 4, 2)
     with pytest.raises(ValueError, match="greedy"):
         cornu.ops.ctc_decode(LOGITS, np.array([5, 5]), strategy="beam_search")
     value, tangent, extra = cornu.ops.jvp(lambda x: (x**2, x), (3.0,), (2.0,), has_aux=True)

@@ -32,7 +32,8 @@ def ctc_loss(target, output, target_length, output_length, mask_index=0):
     before = jnp.pad(states, ((0, 0), (2, 0)), constant_values=mask_index)[:, :-2]
     may_skip = (states != mask_index) & (states != before)
     impossible = jnp.asarray(_IMPOSSIBLE, logs.dtype)
-    start = jnp.full(states.shape, impossible).at[:, :2].set(emitted[:, 0, :2])
+    # Before the first step; from there the first blank and the first label can be reached.
+    start = jnp.full(states.shape, impossible).at[:, 0].set(0)
 
     def shifted(scores, steps):
         return jnp.pad(scores, ((0, 0), (steps, 0)), constant_values=_IMPOSSIBLE)[:, :-steps]
@@ -43,7 +44,7 @@ def ctc_loss(target, output, target_length, output_length, mask_index=0):
         total = jnp.logaddexp(jnp.logaddexp(scores, shifted(scores, 1)), skipped)
         return jnp.where((number < output_length)[:, None], total + now, scores), None
 
-    steps = jnp.moveaxis(emitted[:, 1:], 1, 0), jnp.arange(1, logs.shape[1])
+    steps = jnp.moveaxis(emitted, 1, 0), jnp.arange(logs.shape[1])
     final, _ = jax.lax.scan(advance, start, steps)
     lengths = target_length.astype(jnp.int32)
     last = jnp.take_along_axis(final, 2 * lengths[:, None], axis=1)[:, 0]

@@ -1,9 +1,12 @@
 """Functions of neural networks.  Source: Keras: NN ops."""
 
+import functools
 import math
+import operator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from cornu import activations
 from cornu.activations import (  # noqa: F401
@@ -35,7 +38,13 @@ from cornu.activations import (  # noqa: F401
     tanh_shrink,
     threshold,
 )
-from cornu.core.dtype import in_single, standardize_data_format, standardize_dtype
+from cornu.core.dtype import (
+    floatx,
+    in_single,
+    is_discrete,
+    standardize_data_format,
+    standardize_dtype,
+)
 from cornu.core.operation import operation
 from cornu.ops import (
     adaptive_pooling,
@@ -46,6 +55,7 @@ from cornu.ops import (
     pooling,
     rearrangement,
 )
+from cornu.ops.windows import sliding
 
 
 @operation
@@ -367,15 +377,26 @@ def polar(abs_, angle):
 
 @operation
 def cdist(x, y):
-    """The distance of each row of `x`, (..., m, n), from each row of `y`, (..., k, n): (..., m, k)."""
+    """The distance of each row of `x`, (..., m, n), from each row of `y`, (..., k, n): (..., m, k).
+
+    Of integers it is a float. Raises ValueError if the rows have no common length.
+    """
     x, y = jnp.asarray(x), jnp.asarray(y)
+    if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-1]:
+        raise ValueError(
+            "`cdist` takes two arrays of at least two axes with rows of one length. Received shapes: "
+            f"{x.shape} and {y.shape}"
+        )
+    if is_discrete(jnp.promote_types(x.dtype, y.dtype)):
+        # Unsigned integers would wrap where `y` is larger.
+        x, y = x.astype(floatx()), y.astype(floatx())
     return jnp.linalg.norm(x[..., :, None, :] - y[..., None, :, :], axis=-1)
 
 
 @operation
 def view_as_complex(x):
     """Pairs along the last axis as complex numbers."""
-    x = jnp.asarray(x)
+    x = in_single(x)
     if x.ndim < 1 or x.shape[-1] != 2:
         raise ValueError(
             f"Last dimension of input must be size 2 (real and imaginary). Received shape: {x.shape}"
@@ -443,15 +464,33 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
 
     Returns:
         (batch, channels, height, width).
+
+    Raises ValueError if the columns are not those of such windows.
     """
     x = jnp.asarray(x)
-    height, width = _pair(output_size)
-    channels = x.shape[1] // math.prod(_pair(kernel_size))
-    images = jax.ShapeDtypeStruct((x.shape[0], channels, height, width), x.dtype)
-    columns = jax.linear_transpose(
-        lambda image: unfold(image, kernel_size, dilation, padding, stride), images
-    )
-    return columns(x)[0]
+    windows = sliding(
+        _pair(output_size), _pair(kernel_size), _pair(stride), "valid", _pair(dilation)
+    )._replace(padding=tuple((amount, amount) for amount in _pair(padding)))
+    taps, positions = math.prod(windows.window), math.prod(windows.output)
+    if x.ndim != 3 or x.shape[1] % taps or x.shape[2] != positions:
+        raise ValueError(
+            f"Windows of {windows.window} over {windows.size} make columns of shape (batch, channels * "
+            f"{taps}, {positions}). Received shape: {x.shape}"
+        )
+    columns = x.reshape(x.shape[0], -1, *windows.window, *windows.output)
+
+    def placed(tap):
+        """The numbers that all windows have at one tap, where they belong in the image."""
+        around = []
+        for axis, i in enumerate(tap):
+            start = i * windows.dilation[axis] - windows.padding[axis][0]
+            step = windows.strides[axis]
+            span = (windows.output[axis] - 1) * step + 1
+            around.append((start, windows.size[axis] - start - span, step - 1))
+        numbers = columns[:, :, *tap]
+        return jax.lax.pad(numbers, jnp.zeros((), x.dtype), [(0, 0, 0), (0, 0, 0), *around])
+
+    return functools.reduce(operator.add, map(placed, np.ndindex(*windows.window)))
 
 
 @operation
@@ -501,6 +540,6 @@ def ctc_decode(
             f"Cornu decodes with strategy='greedy' only. Received: strategy={strategy!r}. For a beam "
             "search, give the logits to a library for it."
         )
-    inputs = jnp.asarray(inputs)
+    inputs = in_single(inputs)
     index = inputs.shape[-1] - 1 if mask_index is None else mask_index
     return ctc.ctc_greedy_decode(inputs, jnp.asarray(sequence_lengths), merge_repeated, index)
