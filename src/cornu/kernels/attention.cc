@@ -11,7 +11,7 @@
 
 #include "curves.h"
 #include "kernels.h"
-#include "tiles.h"
+#include "products.h"
 
 CORNU_BEGIN
 namespace {
@@ -23,107 +23,54 @@ constexpr int64_t QUERIES = 4 * MOST_POSITIONS;
 
 int64_t padded(int64_t count) { return (count + LANES - 1) / LANES * LANES; }
 
-// A matrix in the order in which tiles read it: blocks of columns, one or two vectors wide, filled up with zeros.
-void pack(const float* from, int64_t step, int64_t rows, int64_t columns, float* to) {
+// Call function(block of a packed matrix of so many rows, its first column, how many vectors it is wide).
+template <class Number, class Function>
+CORNU_INLINE void for_each_block(Number* packed, int64_t rows, int64_t columns, const Function& function) {
   for (int64_t c = 0; c < columns;) {
     const int64_t vectors = next_vectors(columns - c, LANES);
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t v = 0; v < vectors; ++v, to += LANES) {
-        const int64_t at = c + v * LANES;
-        store(to, at < columns ? load_first(from + r * step + at, columns - at) : Vector{});
-      }
+    function(packed, c, vectors);
+    packed += rows * vectors * LANES;
     c += vectors * LANES;
   }
+}
+
+// A matrix in the order in which tiles read it: blocks of columns, one or two vectors wide, filled up with zeros.
+void pack(const float* from, int64_t step, int64_t rows, int64_t columns, float* to) {
+  for_each_block(to, rows, columns, [&](float* block, int64_t c, int64_t vectors) {
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t v = 0; v < vectors; ++v, block += LANES)
+        store(block, load_first(from + r * step + c + v * LANES, columns - c - v * LANES));
+  });
 }
 // The same of the transpose of a matrix with so many rows and columns.
 void pack_transpose(const float* from, int64_t step, int64_t rows, int64_t columns, float* to) {
-  for (int64_t r = 0; r < rows;) {
-    const int64_t width = next_vectors(rows - r, LANES) * LANES;
-    transpose(from + r * step, step, std::min(width, rows - r), columns, to, width, width);
-    to += columns * width;
-    r += width;
-  }
+  for_each_block(to, columns, rows, [&](float* block, int64_t r, int64_t vectors) {
+    const int64_t width = vectors * LANES;
+    transpose(from + r * step, step, std::min(width, rows - r), columns, block, width, width);
+  });
 }
 
 // out = a . b, `b` being packed, with `columns` of them; whole vectors of `out` are written.
-void multiply(const float* a, int64_t a_step, int64_t rows, int64_t count, const float* b, int64_t columns,
-              float* out, int64_t out_step) {
-  const Segment all{0, count};
-  Panel panel{};
-  panel.segments = &all;
-  panel.num_segments = 1;
-  panel.in_pixel = a_step;
-  panel.out_pixel = out_step;
-  for (int64_t c = 0; c < columns;) {
-    const int64_t vectors = next_vectors(columns - c, LANES);
-    panel.weights = b;
-    for (int64_t r = 0; r < rows;) {
-      const int64_t piece = next_piece(rows - r, MOST_POSITIONS);
-      panel.in = a + r * a_step;
-      panel.out = out + r * out_step + c;
-      gemm_tiles.of(1, piece, vectors)(panel);
-      r += piece;
-    }
-    b += count * vectors * LANES;
-    c += vectors * LANES;
-  }
+void multiply_packed(const float* a, int64_t a_step, int64_t rows, int64_t count, const float* b, int64_t columns,
+                     float* out, int64_t out_step) {
+  for_each_block(b, count, columns, [&](const float* block, int64_t c, int64_t vectors) {
+    multiply(a, a_step, block, count, out + c, out_step, rows, vectors);
+  });
 }
 
-// out += transpose(a) . b, with so many rows of both, columns of `a`, and vectors of columns of `b`.
+// out += transpose(a) . b, with so many rows of both, columns of `a`, and numbers, all of them, in a row of `b`.
 void add_transposed(const float* a, int64_t a_step, int64_t rows, int64_t a_columns, const float* b,
                     int64_t b_step, float* out) {
-  TransposedPanel panel{};
-  panel.images = panel.planes = panel.rows = 1;
-  panel.pixels = rows;
-  panel.pixel_step = a_step;
-  panel.gradient_step = b_step;
-  panel.result_step = b_step;
-  panel.channels = b_step;
-  panel.add = true;
-  for (int64_t c = 0; c < b_step;) {
-    const int64_t vectors = next_vectors(b_step - c, LANES);
-    panel.gradient = b + c;
-    panel.channels = vectors * LANES;
-    for (int64_t p = 0; p < a_columns;) {
-      const int64_t piece = next_piece(a_columns - p, MOST_POSITIONS);
-      panel.image = a + p;
-      panel.result = out + p * b_step + c;
-      transposed_gemm_tiles.of(1, piece, vectors)(panel);
-      p += piece;
-    }
-    c += vectors * LANES;
-  }
-}
-
-template <class Function>
-CORNU_INLINE Vector over_lanes(Vector v, const Function& combine) {
-  float all[LANES];
-  store(all, v);
-  float result = all[0];
-  for (int lane = 1; lane < LANES; ++lane) result = combine(result, all[lane]);
-  return broadcast(result);
-}
-CORNU_INLINE Vector total_of(Vector v) {
-  return over_lanes(v, [](float a, float b) { return a + b; });
-}
-CORNU_INLINE Vector largest_of(Vector v) {
-  // NaN stays.
-  return over_lanes(v, [](float a, float b) { return a > b || a != a ? a : b; });
-}
-
-const Integers lane_numbers() {
-  Integers lanes;
-  for (int lane = 0; lane < LANES; ++lane) lanes[lane] = lane;
-  return lanes;
+  for (int64_t c = 0; c < b_step; c += WIDE * LANES)
+    multiply_transposed(a, a_step, b + c, b_step, rows, out + c, a_columns, next_vectors(b_step - c, LANES), true);
 }
 
 // Scaled products of a query, masked; beyond the last key, nothing.
 CORNU_INLINE void scale_and_mask(float* products, const uint8_t* mask, int64_t keys, float scale) {
-  const Integers lanes = lane_numbers();
   for (int64_t k = 0; k < keys; k += LANES) {
     const Vector v = load(products + k) * scale;
     const Vector masked = load_bytes(mask + k, keys - k) != 0 ? v : broadcast(MASKED);
-    store(products + k, lanes < int32_t(std::min<int64_t>(LANES, keys - k)) ? masked : broadcast(-INFINITY));
+    store(products + k, fill(masked, keys - k, -INFINITY));
   }
 }
 
@@ -145,10 +92,7 @@ struct Head {
   int64_t query(int64_t t) const {
     return ((example * shape.queries + t) * shape.heads + head) * shape.features;
   }
-  int64_t key() const { return key_of(head / group()); }
-  int64_t key_of(int64_t key_head) const {
-    return (example * shape.keys * shape.key_heads + key_head) * shape.features;
-  }
+  int64_t key() const { return (example * shape.keys * shape.key_heads + head / group()) * shape.features; }
   int64_t group() const { return shape.heads / shape.key_heads; }
   int64_t query_step() const { return shape.heads * shape.features; }
   int64_t key_step() const { return shape.key_heads * shape.features; }
@@ -176,22 +120,23 @@ void attention(const Pool& pool, const Attention& shape, const float* query, con
       const Head head{shape, example, first.head + n};
       for (int64_t t = 0; t < shape.queries; t += MOST_POSITIONS) {
         const int64_t count = std::min<int64_t>(MOST_POSITIONS, shape.queries - t);
-        multiply(query + head.query(t), head.query_step(), count, features, packed_keys.data(), keys,
-                 products.data(), all_keys);
+        multiply_packed(query + head.query(t), head.query_step(), count, features, packed_keys.data(), keys,
+                        products.data(), all_keys);
         for (int64_t i = 0; i < count; ++i) {
           float* row = products.data() + i * all_keys;
           scale_and_mask(row, mask + head.mask(t + i), keys, shape.scale);
           Vector most = load(row);
           for (int64_t k = LANES; k < keys; k += LANES) {
             const Vector v = load(row + k);
-            most = most > v || most != most ? most : v;
+            most = most > v ? most : v;
           }
           most = largest_of(most);
           const Vector sum = exponentials(row, keys, most);
           statistics[head.statistics(t + i)] = most[0];
           statistics[head.statistics(t + i) + 1] = sum[0];
         }
-        multiply(products.data(), all_keys, count, keys, packed_values.data(), features, sums.data(), all_features);
+        multiply_packed(products.data(), all_keys, count, keys, packed_values.data(), features,
+                        sums.data(), all_features);
         for (int64_t i = 0; i < count; ++i) {
           const Vector sum = broadcast(statistics[head.statistics(t + i) + 1]);
           for (int64_t f = 0; f < features; f += LANES)
@@ -223,10 +168,10 @@ void attention_gradient(const Pool& pool, const Attention& shape, const float* q
       const Head head{shape, example, first.head + n};
       for (int64_t t = 0; t < shape.queries; t += QUERIES) {
         const int64_t count = std::min(QUERIES, shape.queries - t);
-        multiply(query + head.query(t), head.query_step(), count, features, transposed_keys.data(), keys,
-                 weights.data(), all_keys);
-        multiply(gradient + head.query(t), head.query_step(), count, features, transposed_values.data(), keys,
-                 slopes.data(), all_keys);
+        multiply_packed(query + head.query(t), head.query_step(), count, features, transposed_keys.data(), keys,
+                        weights.data(), all_keys);
+        multiply_packed(gradient + head.query(t), head.query_step(), count, features, transposed_values.data(), keys,
+                        slopes.data(), all_keys);
         for (int64_t i = 0; i < count; ++i) {
           float *weight = weights.data() + i * all_keys, *slope = slopes.data() + i * all_keys;
           const uint8_t* masks = mask + head.mask(t + i);
@@ -250,7 +195,8 @@ void attention_gradient(const Pool& pool, const Attention& shape, const float* q
             store(gradients.data() + to, load_first(gradient + from, features - f));
           }
         }
-        multiply(slopes.data(), all_keys, count, keys, packed_keys.data(), features, sums.data(), all_features);
+        multiply_packed(slopes.data(), all_keys, count, keys, packed_keys.data(), features,
+                        sums.data(), all_features);
         for (int64_t i = 0; i < count; ++i)
           for (int64_t f = 0; f < features; f += LANES)
             store_first(query_back + head.query(t + i) + f, load(sums.data() + i * all_features + f), features - f);

@@ -10,27 +10,6 @@
 CORNU_BEGIN
 namespace {
 
-// Half of the lanes, combined with the other half, until all have the same.
-template <int STEP = LANES / 2, class Combine, int... LANE>
-CORNU_INLINE Vector over_lanes(Vector v, const Combine& combine, std::integer_sequence<int, LANE...> each) {
-  v = combine(v, shuffle<(LANE ^ STEP)...>(v, v));
-  if constexpr (STEP > 1) return over_lanes<STEP / 2>(v, combine, each);
-  else return v;
-}
-CORNU_INLINE Vector total_of(Vector v) {
-  return over_lanes(v, [](Vector a, Vector b) { return a + b; }, EachLane{});
-}
-CORNU_INLINE Vector largest_of(Vector v) {
-  return over_lanes(v, [](Vector a, Vector b) { return a > b ? a : b; }, EachLane{});
-}
-
-// The lanes beyond `count` get another number.
-CORNU_INLINE Vector fill(Vector v, int64_t count, float filling) {
-  Integers lanes;
-  CORNU_UNROLL for (int lane = 0; lane < LANES; ++lane) lanes[lane] = lane;
-  return lanes < int32_t(std::min<int64_t>(count, LANES)) ? v : broadcast(filling);
-}
-
 constexpr int64_t AT_ONCE = 64;  // of a part
 
 }  // namespace

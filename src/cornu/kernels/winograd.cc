@@ -20,7 +20,7 @@
 #include <numeric>
 #include <vector>
 
-#include "tiles.h"
+#include "products.h"
 #include "winograd_transforms.h"
 
 CORNU_BEGIN
@@ -34,44 +34,6 @@ constexpr ix SHARED_BAND = ix{1} << 21;
 constexpr ix FEW_TILES = 16;
 // So many that the method pays.
 constexpr ix MANY_TILES = 24;
-
-// Products of matrices: result(i, n) = sum of a(i, j) * b(j, n) over j, or sum of a(j, i) * b(j, n), for so
-// many vectors of n. The rows of `a` and of the result are `width` floats long.
-void multiply(const float* a, ix width, const float* b, ix count, float* result, ix result_width, ix rows,
-              ix vectors) {
-  const Segment all{0, count};
-  Panel panel{};
-  panel.in_pixel = width;
-  panel.segments = &all;
-  panel.num_segments = 1;
-  panel.weights = b;
-  panel.out_pixel = result_width;
-  for (ix i = 0; i < rows;) {
-    const ix piece = next_piece(rows - i, MOST_POSITIONS);
-    panel.in = a + i * width;
-    panel.out = result + i * result_width;
-    gemm_tiles.of(1, piece, vectors)(panel);
-    i += piece;
-  }
-}
-void multiply_transposed(const float* a, ix a_width, const float* b, ix b_width, ix count, float* result,
-                         ix rows, ix vectors, bool add) {
-  TransposedPanel sum{};
-  sum.gradient = b;
-  sum.images = sum.planes = sum.rows = 1;
-  sum.pixels = count;
-  sum.pixel_step = a_width;
-  sum.gradient_step = sum.result_step = b_width;
-  sum.channels = vectors * LANES;
-  sum.add = add;
-  for (ix i = 0; i < rows;) {
-    const ix piece = next_piece(rows - i, MOST_POSITIONS);
-    sum.image = a + i;
-    sum.result = result + i * b_width;
-    transposed_gemm_tiles.of(1, piece, vectors)(sum);
-    i += piece;
-  }
-}
 
 // The filter transform: (points, blocks of channels out, in, channels of a block), the blocks being
 // WIDE vectors wide but perhaps the last.
