@@ -67,6 +67,37 @@ def test_remat_computes_again():
     assert tanhs == [1, 2]
 
 
+def test_remat_of_layers_that_change_their_variables():
+    x = jnp.asarray(np.random.default_rng(0).random((8, 3)), "float32")
+
+    def run(wrapped):
+        cornu.utils.set_random_seed(0)
+        layer = cornu.Sequential(
+            [cornu.Input((3,)), cornu.layers.BatchNormalization(), cornu.layers.Dropout(0.5)]
+        )
+        cheap = wrapped(layer)
+        state = [v.value for v in layer.variables]
+
+        def loss(x):
+            with cornu.StatelessScope(zip(layer.variables, state, strict=True)) as scope:
+                total = jnp.sum(jnp.sin(cheap(x, training=True)))
+            return total, [scope.get_current_value(v) for v in layer.variables]
+
+        compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))(x)
+        return jax.tree.leaves(compiled), cheap(x, training=True), layer.get_weights()
+
+    for ours, plain in zip(
+        jax.tree.leaves(run(cornu.remat)), jax.tree.leaves(run(lambda f: f)), strict=True
+    ):
+        np.testing.assert_allclose(ours, plain, rtol=1e-6)
+    layer = cornu.Sequential([cornu.layers.BatchNormalization(), cornu.layers.Dense(2)])
+    first = cornu.remat(layer)(x)
+    np.testing.assert_array_equal(first, layer(x))
+    assert len(layer.get_weights()) == 6
+    with pytest.raises(ValueError, match="takes arrays"):
+        cornu.remat(layer)(cornu.Input((3,)))
+
+
 def test_settings_of_tracebacks_and_unsafe_files():
     config = cornu.config
     before = jax.config.jax_traceback_filtering
