@@ -14,8 +14,8 @@ def remat(f: Callable) -> Callable:
 
     Args:
         f: a layer, a method of one, or a function. A function must not change variables that no layer of
-            this call owns; what a layer changes, such as the seed of its dropout, it changes once. The call that
-            builds a layer keeps all in memory.
+            this call owns; what a layer changes, such as the seed of its dropout, it changes once. A call
+            that builds a layer keeps all results.
 
     Source: Keras: remat; Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
 
