@@ -1,6 +1,7 @@
 """Trains with a backup after every second step; says when it begins and writes all results at the end."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -33,6 +34,14 @@ def generator(x, y):
         for start in range(0, len(x) - 7, 8):
             chosen = rows[start : start + 8]
             yield x[chosen], y[chosen]
+
+
+def chain(x, y):
+    """A data set with steps of each sort: mixed, changed at random by a layer and by a function, read ahead."""
+    noise = layers.GaussianNoise(0.1)
+    data = cornu.data.Dataset.from_tensor_slices((x, y)).shuffle(50)
+    data = data.map(lambda a, b: (a * np.float32(1 + np.random.random()), b))
+    return data.batch(8).map(lambda a, b: (noise(a, training=True), b)).prefetch(2)
 
 
 class Count(cornu.callbacks.Callback):
@@ -82,13 +91,17 @@ def main(folder, kind):
         history = model.fit(x, y, batch_size=8, steps_per_epoch=9, **how)
     elif kind == "dataset":
         history = model.fit(Mixed(x, y), **how)
+    elif kind == "chain":
+        history = model.fit(chain(x, y), **how)
     else:
         history = model.fit(generator(x, y), steps_per_epoch=9, **how)
     variables = [*model.variables, *model.optimizer.variables]
     np.savez(f"{folder}/end.npz", *[v.numpy() for v in variables])
     rest = [history.history, history.epoch, count.batches, count.losses, np.random.random()]
-    with open(f"{folder}/end.json", "w") as file:
+    with open(f"{folder}/end.part", "w") as file:
         json.dump(rest, file)
+    # Whole, or not there.
+    os.replace(f"{folder}/end.part", f"{folder}/end.json")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A run goes on with its own state, and with what the program says now."""
 
 import json
+import random
 
 import h5py
 import numpy as np
@@ -161,3 +162,56 @@ def test_batches_of_another_size(tmp_path):
         fit(made, tmp_path, epochs=2, batch_size=2, save_freq=1)
     # Three of the first epoch and two of the second, and the whole second epoch again.
     assert int(made.optimizer.iterations) == 5 + 6
+
+
+class Drawing(cornu.utils.PyDataset):
+    """Draws random numbers in its batches and in its hooks, as many a `Sequence` does."""
+
+    def __init__(self, in_batches, in_hooks):
+        super().__init__()
+        self.draw, self.mix, self.order = in_batches, in_hooks, list(range(12))
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        rows = self.order[3 * index : 3 * index + 3]
+        return X[rows] * np.float32(self.draw()), Y[rows]
+
+    def on_epoch_end(self):
+        self.mix(self.order)
+
+
+def endless():
+    while True:
+        for rows in np.random.permutation(12).reshape(4, 3):
+            yield X[rows], Y[rows]
+
+
+SOURCES = {
+    "arrays": (lambda: X, {"y": Y, "batch_size": 3}),
+    "arrays by steps": (lambda: X, {"y": Y, "batch_size": 3, "steps_per_epoch": 3}),
+    "generator": (endless, {"steps_per_epoch": 3}),
+    "NumPy's numbers": (lambda: Drawing(np.random.random, np.random.shuffle), {}),
+    "Python's numbers": (lambda: Drawing(random.random, random.shuffle), {}),
+    "both": (lambda: Drawing(random.random, np.random.shuffle), {"shuffle": False}),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_random_numbers_are_those_of_a_run_without_backups(source, tmp_path):
+    data, arguments = SOURCES[source]
+
+    def run(*callbacks):
+        made = model()
+        history = made.fit(data(), epochs=3, verbose=0, callbacks=list(callbacks), **arguments)
+        drawn = [np.random.random(), random.random(), cornu.random.uniform((1,)).tolist()]
+        return [history.history["loss"], drawn, *map(np.ndarray.tolist, made.get_weights())]
+
+    expected = run()
+    # After the first backup, and within a later epoch.
+    for at in ((0, 0), (2, 1)):
+        backup = cb.BackupAndRestore(tmp_path / str(at), save_freq=1)
+        with pytest.raises(Stop):
+            run(backup, StopAt(*at))
+        assert run(backup) == expected

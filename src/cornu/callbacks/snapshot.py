@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cornu.core.configurable import once_per_class
-from cornu.core.random import shared_seed_generator
+from cornu.core.random import restore_shared_state, shared_state
 from cornu.core.variable import Variable
 from cornu.data.position import random_state, set_random_state
 from cornu.saving import hdf5
@@ -53,7 +53,7 @@ class KeptRun:
         found = [*trainable, *others, *self.model.metrics_variables]
         if self.model.optimizer is not None:
             found += self.model.optimizer.variables
-        return [*found, shared_seed_generator().state]
+        return found
 
 
 def save(run: KeptRun, path, epoch: int, step: int) -> None:
@@ -62,6 +62,7 @@ def save(run: KeptRun, path, epoch: int, step: int) -> None:
     A temporary file is written and then renamed.
     """
     arrays: list[np.ndarray] = []
+    shared = shared_state()
     state = {
         "epoch": epoch,
         "step": step,
@@ -78,6 +79,8 @@ def save(run: KeptRun, path, epoch: int, step: int) -> None:
     groups = {
         "state": [np.frombuffer(json.dumps(state).encode(), np.uint8)],
         "variables": [_storable(np.asarray(v)) for v in run.variables()],
+        # Not made for this: its seed would be drawn from the generators whose states are in `state`.
+        "shared_seed": [] if shared is None else [np.asarray(shared)],
         "arrays": arrays,
     }
     everything = [array for group in groups.values() for array in group]
@@ -126,6 +129,8 @@ class Snapshot:
                 if variable.dtype == "bfloat16" and value.dtype == np.uint16:
                     value = value.view(np.asarray(variable.value[:0]).dtype)
                 self._values.append((variable, value))
+            shared = file.get("shared_seed")
+            self._shared_seed = None if shared is None else shared["0"].read()
             arrays = file.get("arrays") or {}
             self._arrays = [arrays[str(i)].read() for i in range(len(list(arrays)))]
             self._callbacks = [
@@ -164,6 +169,7 @@ class Snapshot:
                 for name, value in attributes.items():
                     if _is_state(callback, name, begin.get(name) == old.get(name)):
                         vars(callback)[name] = value
+        restore_shared_state(self._shared_seed)
         set_random_state(self._state["random"])
 
     def _restored(self, value: Any) -> Any:

@@ -127,6 +127,19 @@ def shared_seed_generator() -> SeedGenerator:
     return _shared["generator"]
 
 
+def shared_state() -> Variable | None:
+    """The state of that generator; None as long as nothing has drawn from it."""
+    return _shared["generator"].state if _shared else None
+
+
+def restore_shared_state(value) -> None:
+    """Put back what `shared_state` held."""
+    if value is None:
+        _shared.clear()
+    else:
+        shared_seed_generator().state.assign(value)
+
+
 class Keys:
     """Fresh keys from one key, where no variable may be assigned: in the branches and loops of JAX."""
 

@@ -41,11 +41,12 @@ class StreamSource:
         # What is left to read: batches, or for a `PyDataset` the indices of batches.
         self._running: Iterator | None = None
         self._first: Any = None
-        # Random states at the start of all and of the current pass; how many passes have
-        # ended, and how many batches were given, in the pass and in all.
-        self._starts = [random_state(), None]
-        self._passes = self._in_pass = self._in_all = 0
-        self._has_begun = False
+        # The random state at the start of the current pass, and how many batches were given, in the
+        # pass and in all.
+        self._pass_start: dict | None = None
+        self._in_pass = self._in_all = 0
+        # For each hook that was called, the random state before it if it drew numbers.
+        self._hooks: list[dict | None] = []
         self._epoch_done = 0
 
     def first_batch(self):
@@ -84,15 +85,13 @@ class StreamSource:
         rest = None if self._steps is None else self._steps - done
         if self._py_dataset is not None:
             if not self._has_begun:
-                self._py_dataset.on_epoch_begin()
-            self._has_begun = False
+                self._call_hook()
             try:
                 with closing(iterate(self._py_dataset, itertools.islice(running, rest))) as raw:
                     for batch in raw:
                         yield self._count(self._standardize(batch))
             finally:
-                self._py_dataset.on_epoch_end()
-                self._passes += 1
+                self._call_hook()
             return
         if self._first is not None:
             running, self._first = itertools.chain([self._first], running), None
@@ -100,6 +99,18 @@ class StreamSource:
             yield self._count(batch)
         if not self._in_all:
             raise ValueError(self._no_batch())
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether the next hook is `on_epoch_end`."""
+        return len(self._hooks) % 2 == 1
+
+    def _call_hook(self) -> None:
+        """Call the next hook of a `PyDataset`."""
+        before = random_state()
+        hooks = self._py_dataset.on_epoch_begin, self._py_dataset.on_epoch_end
+        hooks[self._has_begun]()
+        self._hooks.append(None if random_state() == before else before)
 
     def _count(self, batch):
         self._in_pass += 1
@@ -109,8 +120,8 @@ class StreamSource:
     def position(self) -> dict:
         """How far the data were read."""
         return {
-            "starts": self._starts,
-            "passes": self._passes,
+            "start": self._pass_start,
+            "hooks": self._hooks,
             "in_pass": self._in_pass,
             "in_all": self._in_all,
             "steps": None if self._node is None else plain([self._pass_states, states(self._node)]),
@@ -122,24 +133,20 @@ class StreamSource:
     def resume(self, position: dict, step: int) -> None:
         """Go on from a position: what came before is read again and dropped, except from a `PyDataset`.
 
-        For that, the hooks of past epochs are called again, beginning with the first random state. A
+        For that, the hooks of past epochs are called again, each with the random state that it had. A
         `Dataset` whose elements can be had by number reads nothing again.
         """
-        start, pass_start = position["starts"]
-        if pass_start is None:
+        if position["start"] is None:
             return
-        self._starts, self._epoch_done = [start, pass_start], step
+        self._pass_start, self._epoch_done = position["start"], step
         if self._py_dataset is not None and position["own"] is not None:
             self._py_dataset._resume_at(position["own"])
-            self._has_begun = step > 0
+            self._hooks = position["hooks"]
         elif self._py_dataset is not None:
-            set_random_state(start)
-            for _ in range(position["passes"]):
-                self._py_dataset.on_epoch_begin()
-                self._py_dataset.on_epoch_end()
-            self._has_begun = step > 0
-            if step:
-                self._py_dataset.on_epoch_begin()
+            for state in position["hooks"]:
+                if state is not None:
+                    set_random_state(state)
+                self._call_hook()
         if self._once:
             skipped = position["in_all"] - (self._first is not None)
             self._running, self._first = self._running or self._start(), None
@@ -148,11 +155,10 @@ class StreamSource:
             self._resume_dataset(position, bool(step or self._steps))
         elif step or self._steps:
             self._first = None
-            set_random_state(pass_start)
+            set_random_state(self._pass_start)
             self._running = self._start()
             _skip(self._running, position["in_pass"])
-        self._passes, self._in_pass = position["passes"], position["in_pass"]
-        self._in_all = position["in_all"]
+        self._in_pass, self._in_all = position["in_pass"], position["in_all"]
 
     def _resume_dataset(self, position: dict, within: bool) -> None:
         self._pass_states, now = position["steps"]
@@ -160,7 +166,7 @@ class StreamSource:
         if not within:
             restore_states(self._node, now)
             return
-        set_random_state(position["starts"][1])
+        set_random_state(position["start"])
         restore_states(self._node, self._pass_states)
         opened, given = self._node.open(), position["in_pass"]
         rest = opened.read(given) if isinstance(opened, Indexed) else opened.read()
@@ -169,7 +175,7 @@ class StreamSource:
         self._running = self._start(map(self._standardize, rest))
 
     def _begin(self, one_pass: Callable[[], Iterable]) -> Iterator:
-        self._starts[1], self._in_pass = random_state(), 0
+        self._pass_start, self._in_pass = random_state(), 0
         self._pass_states = None if self._node is None else states(self._node)
         yield from one_pass()
 
