@@ -37,7 +37,7 @@ def generator(x, y):
 
 
 def chain(x, y):
-    """A data set with steps of each sort: mixed, changed at random by a layer and by a function, read ahead."""
+    """Mixed, changed at random by a function and by a layer, and read ahead."""
     noise = layers.GaussianNoise(0.1)
     data = cornu.data.Dataset.from_tensor_slices((x, y)).shuffle(50)
     data = data.map(lambda a, b: (a * np.float32(1 + np.random.random()), b))

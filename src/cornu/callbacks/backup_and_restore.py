@@ -27,8 +27,8 @@ class BackupAndRestore(Callback):
     given, and the number of epochs may change when a run is resumed.
 
     Your own data are read again up to that position, so they must come in the same order again; a
-    `PyDataset` has its hooks called for past epochs instead, with the random numbers that they drew then. What
-    worker threads draw is not repeated.
+    `PyDataset` has its hooks called for past epochs instead, with the random numbers that they drew then.
+    What worker threads draw is not repeated.
 
     Args:
         backup_dir: folder for the backup, of this run only. It is deleted when training has ended.
