@@ -8,19 +8,44 @@ import difflib
 import inspect
 import re
 import types
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cornu.core.context import context, within
 
-_objects: dict[str, dict[str, Any]] = {}
-_folded: dict[str, dict[str, Any]] = {}
-_canonical: dict[Any, tuple[str, str, str]] = {}
-_by_module: dict[tuple[str, str], Any] = {}
-_loaders: dict[str, list[Callable]] = {}
+
+class _Entry(NamedTuple):
+    module: str
+    name: str
+    object: Any
+
+
+class _Kind:
+    """The objects of one kind by name, and what registers more of them, once one is asked for."""
+
+    def __init__(self):
+        self.entries: dict[str, _Entry] = {}
+        self.loaders: list[Callable] = []
+
+    def get(self, name: str, default=None):
+        return self.entries[name].object if name in self.entries else default
+
+    def load(self) -> bool:
+        """Register what is loaded on use; whether there was anything."""
+        loaders, self.loaders = self.loaders, []
+        for load in loaders:
+            load()
+        return bool(loaders)
+
+
+_kinds: dict[str, _Kind] = defaultdict(_Kind)
+# The first name of each object.
+_first: dict[Any, _Entry] = {}
+# What users registered.
 _custom: dict[str, Any] = {}
 _custom_names: dict[Any, str] = {}
 
@@ -49,14 +74,9 @@ def register(kind: str, *names: str, module: str) -> Callable:
     def decorate(obj):
         # Underscores go around, not into, Python's reserved words (`lambda`), so no name is derived.
         own = names or (obj.__name__,)
-        table = _objects.setdefault(kind, {})
-        folded = _folded.setdefault(kind, {})
-        for name in own:
-            table[name] = obj
-            folded.setdefault(_fold(name), obj)
-            if kind not in _NOT_IN_FILES:
-                _by_module[module, name] = obj
-        _canonical.setdefault(obj, (kind, module, own[0]))
+        entries = {name: _Entry(module, name, obj) for name in own}
+        _kinds[kind].entries.update(entries)
+        _first.setdefault(obj, entries[own[0]])
         return obj
 
     return decorate
@@ -64,21 +84,13 @@ def register(kind: str, *names: str, module: str) -> Callable:
 
 def load_on_use(kind: str, load: Callable) -> None:
     """`load()` registers more objects of a kind, once one is looked up that is not known yet."""
-    _loaders.setdefault(kind, []).append(load)
-
-
-def _load(kind: str) -> bool:
-    """Register what is loaded on use; whether there was anything."""
-    loaders = _loaders.pop(kind, [])
-    for load in loaders:
-        load()
-    return bool(loaders)
+    _kinds[kind].loaders.append(load)
 
 
 def registered(kind: str) -> dict[str, Any]:
     """All names of one kind, with their objects."""
-    _load(kind)
-    return dict(_objects.get(kind, {}))
+    _kinds[kind].load()
+    return {name: entry.object for name, entry in _kinds[kind].entries.items()}
 
 
 def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable:
@@ -172,17 +184,20 @@ def find(kind: str, name: str, custom_objects: dict | None = None):
 
     Raises ValueError with the nearest known names if nothing is called that.
     """
-    found = get_registered_object(name, custom_objects, _objects.get(kind))
+    known = _kinds[kind]
+    found = get_registered_object(name, custom_objects)
+    if found is None:
+        found = known.get(name)
     if found is not None:
         return found
-    folded = _folded.get(kind, {})
+    # The first that is written so, but for capitals and underscores.
+    folded = {_fold(each): each for each in reversed(known.entries)}
     if _fold(name) in folded:
-        return folded[_fold(name)]
-    if _load(kind):
+        return known.get(folded[_fold(name)])
+    if known.load():
         return find(kind, name, custom_objects)
     close = difflib.get_close_matches(_fold(name), list(folded), n=3, cutoff=0.5)
-    by_fold = {_fold(known): known for known in reversed(_objects.get(kind, {}))}
-    nearest = [by_fold[key] for key in close]
+    nearest = [folded[key] for key in close]
     article = "an" if kind[0] in "aeiou" else "a"
     hint = f" Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
     raise ValueError(
@@ -249,7 +264,7 @@ def serialize(obj):
         return np.dtype(obj).name
     if isinstance(obj, types.FunctionType) or (callable(obj) and not hasattr(obj, "get_config")):
         if _is_known(obj):
-            return _canonical[obj][2]
+            return _first[obj].name
         if hasattr(obj, "__name__"):
             return _describe_function(obj)
     if hasattr(obj, "get_config"):
@@ -270,7 +285,7 @@ def serialize(obj):
 
 def _is_known(obj) -> bool:
     try:
-        return obj in _canonical
+        return obj in _first
     except TypeError:
         # It has no hash.
         return False
@@ -287,8 +302,8 @@ def _describe_function(function) -> dict:
 
 
 def _describe_class(cls) -> dict:
-    _, module, name = _canonical.get(cls, ("", cls.__module__, cls.__name__))
-    registered_name = None if cls in _canonical else get_registered_name(cls)
+    module, name, _ = _first.get(cls, (cls.__module__, cls.__name__, cls))
+    registered_name = None if cls in _first else get_registered_name(cls)
     return {
         "module": module,
         "class_name": "type",
@@ -397,8 +412,8 @@ def _find_function(config: dict, custom_objects, kind):
         )
     found = _find_custom(config, name, custom_objects)
     if found is None and not _is_users(config):
-        for candidate in [kind] if kind else list(_objects):
-            found = _objects.get(candidate, {}).get(name, found)
+        for candidate in [_kinds[kind]] if kind else _kinds.values():
+            found = candidate.get(name, found)
     if found is None or inspect.isclass(found):
         raise ValueError(
             f"The configuration names the function {name!r}, which is not registered. Pass it with "
@@ -418,14 +433,16 @@ def _find_class(config: dict, custom_objects, kind):
             return found
     module = config.get("module")
     if not _is_users(config):
-        if isinstance(module, str) and (module, name) in _by_module:
-            return _by_module[module, name]
+        in_files = [known for each, known in list(_kinds.items()) if each not in _NOT_IN_FILES]
+        named = [known.entries[name] for known in in_files if name in known.entries]
+        for entry in named:
+            if entry.module == module:
+                return entry.object
         if kind:
             return find(kind, name, custom_objects)
-        for each, table in _objects.items():
-            if name in table and each not in _NOT_IN_FILES:
-                return table[name]
-        if sum(_load(each) for each in list(_loaders) if each not in _NOT_IN_FILES):
+        if named:
+            return named[0].object
+        if sum(known.load() for known in in_files):
             return _find_class(config, custom_objects, kind)
     raise ValueError(
         f"Unknown {kind or 'class'}: {name!r}"
