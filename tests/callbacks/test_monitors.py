@@ -196,7 +196,7 @@ def test_checkpoint_with_an_unknown_name(fake_model, path):
     ("arguments", "message"),
     [
         ({"filepath": "a.weights.h5"}, "must end in `.keras`"),
-        ({"filepath": "a.h5"}, "must end in `.keras`"),
+        ({"filepath": "a.hdf"}, "must end in `.keras`"),
         ({"filepath": "a.keras", "save_weights_only": True}, "must end in `.weights.h5`"),
         ({"filepath": "a.keras", "save_freq": "batch"}, "Unrecognized save_freq"),
         ({"filepath": "a.keras", "save_freq": 0}, "Unrecognized save_freq"),

@@ -65,7 +65,7 @@ def test_wrong_names(tmp_path):
     with pytest.raises(ValueError, match=r"add a `\.keras` extension"):
         model.save(tmp_path / "m")
     with pytest.raises(ValueError, match=r"must end in `\.weights\.h5`"):
-        model.save_weights(tmp_path / "m.h5")
+        model.save_weights(tmp_path / "m.hdf")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         model.save(tmp_path / "missing" / "m.keras")
     with pytest.raises(FileNotFoundError, match="no file"):
@@ -155,3 +155,19 @@ def test_the_archive_is_what_keras_writes(tmp_path):
     assert configs[0]["class_name"] == configs[1]["class_name"]
     kinds = [[layer["class_name"] for layer in c["config"]["layers"]] for c in configs]
     assert kinds[0] == kinds[1]
+
+
+def test_names_of_keras_2(tmp_path):
+    model, path = sequential(cornu), tmp_path / "m.hdf5"
+    with pytest.warns(UserWarning, match=r"use a name that ends in `\.weights\.h5` instead"):
+        model.save_weights(path)
+    for library in (cornu, keras):
+        other = sequential(library)
+        other.set_weights([np.zeros_like(w) for w in other.get_weights()])
+        other.load_weights(path)
+        for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    keep = cornu.callbacks.ModelCheckpoint(tmp_path / "{epoch}.h5")
+    keep.set_model(model)
+    keep.on_epoch_end(0, {})
+    assert cornu.saving.load_model(tmp_path / "1.h5").count_params() == model.count_params()

@@ -9,7 +9,12 @@ import numpy as np
 from cornu.callbacks.monitor import MonitorCallback
 from cornu.callbacks.saving_interval import SavingInterval
 from cornu.core import registry
+from cornu.core.old_arguments import takes_old_arguments
 from cornu.utils.messages import print_message
+
+_REFUSED = {
+    "period": "counted epochs. Give `save_freq`, which counts batches: save_freq={value} * steps per epoch"
+}
 
 
 @registry.register("callback", module="keras.callbacks")
@@ -17,9 +22,9 @@ class ModelCheckpoint(MonitorCallback):
     """Saves the model, or its weights, after every epoch or number of batches.
 
     Args:
-        filepath: file to write, ending in `.keras`, or in `.weights.h5` for weights only. It may
-            hold `{epoch}` (counted from 1), `{batch}`, and names from the logs, with
-            format specifications: `"{epoch:02d}-{val_loss:.2f}.keras"`.
+        filepath: file to write, ending in `.keras`, or in `.weights.h5` for weights only; or in `.h5` or
+            `.hdf5`, for the format of Keras 2. It may hold `{epoch}` (counted from 1), `{batch}`, and names
+            from the logs, with format specifications: `"{epoch:02d}-{val_loss:.2f}.keras"`.
         monitor, mode: see `MonitorCallback`.
         verbose: whether to say what is saved.
         save_best_only: whether to save only when the monitored number improves.
@@ -40,6 +45,7 @@ class ModelCheckpoint(MonitorCallback):
     ('best.keras', 'val_loss')
     """
 
+    @takes_old_arguments(refused=_REFUSED, fitting={"period": 1})
     def __init__(
         self,
         filepath,
@@ -62,13 +68,14 @@ class ModelCheckpoint(MonitorCallback):
         self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
         self._interval = SavingInterval(save_freq)
         self._current_epoch, self.on_error = 0, on_error
-        if save_weights_only and not self.filepath.endswith(".weights.h5"):
+        if save_weights_only and not self.filepath.endswith((".h5", ".hdf5")):
             raise ValueError(
                 "When using `save_weights_only=True` in `ModelCheckpoint`, the filepath provided "
                 "must end in `.weights.h5` (Keras weights format). Received: "
                 f"filepath={self.filepath}"
             )
-        if not save_weights_only and not self.filepath.endswith(".keras"):
+        is_whole = self.filepath.endswith((".keras", ".h5", ".hdf5"))
+        if not save_weights_only and (not is_whole or self.filepath.endswith(".weights.h5")):
             raise ValueError(
                 "The filepath provided must end in `.keras` (Keras model format). Received: "
                 f"filepath={self.filepath}"

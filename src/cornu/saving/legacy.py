@@ -26,19 +26,31 @@ def save_model(model, path, include_optimizer=True) -> None:
         "backend": "jax",
         "model_config": json.dumps(config),
     }
-    groups = {f"model_weights/{layer.name}": _legacy_weights(layer) for layer in model.layers}
-    groups[f"model_weights/{_TOP}"] = model._own_weights()
+    groups = {}
     if include_optimizer and (training := _training_config(model)):
         attributes["training_config"] = json.dumps(training)
         groups["optimizer_weights"] = model.optimizer.variables
+    _write(model, path, attributes, groups)
+
+
+def save_weights(model, path) -> None:
+    """Write a model's weights to an `.h5` file; see `cornu.saving.save_weights`."""
+    _write(model, path, {}, {})
+
+
+def _write(model, path, attributes: dict, groups: dict) -> None:
+    groups = {
+        **{f"model_weights/{layer.name}": _legacy_weights(layer) for layer in model.layers},
+        f"model_weights/{_TOP}": model._own_weights(),
+        **groups,
+    }
     variables = [v for group in groups.values() for v in group]
     # Formats of 16 bits may become larger.
     num_bytes = sum(v.size * max(np.dtype(v.dtype).itemsize, 4) for v in variables)
+    num_bytes += len(attributes.get("model_config", ""))
     with (
         replacing(path) as temporary,
-        new_hdf5(
-            temporary, num_bytes + len(attributes["model_config"]), 2 * len(variables)
-        ) as file,
+        new_hdf5(temporary, num_bytes, 2 * len(variables)) as file,
     ):
         file.attrs.update(attributes)
         for name, group in groups.items():

@@ -29,7 +29,8 @@ def save_weights(model, filepath, overwrite=True, max_shard_size=None, **kwargs)
     Args:
         model: the model.
         filepath: a name that ends in `.weights.h5`, which Keras reads as well (the state of the optimizer
-            goes with the weights), or in `.safetensors`, where each weight has its path as a name.
+            goes with the weights), or in `.safetensors`, where each weight has its path as a name. With
+            another name that ends in `.h5` or `.hdf5` the file is one of Keras 2.
         overwrite: whether an existing file may be replaced.
         max_shard_size: in GB, for a name that ends in `.weights.json`: how large each of the files may be
             that the weights are divided into. They lie beside it, and it says which is in which.
@@ -48,13 +49,23 @@ def save_weights(model, filepath, overwrite=True, max_shard_size=None, **kwargs)
     if max_shard_size is not None:
         _save_shards(model, path, overwrite, max_shard_size, skipped)
         return
-    if not path.name.endswith((".weights.h5", ".safetensors")):
+    is_older = path.suffix in (".h5", ".hdf5") and not path.name.endswith(".weights.h5")
+    if not is_older and not path.name.endswith((".weights.h5", ".safetensors")):
         raise ValueError(
             "The filename must end in `.weights.h5` or `.safetensors`. Received: "
             f"filepath={filepath}. (`model.save` writes the whole model to a `.keras` file.)"
         )
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already, and `overwrite` is False.")
+    if is_older:
+        _refuse_skipping(skipped)
+        warnings.warn(
+            f"`save_weights({str(filepath)!r})` is an old spelling, and writes the format of Keras 2; use "
+            "a name that ends in `.weights.h5` instead.",
+            stacklevel=3,
+        )
+        legacy.save_weights(model, path)
+        return
     with replacing(path) as temporary:
         if path.suffix == ".h5":
             write_hdf5(model, temporary, skipped=skipped)
