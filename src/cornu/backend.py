@@ -7,6 +7,8 @@ New code finds the functions in `cornu.ops`.  Source: Keras: keras.backend; Kera
 ('channels_last', 5.0)
 """
 
+import warnings
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -95,6 +97,18 @@ def _set_value(x, value):
     x.assign(value)
 
 
+def _set_image_dim_ordering(dim_ordering):
+    format = {"th": "channels_first", "tf": "channels_last"}.get(dim_ordering)
+    if format is None:
+        raise ValueError(f"`dim_ordering` must be 'th' or 'tf'. Received: {dim_ordering!r}")
+    warnings.warn(
+        f"`set_image_dim_ordering({dim_ordering!r})` is an old spelling; use "
+        f"`set_image_data_format({format!r})` instead.",
+        stacklevel=2,
+    )
+    set_image_data_format(format)
+
+
 _CHANGED = {
     "batch_flatten": _batch_flatten,
     "count_params": lambda x: int(np.prod(x.shape)),
@@ -103,9 +117,11 @@ _CHANGED = {
     "flatten": _flatten,
     "gather": lambda reference, indices: ops.take(reference, indices, axis=0),
     "get_value": np.asarray,
+    "image_dim_ordering": lambda: "tf" if image_data_format() == "channels_last" else "th",
     "int_shape": lambda x: tuple(x.shape),
     "l2_normalize": lambda x, axis=None: ops.normalize(x, axis=-1 if axis is None else axis),
     "ndim": lambda x: len(x.shape),
+    "set_image_dim_ordering": _set_image_dim_ordering,
     "set_value": _set_value,
     "variable": lambda value, dtype=None, name=None: Variable(value, dtype=dtype, name=name),
 }

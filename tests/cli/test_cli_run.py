@@ -58,9 +58,12 @@ from keras.preprocessing.text import Tokenizer
 from keras.preprocessing import sequence
 from keras import backend as K
 from keras.models import *
+from keras.regularizers import *
+from keras.wrappers.scikit_learn import KerasClassifier
 import cornu
 import numpy as np
 
+assert L2 is keras.regularizers.L2 and issubclass(KerasClassifier, object)
 assert layers.Conv2D is Conv2D is OldConv2D is keras.src.layers.core.dense.Conv2D is cornu.layers.Conv2D
 assert Layer is cornu.Layer and Model is cornu.Model and Sequential is cornu.Sequential
 assert np_utils.to_categorical is keras.utils.np_utils.to_categorical is cornu.utils.to_categorical
@@ -85,6 +88,28 @@ assert [batch.tolist() for batch in data.as_numpy_iterator()] == [[0, 2, 4, 6], 
 assert float(tf.reduce_mean(tf.cast(tf.constant([1, 2]), tf.float32))) == 1.5
 assert tf.math.reduce_sum(tf.ones((2, 3)), axis=1, keepdims=True).shape == (2, 1)
 assert tf.one_hot([1], depth=3).tolist() == [[0.0, 1.0, 0.0]] and tf.nn.relu(-1.0) == 0
+"""
+
+# Names that only Keras 1 and 2 have.
+OLD_NAMES = """
+from keras.constraints import maxnorm, nonneg
+from keras.initializations import normal
+from keras.layers import AtrousConvolution2D, CuDNNLSTM, ThresholdedReLU, TimeDistributedDense, merge
+from keras.layers.merge import add
+from keras.regularizers import activity_l2, l1l2
+from keras.utils.visualize_util import plot
+import keras
+import numpy as np
+
+assert CuDNNLSTM is keras.layers.LSTM and TimeDistributedDense is keras.layers.Dense
+assert activity_l2 is keras.regularizers.L2 and l1l2(l2=0.5).get_config() == {"l1": 0.01, "l2": 0.5}
+assert ThresholdedReLU(theta=2.0)(np.array([1.0, 3.0])).tolist() == [0.0, 3.0]
+ones = np.ones((2, 1))
+assert merge([ones, ones], mode="sum").tolist() == add([ones, ones]).tolist() == [[2.0], [2.0]]
+try:
+    keras.layers.core()
+except TypeError as error:
+    assert "not callable" in str(error)
 """
 
 ABSENT = {
@@ -128,9 +153,11 @@ def test_a_script_for_keras(tmp_path):
 
 def test_paths_of_every_version(tmp_path):
     script = tmp_path / "imports.py"
-    script.write_text(IMPORTS)
+    script.write_text(IMPORTS + OLD_NAMES)
     done = call(str(script))
     assert done.returncode == 0, done.stderr
+    old = "`keras.layers.CuDNNLSTM` is an old spelling; use `keras.layers.LSTM` instead."
+    assert f"{script}:" in done.stderr and done.stderr.count(old) == 1
 
 
 def test_what_is_absent_is_named_and_errors_are_the_scripts(tmp_path):

@@ -149,26 +149,3 @@ def test_what_is_no_mistake():
             super().__init__(2.0 if alpha == "high" else 1.0, **kwargs)
 
     assert Own("high").alpha == 2.0
-
-
-@pytest.mark.parametrize(
-    "make, said",
-    [
-        (
-            lambda: layers.Conv2D(3, 3, border_mode="same"),
-            "`border_mode` is called `padding` today",
-        ),
-        (lambda: layers.Dense(output_dim=3), "`output_dim` is called `units` today"),
-        (
-            lambda: layers.Conv2D(nb_filter=3, nb_row=3, nb_col=3),
-            "`nb_col` is called `kernel_size`",
-        ),
-        (lambda: layers.Dropout(p=0.5), "`p` is called `rate` today"),
-        (lambda: layers.Dense(3, init="zeros"), "`init` is called `kernel_initializer` today"),
-        (lambda: layers.Embedding(3, 2, init="zeros"), "is called `embeddings_initializer` today"),
-        (lambda: layers.Dense(3, nothing=2), r"\{'nothing': 2\}\. Known arguments: units"),
-    ],
-)
-def test_arguments_of_keras_1_are_refused_with_todays_spelling(make, said):
-    with pytest.raises(ValueError, match=said):
-        make()

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 import types
 
-from cornu.alias import paths
+from cornu.alias import old_names, paths
 from cornu.alias.tensorflow import refuse_module, stand_in
 from cornu.core import absent
 
@@ -29,7 +29,7 @@ class Alias(types.ModuleType):
             raise AttributeError(name)
         homes = [importlib.import_module(_here(home)) for home in self._homes]
         if name == "__all__":
-            return sorted({each for home in homes for each in getattr(home, "__all__", ())})
+            return sorted({each for home in homes for each in _public(home)})
         for home in homes:
             try:
                 value = getattr(home, name)
@@ -38,7 +38,19 @@ class Alias(types.ModuleType):
             return self._module(name) if isinstance(value, types.ModuleType) else value
         if paths.homes_of(f"{self.__name__}.{name}", _exists):
             return self._module(name)
+        for home in self._homes:
+            value = old_names.find(self.__name__, home, name)
+            if value is not None:
+                # The statement `from … import` asks twice.
+                setattr(self, name, value)
+                return value
         raise absent.error(self.__name__, name, self.__getattr__("__all__"))
+
+    def __call__(self, *args, **kwargs):
+        """`keras.layers.merge` was a function before it was a module."""
+        if not self.__name__.endswith("layers.merge"):
+            raise TypeError("'module' object is not callable")
+        return old_names.merge(*args, **kwargs)
 
     def _module(self, name: str):
         return importlib.import_module(f"{self.__name__}.{name}")
@@ -101,6 +113,18 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return found is not None and getattr(found.__spec__, "loader", None) is self
 
 
+def _public(module: types.ModuleType) -> list[str]:
+    """What `from module import *` gives."""
+    names = getattr(module, "__all__", None)
+    if names is not None:
+        return list(names)
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    ]
+
+
 def _here(home: str) -> str:
     return f"cornu.{home}" if home else "cornu"
 
@@ -126,7 +150,7 @@ def _absent(name: str) -> str:
     _, rest = paths.split(name) or ("", "")
     top = rest.partition(".")[0]
     home = f"cornu.{top}" if top != rest and _exists(top) else "cornu"
-    said = absent.message(above, last, importlib.import_module(home).__all__)
+    said = absent.message(above, last, _public(importlib.import_module(home)))
     if home == "cornu" or last != last.lower():
         return said
     inside = f"What Keras has in the modules of `{top}` is in `{top}` itself"

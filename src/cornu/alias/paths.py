@@ -21,7 +21,7 @@ ROOTS = (
 SOURCES = ("keras.src", "tf_keras.src", "tensorflow.python.keras")
 
 # Modules whose own modules are public.
-WITH_MODULES = ("applications", "datasets", "legacy", "preprocessing")
+WITH_MODULES = ("applications", "datasets", "legacy", "preprocessing", "wrappers")
 PUBLIC = (
     "ops.image",
     "ops.linalg",
@@ -42,7 +42,8 @@ OLD = {
     ),
     "utils": (
         "all_utils audio_dataset conv_utils data_utils generic_utils image_dataset io_utils layer_utils "
-        "losses_utils metrics_utils np_utils text_dataset tf_utils timeseries_dataset vis_utils"
+        "losses_utils metrics_utils np_utils text_dataset tf_utils timeseries_dataset training_utils "
+        "vis_utils visualize_util"
     ),
     "callbacks": "callbacks experimental",
     "backend": "common tensorflow_backend",
@@ -51,7 +52,6 @@ OLD = {
         "adadelta adafactor adagrad adam adamax adamw experimental ftrl nadam optimizer rmsprop "
         "schedule sgd"
     ),
-    "wrappers": "scikit_learn",
     "saving": "save saving_lib",
 }
 # Those that held files.
@@ -61,6 +61,7 @@ OLD_PACKAGES = (
 ).split()
 # Modules that are gone, and where their names are now.
 MOVED = {
+    "initializations": ("initializers",),
     "objectives": ("losses",),
     "engine": ("layers", "models", "utils", ""),
     "trainers": ("models", "callbacks"),

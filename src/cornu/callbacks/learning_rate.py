@@ -8,6 +8,7 @@ import numpy as np
 
 from cornu.callbacks.monitor import MonitorCallback
 from cornu.core import registry
+from cornu.core.old_arguments import takes_old_arguments
 from cornu.training.callback import Callback
 from cornu.utils.messages import print_message
 
@@ -97,6 +98,7 @@ class ReduceLROnPlateau(MonitorCallback):
     False
     """
 
+    @takes_old_arguments(epsilon="min_delta")
     def __init__(
         self,
         monitor="val_loss",

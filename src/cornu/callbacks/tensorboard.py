@@ -11,8 +11,15 @@ import numpy as np
 
 from cornu.callbacks.learning_rate import current_learning_rate
 from cornu.core import registry
+from cornu.core.old_arguments import takes_old_arguments
 from cornu.core.optional import MissingPackage
 from cornu.training.callback import Callback
+
+# Of Keras 2.
+_IDLE = {
+    "batch_size": "histograms are those of the weights",
+    "write_grads": "gradients are not kept",
+}
 
 
 @registry.register("callback", module="keras.callbacks")
@@ -42,6 +49,7 @@ class TensorBoard(Callback):
     'logs'
     """
 
+    @takes_old_arguments(_IDLE)
     def __init__(
         self,
         log_dir="logs",

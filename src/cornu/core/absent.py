@@ -13,7 +13,10 @@ _INSTEAD = {
     "export": "Use `model.export(path)`",
     "ExportArchive": "Use `model.export(path)`",
     "merge": "Use `layers.concatenate`, `add`, `multiply`, `average`, `maximum` or `dot`",
-    "Merge": "Use `layers.Concatenate`, `Add`, `Multiply`, `Average`, `Maximum` or `Dot`",
+    "Merge": (
+        "Use `layers.concatenate`, `add`, `multiply`, `average`, `maximum` or `dot`. For several "
+        "Sequential models: `Model([a.input, b.input], concatenate([a.output, b.output]))`"
+    ),
     "Highway": "Write it with `Dense`, `Multiply` and `Add`",
     "MaxoutDense": "Write it with `Dense`, `Reshape` and `ops.max`",
     "AtrousConvolution1D": "Use `layers.Conv1D` with `dilation_rate`",
@@ -32,6 +35,12 @@ _INSTEAD = {
     "print_tensor": "Use `jax.debug.print`",
     "gradients": "Use `jax.grad`",
     "function": "Call the model, or make a `Model` of the tensors; `jax.jit` compiles functions",
+    "learning_phase": "Give the call of a model or layer `training=True` or `training=False`",
+    "set_learning_phase": (
+        "Give the call of a model or layer `training=True` or `training=False`; `fit` trains, and "
+        "`evaluate` and `predict` do not"
+    ),
+    "learning_phase_scope": "Give the call of a model or layer `training=True` or `training=False`",
     "get_session": "Functions of JAX run at once, without a session",
     "set_session": "Functions of JAX run at once, without a session",
     "placeholder": "Use `Input`",

@@ -23,37 +23,6 @@ _CHECKED = {"LayerNormalization.axis", "UnitNormalization.axis", "l1", "l2"}
 _CHECKED |= {"factor", "x_factor", "y_factor", "addition_factor", "threshold_factor", "sigma"}
 _CHECKED |= {"RandomElasticTransform.scale", "RandomErasing.scale"}
 
-# Arguments of Keras 1's layers, and how they are spelled today; the first that a layer has counts.
-_TODAY = {
-    "W_constraint": ("kernel_constraint", "embeddings_constraint"),
-    "W_regularizer": ("kernel_regularizer", "embeddings_regularizer"),
-    "U_regularizer": ("recurrent_regularizer",),
-    "atrous_rate": ("dilation_rate",),
-    "b_constraint": ("bias_constraint",),
-    "b_regularizer": ("bias_regularizer",),
-    "beta_init": ("beta_initializer",),
-    "bias": ("use_bias",),
-    "border_mode": ("padding",),
-    "dim_ordering": ("data_format",),
-    "dropout_U": ("recurrent_dropout",),
-    "dropout_W": ("dropout",),
-    "filter_length": ("kernel_size",),
-    "gamma_init": ("gamma_initializer",),
-    "init": ("kernel_initializer", "embeddings_initializer"),
-    "inner_activation": ("recurrent_activation",),
-    "inner_init": ("recurrent_initializer",),
-    "nb_col": ("kernel_size",),
-    "nb_filter": ("filters",),
-    "nb_row": ("kernel_size",),
-    "output_dim": ("units",),
-    "p": ("rate",),
-    "pool_length": ("pool_size",),
-    "sigma": ("stddev",),
-    "stride": ("strides",),
-    "subsample": ("strides",),
-    "subsample_length": ("strides",),
-}
-
 _kinds: dict[type, dict[str, str]] = {}
 
 
@@ -139,15 +108,3 @@ def described(name: str, value) -> str:
     if isinstance(value, float) and value.is_integer():
         return f"{text} (a float; write {int(value)}, and // to divide whole numbers)."
     return f"{text} (of type {type(value).__name__})."
-
-
-def todays_spelling(given, known) -> str:
-    """What an error says of arguments that have another name today, or nothing.
-
-    Args:
-        given: names of arguments that an object is made with.
-        known: those that it has.
-    """
-    old_ones = [name for name in given if name in _TODAY and name not in known]
-    today = {old: new for old in old_ones for new in reversed(_TODAY[old]) if new in known}
-    return "".join(f" `{old}` is called `{new}` today." for old, new in today.items())

@@ -5,8 +5,8 @@ import inspect
 from collections.abc import Callable
 from typing import TypeVar
 
-from cornu.core import registry
-from cornu.core.arguments import check_arguments, todays_spelling
+from cornu.core import old_arguments, registry
+from cornu.core.arguments import check_arguments
 
 _F = TypeVar("_F", bound=Callable)
 
@@ -68,13 +68,15 @@ class Configurable:
     _constructor_arguments: dict
 
     def __new__(cls, *args, **kwargs):
+        if kwargs and old_arguments.may_be_old(kwargs) and is_ours(cls):
+            today = old_arguments.renamed(cls.__name__, args, kwargs, constructor_parameters(cls))
+            if today.keys() != kwargs.keys():
+                name = cls.__name__
+                old_arguments.warn((name, args, kwargs), (name, args, today), stacklevel=2)
+                return _made(cls, args, today)
         obj = super().__new__(cls)
         bound = _bind(cls, args, kwargs)
         check_arguments(cls, bound)
-        # Before Python says that today's argument is missing.
-        today = todays_spelling(kwargs, constructor_parameters(cls)) if is_ours(cls) else ""
-        if today:
-            raise ValueError(f"Unrecognized keyword arguments passed to {cls.__name__}:{today}")
         # object.__setattr__, because a subclass may watch its attributes from __init__ on.
         object.__setattr__(obj, "_constructor_arguments", bound)
         return obj
@@ -122,6 +124,25 @@ class Configurable:
                 f"configuration was {config}. Known: {', '.join(constructor_parameters(cls))}."
             )
         return cls(**{k: _restore(v) for k, v in config.items()})
+
+
+def _made(cls: type, args: tuple, kwargs: dict):
+    """An object for `__new__` to return that takes other arguments than it was called with.
+
+    Python calls `__init__` on what `__new__` returns, with the arguments of the call. So this is an object
+    of a subclass, whose `__init__` makes it one of `cls` and does nothing else.
+    """
+    made = cls(*args, **kwargs)
+    object.__setattr__(made, "__class__", _finished(type(made)))
+    return made
+
+
+@once_per_class
+def _finished(cls: type) -> type:
+    def __init__(self, *args, **kwargs):
+        object.__setattr__(self, "__class__", cls)
+
+    return type(cls.__name__, (cls,), {"__init__": __init__})
 
 
 def _restore(value):

@@ -10,7 +10,6 @@ import numpy as np
 
 from cornu.core import blame, building, mask_passing, naming, registry
 from cornu.core import variable as variables_module
-from cornu.core.arguments import todays_spelling
 from cornu.core.call_arguments import (
     accepts,
     as_tuple,
@@ -34,6 +33,7 @@ from cornu.core.configurable import (
 from cornu.core.context import context
 from cornu.core.dtype import as_array, check_real, is_discrete, is_float
 from cornu.core.input_spec import check_inputs
+from cornu.core.old_arguments import todays_name
 from cornu.core.policies import DTypePolicy, DTypePolicyMap, get_policy
 from cornu.core.symbolic import (
     KerasTensor,
@@ -47,6 +47,14 @@ from cornu.core.tracking import unique
 from cornu.core.variable import Variable, functional
 from cornu.core.watching import seen
 from cornu.core.weighted import Weighted
+
+
+def _todays_names(cls: type, given) -> str:
+    """What an error says of arguments that a subclass hands on under names of Keras 1."""
+    known = constructor_parameters(cls)
+    owners = [base.__name__ for base in cls.__mro__]
+    found = [(old, todays_name(owner, old, known)) for old in given for owner in owners]
+    return "".join(dict.fromkeys(f" `{old}` is called `{new}` today." for old, new in found if new))
 
 
 def running_layer() -> "Layer | None":
@@ -98,7 +106,7 @@ class Layer(Operation, Configurable, Weighted):
             known = constructor_parameters(type(self))
             raise ValueError(
                 f"Unrecognized keyword arguments passed to {type(self).__name__}: {kwargs}."
-                f"{todays_spelling(kwargs, known)} Known arguments: {', '.join(known)}."
+                f"{_todays_names(type(self), kwargs)} Known arguments: {', '.join(known)}."
             )
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(
@@ -116,6 +124,9 @@ class Layer(Operation, Configurable, Weighted):
         self._losses: list[Any] = []
         self._built = False
 
+    # Whether `input_dim` is the size of one step.
+    _of_sequences = False
+
     def _take_input_shape(self, kwargs: dict) -> None:
         """The old way to give a Sequential model's input shape: `input_shape=` on its first layer."""
         batch_size = kwargs.pop("batch_size", None)
@@ -123,7 +134,9 @@ class Layer(Operation, Configurable, Weighted):
         if "input_shape" in kwargs:
             shape = (batch_size, *as_tuple(kwargs.pop("input_shape")))
         elif "input_dim" in kwargs:
-            shape = (batch_size, kwargs.pop("input_dim"))
+            has_steps = self._of_sequences or "input_length" in kwargs
+            steps = [kwargs.pop("input_length", None)] if has_steps else []
+            shape = (batch_size, *steps, kwargs.pop("input_dim"))
         for old in ("batch_input_shape", "batch_shape"):
             if old in kwargs:
                 shape = tuple(kwargs.pop(old))

@@ -33,7 +33,13 @@ from cornu.layers.dense import Dense, EinsumDense
 from cornu.layers.dot import Dot, dot
 from cornu.layers.embedding import Embedding, Masking, ReversibleEmbedding
 from cornu.layers.input import Input, InputLayer
-from cornu.layers.keras1 import Convolution1D, Convolution2D, Convolution3D
+from cornu.layers.keras1 import (
+    Convolution1D,
+    Convolution2D,
+    Convolution3D,
+    SeparableConvolution1D,
+    SeparableConvolution2D,
+)
 from cornu.layers.merging import (
     Add,
     Average,
@@ -131,7 +137,6 @@ GlobalAvgPool3D, GlobalMaxPool3D = GlobalAveragePooling3D, GlobalMaxPooling3D
 Convolution1DTranspose, Convolution2DTranspose = Conv1DTranspose, Conv2DTranspose
 Convolution3DTranspose = Conv3DTranspose
 GroupQueryAttention = GroupedQueryAttention
-SeparableConvolution1D, SeparableConvolution2D = SeparableConv1D, SeparableConv2D
 
 
 # Loaded when first used: families that most programs do without. Name and module.

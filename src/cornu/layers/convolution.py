@@ -223,6 +223,7 @@ class Conv1D(BaseConv):
     """
 
     rank = 1
+    _of_sequences = True
 
 
 @registry.register("layer", "Conv2D", "Convolution2D", module="keras.layers")

@@ -216,6 +216,7 @@ class SeparableConv1D(BaseSeparableConv):
     """
 
     rank = 1
+    _of_sequences = True
 
 
 @registry.register("layer", "SeparableConv2D", "SeparableConvolution2D", module="keras.layers")

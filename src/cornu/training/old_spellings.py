@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-# What has no effect: batches are read ahead by themselves, and metrics are given to `compile`.
-_WITHOUT_EFFECT = {
-    "workers": "batches are read ahead by themselves",
-    "nb_worker": "batches are read ahead by themselves",
-    "use_multiprocessing": "batches are read ahead by themselves",
-    "pickle_safe": "batches are read ahead by themselves",
-    "max_queue_size": "batches are read ahead by themselves",
-    "max_q_size": "batches are read ahead by themselves",
+from cornu.core import old_arguments
+
+_READ_AHEAD = "batches are read ahead by themselves"
+_IDLE = {
+    **dict.fromkeys(
+        "workers nb_worker use_multiprocessing pickle_safe max_queue_size max_q_size".split(),
+        _READ_AHEAD,
+    ),
     "show_accuracy": "give `compile` metrics=['accuracy']",
 }
 _IN_SAMPLES = {
@@ -22,45 +22,11 @@ _IN_SAMPLES = {
     "nb_val_samples": "validation_steps",
     "val_samples": "steps",
 }
-
-
-def _warn(old: str, what: str) -> None:
-    warnings.warn(f"The argument `{old}` is an old spelling{what}.", stacklevel=4)
-
-
-def takes_old_arguments(**today: str) -> Callable:
-    """Decorator: a method takes arguments by their old names as well, with a warning.
-
-    Args:
-        today: old names, and what they are called today.
-    """
-
-    def decorate(method):
-        @functools.wraps(method)
-        def call(self, *args, **kwargs):
-            old = kwargs.keys() & (today.keys() | _WITHOUT_EFFECT.keys() | _IN_SAMPLES.keys())
-            return method(self, *args, **(_spelled(kwargs, old, today) if old else kwargs))
-
-        return call
-
-    return decorate
-
-
-def _spelled(kwargs: dict, old: set, today: dict) -> dict:
-    kwargs = dict(kwargs)
-    for name in sorted(old):
-        value = kwargs.pop(name)
-        if name in _IN_SAMPLES:
-            raise TypeError(
-                f"`{name}` counted samples. Give `{_IN_SAMPLES[name]}`, which counts batches: "
-                f"{_IN_SAMPLES[name]}={value} // batch_size"
-            )
-        if name in today:
-            _warn(name, f"; use `{today[name]}` instead")
-            kwargs[today[name]] = value
-        else:
-            _warn(name, f" without effect: {_WITHOUT_EFFECT[name]}")
-    return kwargs
+_REFUSED = {
+    old: f"counted samples. Give `{today}`, which counts batches: {today}={{value}} // batch_size"
+    for old, today in _IN_SAMPLES.items()
+}
+takes_old_arguments = functools.partial(old_arguments.takes_old_arguments, _IDLE, _REFUSED)
 
 
 class OldMethods:
@@ -73,20 +39,36 @@ class OldMethods:
     def _replaced(self, old: str, new: str) -> None:
         warnings.warn(f"`model.{old}` is an old spelling; use `model.{new}` instead.", stacklevel=3)
 
+    def _in_batches(self, kwargs: dict, **sources) -> dict:
+        """Numbers of samples as numbers of batches, where a source says how large its batches are."""
+        kwargs = dict(kwargs)
+        for old, source in sources.items():
+            today, size = _IN_SAMPLES[old], getattr(source, "batch_size", None)
+            if size and old in kwargs and kwargs.get(today) is None:
+                kwargs[today] = -(-kwargs.pop(old) // size)
+        return kwargs
+
     def fit_generator(self, generator, steps_per_epoch=None, epochs=1, **kwargs):
         """`fit`, which takes generators."""
         self._replaced("fit_generator", "fit")
-        return self.fit(generator, steps_per_epoch=steps_per_epoch, epochs=epochs, **kwargs)
+        validation = kwargs.get("validation_data")
+        kwargs = {"steps_per_epoch": steps_per_epoch, **kwargs}
+        kwargs = self._in_batches(kwargs, samples_per_epoch=generator, nb_val_samples=validation)
+        if epochs != 1 or "nb_epoch" not in kwargs:
+            kwargs["epochs"] = epochs
+        return self.fit(generator, **kwargs)
 
     def evaluate_generator(self, generator, steps=None, **kwargs):
         """`evaluate`, which takes generators."""
         self._replaced("evaluate_generator", "evaluate")
-        return self.evaluate(generator, steps=steps, **kwargs)
+        kwargs = self._in_batches({"steps": steps, **kwargs}, val_samples=generator)
+        return self.evaluate(generator, **kwargs)
 
     def predict_generator(self, generator, steps=None, **kwargs):
         """`predict`, which takes generators."""
         self._replaced("predict_generator", "predict")
-        return self.predict(generator, steps=steps, **kwargs)
+        kwargs = self._in_batches({"steps": steps, **kwargs}, val_samples=generator)
+        return self.predict(generator, **kwargs)
 
     def predict_proba(self, x, **kwargs):
         """`predict`."""

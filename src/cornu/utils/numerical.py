@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cornu.core.old_arguments import takes_old_arguments
 
+
+@takes_old_arguments(nb_classes="num_classes")
 def to_categorical(x, num_classes: int | None = None):
     """One-hot vectors from class indices: row `i` has a 1 at column `x[i]` and 0 elsewhere.
 

@@ -61,6 +61,7 @@ class RNN(Layer):
     """
 
     _calculates = True
+    _of_sequences = True
     # The states are no weights, and no file has them.
     states: Aside[list | None]
 

@@ -1,0 +1,93 @@
+"""Functions and classes that scripts look for under a name of Keras 1 or 2."""
+
+import importlib
+import warnings
+
+
+def _both(home, l1=0.01, l2=0.01):
+    return home.L1L2(l1, l2)
+
+
+# For each module its old names, and what they are called today: a name, or a function of the module and of
+# the arguments, with how that is written.
+_TODAY: dict[str, dict] = {
+    "constraints": {"maxnorm": "MaxNorm", "nonneg": "NonNeg", "unitnorm": "UnitNorm"},
+    "initializers": {
+        "normal": "RandomNormal",
+        "one": "Ones",
+        "uniform": "RandomUniform",
+        "zero": "Zeros",
+    },
+    "layers": {
+        "AtrousConvolution1D": "Convolution1D",
+        "AtrousConvolution2D": "Convolution2D",
+        "CuDNNGRU": "GRU",
+        "CuDNNLSTM": "LSTM",
+        "ThresholdedReLU": (
+            lambda home, theta=1.0, **how: home.ReLU(threshold=theta, **how),
+            "ReLU",
+        ),
+        "TimeDistributedDense": "Dense",
+    },
+    "regularizers": {
+        "WeightRegularizer": "L1L2",
+        "activity_l1": "L1",
+        "activity_l1l2": (_both, "L1L2"),
+        "activity_l2": "L2",
+        "l1l2": (_both, "L1L2"),
+    },
+    "utils": {"plot": "plot_model"},
+}
+
+
+def find(module: str, home: str, name: str):
+    """What an old name means today, with a warning; None if it is none.
+
+    Args:
+        module: as the script wrote it.
+        home: Cornu's module, without `cornu.`.
+        name: what the script asks it for.
+    """
+    today = _TODAY.get(home, {}).get(name)
+    if today is None:
+        return None
+    make, new = (None, today) if isinstance(today, str) else today
+    warnings.warn(
+        f"`{module}.{name}` is an old spelling; use `keras.{home}.{new}` instead.", stacklevel=3
+    )
+    here = importlib.import_module(f"cornu.{home}")
+    return getattr(here, new) if make is None else lambda *args, **how: make(here, *args, **how)
+
+
+# What `merge` of Keras 1 did, and the function of today.
+_MODES = {
+    "ave": "average",
+    "concat": "concatenate",
+    "cos": "dot",
+    "dot": "dot",
+    "max": "maximum",
+    "min": "minimum",
+    "mul": "multiply",
+    "sum": "add",
+}
+
+
+def merge(inputs, mode="sum", concat_axis=-1, dot_axes=-1, name=None, **others):
+    """Keras 1's function, by the one that does the same today."""
+    if mode not in _MODES or others.keys() - {"output_shape"}:
+        given = "".join(f", {key}=…" for key in others)
+        raise ValueError(
+            f"`merge(…, mode={mode!r}{given})` of Keras 1 has no counterpart. Known modes are "
+            f"{', '.join(_MODES)}, without masks. For a function of your own use "
+            "`keras.layers.Lambda(function)(inputs)`."
+        )
+    new = _MODES[mode]
+    how = {"concat": {"axis": concat_axis}, "dot": {"axes": dot_axes}}.get(mode, {})
+    if mode == "cos":
+        how = {"axes": dot_axes, "normalize": True}
+    shown = "".join(f", {key}={value!r}" for key, value in how.items())
+    warnings.warn(
+        f"`merge(…, mode={mode!r})` is an old spelling; use `keras.layers.{new}(…{shown})` instead.",
+        stacklevel=3,
+    )
+    return getattr(importlib.import_module("cornu.layers"), new)(inputs, name=name, **how)
