@@ -309,6 +309,38 @@ def test_threads_make_elements_ahead_in_order_and_end():
         assert not [t for t in threading.enumerate() if t.name.startswith("cornu-data")]
 
 
+def refilled():
+    buffer = np.zeros(2, "float32")
+    for i in range(4):
+        buffer[:] = i
+        yield buffer
+
+
+@pytest.mark.parametrize("kept", ["arrays", "generator", "cache", "cached generator", "table"])
+def test_what_is_changed_in_place_is_changed_once(kept):
+    rows = np.repeat(np.arange(4, dtype="float32"), 2).reshape(4, 2)
+    expected = rows.tolist()
+    data = {
+        "arrays": Dataset.from_tensor_slices(rows),
+        "generator": Dataset.from_generator(refilled),
+        "cache": Dataset.from_tensor_slices(rows).cache(),
+        "cached generator": Dataset.from_generator(refilled).cache(),
+        "table": Dataset.range(4).map(lambda i: rows[i]),
+    }[kept]
+
+    def doubled(x):
+        x *= 2
+        return x
+
+    for _ in range(2):
+        for x in data:
+            x += 1
+        assert read(data) == expected and read(data.batch(4)) == [expected]
+        assert read(data.map(doubled)) == (2 * rows).tolist()
+        assert data.reduce(np.float32([0, 0]), lambda s, x: s + doubled(x)).tolist() == [12, 12]
+    assert rows.tolist() == expected
+
+
 @pytest.mark.parametrize("threads", [None, 2])
 def test_an_error_in_a_function_is_raised_where_it_happened(threads):
     def fails(i):

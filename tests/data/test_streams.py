@@ -129,6 +129,33 @@ def test_nothing_is_read_twice_or_for_nothing():
     assert read[6:] == [8, 8, 8, 8, 6, 6, 8, 8]
 
 
+class Refilled(cornu.utils.PyDataset):
+    """Gives one array, which each batch fills anew."""
+
+    def __init__(self, wrap=lambda array: array):
+        super().__init__()
+        self.buffer, self.wrap = np.zeros((8, 3), "float32"), wrap
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        self.buffer[:] = index
+        return self.wrap(self.buffer)
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, Tensor, lambda array: {"a": array[2:]}])
+@pytest.mark.parametrize("source", [lambda d: d, iter], ids=["by number", "generator"])
+def test_a_batch_stays_as_it_is_when_its_array_is_filled_again(source, wrap):
+    # A step reads its batch later than the next one is made.
+    batches = list(adapt(source(Refilled(wrap))).batches())
+    assert [np.unique(batch["a"] if isinstance(batch, dict) else batch) for batch in batches] == [
+        [0],
+        [1],
+        [2],
+    ]
+
+
 def test_batches_start_again_if_they_can():
     expected = fit(keras, forever(), steps_per_epoch=5, epochs=3)
     for data in (Batches(X, Y), Indexed(X, Y), numbered(cornu), numbered(cornu, workers=2)):

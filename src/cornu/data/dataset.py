@@ -14,6 +14,7 @@ from cornu.data.elements import (
     Tensor,
     as_element,
     as_leaf,
+    copied,
     leaves_of,
     map_structure,
     stack_leaves,
@@ -465,9 +466,9 @@ class Dataset:
         >>> int(Dataset.range(5).reduce(0, lambda total, i: total + i))
         10
         """
-        state = as_element(initial_state)
+        state = map_structure(copied, as_element(initial_state))
         for element in self.as_numpy_iterator():
-            state = as_element(reduce_func(state, element))
+            state = as_element(reduce_func(state, map_structure(copied, element)))
         return map_structure(with_numpy, state)
 
     def apply(self, transformation_func: Callable) -> "Dataset":

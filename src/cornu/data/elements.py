@@ -42,11 +42,24 @@ class Text(str):
 
 
 def with_numpy(leaf):
-    """A leaf of an element with the method `numpy()`."""
+    """A leaf of an element with the method `numpy()`, and free to be changed."""
     if isinstance(leaf, str):
         return Text(leaf)
     if isinstance(leaf, np.ndarray | np.generic) and not isinstance(leaf, str | bytes):
-        return np.asarray(leaf).view(Tensor)
+        return np.array(leaf).view(Tensor)
+    return leaf
+
+
+def copied(leaf):
+    """A leaf that nobody else can change."""
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+
+
+def read_only(leaf):
+    """A leaf that is given again later, and so must not be changed."""
+    if isinstance(leaf, np.ndarray):
+        leaf = leaf.view()
+        leaf.flags.writeable = False
     return leaf
 
 

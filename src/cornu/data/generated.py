@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cornu.data.elements import TensorSpec, as_element, dtype_name, map_structure
+from cornu.data.elements import TensorSpec, as_element, copied, dtype_name, map_structure
 
 
 def converter(types, shapes, signature) -> tuple:
@@ -12,7 +12,8 @@ def converter(types, shapes, signature) -> tuple:
     elif types is not None:
         spec = _with_shapes(types, shapes)
     else:
-        return None, as_element
+        # A generator may fill one array again and again.
+        return None, lambda element: map_structure(copied, as_element(element))
     return spec, lambda element: _fitting(spec, element)
 
 
@@ -64,7 +65,7 @@ def _like(spec, element):
 
 def _fitting_leaf(spec: TensorSpec, value):
     if spec.dtype == "string":
-        leaf = as_element(value)
+        leaf = copied(as_element(value))
         if dtype_name(leaf) != "string":
             raise ValueError(f"{value!r} is not text")
     else:

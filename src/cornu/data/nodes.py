@@ -13,9 +13,11 @@ from cornu.data.effects import Effects, Tide
 from cornu.data.elements import (
     TensorSpec,
     as_element,
+    copied,
     leaves_of,
     map_structure,
     padded,
+    read_only,
     spec_of,
     stack,
     unstack,
@@ -112,7 +114,7 @@ class Slices(Node):
 
     def __init__(self, arrays):
         super().__init__()
-        self._rows = of_arrays(arrays)
+        self._rows = of_arrays(map_structure(read_only, arrays))
         self._spec = map_structure(lambda s: s._replace(shape=s.shape[1:]), spec_of(arrays))
 
     def open(self):
@@ -170,7 +172,8 @@ class Called(Node):
         self._function = function
 
     def _call(self, element):
-        """The function of an element; a tuple is spread over its arguments."""
+        """The function of an element, which it may change; a tuple is spread over its arguments."""
+        element = map_structure(copied, element)
         return self._function(*element) if type(element) is tuple else self._function(element)
 
     def _learn(self, opened: Pass) -> bool:
@@ -684,7 +687,7 @@ class Cached(Node):
 
         def get(i):
             if i not in kept:
-                kept[i] = opened.get(i)
+                kept[i] = map_structure(read_only, opened.get(i))
             return kept[i]
 
         return opened.made_of(opened.length, get)
@@ -692,8 +695,8 @@ class Cached(Node):
     def _collect(self, elements, begin):
         kept: list = []
         for element in elements:
-            kept.append(element)
-            yield element
+            kept.append(map_structure(read_only, element))
+            yield kept[-1]
         self._begin = begin
         self._opened = Indexed(len(kept), kept.__getitem__)
 

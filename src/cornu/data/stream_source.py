@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 import jax
+import numpy as np
 
 from cornu.data.ahead import get_batch, iterate
 from cornu.data.arrays import in_default_dtype, to_arrays
@@ -221,10 +222,8 @@ class StreamSource:
         return f"The dataset ({type(self._data).__name__}) yielded no batch.{hint}"
 
     def _standardize(self, batch):
-        x, y, sample_weight = to_arrays(*unpack_x_y_sample_weight(batch))
-        x, y, sample_weight = (
-            jax.tree.map(in_default_dtype, part) for part in (x, y, sample_weight)
-        )
+        parts = to_arrays(*unpack_x_y_sample_weight(batch))
+        x, y, sample_weight = jax.tree.map(_own, parts)
         if not any(a.ndim and a.size for a in jax.tree.leaves(x)):
             raise ValueError(
                 f"A batch of the dataset ({type(self._data).__name__}) holds no samples, which the "
@@ -233,6 +232,13 @@ class StreamSource:
         if self._class_weight is not None:
             sample_weight = weigh_classes(y, sample_weight, self._class_weight)
         return pack_x_y_sample_weight(x, y, sample_weight)
+
+
+def _own(given):
+    """An array in the dtype that a step takes. A copy: its owner may fill it before the step reads it."""
+    array = in_default_dtype(given)
+    is_theirs = isinstance(array, np.ndarray) and (array is given or array.base is not None)
+    return array.copy() if is_theirs else array
 
 
 def _skip(batches: Iterator, count: int) -> None:
