@@ -337,10 +337,11 @@ TINY = st.floats(-(2.0**-120), 2.0**-120, width=32)
 @hypothesis.example(2**32 - 1, 2**32 - 1, (65,), -1.0, 1.0)
 @hypothesis.example(1, 0, (65,), 1.0, -1.0)
 @hypothesis.example(0, 0, (65,), 0.0, 6.874195733607179e-40)  # XLA flushes subnormal numbers
-def test_bits_and_uniform_values_are_those_of_jax(first, second, shape, low, high):
+@hypothesis.example(
+    0, 0, (), 1.9196436988491613e-37, 3.0
+)  # halfway between two floats, but for so little
+def test_uniform_values_are_those_of_jax(first, second, shape, low, high):
     key = np.array([first, second], np.uint32)
-    bits = threefry.random_bits(key, math.prod(shape))
-    assert_same(bits.reshape(shape), jax.random.bits(key, shape))
     expected = jax.random.uniform(key, shape, minval=low, maxval=high)
     assert_same(threefry.uniform(key, shape, low, high), expected)
 
@@ -348,16 +349,26 @@ def test_bits_and_uniform_values_are_those_of_jax(first, second, shape, low, hig
 @hypothesis.given(WORDS, WORDS, st.integers(0, 300), st.integers(0, 300))
 def test_a_shorter_stream_is_the_beginning_of_a_longer_one(first, second, m, n):
     key = np.array([first, second], np.uint32)
-    short, long = (threefry.random_bits(key, count) for count in sorted((m, n)))
+    short, long = (threefry.uniform(key, (count,), 0.0, 1.0) for count in sorted((m, n)))
     np.testing.assert_array_equal(long[: len(short)], short)
 
 
 def test_many_numbers_are_drawn_by_a_compiled_program(monkeypatch):
     key, shape = np.array([7, 8], np.uint32), (threefry._CHUNK + 5, 2)
-    plain = threefry.random_bits(key, math.prod(shape))
+    limits = [(-0.1, 0.3), (0.0, 6.874195733607179e-40), (-1.0, 1e5)]
+    plain = [threefry.uniform(key, shape, *low_and_high) for low_and_high in limits]
     monkeypatch.setattr(threefry, "_num_drawn", threefry._WORTH_COMPILING)
-    assert_same(threefry.random_bits(key, math.prod(shape)), plain)
-    assert_same(
-        threefry.uniform(key, shape, -0.1, 0.3),
-        jax.random.uniform(key, shape, minval=-0.1, maxval=0.3),
-    )
+    for numbers, (low, high) in zip(plain, limits, strict=True):
+        assert_same(numbers, jax.random.uniform(key, shape, minval=low, maxval=high))
+        assert_same(threefry.uniform(key, shape, low, high), numbers)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 5), (threefry._SMALL_CHUNK + 1,), (300, 301)])
+@pytest.mark.parametrize("mean, stddev", [(0.0, 0.05), (0.3, 2.0), (0.0, 1e-38), (-1.0, 0.0)])
+def test_normal_values_are_those_of_jax_without_a_program_for_each_shape(shape, mean, stddev):
+    key = np.array([7, 2**31 + 5], np.uint32)
+    expected = jax.random.normal(key, shape) * stddev + mean
+    assert_same(threefry.normal(key, shape, mean, stddev), expected)
+    expected = jax.random.truncated_normal(key, -2.0, 2.0, shape) * stddev + mean
+    assert_same(threefry.truncated_normal(key, shape, mean, stddev), expected)
+    assert threefry._normal_quantiles._cache_size() <= 2

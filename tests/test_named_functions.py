@@ -2,8 +2,6 @@
 
 import inspect
 
-import hypothesis
-import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import keras
@@ -11,7 +9,6 @@ import numpy as np
 import pytest
 
 import cornu
-from cornu.core import threefry
 
 random = np.random.RandomState(0)
 X = np.concatenate([random.randn(5, 8), 5 * random.randn(2, 8)]).astype("float32")
@@ -201,20 +198,6 @@ def test_initializers_by_name():
     for name in ("zeros", "glorot_uniform", "GlorotUniform", "he_normal", "orthogonal", "normal"):
         mine, other = cornu.initializers.get(name), keras.initializers.get(name)
         assert type(mine).__name__ == type(other).__name__
-
-
-@hypothesis.settings(deadline=None, max_examples=40)
-@hypothesis.given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 9))
-def test_bits_are_those_of_jax(first, second, size):
-    """Initializers make the bits of `jax.random` without compiling anything."""
-    key = np.array([first, second], np.uint32)
-    shape = [(), (1,), (2,), (3,), (7,), (8,), (2, 5), (3, 3, 3), (1, 0), (33, 3)][size]
-    count = int(np.prod(shape))
-    jax_key = jax.random.wrap_key_data(key, impl="threefry2x32")
-    bits = np.asarray(jax.random.bits(jax_key, (count,), "uint32"))
-    np.testing.assert_array_equal(threefry.random_bits(key, count), bits)
-    uniform = jax.random.uniform(jax_key, shape, minval=-0.3, maxval=1.7)
-    np.testing.assert_array_equal(threefry.uniform(key, shape, -0.3, 1.7), uniform)
 
 
 # ---- regularizers and constraints

@@ -101,19 +101,27 @@ class RandomInitializer(Initializer):
         return {**super().get_config(), "seed": registry.serialize(self._given_seed)}
 
     def _uniform(self, shape, low, high, dtype):
-        key = draw_seed(self.seed)
-        if standardize_dtype(dtype) == "float32" and not isinstance(key, jax.core.Tracer):
-            return threefry.uniform(key, tuple(shape), low, high)
-        return jax.random.uniform(key, tuple(shape), standardize_dtype(dtype), low, high)
+        key, shape, dtype = draw_seed(self.seed), tuple(shape), standardize_dtype(dtype)
+        if _is_for_numpy(key, dtype):
+            return threefry.uniform(key, shape, low, high)
+        return jax.random.uniform(key, shape, dtype, low, high)
 
     def _normal(self, shape, mean, stddev, dtype):
-        dtype = standardize_dtype(dtype)
-        return jax.random.normal(draw_seed(self.seed), tuple(shape), dtype) * stddev + mean
+        key, shape, dtype = draw_seed(self.seed), tuple(shape), standardize_dtype(dtype)
+        if _is_for_numpy(key, dtype):
+            return threefry.normal(key, shape, mean, stddev)
+        return jax.random.normal(key, shape, dtype) * stddev + mean
 
     def _truncated_normal(self, shape, mean, stddev, dtype):
-        dtype = standardize_dtype(dtype)
-        sample = jax.random.truncated_normal(draw_seed(self.seed), -2.0, 2.0, tuple(shape), dtype)
-        return sample * stddev + mean
+        key, shape, dtype = draw_seed(self.seed), tuple(shape), standardize_dtype(dtype)
+        if _is_for_numpy(key, dtype):
+            return threefry.truncated_normal(key, shape, mean, stddev)
+        return jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype) * stddev + mean
+
+
+def _is_for_numpy(key, dtype: str) -> bool:
+    """Whether a draw needs no program for its shape."""
+    return dtype == "float32" and not isinstance(key, jax.core.Tracer)
 
 
 @registry.register(

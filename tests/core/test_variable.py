@@ -208,3 +208,14 @@ def test_stateless_functions_take_variables_for_values():
         new, _ = apply(optimizer.variables, grads, model.trainable_variables)
         assert new[0].tolist() == [[0.5], [0.5]]
     assert model.get_weights()[0].tolist() == [[1.0], [1.0]]
+
+
+def test_an_array_of_numpy_becomes_a_variable_without_a_program_for_its_shape(caplog):
+    shapes = [(3, 5, n) for n in range(101, 104)]
+    with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
+        for shape in shapes:
+            layer = cornu.layers.Layer()
+            layer.add_weight(shape, "he_normal").assign(np.ones(shape))
+    shown = [m for m in caplog.messages if "Compiling" in m]
+    # What makes normal distributions, once for all shapes.
+    assert len(shown) <= 1, shown

@@ -79,3 +79,25 @@ def test_prelu_needs_sizes():
     layer(X)
     with pytest.raises(ValueError, match="expected axis 1"):
         layer(X[:, :2])
+
+
+def _halved(x):
+    return x[..., :2] > 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("activation", ["relu", "softmax", "glu", None, _halved])
+def test_the_symbolic_output_is_like_the_real_one(activation, dtype):
+    layer = layers.Activation(activation, dtype=dtype)
+    symbolic, real = layer(layers.Input((4, 6))), layer(X[:, :, [0, 1, 2, 3, 4, 4]])
+    assert symbolic.shape[1:] == real.shape[1:]
+    assert symbolic.dtype == real.dtype
+    assert layer.compute_output_shape((None, 4, 6)) == (None, *real.shape[1:])
+
+
+def test_a_subclass_with_its_own_call_has_its_own_shape():
+    class First(layers.Activation):
+        def call(self, inputs):
+            return super().call(inputs)[..., :1]
+
+    assert First("relu")(layers.Input((4, 6))).shape == (None, 4, 1)

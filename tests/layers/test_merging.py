@@ -174,3 +174,13 @@ def test_merge_function_may_be_overridden():
             return super()._merge_function(inputs) * 10
 
     assert Tenfold()([np.ones((1, 2)), np.ones((1, 2))]).tolist() == [[20.0, 20.0]]
+
+
+def test_a_mask_that_a_subclass_makes_of_inputs_without_masks():
+    class Positive(layers.Add):
+        def compute_mask(self, inputs, mask=None):
+            return inputs[0][..., 0] > 0
+
+    x = layers.Input((3, 2))
+    assert get_mask(Positive()([x, x])).shape == (None, 3)
+    assert get_mask(layers.Add()([x, x])) is None

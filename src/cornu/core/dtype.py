@@ -167,6 +167,16 @@ def as_array(value, dtype: str | None = None) -> jax.Array:
     return jnp.asarray(for_jax(value, dtype), dtype)
 
 
+def new_array(value, dtype: str | None = None) -> jax.Array:
+    """`jax.numpy.array`: a copy, of an array of NumPy without compiling a program for its shape."""
+    value = for_jax(value, dtype)
+    is_plain = type(value) is np.ndarray and value.dtype.kind in "biufcV"
+    if is_plain and value.dtype == jnp.dtype(dtype or value.dtype):
+        # JAX may take the memory as it lies.
+        return jax.device_put(value.copy())
+    return jnp.array(value, dtype)
+
+
 def in_single(value):
     """Floats of at least 32 bits: of 16, `1 - epsilon()` is 1 and squares are infinite."""
     value = as_array(value)

@@ -412,9 +412,8 @@ class Layer(Operation, Configurable, Weighted):
         kwargs.pop("training", None)
         args, kwargs = self._to_tensors(args, kwargs)
         tensors = [t for t in jax.tree.leaves((args, kwargs)) if isinstance(t, KerasTensor)]
-        closed_form = type(self).compute_output_shape is not Layer.compute_output_shape
         if (
-            closed_form
+            self._has_closed_form()
             and len(args) == 1
             and all(is_mask(name) for name in kwargs)
             and all(is_float(t.dtype) for t in tensors)
@@ -427,6 +426,10 @@ class Layer(Operation, Configurable, Weighted):
                 is_leaf=is_shape,
             )
         return infer_outputs(self._call_for_inference, args, kwargs)
+
+    def _has_closed_form(self) -> bool:
+        """Whether `compute_output_shape` need not trace `call`."""
+        return type(self).compute_output_shape is not Layer.compute_output_shape
 
     def _call_for_inference(self, *args, **kwargs):
         if accepts(self, "training"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from cornu.core import naming
 from cornu.core.context import context, within
-from cornu.core.dtype import as_array, for_jax, is_float, standardize_dtype
+from cornu.core.dtype import as_array, for_jax, is_float, new_array, standardize_dtype
 from cornu.core.tracking import Tracked
 
 
@@ -209,14 +209,14 @@ class Variable(Tracked):
                 value = initializer.value if isinstance(initializer, Variable) else initializer
                 value = for_jax(value, dtype and standardize_dtype(dtype))
                 self.dtype = standardize_dtype(dtype or _natural_dtype(value))
-                self._value = jnp.array(value, dtype=self.dtype)
+                self._value = new_array(value, self.dtype)
                 self.shape = tuple(self._value.shape)
 
     def _fill(self) -> None:
         if isinstance(self._value, _Unset):
             with jax.ensure_compile_time_eval():
                 value = self._value.initializer(self.shape, dtype=self.dtype)
-                self._value = jnp.array(value, dtype=self.dtype)
+                self._value = new_array(value, self.dtype)
             self.shape = tuple(self._value.shape)
 
     def _defer(self, variables: list["Variable"]) -> None:
@@ -253,7 +253,7 @@ class Variable(Tracked):
         value = value.value if isinstance(value, Variable) else value
         given = value
         if getattr(value, "dtype", None) != self.dtype or getattr(value, "weak_type", False):
-            value = jnp.array(for_jax(value, self.dtype), dtype=self.dtype)
+            value = new_array(value, self.dtype)
         if tuple(value.shape) != self.shape:
             raise ValueError(
                 "The shape of the target variable and the shape of the target value in "
@@ -277,7 +277,7 @@ class Variable(Tracked):
             )
         # A copy, if that was none: another variable's array would be given away by training this one,
         # and what happens later to an array of NumPy's must not reach the variable.
-        self._value = jnp.array(value) if value is given else value
+        self._value = new_array(value) if value is given else value
         return self
 
     def assign_add(self, value) -> "Variable":

@@ -51,6 +51,15 @@ class Activation(Layer):
     def call(self, inputs):
         return self.activation(inputs)
 
+    def _has_closed_form(self) -> bool:
+        """Whether the output is known to be like the input: what a user wrote may change anything."""
+        known = vars(activations).get(getattr(self.activation, "__name__", ""))
+        is_known = self.activation is known and known is not activations.glu
+        return is_known and type(self).call is Activation.call
+
+    def compute_output_shape(self, input_shape):
+        return input_shape if self._has_closed_form() else super().compute_output_shape(input_shape)
+
 
 @registry.register("layer", module="keras.layers")
 class ReLU(Layer):

@@ -104,6 +104,11 @@ class Merge(Layer):
             return None
         return functools.reduce(jnp.logical_or, mask)
 
+    def _pass_mask_on(self, arguments, previous, outputs):
+        # Without masks there is none to combine: `compute_mask` need not be traced, unless it is a user's.
+        if previous is not None or type(self).compute_mask.__module__ != __name__:
+            super()._pass_mask_on(arguments, previous, outputs)
+
 
 def shapes_of(inputs):
     if isinstance(inputs, list | tuple):
