@@ -93,6 +93,11 @@ def test_reduce_learning_rate_is_keras(capsys, case, curve):
 def test_reduce_learning_rate_needs_a_factor_below_one():
     with pytest.raises(ValueError, match="does not support a factor >= 1"):
         callbacks.ReduceLROnPlateau(factor=1.0)
+    # Keras takes any argument here, and leaves it out.
+    with pytest.warns(UserWarning, match="use `min_delta`"):
+        assert callbacks.ReduceLROnPlateau(epsilon=0.5).min_delta == 0.5
+    with pytest.raises(TypeError, match="no argument named 'patience_'"):
+        callbacks.ReduceLROnPlateau(patience_=3)
 
 
 SCHEDULES = {

@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -13,14 +14,28 @@ from cornu.training.callback import Callback
 from cornu.utils.messages import print_message
 
 
-def current_learning_rate(model) -> float:
-    """The learning rate of a model's optimizer as a number."""
-    if not hasattr(model.optimizer, "learning_rate"):
+def optimizers_of(model) -> dict[str, Any]:
+    """The optimizers whose learning rates count, by what a log calls their rates.
+
+    It is `learning_rate` for one; of several, each has its name behind that.
+    """
+    parts = getattr(model.optimizer, "_parts", [model.optimizer])
+    if len(parts) == 1:
+        return {"learning_rate": parts[0]}
+    return {f"learning_rate_{each.name}": each for each in parts}
+
+
+def learning_rates(model) -> dict[str, float]:
+    """The learning rates as numbers, by their names in logs."""
+    return {name: _rate(optimizer) for name, optimizer in optimizers_of(model).items()}
+
+
+def _rate(optimizer) -> float:
+    if not hasattr(optimizer, "learning_rate"):
         raise ValueError(
-            'Optimizer must have a "learning_rate" attribute. Received: '
-            f"{type(model.optimizer).__name__}"
+            f'Optimizer must have a "learning_rate" attribute. Received: {type(optimizer).__name__}'
         )
-    return float(np.asarray(model.optimizer.learning_rate))
+    return float(np.asarray(optimizer.learning_rate))
 
 
 @registry.register("callback", module="keras.callbacks")
@@ -47,7 +62,11 @@ class LearningRateScheduler(Callback):
         self._takes_rate = _num_arguments(schedule) > 1
 
     def on_epoch_begin(self, epoch, logs=None):
-        old = current_learning_rate(self.model)
+        for name, optimizer in optimizers_of(self.model).items():
+            self._set(optimizer, name.replace("_", " "), epoch)
+
+    def _set(self, optimizer, name: str, epoch: int) -> None:
+        old = _rate(optimizer)
         new = self.schedule(epoch, old) if self._takes_rate else self.schedule(epoch)
         is_number = isinstance(new, Real) or (hasattr(new, "ndim") and new.ndim == 0)
         if not is_number or isinstance(new, bool):
@@ -55,15 +74,15 @@ class LearningRateScheduler(Callback):
                 f"The output of the `schedule` function should be a float. Got: {new!r} (of type "
                 f"{type(new).__name__})"
             )
-        self.model.optimizer.learning_rate = float(new)
+        optimizer.learning_rate = float(new)
         if self.verbose > 0:
             print_message(
-                f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(new)}."
+                f"\nEpoch {epoch + 1}: LearningRateScheduler setting {name} to {float(new)}."
             )
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
-            logs["learning_rate"] = current_learning_rate(self.model)
+            logs.update(learning_rates(self.model))
 
 
 def _num_arguments(function) -> int:
@@ -109,7 +128,17 @@ class ReduceLROnPlateau(MonitorCallback):
         min_delta=1e-4,
         cooldown=0,
         min_lr=0.0,
+        **kwargs,
     ):
+        if "epsilon" in kwargs:
+            warnings.warn(
+                "The argument `epsilon` is an old spelling; use `min_delta` instead.", stacklevel=2
+            )
+            min_delta = kwargs.pop("epsilon")
+        if kwargs:
+            raise TypeError(
+                f"ReduceLROnPlateau has no argument named {', '.join(map(repr, kwargs))}."
+            )
         super().__init__(monitor, mode, min_delta=min_delta)
         if factor >= 1.0:
             raise ValueError(
@@ -125,7 +154,7 @@ class ReduceLROnPlateau(MonitorCallback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
-        logs["learning_rate"] = current_learning_rate(self.model)
+        logs.update(learning_rates(self.model))
         current = self._monitored(logs)
         if current is None:
             warnings.warn(
@@ -146,17 +175,18 @@ class ReduceLROnPlateau(MonitorCallback):
                 self._reduce(epoch)
 
     def _reduce(self, epoch):
-        old = current_learning_rate(self.model)
-        if old <= np.float32(self.min_lr):
-            return
-        new = max(old * self.factor, self.min_lr)
-        self.model.optimizer.learning_rate = new
-        if self.verbose > 0:
-            print_message(
-                f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {new}."
-            )
-        self.cooldown_counter = self.cooldown
-        self.wait = 0
+        for name, optimizer in optimizers_of(self.model).items():
+            old = _rate(optimizer)
+            if old <= np.float32(self.min_lr):
+                continue
+            new = max(old * self.factor, self.min_lr)
+            optimizer.learning_rate = new
+            if self.verbose > 0:
+                print_message(
+                    f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing {name.replace('_', ' ')} to {new}."
+                )
+            self.cooldown_counter = self.cooldown
+            self.wait = 0
 
     def in_cooldown(self) -> bool:
         """Whether epochs do not count at present."""

@@ -33,17 +33,22 @@ class SwapEMAWeights(Callback):
     def _pairs(self):
         """Each weight that has an average, with its average."""
         optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        if not getattr(optimizer, "use_ema", False):
+        parts = getattr(optimizer, "_parts", [optimizer])
+        averaging = [each for each in parts if getattr(each, "use_ema", False)]
+        if not averaging:
             raise ValueError(
                 "SwapEMAWeights must be used when `use_ema=True` is set on the optimizer, such as "
                 "in optimizers.Adam(use_ema=True). Received: use_ema=False, in "
-                f"{type(optimizer).__name__}"
+                f"{', '.join(type(each).__name__ for each in parts)}"
             )
-        if not optimizer.built:
-            return []  # Before the first step, the weights are their own average.
-        pairs = zip(optimizer._trainable_variables, optimizer._averages, strict=True)
-        return [(weight, average) for weight, average in pairs if average is not None]
+        # Before the first step, the weights are their own average.
+        return [
+            (weight, average)
+            for each in averaging
+            if each.built
+            for weight, average in zip(each._trainable_variables, each._averages, strict=True)
+            if average is not None
+        ]
 
     def _set(self, average_is_in_model: bool):
         if average_is_in_model == self._average_is_in_model:

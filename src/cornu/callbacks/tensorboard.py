@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cornu.callbacks.learning_rate import current_learning_rate
+from cornu.callbacks.learning_rate import learning_rates, optimizers_of
 from cornu.core import registry
 from cornu.core.old_arguments import takes_old_arguments
 from cornu.core.optional import MissingPackage
@@ -153,8 +153,8 @@ class TensorBoard(Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = dict(logs or {})
-        if hasattr(self.model.optimizer, "learning_rate"):
-            logs["learning_rate"] = current_learning_rate(self.model)
+        if all(hasattr(each, "learning_rate") for each in optimizers_of(self.model).values()):
+            logs.update(learning_rates(self.model))
         if self.write_steps_per_second:
             seconds = time.time() - self._start_of_epoch
             logs["steps_per_second"] = (self._num_batches - self._batches_before) / seconds

@@ -117,7 +117,13 @@ def _optimizer(settings: dict):
     return optimizer
 
 
-_NOT_BY_NAME = ("LossScaleOptimizer", "OptaxOptimizer", "Optimizer")
+_NOT_BY_NAME = (
+    "LossScaleOptimizer",
+    "MultiOptimizer",
+    "OptaxOptimizer",
+    "Optimizer",
+    "OptimizerMap",
+)
 
 
 def _check_port(port: int) -> None:

@@ -49,8 +49,6 @@ _INSTEAD = {
     "RematScope": "Use `remat` on the layers in question",
     "SymbolicScope": "Shapes are inferred by tracing; nothing marks it",
     "KerasFileEditor": "Load the model, change its weights with `set_weights`, and save it",
-    "MultiOptimizer": "Override `train_step`, with one optimizer for each group of weights",
-    "OptimizerMap": "Override `train_step`, with one optimizer for each group of weights",
     "max_epochs": "Give `fit` fewer `epochs`",
     "set_max_epochs": "Give `fit` fewer `epochs`",
     "max_steps_per_epoch": "Give `fit` its `steps_per_epoch`",

@@ -18,6 +18,7 @@ from cornu.optimizers.gradient_descent import SGD, Ftrl, Lion
 from cornu.optimizers.loss_scaling import LossScaleOptimizer
 from cornu.optimizers.matrix import Adafactor, Muon
 from cornu.optimizers.optax import OptaxOptimizer, is_transformation
+from cornu.optimizers.several import MultiOptimizer, OptimizerMap
 
 
 def get(identifier):
@@ -54,10 +55,12 @@ __all__ = [
     "Lamb",
     "Lion",
     "LossScaleOptimizer",
+    "MultiOptimizer",
     "Muon",
     "Nadam",
     "OptaxOptimizer",
     "Optimizer",
+    "OptimizerMap",
     "RMSprop",
     "ScheduleFreeAdamW",
     "deserialize",

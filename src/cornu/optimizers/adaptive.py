@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from cornu.core.dtype import floatx
 from cornu.ops.adam import adam, averages
 from cornu.optimizers.base import Optimizer, registered
 
@@ -42,12 +43,11 @@ class Adam(Optimizer):
     def slots(self):
         return {"momentum": 0.0, "velocity": 0.0}
 
-    def build(self, variables):
-        if not self.built:
-            super().build(variables)
-            if self.amsgrad:
-                hats = self.add_optimizer_variables(variables, "velocity_hat")
-                self._slots["velocity_hat"] = hats
+    def _make_state(self, variables):
+        super()._make_state(variables)
+        if self.amsgrad:
+            hats = self.add_optimizer_variables(variables, "velocity_hat")
+            self._slots["velocity_hat"] = hats
 
     def update(self, value, gradient, slots, learning_rate, step):
         alpha = (
@@ -120,10 +120,10 @@ class Nadam(Optimizer):
     def slots(self):
         return {"momentum": 0.0, "velocity": 0.0}
 
-    def build(self, variables):
-        if not self.built:
-            super().build(variables)
-            self._product = self.add_variable((), "ones", dtype=variables[0].dtype, name="product")
+    def _make_state(self, variables):
+        super()._make_state(variables)
+        dtype = variables[0].dtype if variables else floatx()
+        self._product = self.add_variable((), "ones", dtype=dtype, name="product")
 
     def _schedule(self, step):
         return self.beta_1 * (1.0 - 0.5 * _power(0.96, step))
@@ -209,15 +209,14 @@ class RMSprop(Optimizer):
     def slots(self):
         return {"velocity": 0.0}
 
-    def build(self, variables):
-        if not self.built:
-            super().build(variables)
-            # One kind after the other, as files of Keras have them.
-            if self.momentum > 0:
-                self._slots["momentum"] = self.add_optimizer_variables(variables, "momentum")
-            if self.centered:
-                averages = self.add_optimizer_variables(variables, "average_gradient")
-                self._slots["average_gradient"] = averages
+    def _make_state(self, variables):
+        super()._make_state(variables)
+        # One kind after the other, as files of Keras have them.
+        if self.momentum > 0:
+            self._slots["momentum"] = self.add_optimizer_variables(variables, "momentum")
+        if self.centered:
+            averages = self.add_optimizer_variables(variables, "average_gradient")
+            self._slots["average_gradient"] = averages
 
     def update(self, value, gradient, slots, learning_rate, step):
         rho = self.rho
@@ -292,12 +291,11 @@ class ScheduleFreeAdamW(Optimizer):
     def slots(self):
         return {"momentum": 0.0, "velocity": 0.0}
 
-    def build(self, variables):
-        if not self.built:
-            super().build(variables)
-            for slot, variable in zip(self._slots["momentum"], variables, strict=True):
-                if slot is not None:
-                    slot.assign(variable.value)
+    def _make_state(self, variables):
+        super()._make_state(variables)
+        for slot, variable in zip(self._slots["momentum"], variables, strict=True):
+            if slot is not None:
+                slot.assign(variable.value)
 
     def update(self, value, gradient, slots, learning_rate, step):
         if self.warmup_steps > 0:

@@ -139,6 +139,11 @@ class Optimizer(OptimizerState):
         self._begin(learning_rate)
 
     @property
+    def _parts(self) -> list["Optimizer"]:
+        """The optimizers that change weights: itself, or those that it is made of."""
+        return [self]
+
+    @property
     def settings(self) -> list:
         """What a compiled step has as constants: a step that was made for others is compiled anew."""
         own = vars(self)
@@ -175,12 +180,12 @@ class Optimizer(OptimizerState):
             jnp.asarray(value_of(learning_rate), dtype),
             (value_of(self.iterations) + 1).astype(dtype),
         )
-        variable.assign(value)
+        self.assign(variable, value)
         for name, slot in kept.items():
-            slot.assign(slots[name])
+            self.assign(slot, slots[name])
 
     def assign(self, variable, value) -> None:
-        """`variable = value`."""
+        """`variable = value`. Each weight and slot that a step changes goes through here."""
         variable.assign(value)
 
     def assign_add(self, variable, value) -> None:
@@ -202,14 +207,15 @@ class Optimizer(OptimizerState):
 
         Raises ValueError if there is no gradient at all, or the optimizer belongs to other weights.
         """
-        grads = list(grads)
+        # A matrix that JAX keeps sparse becomes a whole one, as each weight is.
+        grads = [g.todense() if hasattr(g, "todense") else g for g in grads]
         if not grads:
             return
         trainable_variables = self._known_variables(grads, trainable_variables)
         grads, variables = self._without_gradients_missing(grads, trainable_variables)
         for gradient, variable in zip(grads, variables, strict=True):
             if variable.overwrite_with_gradient:
-                variable.assign(gradient)
+                self._overwrite(variable, gradient)
         kept = [not v.overwrite_with_gradient for v in variables]
         grads = [g for g, keep in zip(grads, kept, strict=True) if keep]
         variables = [v for v, keep in zip(variables, kept, strict=True) if keep]
@@ -225,6 +231,16 @@ class Optimizer(OptimizerState):
             if variable.constraint is not None:
                 variable.assign(variable.constraint(variable.value))
         self._iterations.assign_add(1)
+
+    def _overwrite(self, variable, gradient) -> None:
+        """Put a gradient in a variable's place: of several steps that count as one, the largest numbers."""
+        if self.gradient_accumulation_steps:
+            accumulator = self._accumulators[self._get_variable_index(variable)]
+            largest = jnp.maximum(gradient, accumulator.value)
+            due = (self._iterations.value + 1) % self.gradient_accumulation_steps == 0
+            accumulator.assign(jnp.where(due, jnp.zeros_like(largest), largest))
+            gradient = jnp.where(due, largest, variable.value)
+        variable.assign(gradient)
 
     def _known_variables(self, grads, trainable_variables) -> list:
         """The weights that belong to the gradients; the optimizer's state is made for them if need be."""
@@ -403,6 +419,15 @@ class Optimizer(OptimizerState):
     def scale_loss(self, loss):
         """The loss times `loss_scale_factor`, if there is one."""
         return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects=None):
+        """Make an optimizer from what `get_config()` returned.
+
+        `custom_objects` names classes and functions of your own.
+        """
+        with registry.custom_object_scope(custom_objects):
+            return super().from_config(config)
 
     def get_config(self) -> dict:
         config = super().get_config()

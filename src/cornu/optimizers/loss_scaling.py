@@ -7,6 +7,43 @@ from cornu.core import registry
 from cornu.core.variable import functional
 from cornu.optimizers.base import Optimizer
 
+# Files of older versions of Keras have these, without an effect.
+_WITHOUT_EFFECT = {
+    "weight_decay": None,
+    "clipnorm": None,
+    "global_clipnorm": None,
+    "clipvalue": None,
+    "use_ema": False,
+    "ema_momentum": 0.99,
+    "ema_overwrite_frequency": None,
+    "loss_scale_factor": None,
+    "gradient_accumulation_steps": None,
+    "dynamic": True,
+}
+
+
+def _refuse_others(inner_optimizer, arguments: dict) -> None:
+    """Raise ValueError for arguments that would have no effect."""
+    if isinstance(inner_optimizer, LossScaleOptimizer):
+        raise ValueError(
+            "A LossScaleOptimizer cannot be the `inner_optimizer` of another: the loss would be "
+            "scaled twice."
+        )
+    if unknown := [name for name in arguments if name not in _WITHOUT_EFFECT]:
+        named = ", ".join(f"`{name}`" for name in unknown)
+        raise ValueError(f"LossScaleOptimizer does not support arguments: {named}.")
+    for name, value in arguments.items():
+        if name == "dynamic" and not value:
+            raise ValueError(
+                "LossScaleOptimizer always adapts its factor. For a fixed one, set `loss_scale_factor` on "
+                "the optimizer itself."
+            )
+        if value != _WITHOUT_EFFECT[name]:
+            raise ValueError(
+                f"LossScaleOptimizer does not support `{name}`. Instead, set `{name}` on the "
+                "`inner_optimizer`."
+            )
+
 
 @registry.register("optimizer", "LossScaleOptimizer", module="keras.optimizers")
 class LossScaleOptimizer(Optimizer):
@@ -20,12 +57,16 @@ class LossScaleOptimizer(Optimizer):
         initial_scale: the first factor.
         dynamic_growth_steps: good steps before the factor is doubled.
 
+    Raises ValueError for other arguments of optimizers, which `inner_optimizer` is made with, and for a
+    `LossScaleOptimizer` within another.
+
     Source: Micikevicius et al. 2018; Keras: LossScaleOptimizer.
     """
 
     def __init__(
-        self, inner_optimizer, initial_scale=2.0**15, dynamic_growth_steps=2000, name=None
+        self, inner_optimizer, initial_scale=2.0**15, dynamic_growth_steps=2000, name=None, **kwargs
     ):
+        _refuse_others(inner_optimizer, kwargs)
         self.inner_optimizer = inner_optimizer
         super().__init__(learning_rate=0.0, name=name)
         self.initial_scale = initial_scale
@@ -40,9 +81,7 @@ class LossScaleOptimizer(Optimizer):
         config.pop("learning_rate")
         return config
 
-    def build(self, variables):
-        if self.built:
-            return
+    def _make_state(self, variables):
         self.step_counter = self.add_variable((), dtype="int32", name="step_counter")
         self.dynamic_scale = self.add_variable(
             (),
@@ -51,7 +90,11 @@ class LossScaleOptimizer(Optimizer):
             name="dynamic_scale",
         )
         self.inner_optimizer.build(variables)
-        super().build(variables)
+        super()._make_state(variables)
+
+    @property
+    def _parts(self):
+        return self.inner_optimizer._parts
 
     @property
     def variables(self):

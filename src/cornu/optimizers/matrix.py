@@ -40,10 +40,8 @@ class Adafactor(Optimizer):
         self.epsilon_1, self.epsilon_2 = epsilon_1, epsilon_2
         self.clip_threshold, self.relative_step = clip_threshold, relative_step
 
-    def build(self, variables):
-        if self.built:
-            return
-        super().build(variables)
+    def _make_state(self, variables):
+        super()._make_state(variables)
         rows: list = []
         columns: list = []
         velocities: list = []
@@ -142,10 +140,8 @@ class Muon(Optimizer):
             return True
         return any(re.search(pattern, variable.path) for pattern in self.exclude_layers)
 
-    def build(self, variables):
-        if self.built:
-            return
-        super().build(variables)
+    def _make_state(self, variables):
+        super()._make_state(variables)
         self._momentums: list = []
         self._velocities: list = []
         for variable in variables:

@@ -37,10 +37,8 @@ class OptaxOptimizer(Optimizer):
             "Compile the loaded model with it again."
         )
 
-    def build(self, variables):
-        if self.built:
-            return
-        super().build(variables)
+    def _make_state(self, variables):
+        super()._make_state(variables)
         state = self.transformation.init([v.value for v in variables])
         leaves, self._structure = jax.tree.flatten(state)
         self._state: list[Variable] = [

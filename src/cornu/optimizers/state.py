@@ -143,11 +143,28 @@ class OptimizerState(Configurable, Tracked):
                 )
         return made[0] if isinstance(name, str) else made
 
-    def build(self, variables: Sequence[Variable]) -> None:
-        """Make the state for these weights. Called on the first step if not before."""
-        if self.built:
-            return
-        variables = list(variables)
+    def build(
+        self,
+        variables: Sequence[Variable] | None = None,
+        *,
+        var_list: Sequence[Variable] | None = None,
+    ) -> None:
+        """Make the state for these weights. Called on the first step if not before.
+
+        Args:
+            variables: the weights.
+            var_list: the same, as most of Keras' classes call it.
+        """
+        given = variables if var_list is None else var_list
+        if given is None:
+            raise TypeError(
+                "`build` needs the weights, as in optimizer.build(model.trainable_variables)."
+            )
+        if not self.built:
+            self._make_state(list(given))
+            self.built = True
+
+    def _make_state(self, variables: list[Variable]) -> None:
         if self.use_ema:
             self._averages = self.add_optimizer_variables(variables, "average")
         if self.gradient_accumulation_steps:
@@ -164,7 +181,6 @@ class OptimizerState(Configurable, Tracked):
             ]
             stores = self.add_optimizer_variables(variables, list(slots), rules)
             self._slots = dict(zip(slots, stores, strict=True))
-        self.built = True
 
     def slots(self) -> dict[str, float]:
         """What is kept for each weight: names and first values."""

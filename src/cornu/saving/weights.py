@@ -237,8 +237,11 @@ def write_hdf5(model, filepath, with_optimizer=True, skipped=frozenset()) -> Non
     variables = [v for part in parts for v in getattr(part, "variables", [])]
     arrays = {id(v): v for state in own.values() for v in state.values()}
     unique = {id(v): v for v in variables}.values()
-    num_bytes = sum(v.size * np.dtype(v.dtype).itemsize for v in [*unique, *arrays.values()])
-    with new_hdf5(filepath, num_bytes, len(parts) + len(unique) + len(arrays)) as file:
+    # What optimizers within another keep is written twice.
+    twice = [v for part in parts if isinstance(part, Optimizer) for v in part.variables]
+    written = [*unique, *twice, *arrays.values()]
+    num_bytes = sum(v.size * np.dtype(v.dtype).itemsize for v in written)
+    with new_hdf5(filepath, num_bytes, len(parts) + len(written)) as file:
         write_state(model, file, with_optimizer, own, skipped)
 
 
@@ -444,6 +447,11 @@ def _walk(obj, path: str, with_optimizer: bool, seen: set, in_list=True):
         return
     seen.add(id(obj))
     yield path, obj
+    if isinstance(obj, Optimizer):
+        # Keras has the state of these twice, as theirs and as that of the optimizer around them.
+        for name in ("inner_optimizer", "optimizers"):
+            inner = getattr(obj, name, None)
+            yield from _walk_value(inner, f"{path}{name}/", with_optimizer, seen, in_list)
     if not isinstance(obj, Layer):
         return
     skipped = tracking.aside(type(obj))
