@@ -119,7 +119,34 @@ def test_own_things_with_names_of_keras():
     assert type(registry.deserialize(mine, scope)) is Dense
     assert type(registry.deserialize(keras_own, scope)) is cornu.layers.Dense
     assert registry.deserialize(registry.serialize(relu), scope) is relu
+    spoofed = {**keras_own, "registered_name": "mine>Dense"}
+    with pytest.raises(ValueError, match=r"'Dense' of Keras.*as 'mine>Dense'"):
+        registry.deserialize(spoofed)
+    assert type(registry.deserialize(spoofed, {"mine>Dense": Dense})) is Dense
+    with pytest.raises(TypeError, match=r"'Dense' must be a dict.*\[1, 2\]"):
+        registry.deserialize({**keras_own, "config": [1, 2]})
     assert registry.deserialize(registry.serialize(cornu.activations.relu)) == "relu"
+
+
+def test_functions_as_versions_of_keras_write_them():
+    @registry.register_keras_serializable(package="functions")
+    def doubled(x):
+        return 2 * x
+
+    described = {"module": "builtins", "class_name": "function", "registered_name": "function"}
+    relu = cornu.activations.relu
+    for name, known, expected in (
+        ("relu", "function", relu),
+        ("relu", "relu", relu),
+        # Without the package: as Keras up to 3.6.
+        ("doubled", "function", doubled),
+        ("functions>doubled", "function", doubled),
+    ):
+        config = {**described, "config": name, "registered_name": known}
+        assert registry.deserialize(config) is expected
+    for wrong in ({"registered_name": "other"}, {"module": "mine", "registered_name": "relu"}):
+        with pytest.raises(ValueError, match="'relu', which is not registered"):
+            registry.deserialize({**described, "config": "relu", **wrong})
 
 
 def test_classes_and_numbers_in_configurations():

@@ -117,7 +117,8 @@ def test_functions_and_aliases_are_keras():
 
 
 def test_ctc_is_keras():
-    y_true = np.array([[1, 2, 2], [3, 0, 0], [1, 1, 0]])
+    # The last one has a blank among its labels, which is one like the others.
+    y_true = np.array([[1, 2, 2], [3, 0, 0], [1, 0, 4]])
     y_pred = rng.normal(size=(3, 7, 5)).astype("float32")
     ours, theirs = cornu.losses.CTC(reduction=None), keras.losses.CTC(reduction=None)
     np.testing.assert_allclose(ours(y_true, y_pred), theirs(y_true, y_pred), rtol=1e-5)
@@ -148,6 +149,12 @@ def test_half_precision_is_computed_in_full():
     loss = cornu.losses.MeanSquaredError()(y_true, y_pred)
     assert loss.dtype == "float32"
     np.testing.assert_allclose(loss, keras.losses.MeanSquaredError()(y_true, y_pred), rtol=1e-6)
+    # One that is asked for is that of the result.
+    for dtype in ("bfloat16", cornu.DTypePolicy("mixed_float16")):
+        half = cornu.losses.MeanSquaredError(dtype=dtype)
+        assert half(y_true, y_pred).dtype == half.dtype in ("bfloat16", "float16")
+    with pytest.raises(AttributeError):
+        half.dtype = "float32"
 
 
 @pytest.mark.parametrize("axis", [-1, 0])

@@ -369,6 +369,10 @@ def deserialize(config, custom_objects: dict | None = None, kind: str | None = N
         return known[number]
     if name == "type":
         return _find_class({**config, "class_name": inner}, custom_objects, None)
+    if not (inner is None or isinstance(inner, dict)):
+        raise TypeError(
+            f"The configuration of {name!r} must be a dict of its arguments. It is: {inner!r}"
+        )
     cls = _find_class(config, custom_objects, kind)
     if not inspect.isclass(cls) or not hasattr(cls, "from_config"):
         raise TypeError(
@@ -393,7 +397,11 @@ def _is_of_keras(config: dict) -> bool:
 def _is_users(config: dict) -> bool:
     """Whether a file marks a class or function as not one of Keras' own."""
     name = config.get("registered_name")
-    return isinstance(name, str) and name != "function" and not _is_of_keras(config)
+    # Keras says of its functions only that they are built in, and how they are called.
+    builtin = (
+        ("function", config["config"]) if config.get("module") == "builtins" else ("function",)
+    )
+    return isinstance(name, str) and name not in builtin and not _is_of_keras(config)
 
 
 def _find_custom(config: dict, name: str, custom_objects):
@@ -411,6 +419,10 @@ def _find_function(config: dict, custom_objects, kind):
             f"A function must be named by a string, but the configuration has {name!r}."
         )
     found = _find_custom(config, name, custom_objects)
+    if found is None and config.get("module") == "builtins":
+        # Keras up to 3.6 wrote functions without their package.
+        tables = (custom_objects or {}, context.custom_objects, _custom)
+        found = next((t[key] for t in tables for key in t if key.endswith(f">{name}")), None)
     if found is None and not _is_users(config):
         for candidate in [_kinds[kind]] if kind else _kinds.values():
             found = candidate.get(name, found)
@@ -427,10 +439,17 @@ def _find_class(config: dict, custom_objects, kind):
     if not isinstance(name, str):
         raise ValueError(f"A class must be named by a string, but the configuration has {name!r}.")
     # A class of one's own may have the name of one of Keras', and both be in a file.
+    registered_name = config.get("registered_name")
     if not (_is_of_keras(config) and config.get("registered_name", name) is None):
         found = _find_custom(config, name, custom_objects)
         if found is not None:
             return found
+    if _is_of_keras(config) and registered_name and registered_name != name:
+        raise ValueError(
+            f"The configuration names {name!r} of Keras, but says that it was registered as "
+            f"{registered_name!r}, which nothing is here. If that is a class of your own, register it with "
+            "`register_keras_serializable`, or name it in `custom_objects`."
+        )
     module = config.get("module")
     if not _is_users(config):
         in_files = [known for each, known in list(_kinds.items()) if each not in _NOT_IN_FILES]

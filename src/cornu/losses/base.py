@@ -75,7 +75,8 @@ class Loss(Configurable):
         reduction: what becomes of the losses of single positions: `"sum_over_batch_size"` (or
             `"mean"`), their mean; `"sum"`; `"mean_with_sample_weight"`, their sum divided by the
             sum of the weights; None (or `"none"`), themselves.
-        dtype: dtype to compute in, `floatx()` by default.
+        dtype: dtype of the predictions that `call` gets, and of the loss; `floatx()` by default. Between
+            them, what needs more than 16 bits is computed in 32.
 
     A subclass defines `call(y_true, y_pred)`, which returns the losses of single positions (one
     axis less than the predictions).
@@ -96,8 +97,13 @@ class Loss(Configurable):
             )
         self.name = name or registry.to_snake_case(type(self).__name__)
         self.reduction = reduction
-        dtype = getattr(dtype, "compute_dtype", dtype)
-        self.dtype = standardize_dtype(dtype)
+        self._has_dtype = dtype is not None
+        self._dtype = standardize_dtype(getattr(dtype, "compute_dtype", dtype))
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the predictions as `call` gets them, and of the loss if one was asked for."""
+        return self._dtype
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """The loss; `sample_weight` is broadcast over the positions of each sample."""
@@ -110,7 +116,8 @@ class Loss(Configurable):
         own = masking.get_mask(losses)
         if own is not None:
             mask = own if mask is None else jnp.logical_and(mask, own)
-        return reduce_values(losses, sample_weight, mask, self.reduction)
+        loss = reduce_values(losses, sample_weight, mask, self.reduction)
+        return loss.astype(self.dtype) if self._has_dtype else loss
 
     def call(self, y_true, y_pred):
         """The losses of single positions."""

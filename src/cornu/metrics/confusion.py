@@ -112,8 +112,8 @@ class ThresholdMetric(Metric):
         if self.class_id is not None:
             if y_pred.ndim == 1:
                 raise ValueError(
-                    f"{self.name}: when class_id is provided, y_pred must be a 2D array with shape "
-                    f"(num_samples, num_classes), found shape: {y_pred.shape}"
+                    "When class_id is provided, y_pred must be a 2D array with shape "
+                    f"(num_samples, num_classes), found shape: {y_pred.shape} (in {self.name})"
                 )
             y_true, y_pred = (y[..., self.class_id, None] for y in (y_true, y_pred))
         if self._clip:

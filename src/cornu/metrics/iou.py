@@ -82,8 +82,8 @@ class IoU(Metric):
         sample_weight = as_array(1 if sample_weight is None else sample_weight)
         if is_float(sample_weight.dtype) and not is_float(self.dtype):
             warnings.warn(
-                f"{self.name}: you are passing weight as `float`, but dtype is `int`, so weights "
-                "are cut to whole numbers. Pass dtype='float32' to the metric, or integer weights.",
+                f"{self.name}: you are passing weight as `float`, but dtype is `int`: casting "
+                "cuts weights to whole numbers. Pass dtype='float32' to the metric, or integer weights.",
                 stacklevel=4,
             )
         sample_weight = sample_weight.astype(self.dtype)

@@ -30,7 +30,8 @@ def ctc_loss(target, output, target_length, output_length, mask_index=0):
     )
     # A blank may be skipped between two labels that differ.
     before = jnp.pad(states, ((0, 0), (2, 0)), constant_values=mask_index)[:, :-2]
-    may_skip = (states != mask_index) & (states != before)
+    is_label = jnp.arange(2 * count + 1) % 2 == 1
+    may_skip = is_label & (states != before)
     impossible = jnp.asarray(_IMPOSSIBLE, logs.dtype)
     # Before the first step; from there the first blank and the first label can be reached.
     start = jnp.full(states.shape, impossible).at[:, 0].set(0)
