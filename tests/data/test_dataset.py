@@ -309,6 +309,37 @@ def test_threads_make_elements_ahead_in_order_and_end():
         assert not [t for t in threading.enumerate() if t.name.startswith("cornu-data")]
 
 
+@pytest.mark.parametrize("by_number", [True, False])
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda d, f: d.map(f),
+        lambda d, f: d.map(f, num_parallel_calls=3),
+        lambda d, f: d.map(f).shuffle(10).batch(3),
+        lambda d, f: d.filter(f),
+        lambda d, f: d.flat_map(lambda i: Dataset.from_tensors(f(i))),
+    ],
+)
+def test_a_function_is_called_once_for_each_element(step, by_number):
+    calls = []
+    data = step(ten(by_number), lambda i: calls.append(int(i)) or i)
+    for _ in range(2):
+        assert len(list(data)) > 0
+        assert sorted(calls) == L
+        calls.clear()
+
+
+def test_the_lengths_of_nothing():
+    empty = Dataset.range(0).map(lambda i: (i, i))
+    for data in (
+        empty,
+        empty.unbatch(),
+        empty.batch(3),
+        empty.batch(3).map(lambda i, j: i).unbatch(),
+    ):
+        assert data.cardinality() == 0 and list(data) == []
+
+
 def refilled():
     buffer = np.zeros(2, "float32")
     for i in range(4):

@@ -487,14 +487,17 @@ def functional(
     return pure
 
 
-def assigned_by(function: Callable, *arguments) -> list[Variable]:
-    """The variables that a function assigns, in the order of its first looks at them; nothing is changed.
+def assigned_by(function: Callable, *arguments) -> tuple[Any, list[tuple[Variable, Any]]]:
+    """What a function returns, and the variables that it assigns, each with its new value.
+
+    No variable is changed. They come in the order of its first looks at them.
 
     >>> import cornu
     >>> from cornu.core.variable import assigned_by
     >>> counter = cornu.Variable(0, name="counter")
-    >>> [v.name for v in assigned_by(counter.assign_add, 1)], int(counter)
-    (['counter'], 0)
+    >>> _, assigned = assigned_by(counter.assign_add, 1)
+    >>> [(v.name, int(value)) for v, value in assigned], int(counter)
+    ([('counter', 1)], 0)
     """
     seen: dict[int, Variable] = {}
 
@@ -505,7 +508,7 @@ def assigned_by(function: Callable, *arguments) -> list[Variable]:
     scope = Scope([], [], missed=missed)
     context.scopes.append(scope)
     try:
-        function(*arguments)
+        result = function(*arguments)
     finally:
         context.scopes.pop()
-    return [variable for key, variable in seen.items() if key in scope.values]
+    return result, [(v, scope.values[key]) for key, v in seen.items() if key in scope.values]

@@ -54,8 +54,9 @@ class Dataset:
     elements. Such a data set can be the source of a `grain.MapDataset`, too.
 
     A function that changes variables, as an augmentation does with its seed, or that draws from the
-    global generators of NumPy or Python, is called once for each element, in their order. Any other may
-    be called by several threads (`num_parallel_calls`), and once more to find out which of both it is.
+    global generators of NumPy or Python, is called once for each element, in their order, and once more to
+    find that out where elements can be had by number. Any other is called once for each element that is
+    read, by several threads if asked to (`num_parallel_calls`).
 
     In `for x in dataset`, arrays and text have the method `numpy()`, as those of TensorFlow, where text
     becomes bytes; `as_numpy_iterator()` gives plain ones.

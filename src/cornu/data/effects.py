@@ -13,7 +13,7 @@ from cornu.data.position import random_state, set_random_state
 
 
 class Effects:
-    """What a function of elements changes; known after `find`.
+    """What a function of elements changes; known after its first call, by `find` or `call`.
 
     Attributes:
         variables: those it assigns, such as the states of the random generators of layers.
@@ -27,17 +27,33 @@ class Effects:
         self.first: list | None = None
         self._pending: list | None = None
 
-    def find(self, function: Callable, *arguments) -> None:
-        """Call the function once, and undo what it changes."""
-        if self.known:
-            return
+    def find(self, function: Callable, *arguments):
+        """The result of the first call of a function, of which all that it changes is undone."""
         before = random_state()
         try:
-            self.variables = assigned_by(function, *arguments)
+            result, assigned = assigned_by(function, *arguments)
             self.draws = random_state() != before
         finally:
             set_random_state(before)
-        self.known = True
+        self._know(assigned)
+        return result
+
+    def call(self, function: Callable, *arguments):
+        """The result of a call of a function, which is its first one as long as it is not known."""
+        if not self.known and self._pending is not None:
+            # What it changes is put back to where it stood, which can be done once it is known.
+            self.find(function, *arguments)
+        if self.known:
+            return function(*arguments)
+        before = random_state()
+        result, assigned = assigned_by(function, *arguments)
+        self.draws = random_state() != before
+        self._know(assigned)
+        put_values(self.variables, [value for _, value in assigned])
+        return result
+
+    def _know(self, assigned: list) -> None:
+        self.known, self.variables = True, [variable for variable, _ in assigned]
         if self._pending is not None:
             self.restore(self._pending)
         self.first = self.values()

@@ -171,26 +171,18 @@ class Called(Node):
         self._effects = Effects()
         self._function = function
 
-    def _call(self, element):
+    def _apply(self, element):
         """The function of an element, which it may change; a tuple is spread over its arguments."""
         element = map_structure(copied, element)
         return self._function(*element) if type(element) is tuple else self._function(element)
 
-    def _learn(self, opened: Pass) -> bool:
-        """Find out what the function changes, if that costs nothing but one more call of it."""
-        if not self._effects.known and isinstance(opened, Indexed) and opened.length != 0:
-            self._effects.find(self._call, opened.get(0))
-        return isinstance(opened, Indexed) and not self._effects.any
+    def _call(self, element):
+        """The same; the first call tells what the function changes."""
+        return self._effects.call(self._apply, element)
 
     def _stream(self, opened: Pass, results: Callable) -> Stream:
         """The stream of what `results` yields for the elements, with the function's effects."""
-
-        def known():
-            for element in opened.read():
-                self._effects.find(self._call, element)
-                yield element
-
-        return Stream(results(known()), [*opened.effects, self._effects])
+        return Stream(results(opened.read()), [*opened.effects, self._effects])
 
     def state(self):
         return self._effects.values()
@@ -211,10 +203,18 @@ class Mapped(Called):
 
     def open(self):
         opened: Any = self.parents[0].open()
-        if self._learn(opened):
-            return opened.made_of(
-                opened.length, lambda i: self._result(opened.get(i)), threads=self._threads
-            )
+        if isinstance(opened, Indexed):
+            # The first element, if it is made already: what changes nothing is called once for each.
+            made: dict[int, Any] = {}
+            if not self._effects.known and opened.length != 0:
+                made[0] = as_element(self._effects.find(self._apply, opened.get(0)))
+            if not self._effects.any:
+
+                def get(i):
+                    first = made.pop(i, made)
+                    return self._result(opened.get(i)) if first is made else first
+
+                return opened.made_of(opened.length, get, threads=self._threads)
         return self._stream(opened, self._results(opened.effects))
 
     def _results(self, before: list[Effects]) -> Callable:
@@ -372,13 +372,12 @@ class Unbatched(Node):
         return Stream(rows, opened.effects)
 
     def length(self):
-        specs = leaves_of(self.parents[0].spec())
-        sizes = {(s.shape or ())[:1] for s in specs if isinstance(s, TensorSpec)}
         length = self.parents[0].length()
-        size = next(iter(sizes), (None,))
-        if length >= 0 and size and size[0] is not None:
-            return length * size[0]
-        return length if length == INFINITE else UNKNOWN
+        if length <= 0:
+            return length
+        specs = leaves_of(self.parents[0].spec())
+        sizes = [s.shape[0] for s in specs if isinstance(s, TensorSpec) and s.shape]
+        return length * sizes[0] if sizes and sizes[0] is not None else UNKNOWN
 
     def spec(self):
         return map_structure(
