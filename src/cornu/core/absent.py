@@ -48,7 +48,6 @@ _INSTEAD = {
     "Operation": "Write a `Layer`, or a function of `cornu.ops`",
     "RematScope": "Use `remat` on the layers in question",
     "SymbolicScope": "Shapes are inferred by tracing; nothing marks it",
-    "KerasFileEditor": "Load the model, change its weights with `set_weights`, and save it",
     "max_epochs": "Give `fit` fewer `epochs`",
     "set_max_epochs": "Give `fit` fewer `epochs`",
     "max_steps_per_epoch": "Give `fit` its `steps_per_epoch`",

@@ -39,8 +39,8 @@ class OptimizerMap(Configurable, MutableMapping):
     >>> import cornu
     >>> by_path = cornu.optimizers.OptimizerMap(cornu.optimizers.SGD())
     >>> by_path["encoder/.*"] = cornu.optimizers.Adam()
-    >>> by_path["encoder/dense/kernel"].name, by_path["decoder/dense/kernel"].name
-    ('adam', 'sgd')
+    >>> [type(by_path[f"{part}/dense/kernel"]).__name__ for part in ("encoder", "decoder")]
+    ['Adam', 'SGD']
     """
 
     def __init__(self, default_optimizer, optimizer_map=None):
@@ -119,8 +119,8 @@ class MultiOptimizer(Optimizer):
     >>> optimizer = cornu.optimizers.MultiOptimizer(
     ...     cornu.optimizers.OptimizerMap(sgd, {"embedding/.*": adam})
     ... )
-    >>> [each.name for each in optimizer.optimizers]
-    ['adam', 'sgd']
+    >>> [type(each).__name__ for each in optimizer.optimizers]
+    ['Adam', 'SGD']
     """
 
     def __init__(self, optimizer_map, loss_scale_factor=None, name=None):

@@ -10,6 +10,7 @@ from cornu.core.registry import (
 from cornu.core.registry import serialize as serialize_keras_object
 from cornu.saving.archive import load_model, save_model
 from cornu.saving.errors import FileFormatError
+from cornu.saving.file_editor import KerasFileEditor
 from cornu.saving.reading import Limits, limits
 from cornu.saving.weights import load_weights, save_weights
 from cornu.utils.objects import deserialize_keras_object
@@ -19,6 +20,7 @@ CustomObjectScope = custom_object_scope
 __all__ = [
     "CustomObjectScope",
     "FileFormatError",
+    "KerasFileEditor",
     "Limits",
     "custom_object_scope",
     "deserialize_keras_object",

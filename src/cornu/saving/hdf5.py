@@ -299,7 +299,7 @@ class File(Group):
 
     def _no_link(self, path: str) -> FileFormatError:
         return self.error(
-            f"has a link at {path!r} that leads elsewhere (soft or external), which is not allowed"
+            f"has a link at {path!r} that leads elsewhere (SoftLink or ExternalLink), which is not allowed"
         )
 
     # ---- arrays

@@ -111,9 +111,9 @@ def _save_shards(model, path: Path, overwrite: bool, max_shard_size, skipped: se
     entries = [
         (f"{where}vars", getattr(part, "name", None), key, array)
         for where, part in _walk(model, "", True, set(skipped))
-        for key, array in _own_state(part).items()
+        for key, array in own_state(part).items()
     ]
-    shards.write(path, entries, max_shard_size * 1024**3, _Store)
+    shards.write(path, entries, max_shard_size * 1024**3, Store)
 
 
 def load_weights(model, filepath, skip_mismatch=False, **kwargs) -> None:
@@ -211,7 +211,7 @@ def _named_weights(model, with_values=False):
                 yield name, weight, value
 
 
-class _Store:
+class Store:
     """What `save_own_variables` fills, as a group of an HDF5 file."""
 
     def __init__(self, group):
@@ -233,7 +233,7 @@ class _Store:
 def write_hdf5(model, filepath, with_optimizer=True, skipped=frozenset()) -> None:
     """Write everything that `model` consists of, and the state of its optimizer, to a new file."""
     parts = [part for _, part in _walk(model, "", with_optimizer, set(skipped))]
-    own = {id(part): _own_state(part) for part in parts if _has_hooks(part)}
+    own = {id(part): own_state(part) for part in parts if _has_hooks(part)}
     variables = [v for part in parts for v in getattr(part, "variables", [])]
     arrays = {id(v): v for state in own.values() for v in state.values()}
     unique = {id(v): v for v in variables}.values()
@@ -254,7 +254,7 @@ def write_state(obj, group, with_optimizer=False, own=None, skipped=frozenset())
         vars_group = group.require_group(f"{path}vars")
         if getattr(part, "name", None):
             vars_group.attrs["name"] = part.name
-        store = _Store(vars_group)
+        store = Store(vars_group)
         if own is None or id(part) not in own:
             part.save_own_variables(store)
         else:
@@ -276,7 +276,7 @@ def _has_hooks(part) -> bool:
     )
 
 
-def _own_state(part) -> dict[str, np.ndarray]:
+def own_state(part) -> dict[str, np.ndarray]:
     store: dict[str, Any] = {}
     part.save_own_variables(store)
     return {str(key): np.asarray(value) for key, value in store.items()}
