@@ -67,6 +67,27 @@ def test_training_is_that_on_numbers(model):
     assert model.fit(batches, **steps).history == more
 
 
+def test_rows_are_as_long_as_the_longest_of_their_batch():
+    layer = layers.TextVectorization()
+    layer.adapt(TEXTS)
+    # An average over all words depends on how many are filled up.
+    made = network(layer, Input((1,), dtype="string"))
+    np.testing.assert_array_equal(
+        made.predict(TEXTS, batch_size=1, verbose=0), [made(x[None])[0] for x in TEXTS]
+    )
+    batches = Dataset.from_tensor_slices((TEXTS, LABELS)).batch(3)
+    assert made.evaluate(TEXTS, LABELS, 3, verbose=0) == made.evaluate(batches, verbose=0)
+    weights, found = made.get_weights(), []
+    for data in ((TEXTS, LABELS, 3), (batches,)):
+        made.set_weights(weights)
+        history = made.fit(*data, shuffle=False, epochs=2, verbose=0)
+        found.append((history.history, made.get_weights()[1].tolist()))
+    assert found[0] == found[1]
+    # Where outputs are as long as the rows, those of all have one length.
+    words = Model(made.inputs, made.layers[1].output)
+    assert words.predict(TEXTS, batch_size=3, verbose=0).shape == (12, 3, 3)
+
+
 def test_files(model, tmp_path):
     model.save(tmp_path / "text.keras")
     again = cornu.models.load_model(tmp_path / "text.keras")

@@ -4,6 +4,7 @@ Layers that read text cannot be compiled. What a graph computes from text, up to
 computed for the data as they come; the compiled step begins there.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 
 from cornu.core.symbolic import KerasTensor, Node, node_of
-from cornu.data.arrays import in_memory, to_arrays
+from cornu.data.arrays import StoredRows, in_memory, to_arrays
 from cornu.data.dataset import Dataset
 from cornu.data.py_dataset import PyDataset
 from cornu.models.graph import Graph, key_of
@@ -40,6 +41,8 @@ class HostPart:
         wanted = [t for node in rest for t in node.input_tensors] + graph.flat_outputs
         by_key = {key_of(t): t for t in wanted if key_of(t) not in made}
         self.frontier = list(by_key.values())
+        # Whether how long its rows are depends on those beside them, and results do not keep that length.
+        self.is_by_batch = _varies(self.frontier) and not _varies(graph.flat_outputs)
 
     def check(self, model, trains: bool) -> None:
         """Raise ValueError if the compiled step could not begin at the frontier."""
@@ -64,9 +67,42 @@ class HostPart:
         known = self.graph.computed(flat_values, self.nodes)
         return {f"{_NAME}{i}": np.asarray(known[key_of(t)]) for i, t in enumerate(self.frontier)}
 
+    def rows(self, flat_values: list) -> dict[str, StoredRows]:
+        """The same, computed for the rows of a batch when these are asked for."""
+        return {name: StoredRows(each) for name, each in _Rows.of(self, flat_values).items()}
+
     def known(self, values: dict) -> dict:
         """What `run` returned, by the keys of the tensors."""
         return {key_of(t): values[f"{_NAME}{i}"] for i, t in enumerate(self.frontier)}
+
+
+class _Rows:
+    """One value at the frontier for rows of the inputs; `run` computes all values for some rows."""
+
+    def __init__(self, run: Callable, name: str, length: int, first: np.ndarray):
+        self._run, self._name = run, name
+        self.dtype, self.shape = first.dtype, (length, *first.shape[1:])
+
+    @staticmethod
+    def of(part: HostPart, flat_values: list) -> dict[str, "_Rows"]:
+        """Those of all values, which are computed together."""
+        length = len(flat_values[0])
+
+        @functools.lru_cache(1)
+        def run(rows: tuple) -> dict[str, np.ndarray]:
+            return part.run([value[np.array(rows, int)] for value in flat_values])
+
+        return {name: _Rows(run, name, length, value) for name, value in run((0,)).items()}
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        return self._run(tuple(np.arange(len(self))[rows].tolist()))[self._name]
+
+
+def _varies(tensors) -> bool:
+    return any(None in t.shape[1:] for t in tensors)
 
 
 def is_prepared(x) -> bool:
@@ -182,15 +218,13 @@ def prepared(model, x, standardized: Callable, trains: bool):
         return x
     part.check(model, trains)
 
-    def of_arrays(x):
-        inputs = model._graph.inputs
-        flat = standardized(model, _numbers_as_arrays(text_arrays(x, inputs)))
-        return part.run(flat)
+    def flat(x):
+        return standardized(model, _numbers_as_arrays(text_arrays(x, model._graph.inputs)))
 
     whole = text_arrays(x, model._graph.inputs)
     if in_memory(whole) or isinstance(whole, np.ndarray):
-        return of_arrays(x)
-    return mapped(x, of_arrays)
+        return (part.rows if part.is_by_batch else part.run)(flat(x))
+    return mapped(x, lambda batch: part.run(flat(batch)))
 
 
 def _numbers_as_arrays(x):

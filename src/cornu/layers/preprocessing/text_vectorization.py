@@ -40,7 +40,7 @@ class TextVectorization(HostLayer):
         ngrams: longest sequence of words that is an entry, or a tuple of lengths.
         output_mode: `"int"` for indices, 0 being padding and 1 an unknown word; `"multi_hot"`,
             `"count"` or `"tf_idf"` for a vector for each text: see `StringLookup`.
-        output_sequence_length: length of the rows of `"int"`; default: that of the longest text.
+        output_sequence_length: length of the rows of `"int"`; default: that of the longest text of a batch.
         pad_to_max_tokens: whether vectors have `max_tokens` numbers, however large the vocabulary is.
         vocabulary: the entries instead of `adapt`, or the name of a file with one in each line.
         idf_weights: inverse document frequencies of `vocabulary`, for `"tf_idf"`.
