@@ -48,12 +48,18 @@ def test_windows(start, end, length, stride, rate, shuffle):
         ({"sequence_stride": 30}, "`sequence_stride` must be"),
         ({"format": "x"}, "`format` should be"),
         ({"sequence_length": 31}, "No window fits"),
+        ({"sequence_length": 0}, "`sequence_length` must be"),
     ],
     ids=str,
 )
 def test_windows_that_do_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         timeseries_dataset_from_array(SERIES, TARGETS, **{"sequence_length": 3, **arguments})
+
+
+def test_windows_that_targets_are_missing_for_are_left_out():
+    data = timeseries_dataset_from_array(SERIES, TARGETS[:20], 3, start_index=15, batch_size=None)
+    assert [int(y) for _, y in data] == TARGETS[15:20].tolist()
 
 
 def test_a_model_of_a_series():

@@ -68,20 +68,21 @@ def timeseries_dataset_from_array(
             )
     if format not in ("tf", "grain"):
         raise ValueError(f'`format` should be either "tf" or "grain". Received: format={format}')
+    if sequence_length < 1:
+        raise ValueError(
+            f"`sequence_length` must be at least 1. Received: sequence_length={sequence_length}"
+        )
     start = 0 if start_index is None else start_index
     end = size if end_index is None else end_index
     count = end - start - (sequence_length - 1) * sampling_rate
     if targets is not None:
-        count = min(count, len(targets))
+        count = min(count, len(targets) - start)
     begins = np.arange(0, count, sequence_stride)
     if not len(begins):
         raise ValueError(
             f"No window fits: {sequence_length} steps at a rate of {sampling_rate} reach over "
             f"{(sequence_length - 1) * sampling_rate + 1} of the {end - start} rows from {start} to {end}."
         )
-    if shuffle:
-        seed = np.random.randint(1_000_000) if seed is None else seed
-        np.random.RandomState(seed).shuffle(begins)
     series = np.asarray(data[start:end])
     windows = _Windows(series, begins, sampling_rate * np.arange(sequence_length))
     if targets is None:
