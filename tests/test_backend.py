@@ -10,6 +10,7 @@ import cornu
 from cornu import backend as K
 
 X = np.array([[1.0, -4.0], [2.5, 0.5]], "float32")
+BATCH = np.arange(12, dtype="float32").reshape(2, 3, 2)
 DTYPES = ["bool", "uint8", "int8", "int32", "float16", "bfloat16", "float32", int, float, None]
 
 
@@ -51,6 +52,14 @@ def test_dtypes_and_names():
         ("dot", (X, X), X @ X),
         ("l2_normalize", (X, 0), X / np.linalg.norm(X, axis=0)),
         ("cast", (X, "int32"), X.astype("int32")),
+        ("batch_dot", (X, X), (X * X).sum(1, keepdims=True)),
+        ("batch_dot", (BATCH, BATCH, 2), BATCH @ BATCH.swapaxes(1, 2)),
+        ("batch_dot", (BATCH, BATCH.swapaxes(1, 2)), BATCH @ BATCH.swapaxes(1, 2)),
+        ("batch_dot", (BATCH, X, (2, 1)), (BATCH @ X[:, :, None])[..., 0]),
+        ("conv1d", (BATCH, np.ones((1, 2, 4))), BATCH.sum(-1, keepdims=True).repeat(4, -1)),
+        ("pool2d", (BATCH[..., None], (3, 2)), BATCH.max((1, 2)).reshape(2, 1, 1, 1)),
+        ("repeat", (X, 3), X[:, None].repeat(3, 1)),
+        ("repeat_elements", (X, 3, 1), X.repeat(3, 1)),
     ],
 )
 def test_functions_of_keras_2(name, arguments, expected):
@@ -70,6 +79,25 @@ def test_values_and_shapes():
     np.testing.assert_array_equal(K.get_value(v), 2 * X)
     assert (K.int_shape(v), K.ndim(v), K.count_params(v), K.dtype(v)) == ((2, 2), 2, 4, "float32")
     np.testing.assert_array_equal(K.eval(K.abs(v)), np.abs(2 * X))
+
+
+def test_random_numbers():
+    cornu.utils.set_random_seed(1)
+    today = cornu.random.normal((3,), 1.0, 2.0), cornu.random.uniform((3,), -1.0, 1.0)
+    cornu.utils.set_random_seed(1)
+    with pytest.warns(UserWarning, match="use `stddev` instead"):
+        np.testing.assert_array_equal(K.random_normal((3,), mean=1.0, std=2.0), today[0])
+    np.testing.assert_array_equal(K.random_uniform((3,), -1.0, 1.0), today[1])
+    drawn = np.asarray(K.random_binomial((1000,), 0.3))
+    assert set(drawn) == {0, 1} and 0.2 < drawn.mean() < 0.4
+
+
+def test_old_order_of_axes():
+    with pytest.warns(UserWarning, match=r"use `set_image_data_format\('channels_first'\)`"):
+        K.set_image_dim_ordering("th")
+    assert K.image_dim_ordering() == "th"
+    cornu.config.set_image_data_format("channels_last")
+    assert K.image_dim_ordering() == "tf"
 
 
 def test_a_loss_of_a_classic_script():

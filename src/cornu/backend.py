@@ -12,7 +12,7 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 
-from cornu import ops
+from cornu import ops, random
 from cornu.config import (
     backend,
     epsilon,
@@ -24,6 +24,7 @@ from cornu.config import (
 )
 from cornu.core import naming
 from cornu.core.dtype import is_float, standardize_dtype
+from cornu.core.old_arguments import takes_old_arguments
 from cornu.core.symbolic import is_keras_tensor
 from cornu.core.variable import Variable
 from cornu.utils import clear_session
@@ -97,6 +98,44 @@ def _set_value(x, value):
     x.assign(value)
 
 
+@takes_old_arguments(std="stddev")
+def _random_normal(shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
+    return random.normal(shape, mean, stddev, dtype, seed)
+
+
+@takes_old_arguments(low="minval", high="maxval")
+def _random_uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
+    return random.uniform(shape, minval, maxval, dtype, seed)
+
+
+def _random_bernoulli(shape, p=0.0, dtype=None, seed=None):
+    return ops.cast(random.uniform(shape, seed=seed) < p, dtype or floatx())
+
+
+def _batch_dot(x, y, axes=None):
+    """Sums over one axis of `x` and one of `y`, for each example of a batch."""
+    if axes is None:
+        axes = (x.ndim - 1, y.ndim - 1 if y.ndim == 2 else y.ndim - 2)
+    first, second = (axes, axes) if isinstance(axes, int) else axes
+    # Letters of the axes: `a` is the batch, `z` what is summed over.
+    in_x = "a" + "bcdefgh"[: x.ndim - 1]
+    in_y = "a" + "nopqrst"[: y.ndim - 1]
+    in_x = in_x.replace(in_x[first], "z")
+    in_y = in_y.replace(in_y[second], "z")
+    out = "a" + (in_x + in_y).replace("a", "").replace("z", "")
+    result = ops.einsum(f"{in_x},{in_y}->{out}", x, y)
+    return ops.expand_dims(result, 1) if result.ndim == 1 else result
+
+
+def _conv(x, kernel, strides=1, padding="valid", data_format=None, dilation_rate=1):
+    return ops.conv(x, kernel, strides, padding, data_format, dilation_rate)
+
+
+def _pool(x, pool_size, strides=1, padding="valid", data_format=None, pool_mode="max"):
+    pool = {"max": ops.max_pool, "avg": ops.average_pool}[pool_mode]
+    return pool(x, pool_size, strides, padding, data_format)
+
+
 def _set_image_dim_ordering(dim_ordering):
     format = {"th": "channels_first", "tf": "channels_last"}.get(dim_ordering)
     if format is None:
@@ -110,7 +149,11 @@ def _set_image_dim_ordering(dim_ordering):
 
 
 _CHANGED = {
+    "batch_dot": _batch_dot,
     "batch_flatten": _batch_flatten,
+    "conv1d": _conv,
+    "conv2d": _conv,
+    "conv3d": _conv,
     "count_params": lambda x: int(np.prod(x.shape)),
     "dtype": lambda x: standardize_dtype(x.dtype),
     "eval": np.asarray,
@@ -121,8 +164,22 @@ _CHANGED = {
     "int_shape": lambda x: tuple(x.shape),
     "l2_normalize": lambda x, axis=None: ops.normalize(x, axis=-1 if axis is None else axis),
     "ndim": lambda x: len(x.shape),
+    "pool2d": _pool,
+    "pool3d": _pool,
+    "random_bernoulli": _random_bernoulli,
+    "random_binomial": _random_bernoulli,
+    "random_normal": _random_normal,
+    "random_uniform": _random_uniform,
+    "repeat": lambda x, n: ops.repeat(ops.expand_dims(x, 1), n, axis=1),
+    "repeat_elements": lambda x, rep, axis: ops.repeat(x, rep, axis=axis),
     "set_image_dim_ordering": _set_image_dim_ordering,
     "set_value": _set_value,
+    "truncated_normal": lambda shape, mean=0.0, stddev=1.0, dtype=None, seed=None: (
+        random.truncated_normal(shape, mean, stddev, dtype, seed)
+    ),
+    "update": _set_value,
+    "update_add": lambda x, increment: x.assign_add(increment),
+    "update_sub": lambda x, decrement: x.assign_sub(decrement),
     "variable": lambda value, dtype=None, name=None: Variable(value, dtype=dtype, name=name),
 }
 

@@ -132,6 +132,14 @@ def test_the_sides_of_a_window_one_by_one():
     assert own(np.ones((1, 4, 4, 1), "float32")).shape == (1, 4, 4, 4)
 
 
+def test_a_function_that_makes_initial_values():
+    x = np.ones((1, 2), "float32")
+    for function in (lambda shape, name: np.full(shape, 3), lambda shape, dtype: np.full(shape, 3)):
+        with pytest.warns(UserWarning, match="kernel_initializer=…"):
+            layer = layers.Dense(2, init=function)
+        np.testing.assert_array_equal(layer(x), [[6.0, 6.0]])
+
+
 def test_models_and_what_layers_are_made_with():
     inputs = cornu.Input((3,))
     with pytest.warns(UserWarning, match=r"use `Model\(inputs=…, outputs=…\)` instead"):
@@ -173,6 +181,7 @@ def test_the_size_of_the_input(make, shape):
             lambda: layers.LSTM(3, forget_bias_init="norm"),
             "`unit_forget_bias` must be True or False",
         ),
+        (lambda: layers.Embedding(3, 2, dropout=0.5), "after the layer leaves out whole words"),
         (lambda: layers.Dense(3, p=0.5), r"\{'p': 0.5\}\. Known arguments: units"),
         (lambda: regularizers.L1L2(l=0.1), "unexpected keyword argument 'l'"),
         (
@@ -184,8 +193,8 @@ def test_the_size_of_the_input(make, shape):
             "`nb_classes` is an old spelling of `num_classes`, which",
         ),
         (
-            lambda: old_names.merge([1, 2], mode=len),
-            "mode=<built-in function len>.* no counterpart",
+            lambda: old_names.merge([1, 2], mode="join"),
+            "mode='join'.* no counterpart",
         ),
     ],
 )
@@ -210,6 +219,8 @@ def test_functions_and_callbacks():
             )
     with pytest.warns(UserWarning, match=r"concatenate\(…, axis=0\)"):
         assert old_names.merge([a, b], "concat", concat_axis=0).shape == (4, 3)
+    with pytest.warns(UserWarning, match=r"Lambda\(…\)"):
+        np.testing.assert_array_equal(old_names.merge([a, b], mode=lambda both: both[1]), b)
     with pytest.warns(UserWarning, match=r"dot\(…, axes=1, normalize=True\)"):
         cosines = old_names.merge([a, b], mode="cos", dot_axes=1)
     np.testing.assert_allclose(cosines, np.ones((2, 1)), rtol=1e-6)

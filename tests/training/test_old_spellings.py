@@ -59,6 +59,36 @@ def test_methods():
     np.testing.assert_array_equal(classes, single.predict(X, verbose=0) > 0.5)
 
 
+def test_numbers_of_samples():
+    class Batches(cornu.utils.PyDataset):
+        batch_size = 8
+
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return X[8 * index :][:8], Y[8 * index :][:8]
+
+    today = model().fit(Batches(), steps_per_epoch=2, epochs=2, verbose=0).history
+    with pytest.warns(UserWarning, match="old spelling"):
+        old = model().fit_generator(Batches(), samples_per_epoch=16, nb_epoch=2, verbose=0)
+    assert old.history == today
+    with (
+        pytest.warns(UserWarning, match="old spelling"),
+        pytest.raises(TypeError, match="counted samples"),
+    ):
+        model().fit_generator(batches(), samples_per_epoch=16, nb_epoch=2)
+
+
+def test_states_of_recurrent_layers():
+    made = cornu.Sequential([cornu.Input(batch_shape=(2, 3, 1)), layers.LSTM(2, stateful=True)])
+    first = made.predict(np.ones((2, 3, 1)), verbose=0)
+    assert (made.predict(np.ones((2, 3, 1)), verbose=0) != first).all()
+    with pytest.warns(UserWarning, match="reset_state"):
+        made.reset_states()
+    np.testing.assert_array_equal(made.predict(np.ones((2, 3, 1)), verbose=0), first)
+
+
 def test_accuracy_by_its_old_name(tmp_path):
     keep = callbacks.ModelCheckpoint(tmp_path / "best.keras", "val_acc", save_best_only=True)
     stop = callbacks.EarlyStopping("acc", patience=50)

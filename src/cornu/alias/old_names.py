@@ -8,6 +8,23 @@ def _both(home, l1=0.01, l2=0.01):
     return home.L1L2(l1, l2)
 
 
+def _normal(home, shape, scale=0.05, name=None, dim_ordering=None):
+    return home.RandomNormal(stddev=scale)(shape)
+
+
+def _uniform(home, shape, scale=0.05, name=None, dim_ordering=None):
+    return home.RandomUniform(-scale, scale)(shape)
+
+
+_LOSSES = {
+    "kld": "kl_divergence",
+    "kullback_leibler_divergence": "kl_divergence",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "mse": "mean_squared_error",
+    "msle": "mean_squared_logarithmic_error",
+}
+
 # For each module its old names, and what they are called today: a name, or a function of the module and of
 # the arguments, with how that is written.
 _TODAY: dict[str, dict] = {
@@ -17,6 +34,10 @@ _TODAY: dict[str, dict] = {
         "one": "Ones",
         "uniform": "RandomUniform",
         "zero": "Zeros",
+    },
+    "initializations": {
+        "normal": (_normal, "RandomNormal"),
+        "uniform": (_uniform, "RandomUniform"),
     },
     "layers": {
         "AtrousConvolution1D": "Convolution1D",
@@ -29,6 +50,8 @@ _TODAY: dict[str, dict] = {
         ),
         "TimeDistributedDense": "Dense",
     },
+    "losses": _LOSSES,
+    "metrics": _LOSSES,
     "regularizers": {
         "WeightRegularizer": "L1L2",
         "activity_l1": "L1",
@@ -48,7 +71,9 @@ def find(module: str, home: str, name: str):
         home: Cornu's module, without `cornu.`.
         name: what the script asks it for.
     """
-    today = _TODAY.get(home, {}).get(name)
+    # What were functions that made values.
+    table = "initializations" if module.endswith("initializations") else home
+    today = _TODAY.get(table, {}).get(name)
     if today is None:
         return None
     make, new = (None, today) if isinstance(today, str) else today
@@ -74,12 +99,18 @@ _MODES = {
 
 def merge(inputs, mode="sum", concat_axis=-1, dot_axes=-1, name=None, **others):
     """Keras 1's function, by the one that does the same today."""
+    if callable(mode) and not others.keys() - {"output_shape"}:
+        warnings.warn(
+            f"`merge(…, mode={getattr(mode, '__name__', mode)})` is an old spelling; use "
+            "`keras.layers.Lambda(…)(…)` instead.",
+            stacklevel=3,
+        )
+        return importlib.import_module("cornu.layers").Lambda(mode, name=name)(inputs)
     if mode not in _MODES or others.keys() - {"output_shape"}:
         given = "".join(f", {key}=…" for key in others)
         raise ValueError(
             f"`merge(…, mode={mode!r}{given})` of Keras 1 has no counterpart. Known modes are "
-            f"{', '.join(_MODES)}, without masks. For a function of your own use "
-            "`keras.layers.Lambda(function)(inputs)`."
+            f"{', '.join(_MODES)} and functions, without masks."
         )
     new = _MODES[mode]
     how = {"concat": {"axis": concat_axis}, "dot": {"axes": dot_axes}}.get(mode, {})

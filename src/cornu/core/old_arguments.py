@@ -5,7 +5,9 @@ argument `p` keeps it.
 """
 
 import functools
+import inspect
 import reprlib
+import types
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -55,6 +57,11 @@ _IDLE = {
         {"SimpleRNN", "LSTM", "GRU"},
         ("cpu", "mem", "gpu"),
         "a sequence is always one loop",
+    ),
+    "dropout": (
+        {"Embedding"},
+        (0,),
+        "Dropout(rate, noise_shape=(None, None, 1)) after the layer leaves out whole words",
     ),
     "mode": ({"BatchNormalization"}, (0,), "channels are normalized one by one, which was mode 0"),
 }
@@ -110,6 +117,8 @@ def renamed(owner: str, args: tuple, kwargs: dict, known: Collection[str]) -> di
         if new == old:
             today[old] = value
             continue
+        if old.endswith("init") and isinstance(value, types.FunctionType):
+            value = _initializer(value)
         if old in _SIDES:
             sides[old] = value
             if len(sides) > 1:
@@ -122,6 +131,18 @@ def renamed(owner: str, args: tuple, kwargs: dict, known: Collection[str]) -> di
     if sides:
         today["kernel_size"] = tuple(sides[side] for side in _SIDES if side in sides)
     return today
+
+
+def _initializer(function: Callable) -> Callable:
+    """A function that makes initial values and takes a name, as one that takes none."""
+    if "name" not in inspect.signature(function).parameters:
+        return function
+
+    @functools.wraps(function)
+    def initializer(shape, dtype=None):
+        return function(shape, name=None)
+
+    return initializer
 
 
 def _given_twice(old: str, new: str, owner: str) -> TypeError:

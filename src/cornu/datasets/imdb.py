@@ -1,9 +1,8 @@
 """IMDB: reviews of films, good or bad."""
 
-import warnings
-
 import numpy as np
 
+from cornu.core.old_arguments import takes_old_arguments
 from cornu.datasets import texts
 from cornu.datasets.source import KERAS_ADDRESS, find_file
 
@@ -12,6 +11,7 @@ _SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
 _WORDS_MD5 = "bfafd718b763782e994055a2d397834f"
 
 
+@takes_old_arguments(nb_words="num_words")
 def load_data(
     path="imdb.npz",
     num_words=None,
@@ -49,9 +49,6 @@ def load_data(
     >>> import cornu
     >>> (x_train, y_train), (x_test, y_test) = cornu.datasets.imdb.load_data()  # doctest: +SKIP
     """
-    if "nb_words" in kwargs:
-        warnings.warn("`nb_words` is called `num_words` now.", stacklevel=2)
-        num_words = kwargs.pop("nb_words")
     if kwargs:
         raise TypeError(f"Unrecognized keyword arguments: {kwargs}.")
     names = ("x_train", "y_train", "x_test", "y_test")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cornu.core.old_arguments import takes_old_arguments
 from cornu.datasets import texts
 from cornu.datasets.source import KERAS_ADDRESS, find_file
 
@@ -16,6 +17,7 @@ _TOPICS = """
 """
 
 
+@takes_old_arguments(nb_words="num_words")
 def load_data(
     path="reuters.npz",
     num_words=None,

@@ -100,10 +100,14 @@ class Geometry(NamedTuple):
     def check(self, what: str, shape) -> None:
         """Raise ValueError if a window is larger than the input and its padding."""
         if any(n is not None and n < 1 for n in self.output):
+            # As pictures were for Keras 1 with Theano.
+            first = len(shape) == 4 and self.size == tuple(shape[1:3]) and shape[1] in (1, 3)
             raise ValueError(
                 f"Computed output size would be negative or zero: {what} slides a window of "
                 f"{self.window} over {self.size} (input shape {tuple(shape)}). Use a smaller "
                 "window, larger input, fewer pooling layers before it, or padding='same'."
+                + " If the channels come first, give data_format='channels_first'."
+                * first
             )
 
     def attributes(self, batch: int, channels_in: int, channels_out: int, pool=()) -> dict:

@@ -3,10 +3,11 @@
 import collections
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
+
+from cornu.core.old_arguments import takes_old_arguments
 
 __all__ = ["Tokenizer", "hashing_trick", "one_hot", "text_to_word_sequence", "tokenizer_from_json"]
 
@@ -85,6 +86,7 @@ class Tokenizer:
     [[1, 3, 1, 2]]
     """
 
+    @takes_old_arguments(nb_words="num_words")
     def __init__(
         self,
         num_words=None,
@@ -96,9 +98,6 @@ class Tokenizer:
         analyzer=None,
         **kwargs,
     ):
-        if "nb_words" in kwargs:
-            warnings.warn("`nb_words` is called `num_words` now.", stacklevel=2)
-            num_words = kwargs.pop("nb_words")
         self.document_count = kwargs.pop("document_count", 0)
         if kwargs:
             raise TypeError(f"Unrecognized keyword arguments: {kwargs}")

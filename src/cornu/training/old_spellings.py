@@ -35,6 +35,7 @@ class OldMethods:
     fit: Callable
     evaluate: Callable
     predict: Callable
+    _flatten_layers: Callable
 
     def _replaced(self, old: str, new: str) -> None:
         warnings.warn(f"`model.{old}` is an old spelling; use `model.{new}` instead.", stacklevel=3)
@@ -69,6 +70,13 @@ class OldMethods:
         self._replaced("predict_generator", "predict")
         kwargs = self._in_batches({"steps": steps, **kwargs}, val_samples=generator)
         return self.predict(generator, **kwargs)
+
+    def reset_states(self):
+        """Set the states of all stateful recurrent layers to zero."""
+        self._replaced("reset_states()", "layers[…].reset_state()")
+        for layer in self._flatten_layers():
+            if getattr(layer, "stateful", False) and hasattr(layer, "reset_state"):
+                layer.reset_state()
 
     def predict_proba(self, x, **kwargs):
         """`predict`."""
