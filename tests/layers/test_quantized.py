@@ -190,3 +190,33 @@ def test_a_file_of_floats_is_not_read_into_integers(tmp_path):
     layer._saved_weights = lambda: [layer._main_variable]
     with pytest.raises(ValueError, match="fractions would be lost"):
         model.load_weights(tmp_path / "floats.weights.h5")
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+def test_attention(mode, tmp_path):
+    def made(module):
+        x = module.Input((6, 8))
+        y = module.layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+        return module.Model(x, module.layers.Dense(3)(y))
+
+    ours, theirs = made(cornu), made(keras)
+    theirs.set_weights(ours.get_weights())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs.quantize(mode)
+    ours.quantize(mode)
+    x = RANDOM.normal(size=(3, 6, 8)).astype("float32")
+    np.testing.assert_allclose(ours(x), theirs(x), 1e-5, 1e-5)
+    # Keras forgets the projections' formats, but reads them where they are stated.
+    ours.save(tmp_path / "ours.keras")
+    for module in (cornu, keras):
+        loaded = module.saving.load_model(tmp_path / "ours.keras")
+        np.testing.assert_allclose(loaded(x), ours(x), 1e-5, 1e-5)
+    theirs.save(tmp_path / "theirs.keras")
+    if mode != "float8":
+        with pytest.raises(ValueError, match="is quantized in"):
+            cornu.saving.load_model(tmp_path / "theirs.keras")
+    again = made(cornu)
+    again.quantize(mode)
+    again.load_weights(tmp_path / "theirs.keras")
+    np.testing.assert_allclose(again(x), theirs(x), 1e-5, 1e-5)

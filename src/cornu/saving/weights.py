@@ -410,6 +410,12 @@ def _wanted(part) -> list[Variable]:
 def compare(part, found: dict, filename: str, path: str = "") -> str | None:
     """What is wrong with arrays for a part of a model; None if they fit."""
     wanted, name = _wanted(part), getattr(part, "name", path)
+    if _has_bytes(found.values()) and not _has_bytes(wanted):
+        return (
+            f"'{name}' is quantized in {filename}, and not in the model. No configuration says it of a "
+            "layer that another one makes: make the model, call it, quantize it in the same way, such as "
+            "with model.quantize('int8'), and read the file with model.load_weights(...)."
+        )
     if len(wanted) != len(found):
         return (
             f"'{name}' has {len(wanted)} arrays of weights, but {filename} holds {len(found)} for "
@@ -430,6 +436,10 @@ def compare(part, found: dict, filename: str, path: str = "") -> str | None:
                 "whose fractions would be lost. Quantize the model after loading."
             )
     return None
+
+
+def _has_bytes(arrays) -> bool:
+    return any(np.dtype(array.dtype) == np.int8 for array in arrays)
 
 
 def parts_of(model) -> list:

@@ -8,6 +8,7 @@ import numpy as np
 from cornu.core import masking, registry
 from cornu.core.arguments import described
 from cornu.core.layer import Layer
+from cornu.core.policies import DTypePolicyMap
 from cornu.layers import weight_arguments
 from cornu.layers.activation import Softmax
 from cornu.layers.dense import EinsumDense
@@ -83,8 +84,14 @@ class ProjectedAttention(Layer):
         return [name for name in super()._config_names() if name != "flash_attention"]
 
     def get_config(self) -> dict:
-        penalty = registry.serialize(self._projection_regularizer)
-        return {**super().get_config(), "activity_regularizer": penalty}
+        config = super().get_config()
+        config["activity_regularizer"] = registry.serialize(self._projection_regularizer)
+        inner = [layer for layer in self._sublayers() if layer.quantization_mode is not None]
+        if inner and not isinstance(self.dtype_policy, DTypePolicyMap):
+            # Who makes the projections anew passes the policy on to them.
+            policies = {layer.path: layer._policy for layer in inner}
+            config["dtype"] = registry.serialize(DTypePolicyMap(self.dtype_policy, policies))
+        return config
 
     def _check_positive(self, name: str, value) -> None:
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value <= 0:
