@@ -151,6 +151,9 @@ def _set_image_dim_ordering(dim_ordering):
 _CHANGED = {
     "batch_dot": _batch_dot,
     "batch_flatten": _batch_flatten,
+    "constant": lambda value, dtype=None, shape=None, name=None: (
+        ops.full(shape, value, dtype) if shape else ops.convert_to_tensor(value, dtype or floatx())
+    ),
     "conv1d": _conv,
     "conv2d": _conv,
     "conv3d": _conv,
@@ -163,6 +166,7 @@ _CHANGED = {
     "image_dim_ordering": lambda: "tf" if image_data_format() == "channels_last" else "th",
     "int_shape": lambda x: tuple(x.shape),
     "l2_normalize": lambda x, axis=None: ops.normalize(x, axis=-1 if axis is None else axis),
+    "map_fn": lambda fn, elems, name=None, dtype=None: ops.map(fn, elems),
     "ndim": lambda x: len(x.shape),
     "pool2d": _pool,
     "pool3d": _pool,

@@ -41,7 +41,7 @@ from tensorflow.keras.layers.experimental import preprocessing
 from tensorflow.keras.optimizers.legacy import Adam as LegacyAdam
 from tensorflow.python.keras.layers.convolutional import Conv2D as OldConv2D
 from tensorflow.compat.v1 import keras as first
-import keras.api.layers, keras.src.layers.core.dense, keras.ops.numpy
+import keras_core.layers, keras.api.layers, keras.src.layers.core.dense, keras.ops.numpy
 from keras._tf_keras.keras.losses import MeanSquaredError
 from keras.layers.core import Dense, Dropout, Flatten
 from keras.layers.convolutional import Conv2D, MaxPooling2D
@@ -87,6 +87,11 @@ data = tf.data.Dataset.from_tensor_slices(np.arange(6)).map(twice).batch(4).pref
 assert [batch.tolist() for batch in data.as_numpy_iterator()] == [[0, 2, 4, 6], [8, 10]]
 assert float(tf.reduce_mean(tf.cast(tf.constant([1, 2]), tf.float32))) == 1.5
 assert tf.math.reduce_sum(tf.ones((2, 3)), axis=1, keepdims=True).shape == (2, 1)
+assert tf.argmax([[1, 5], [2, 3]]).tolist() == [1, 0] == tf.math.argmax([[1, 5], [2, 3]], 0).tolist()
+assert tf.where(np.eye(2)).tolist() == [[0, 0], [1, 1]] and tf.where(True, 1, 2) == 1
+assert tf.constant(2.0, shape=(2,)).tolist() == [2, 2] == tf.constant([2, 2], shape=[2]).tolist()
+assert tf.gather([5, 6, 7], [2, 0]).tolist() == [7, 5] and tf.fill((2,), 3).tolist() == [3, 3]
+assert abs(float(tf.nn.gelu(1.0)) - 0.8413447) < 1e-6
 assert tf.one_hot([1], depth=3).tolist() == [[0.0, 1.0, 0.0]] and tf.nn.relu(-1.0) == 0
 """
 
@@ -102,6 +107,7 @@ import keras
 import numpy as np
 
 assert CuDNNLSTM is keras.layers.LSTM and TimeDistributedDense is keras.layers.Dense
+assert keras.losses.Reduction.NONE == "none" and keras.losses.mse is keras.losses.MSE
 assert activity_l2 is keras.regularizers.L2 and l1l2(l2=0.5).get_config() == {"l1": 0.01, "l2": 0.5}
 assert ThresholdedReLU(theta=2.0)(np.array([1.0, 3.0])).tolist() == [0.0, 3.0]
 ones = np.ones((2, 1))
@@ -127,6 +133,7 @@ ABSENT = {
     "import tensorflow_datasets": "ModuleNotFoundError: No module named 'tensorflow_datasets'",
     "import tensorflow as tf\ntf.raw_ops": "`tf.raw_ops` (%s, line 2) is TensorFlow's",
     "import tensorflow as tf\ntf.GradientTape()": "Here use `jax.grad`, or override `train_step`",
+    "from tensorflow import raw_ops": "ImportError: `tf.raw_ops` (%s, line 1) is TensorFlow's",
     "from tensorflow.examples.tutorials.mnist import input_data": "`tf.examples` (%s, line 1)",
 }
 

@@ -16,7 +16,7 @@ def _uniform(home, shape, scale=0.05, name=None, dim_ordering=None):
     return home.RandomUniform(-scale, scale)(shape)
 
 
-_LOSSES = {
+_LOSSES: dict = {
     "kld": "kl_divergence",
     "kullback_leibler_divergence": "kl_divergence",
     "mae": "mean_absolute_error",
@@ -24,6 +24,16 @@ _LOSSES = {
     "mse": "mean_squared_error",
     "msle": "mean_squared_logarithmic_error",
 }
+_LOSSES.update({name.upper(): today for name, today in _LOSSES.items() if len(name) < 5})
+
+
+class _Reduction:
+    """What `reduction` may be, by the names of Keras 2."""
+
+    AUTO = SUM_OVER_BATCH_SIZE = "sum_over_batch_size"
+    NONE = "none"
+    SUM = "sum"
+
 
 # For each module its old names, and what they are called today: a name, or a function of the module and of
 # the arguments, with how that is written.
@@ -50,7 +60,7 @@ _TODAY: dict[str, dict] = {
         ),
         "TimeDistributedDense": "Dense",
     },
-    "losses": _LOSSES,
+    "losses": {**_LOSSES, "Reduction": (_Reduction, "Loss(reduction=…)")},
     "metrics": _LOSSES,
     "regularizers": {
         "WeightRegularizer": "L1L2",
@@ -81,6 +91,8 @@ def find(module: str, home: str, name: str):
         f"`{module}.{name}` is an old spelling; use `keras.{home}.{new}` instead.", stacklevel=3
     )
     here = importlib.import_module(f"cornu.{home}")
+    if isinstance(make, type):
+        return make
     return getattr(here, new) if make is None else lambda *args, **how: make(here, *args, **how)
 
 

@@ -10,6 +10,8 @@ ROOTS = (
     "keras.api",
     "keras.src",
     "keras",
+    "keras_core.src",
+    "keras_core",
     "tf_keras.src",
     "tf_keras",
     "tensorflow.keras",
@@ -18,7 +20,7 @@ ROOTS = (
     "tensorflow.compat.v2.keras",
 )
 # Where any file of a public module may be named, not only those of `OLD`.
-SOURCES = ("keras.src", "tf_keras.src", "tensorflow.python.keras")
+SOURCES = ("keras.src", "keras_core.src", "tf_keras.src", "tensorflow.python.keras")
 
 # Modules whose own modules are public.
 WITH_MODULES = ("applications", "datasets", "legacy", "preprocessing", "wrappers")

@@ -4,13 +4,15 @@ import importlib
 import sys
 import types
 
+from cornu.core import absent
+
 VERSION = "2.20.0"
 
-# Functions that are the same in JAX's NumPy.
+# Functions that are the same in `cornu.ops`.
 _NUMPY = (
-    "abs argmax argmin argsort broadcast_to clip cos exp expand_dims eye linspace matmul maximum minimum "
-    "ones ones_like reshape round sign sin sort sqrt square squeeze stack tanh tensordot tile transpose "
-    "where zeros zeros_like"
+    "abs add argsort broadcast_to clip cos divide exp expand_dims eye linspace matmul maximum minimum "
+    "multiply ones ones_like reshape round sign sin sort sqrt square squeeze stack subtract tanh tensordot "
+    "tile transpose zeros zeros_like"
 ).split()
 # Those of another name.
 _RENAMED = {
@@ -27,6 +29,7 @@ _RENAMED = {
     "pow": "power",
     "logical_and": "logical_and",
     "equal": "equal",
+    "fill": "full",
     "shape": "shape",
 }
 _MATH = {
@@ -35,9 +38,7 @@ _MATH = {
     "subtract": "subtract",
     "multiply": "multiply",
     "divide": "divide",
-    **{
-        n: n for n in ("abs", "exp", "sqrt", "square", "maximum", "minimum", "argmax", "sin", "cos")
-    },
+    **{n: n for n in ("abs", "exp", "sqrt", "square", "maximum", "minimum", "sin", "cos")},
     **{n: _RENAMED[n] for n in _RENAMED if n.startswith("reduce_")},
 }
 _NN = (
@@ -46,7 +47,6 @@ _NN = (
     "sigmoid",
     "elu",
     "selu",
-    "gelu",
     "softplus",
     "leaky_relu",
     "silu",
@@ -87,7 +87,8 @@ class _Module(types.ModuleType):
             return value() if isinstance(value, _Late) else value
         if name.startswith("__"):
             raise AttributeError(name)
-        raise AttributeError(_refusal(f"{self.__name__}.{name}".replace("tensorflow", "tf", 1)))
+        said = _refusal(f"{self.__name__}.{name}".replace("tensorflow", "tf", 1))
+        raise absent.error_in(sys._getframe(1), said, name)
 
     def __dir__(self):
         return sorted(self._names)
@@ -140,8 +141,41 @@ def _cast(x, dtype, name=None):
     return importlib.import_module("cornu").ops.cast(x, dtype)
 
 
-def _to_tensor(value, dtype=None, name=None, **how):
+def _to_tensor(value, dtype=None, name=None):
     return importlib.import_module("cornu").ops.convert_to_tensor(value, dtype=dtype)
+
+
+def _constant(value, dtype=None, shape=None, name="Const"):
+    made = _to_tensor(value, dtype)
+    if shape is None:
+        return made
+    ops = importlib.import_module("cornu").ops
+    return ops.full(shape, made, made.dtype) if made.size == 1 else ops.reshape(made, shape)
+
+
+def _where(condition, x=None, y=None, name=None):
+    """Chosen numbers or, of a condition alone, where it holds, one row for each."""
+    ops = importlib.import_module("cornu").ops
+    if x is None and y is None:
+        return importlib.import_module("jax.numpy").argwhere(condition)
+    return ops.where(condition, x, y)
+
+
+def _gather(params, indices, axis=0, name=None):
+    return importlib.import_module("cornu").ops.take(params, indices, axis=axis)
+
+
+def _gelu(features, approximate=False, name=None):
+    return importlib.import_module("cornu").ops.gelu(features, approximate=approximate)
+
+
+def _first_axis(function):
+    """A function whose default axis is TensorFlow's, the first."""
+
+    def call(input, axis=None, name=None):
+        return function(input, axis=0 if axis is None else axis)
+
+    return call
 
 
 def _axis_spelled(function):
@@ -153,8 +187,8 @@ def _axis_spelled(function):
     return reduce
 
 
-def _one_hot(indices, depth, name=None, **how):
-    return importlib.import_module("cornu").ops.one_hot(indices, depth)
+def _one_hot(indices, depth, axis=-1, dtype="float32", name=None):
+    return importlib.import_module("cornu").ops.one_hot(indices, depth, axis=axis, dtype=dtype)
 
 
 def _devices(kind=None):
@@ -183,16 +217,17 @@ def _draw(which: str):
 
 def _names() -> dict[str, dict]:
     """What is in each module."""
-    import jax.numpy as jnp
+    ops = importlib.import_module("cornu").ops
 
     renamed = {
-        name: _axis_spelled(getattr(jnp, here))
+        name: _axis_spelled(getattr(ops, here))
         if name.startswith("reduce_")
-        else getattr(jnp, here)
+        else getattr(ops, here)
         for name, here in _RENAMED.items()
     }
-    math = {
-        name: renamed[name] if name in renamed else getattr(jnp, here)
+    firsts = {name: _first_axis(getattr(ops, name)) for name in ("argmax", "argmin")}
+    math = firsts | {
+        name: renamed[name] if name in renamed else getattr(ops, here)
         for name, here in _MATH.items()
     }
     return {
@@ -203,10 +238,17 @@ def _names() -> dict[str, dict]:
             "Tensor": _Late("jax", "Array"),
             "Variable": _Late("cornu", "Variable"),
             "newaxis": None,
-            **{name: getattr(jnp, name) for name in _NUMPY},
+            **{name: getattr(ops, name) for name in _NUMPY},
             **renamed,
+            **firsts,
+            "where": _where,
+            "gather": _gather,
+            "add_n": sum,
+            "print": print,
+            "size": ops.size,
+            "stop_gradient": _Late("jax.lax", "stop_gradient"),
             **{name: name for name in _DTYPES},
-            "constant": _to_tensor,
+            "constant": _constant,
             "convert_to_tensor": _to_tensor,
             "cast": _cast,
             "one_hot": _one_hot,
@@ -230,7 +272,8 @@ def _names() -> dict[str, dict]:
         },
         "tensorflow.math": math,
         "tensorflow.nn": {
-            name: getattr(importlib.import_module("cornu").ops, name) for name in _NN
+            **{name: getattr(ops, name) for name in _NN},
+            "gelu": _gelu,
         },
         "tensorflow.data": {
             "Dataset": _Late("cornu.data", "Dataset"),

@@ -3,6 +3,7 @@
 import difflib
 import dis
 import sys
+import types
 
 # What to use instead, by name, or by the first part of a dotted one.
 _INSTEAD = {
@@ -41,6 +42,9 @@ _INSTEAD = {
         "`evaluate` and `predict` do not"
     ),
     "learning_phase_scope": "Give the call of a model or layer `training=True` or `training=False`",
+    "ctc_batch_cost": "Use `losses.CTC`, or `ops.ctc_loss`",
+    "ctc_decode": "Use `ops.ctc_decode`",
+    "in_train_phase": "Write a layer whose `call` takes `training`",
     "get_session": "Functions of JAX run at once, without a session",
     "set_session": "Functions of JAX run at once, without a session",
     "placeholder": "Use `Input`",
@@ -93,10 +97,14 @@ def error(module: str, name: str, known=(), depth=2) -> Exception:
     Args:
         depth: how many calls lie between this function and who asks for the name.
     """
-    frame = sys._getframe(depth)
+    return error_in(sys._getframe(depth), message(module, name, known), name)
+
+
+def error_in(frame: types.FrameType, said: str, name: str) -> Exception:
+    """The error for a name that the code of a frame asks for."""
     if frame.f_code.co_code[frame.f_lasti] == dis.opmap["IMPORT_FROM"]:
-        return ImportError(message(module, name, known))
-    return AttributeError(message(module, name, known), name=name)
+        return ImportError(said)
+    return AttributeError(said, name=name)
 
 
 def explain_in(module) -> None:
