@@ -10,7 +10,7 @@ from jax import lax
 from jax.interpreters import ad
 
 from cornu.core.dtype import floatx, is_discrete
-from cornu.core.kernels import native, primitive, transpose
+from cornu.core.kernels import primitive, transpose
 from cornu.ops.convolution import with_channels_last
 from cornu.ops.windows import Geometry, as_tuple, sliding
 
@@ -41,11 +41,10 @@ def max_pool(x, pool_size, strides=None, padding="valid", data_format="channels_
     """
     x = jnp.asarray(x)
     geometry = _geometry(x, pool_size, strides, padding, data_format)
-    most = 255 if native().in_use else _MOST_PLACES
     taps = math.prod(geometry.window)
 
     def pool(x):
-        if 1 < taps <= most and jnp.issubdtype(x.dtype, jnp.floating):
+        if 1 < taps <= 255 and jnp.issubdtype(x.dtype, jnp.floating):
             return largest.bind(x, geometry=geometry)[0]
         return _reduce(x, _lowest(x.dtype), lax.max, geometry)
 
@@ -53,7 +52,7 @@ def max_pool(x, pool_size, strides=None, padding="valid", data_format="channels_
 
 
 # Larger windows would take XLA long to compile, tap by tap.
-_MOST_PLACES = 64
+_MOST_TAPS = 64
 
 
 def _lowest(dtype):
@@ -100,6 +99,8 @@ def _taps(x, filling, geometry: Geometry) -> list:
 
 
 def _largest(x, *, geometry: Geometry):
+    if math.prod(geometry.window) > _MOST_TAPS:
+        return _largest_of_many(x, geometry)
     taps = _taps(x, _lowest(x.dtype), geometry)
     middle = len(taps) // 2
     halves = zip(_compare(taps, 0, middle), _compare(taps, middle, len(taps)), strict=True)
@@ -124,8 +125,52 @@ def _larger(first, second):
     return jnp.where(stays, value, other_value), jnp.where(stays, number, other_number)
 
 
+def _positions(argmax, geometry: Geometry):
+    """Where the argmax of each window lies in the flattened image; what is outside, or none, behind it."""
+    count = math.prod(geometry.window)
+    known = argmax < count
+    positions = jnp.zeros(argmax.shape, jnp.int32)
+    taps = jnp.unravel_index(jnp.where(known, argmax, 0).astype(jnp.int32), geometry.window)
+    for axis, (tap, size) in enumerate(zip(taps, geometry.size, strict=True)):
+        begin = lax.broadcasted_iota(jnp.int32, argmax.shape, axis + 1) * geometry.strides[axis]
+        position = begin - geometry.padding[axis][0] + tap
+        known &= (position >= 0) & (position < size)
+        positions = positions * size + position
+    return jnp.where(known, positions, math.prod(geometry.size))
+
+
+def _largest_of_many(x, geometry: Geometry):
+    """The same by one reduction of all numbers and their positions, in any order."""
+
+    def larger(first, second):
+        (value, position), (other_value, other_position) = first, second
+        is_nan, other_is_nan = value != value, other_value != other_value
+        same = (value == other_value) | (is_nan & other_is_nan)
+        above = (is_nan & ~other_is_nan) | (value > other_value)
+        stays = jnp.where(same, position <= other_position, above)
+        return jnp.where(stays, value, other_value), jnp.where(stays, position, other_position)
+
+    count = math.prod(geometry.size)
+    positions = lax.reshape(jnp.arange(count, dtype=jnp.int32), (1, *geometry.size, 1))
+    positions = jnp.broadcast_to(positions, x.shape)
+    initial = _lowest(x.dtype), np.int32(count)
+    values, positions = _reduce((x, positions), initial, larger, geometry)
+    argmax = jnp.zeros(values.shape, jnp.int32)
+    coordinates = jnp.unravel_index(jnp.minimum(positions, count - 1), geometry.size)
+    for axis, (coordinate, window) in enumerate(zip(coordinates, geometry.window, strict=True)):
+        begin = lax.broadcasted_iota(jnp.int32, values.shape, axis + 1) * geometry.strides[axis]
+        argmax = argmax * window + coordinate - (begin - geometry.padding[axis][0])
+    return [values, argmax.astype(jnp.uint8)]
+
+
 def _at_argmax(x, argmax, *, geometry: Geometry):
     """The number of each window at its argmax."""
+    if math.prod(geometry.window) > _MOST_TAPS:
+        flat = x.reshape(x.shape[0], -1, x.shape[-1])
+        positions = _positions(argmax, geometry)
+        there = positions.reshape(x.shape[0], -1, x.shape[-1])
+        found = jnp.take_along_axis(flat, there, axis=1, mode="fill", fill_value=0)
+        return found.reshape(positions.shape)
     zero = np.array(0, x.dtype)
     taps = _taps(x, zero, geometry)
     return sum(jnp.where(argmax == n, here, zero) for n, here in enumerate(taps))
