@@ -142,3 +142,8 @@ def test_each_of_several_outputs():
     loss = {"a": "categorical_crossentropy", "b": "categorical_crossentropy", "c": "mse"}
     found = messages(model, loss, dict.fromkeys("abc", ONE_HOT))
     assert len(found) == 1 and "The last layer 'a'" in found[0]
+
+
+def test_layers_that_give_back_what_came():
+    for model in (keras.Sequential([layers.Identity()]), functional(layers.Identity())):
+        assert messages(model, "mse", X[:, : model(X).shape[1]]) == []

@@ -51,9 +51,11 @@ def call_with_origins(model, x) -> tuple[Any, list[Origin | None]]:
     kept: list = []
 
     def note(operation, given, arguments, outputs):
-        for output in jax.tree.leaves(outputs):
+        argument = next(iter(arguments.values()), None)
+        # Whoever returns what came in has not made it.
+        for output in (leaf for leaf in jax.tree.leaves(outputs) if leaf is not argument):
             # The innermost layer is the first that gives it.
-            made.setdefault(id(output), (operation, next(iter(arguments.values()), None)))
+            made.setdefault(id(output), (operation, argument))
             kept.append(output)
         return outputs
 
