@@ -166,7 +166,7 @@ def test_bad_factors(name, argument, value):
     [
         (lambda k: k.OrthogonalRegularizer(-1.0), "`factor` must be a finite, non-negative number"),
         (lambda k: k.OrthogonalRegularizer(None), "`factor` must be a finite, non-negative number"),
-        (lambda k: k.OrthogonalRegularizer(mode="row"), '"rows" or "columns". Received: row'),
+        (lambda k: k.OrthogonalRegularizer(mode="row"), '"rows", "columns".*mode=row'),
         (lambda k: k.OrthogonalRegularizer()(X[0]), r"must have rank 2. Received: .*\(4,\)"),
         (lambda k: k.get("l3"), "Unknown regularizer: 'l3'. Did you mean '(L1|L2)'"),
         (lambda k: k.get("orthogonal_regulariser"), "Did you mean 'OrthogonalRegularizer'"),

@@ -310,6 +310,8 @@ class STFT(Initializer):
             raise ValueError(
                 f"`scaling` must be None, 'density' or 'spectrum'. Received: scaling={scaling}"
             )
+        if isinstance(window, str) and window != "hann":
+            _window(window, 1, periodic)
         self.side, self.window, self.scaling, self.periodic = side, window, scaling, periodic
 
     def __call__(self, shape, dtype=None):
@@ -320,9 +322,7 @@ class STFT(Initializer):
         if self.window is not None:
             window = self.window
             if isinstance(window, str):
-                from scipy.signal import get_window  # comes with JAX; slow to load
-
-                window = get_window(window, length, self.periodic)
+                window = _window(window, length, self.periodic)
             if np.shape(window) != (length,):
                 raise ValueError(
                     f"The window must have {length} values, as the kernel has. Received: "
@@ -339,6 +339,12 @@ class STFT(Initializer):
 
 
 STFTInitializer = stft = STFT
+
+
+def _window(name: str, length: int, periodic: bool) -> np.ndarray:
+    from scipy.signal import get_window  # comes with JAX; slow to load
+
+    return get_window(name, length, periodic)
 
 
 def compute_fans(shape, input_axes=None, output_axes=None) -> tuple[int, int]:

@@ -81,7 +81,8 @@ class OrthogonalRegularizer(Regularizer):
         self.factor = _factor(factor, "factor")
         if mode not in ("rows", "columns"):
             raise ValueError(
-                f'Invalid value for argument `mode`. Expected "rows" or "columns". Received: {mode}'
+                'Invalid value for argument `mode`. Expected one of {"rows", "columns"}. '
+                f"Received: mode={mode}"
             )
         self.mode = mode
 

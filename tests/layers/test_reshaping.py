@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 from oracle import compare_with_keras
+from scipy import sparse
 
+import cornu
 from cornu import layers
 
 IMAGES = np.random.RandomState(0).randn(2, 4, 6, 3).astype("float32")
@@ -93,8 +95,45 @@ def test_bad_arguments(name, arguments, error, message):
         (lambda: layers.Flatten(), (), "expected min_ndim=1, found ndim=0"),
         (lambda: layers.Permute((2, 1)), (2, 3), "expected ndim=3, found ndim=2"),
         (lambda: layers.RepeatVector(2), (2, 3, 4), "expected ndim=2, found ndim=3"),
+        (lambda: layers.Cropping1D((2, 3)), (3, 5, 7), "must be smaller than the number of steps"),
+        (
+            lambda: layers.Cropping2D(((4, 4), (0, 0))),
+            (1, 8, 9, 5),
+            "smaller than the corresponding",
+        ),
     ],
 )
 def test_wrong_rank(layer, shape, message):
     with pytest.raises(ValueError, match=message):
         layer()(np.ones(shape))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"shape": (4,)},
+        {"batch_size": 5},
+        {"batch_shape": (3, 3)},
+        {"dtype": "float16"},
+        {"sparse": True},
+    ],
+)
+def test_an_input_says_nothing_else_than_its_tensor(arguments):
+    tensor = cornu.KerasTensor((2, 3))
+    with pytest.raises(ValueError, match=f"incompatible `{next(iter(arguments))}`"):
+        layers.InputLayer(input_tensor=tensor, **arguments)
+    assert layers.InputLayer((3,), 2, "float32", False, input_tensor=tensor).output is tensor
+
+
+def test_arguments_of_an_input():
+    for arguments, message in (
+        ({"batch_size": 2, "batch_shape": (2, 3)}, "both `batch_size` and `batch_shape`"),
+        ({"shape": (3,), "ragged": True}, "`ragged=True` is not supported"),
+        ({"shape": (3,), "input_tensor": np.ones((2, 3))}, "must be a KerasTensor"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layers.InputLayer(**arguments)
+    x = sparse.random_array((8, 3), density=0.5, rng=0).astype("float32")
+    model = cornu.Sequential([cornu.Input((3,), sparse=True), layers.Dense(2)])
+    np.testing.assert_array_equal(model.predict(x.tocsr()), model.predict(x.toarray()))
+    assert layers.deserialize(layers.serialize(model._layers[0])).sparse

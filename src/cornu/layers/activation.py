@@ -268,6 +268,7 @@ def _check_broadcast(mask_shape, shape) -> None:
     fits = all(m in (1, n) for m, n in zip(mask_shape[::-1], shape[::-1], strict=False))
     if len(mask_shape) > len(shape) or not fits:
         raise ValueError(
-            "The `mask` must be broadcastable to `inputs`: each of its sizes must be 1 or that of "
-            f"the inputs. Received: inputs.shape={shape}, mask.shape={mask_shape}"
+            "The `mask` must be broadcastable to `inputs`: it must not have more dimensions, and each of "
+            f"its sizes must be 1 or that of the inputs. Received: inputs.shape={shape}, "
+            f"mask.shape={mask_shape}"
         )

@@ -100,7 +100,10 @@ class Merge(Layer):
         )
 
     def compute_mask(self, inputs, mask=None):
-        if mask is None or any(m is None for m in mask):
+        if mask is None:
+            return None
+        self._check_masks(inputs, mask)
+        if any(m is None for m in mask):
             return None
         return functools.reduce(jnp.logical_or, mask)
 
@@ -108,6 +111,18 @@ class Merge(Layer):
         # Without masks there is none to combine: `compute_mask` need not be traced, unless it is a user's.
         if previous is not None or type(self).compute_mask.__module__ != __name__:
             super()._pass_mask_on(arguments, previous, outputs)
+
+    def _check_masks(self, inputs, mask) -> None:
+        for name, value in (("mask", mask), ("inputs", inputs)):
+            if not isinstance(value, list | tuple):
+                raise ValueError(
+                    f"Layer '{self.name}': `{name}` should be a list. Received: {name}={value}"
+                )
+        if len(mask) != len(inputs):
+            raise ValueError(
+                f"Layer '{self.name}': the lists `inputs` and `mask` should have the same length. "
+                f"Received: {len(inputs)} inputs and {len(mask)} masks."
+            )
 
 
 def shapes_of(inputs):
@@ -288,7 +303,10 @@ class Concatenate(Merge):
         return jnp.concatenate(inputs, axis=self.axis)
 
     def compute_mask(self, inputs, mask=None):
-        if mask is None or all(m is None for m in mask):
+        if mask is None:
+            return None
+        self._check_masks(inputs, mask)
+        if all(m is None for m in mask):
             return None
         masks = []
         for x, m in zip(inputs, mask, strict=True):

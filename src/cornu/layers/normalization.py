@@ -24,7 +24,7 @@ def _normalized_axes(layer: Layer, axis, input_shape) -> tuple[int, ...]:
             )
         if input_shape[one] is None:
             raise ValueError(
-                f"Layer '{layer.name}': axis {one} of the input must have a defined dimension, but "
+                f"Layer '{layer.name}': axis {one} of the input tensor should have a defined dimension but "
                 f"the layer received an input with shape {input_shape}."
             )
     return tuple(one % ndim for one in sorted(axes))
@@ -229,6 +229,11 @@ class GroupNormalization(_Scaled):
         size = input_shape[axis]
         if self.groups == -1:
             self.groups = size
+        if self.groups > size:
+            raise ValueError(
+                f"Layer '{self.name}': the number of groups ({self.groups}) cannot be more than the number "
+                f"of channels ({size}). Received an input with shape {input_shape}."
+            )
         if size % self.groups:
             raise ValueError(
                 f"Layer '{self.name}': the number of channels ({size}) must be a multiple of the "
@@ -275,13 +280,13 @@ class RMSNormalization(Layer):
         shape = tuple(input_shape[i] for i in axes)
         self.scale = self.add_weight(name="scale", shape=shape, initializer="ones")
 
-    def call(self, inputs):
-        axes = _normalized_axes(self, self.axis, inputs.shape)
-        x = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+    def call(self, x):
+        axes, dtype = _normalized_axes(self, self.axis, x.shape), x.dtype
+        x = x.astype(jnp.promote_types(dtype, jnp.float32))
         square = jnp.mean(jnp.square(x), axes, keepdims=True)
         shape = [n if i in axes else 1 for i, n in enumerate(x.shape)]
         scale = self.scale.value.astype(x.dtype).reshape(shape)
-        return (x * jax.lax.rsqrt(square + self.epsilon) * scale).astype(inputs.dtype)
+        return (x * jax.lax.rsqrt(square + self.epsilon) * scale).astype(dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

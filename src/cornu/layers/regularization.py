@@ -79,10 +79,18 @@ class Dropout(_RandomLayer):
         if noise_shape is None:
             return None
         sizes = () if isinstance(noise_shape, str | int | float) else tuple(noise_shape)
-        if not sizes or any(n is not None and (not isinstance(n, int) or n <= 0) for n in sizes):
+        known = [n for n in sizes if n is not None]
+        wanted = None
+        if not sizes:
+            wanted = "a tuple or list of positive integers or None"
+        elif not all(isinstance(n, int) for n in known):
+            wanted = "all elements to be integers or None"
+        elif any(n <= 0 for n in known):
+            wanted = "all dimensions to be positive integers or None"
+        if wanted:
             raise ValueError(
-                "Invalid value received for argument `noise_shape`. Expected a tuple or list of "
-                f"positive integers or None. Received: noise_shape={noise_shape!r}"
+                f"Invalid value received for argument `noise_shape`. Expected {wanted}. "
+                f"Received: noise_shape={noise_shape!r}"
             )
         return sizes
 

@@ -119,6 +119,7 @@ class BaseCropping(_Resampling):
         self._pairs = amounts
 
     def call(self, inputs):
+        self._window(inputs.shape)
         starts = self._everywhere([before for before, _ in self._pairs], 0)
         ends = self._everywhere([after for _, after in self._pairs], 0)
         slices = (slice(a, n - b) for n, a, b in zip(inputs.shape, starts, ends, strict=True))
@@ -127,9 +128,14 @@ class BaseCropping(_Resampling):
     def _window(self, input_shape) -> Geometry:
         geometry = self._shifted(input_shape, ((-before, -after) for before, after in self._pairs))
         if any(n is not None and n < 1 for n in geometry.output):
+            what = (
+                "`cropping` parameter of `Cropping1D` layer must be smaller than the number of steps"
+                if self.rank == 1
+                else "Values in `cropping` argument should be smaller than the corresponding spatial "
+                "dimension of the input"
+            )
             raise ValueError(
-                f"`cropping` parameter of layer '{self.name}' must be smaller than the spatial "
-                f"size of the input. Received: input shape {tuple(input_shape)}, "
+                f"Layer '{self.name}': {what}. Received: input shape {tuple(input_shape)}, "
                 f"cropping={self.cropping}"
             )
         return geometry

@@ -103,7 +103,7 @@ class Geometry(NamedTuple):
             # As pictures were for Keras 1 with Theano.
             first = len(shape) == 4 and self.size == tuple(shape[1:3]) and shape[1] in (1, 3)
             raise ValueError(
-                f"Computed output size would be negative or zero: {what} slides a window of "
+                f"Computed output size would be zero or negative: {what} slides a window of "
                 f"{self.window} over {self.size} (input shape {tuple(shape)}). Use a smaller "
                 "window, larger input, fewer pooling layers before it, or padding='same'."
                 + " If the channels come first, give data_format='channels_first'."

@@ -43,7 +43,7 @@ def export(model, filepath, format=None, batch_size=None) -> None:
     format = format or FORMATS.get(path.suffix)
     if format not in FORMATS.values():
         raise ValueError(
-            f"Unknown format {format!r}. Expected a name that ends in {' or '.join(FORMATS)}, or "
+            f"Unrecognized format={format!r}. Expected a name that ends in {' or '.join(FORMATS)}, or "
             f"format= one of {sorted(set(FORMATS.values()))}. Received: filepath={filepath}"
         )
     _check(model)
