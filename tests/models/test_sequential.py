@@ -9,6 +9,7 @@ from cornu import layers
 
 random = np.random.RandomState(0)
 IMAGES = random.rand(4, 8, 8, 3).astype("float32")
+ROWS = IMAGES[:, 0, 0]
 
 
 def test_deferred_build():
@@ -197,3 +198,49 @@ def test_the_batch_of_an_input_is_no_limit():
     assert model.predict(np.ones((7, 3)), verbose=0).shape == (7, 2)
     with pytest.raises(ValueError, match=r"expected shape=.*3\), found shape=\(4, 2\)"):
         model(np.ones((4, 2)))
+
+
+class Halves(layers.Layer):
+    def call(self, x):
+        return {name: value / 2 for name, value in x.items()}
+
+
+class Joined(layers.Layer):
+    def call(self, x):
+        return x["a"] + x["b"]
+
+
+def test_a_dict_goes_through_the_layers():
+    model = cornu.Sequential([Halves(), Joined(), layers.Dense(2, name="d")])
+    x = {"a": ROWS, "b": 3 * ROWS}
+    assert model(x).shape == (len(ROWS), 2) and model.count_params() == 2 * (ROWS.shape[1] + 1)
+    alone = layers.Dense(2)
+    alone(ROWS)
+    alone.set_weights(model.get_weights())
+    np.testing.assert_allclose(model.predict(x, verbose=0), alone(2 * ROWS), rtol=1e-5)
+    model.compile("sgd", "mse")
+    model.fit(x, ROWS[:, :2], verbose=0)
+    fresh = cornu.Sequential([Halves(), Joined(), layers.Dense(2)])
+    fresh.compile("sgd", "mse")
+    fresh.fit(x, ROWS[:, :2], verbose=0)
+    assert len(fresh.weights) == len(fresh.optimizer.variables) == 2
+
+
+def test_shapes_of_a_model_that_is_not_built():
+    for k in (cornu, keras):
+        model = k.Sequential([k.layers.Conv2D(4, 3), k.layers.Flatten(), k.layers.Dense(8)])
+        assert model.compute_output_shape((1, 5, 5, 1)) == (1, 8)
+        assert model.compute_output_shape(input_shape=(None, 5, 5, 1)) == (None, 8)
+        assert not model.built
+
+
+def test_what_is_reserved_or_declared():
+    model = cornu.Sequential([cornu.Input((3,)), layers.Dense(2)])
+    model.build((7, 3))
+    with pytest.raises(ValueError, match=r"use input shape \(None, 3\)"):
+        model.build((None, 4))
+    with pytest.raises(AttributeError, match=r"Use `add\(\)` and `pop\(\)`"):
+        model.layers = []
+    with pytest.raises(AttributeError, match=r"`Model.layers` attribute is reserved"):
+        Net().layers = []
+    assert [each.name for each in model.operations] == [each.name for each in model._layers]

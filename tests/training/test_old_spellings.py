@@ -109,3 +109,12 @@ def test_accuracy_by_its_old_name(tmp_path):
     ]
     with pytest.raises(KeyError, match="auc"):
         history["auc"]
+
+
+def test_compiled_steps_can_be_made_beforehand():
+    trained = model()
+    steps = [getattr(trained, f"make_{kind}_function") for kind in ("train", "test", "predict")]
+    for make in steps:
+        assert make() is make() is not make(force=True)
+    trained.jax_state_sync()
+    trained.fit(X, Y, verbose=0)

@@ -81,7 +81,8 @@ class _Cloning:
 
     def _layer(self, layer):
         if id(layer) not in self._clones:
-            if self._recursive and isinstance(layer, Model) and layer._graph is not None:
+            is_known = isinstance(layer, Sequential) or getattr(layer, "_graph", None) is not None
+            if self._recursive and isinstance(layer, Model) and is_known:
                 clone = self.clone(layer)
             elif self._clone_function is not None and not isinstance(layer, InputLayer):
                 clone = self._clone_function(layer)
@@ -94,7 +95,7 @@ class _Cloning:
         start = model._layers[:1] if model._layers[1:] != model.layers[1:] else []
         layers = [self._layer(layer) for layer in [*start, *model.layers]]
         if input_tensors is not None:
-            (tensor,) = _tensors(input_tensors, [None], "one symbolic tensor")
+            (tensor,) = _tensors(input_tensors, None, "one symbolic tensor")
             name = start[0].name if start else None
             layers = [InputLayer(input_tensor=tensor, name=name), *layers[len(start) :]]
         # What a subclass' constructor takes is not known.
@@ -132,11 +133,21 @@ def _tensors(given, structure, expected: str) -> list[KerasTensor]:
     if isinstance(given, list | tuple) and len(given) == 1 and not isinstance(structure, list):
         (given,) = given
     flat = jax.tree.leaves(given)
-    if len(flat) != len(jax.tree.leaves(structure, is_leaf=lambda value: value is None)) or not all(
-        isinstance(tensor, KerasTensor) for tensor in flat
-    ):
+    if not all(isinstance(tensor, KerasTensor) for tensor in flat):
         raise ValueError(f"`input_tensors` must be {expected}. Received: {given}")
+    if _shape_of(given) != _shape_of(structure):
+        raise ValueError(
+            "`input_tensors` must have the same structure as model.input.\n"
+            f"Reference structure: {structure}\nReceived structure: {given}"
+        )
     return flat
+
+
+def _shape_of(structure):
+    """A structure without its leaves; tuples count as lists."""
+    if isinstance(structure, dict):
+        return {key: _shape_of(value) for key, value in structure.items()}
+    return [_shape_of(part) for part in structure] if isinstance(structure, list | tuple) else None
 
 
 def _compile_as(clone, model) -> None:

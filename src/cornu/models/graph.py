@@ -67,12 +67,19 @@ class Graph:
                     continue
                 if node.is_input:
                     raise ValueError(
-                        f"The outputs depend on the input '{node.operation.name}', which is not "
-                        f"among the model's inputs: {[t.name for t in self.flat_inputs]}. Add it to "
-                        "`inputs`."
+                        f"Output with path `{self._path_of(output)}` is not connected to `inputs` "
+                        f"alone: it depends on the input '{node.operation.name}', which is not among the "
+                        f"model's inputs: {[t.name for t in self.flat_inputs]}. Add it to `inputs`."
                     )
                 stack.extend((t, False) for t in reversed(node.input_tensors))
         return list(finished.values()), ranks
+
+    def _path_of(self, output: KerasTensor) -> str:
+        """Where a tensor is in the structure of outputs."""
+        for path, tensor in jax.tree_util.tree_leaves_with_path(self.outputs):
+            if tensor is output:
+                return ".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
+        return ""
 
     def _with_unused_inputs(self, order, ranks) -> list[Node]:
         """An input that nothing uses still belongs to the model."""

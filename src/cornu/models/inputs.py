@@ -1,5 +1,7 @@
 """The arguments of a call as the model's graph expects them."""
 
+import warnings
+
 import jax
 import numpy as np
 
@@ -29,6 +31,8 @@ def standardized(model, inputs) -> list:
         flat = leaves_and_none({key: inputs[key] for key in graph.inputs})
     else:
         flat = leaves_and_none(inputs)
+        if isinstance(graph.inputs, dict) and len(flat) > 1:
+            _check_order(model, list(graph.inputs), flat)
     if len(flat) != len(names):
         raise ValueError(
             f"Model '{model.name}' expected {len(names)} input(s) ({', '.join(names)}). "
@@ -38,6 +42,18 @@ def standardized(model, inputs) -> list:
         _fit(model, value, symbol, i)
         for i, (value, symbol) in enumerate(zip(flat, graph.flat_inputs, strict=True))
     ]
+
+
+def _check_order(model, keys: list, flat: list) -> None:
+    """Say that a list's values go to the inputs that a dict names in the order of the names."""
+    said = (
+        f"Model '{model.name}': The structure of `inputs` doesn't match the expected structure.\n"
+        f"Expected: a dict with the keys {keys}\n"
+        f"Received: a list of arrays of the shapes {[np.shape(value) for value in flat]}"
+    )
+    if keys != sorted(keys):
+        raise ValueError(f"{said}\nWhich of them is which input is not clear. Pass a dict.")
+    warnings.warn(f"{said}\nThey are taken in the order of the keys.", stacklevel=2)
 
 
 def _fit(model, value, symbol: KerasTensor, index: int):

@@ -19,6 +19,7 @@ from cornu.core.symbolic import KerasTensor, infer_outputs, node_of
 from cornu.models import graph_config, host_part
 from cornu.models.graph import Graph
 from cornu.models.inputs import leaves_and_none, standardized
+from cornu.models.state_tree import get_state_tree, set_state_tree
 from cornu.models.summary import print_summary
 from cornu.quantizers.configs import resolve
 from cornu.saving import load_weights, save_model, save_weights
@@ -88,6 +89,18 @@ class Model(Trainer):
     def layers(self) -> list[Layer]:
         """The layers directly in this model."""
         return self._sublayers()
+
+    @layers.setter
+    def layers(self, value):
+        raise AttributeError(
+            "`Model.layers` attribute is reserved: it lists the layers of the model. Give the attribute "
+            "another name."
+        )
+
+    @property
+    def operations(self) -> list:
+        """What the graph calls: its layers, and functions."""
+        return self._need_graph("operations").operations
 
     @property
     def _saved_layers(self) -> list[Layer] | None:
@@ -415,6 +428,34 @@ class Model(Trainer):
                 if layer.weights:
                     warnings.warn(str(error), stacklevel=2)
         self._functions.clear()
+
+    # ---- what it holds
+
+    def get_state_tree(self, value_format="backend_tensor"):
+        """The values of all variables as nested dicts, by their paths.
+
+        Args:
+            value_format: `"backend_tensor"` for arrays of JAX, `"numpy_array"` for copies in NumPy.
+
+        Returns:
+            a dict with the keys `trainable_variables`, `non_trainable_variables`, `optimizer_variables`
+            and `metrics_variables`.
+
+        Raises ValueError if two variables have one path.
+
+        >>> import cornu
+        >>> model = cornu.Sequential([cornu.Input((2,)), cornu.layers.Dense(1, name="d")], name="m")
+        >>> model.get_state_tree("numpy_array")["trainable_variables"]["m"]["d"]["bias"]
+        array([0.], dtype=float32)
+        """
+        return get_state_tree(self, value_format)
+
+    def set_state_tree(self, state_tree):
+        """Assign values to variables, as `get_state_tree` returns them; what is left out stays.
+
+        Raises ValueError, and changes nothing, for a path that the model does not have, or a wrong shape.
+        """
+        set_state_tree(self, state_tree)
 
     # ---- files
 

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from cornu.core import registry
+from cornu.core.call_arguments import accepts, is_shape
 from cornu.core.layer import Layer
 from cornu.core.naming import name_scope
 from cornu.core.symbolic import KerasTensor, known_batch
@@ -112,7 +114,11 @@ class Sequential(Model):
         self._set_graph(inputs, x)
 
     def build(self, input_shape=None):
-        """Make the weights for inputs of this shape (with the batch; None for any size)."""
+        """Make the weights for inputs of this shape (with the batch; None for any size).
+
+        For a list or a dict of shapes each layer makes its own when the model is called.
+        """
+        self._check_declared(input_shape)
         if self._graph is not None:
             return
         if not self._layers:
@@ -123,9 +129,10 @@ class Sequential(Model):
         if isinstance(self._layers[0], InputLayer):
             self._rebuild()
             return
-        if not isinstance(input_shape, tuple | list) or not all(
-            size is None or isinstance(size, int) for size in input_shape
-        ):
+        shapes = jax.tree.leaves(input_shape, is_leaf=is_shape)
+        if input_shape and shapes and shapes != [input_shape] and all(map(is_shape, shapes)):
+            return
+        if not is_shape(input_shape):
             raise ValueError(
                 f"You must provide an `input_shape` argument, such as (None, 28, 28, 1). "
                 f"Received: {input_shape}"
@@ -134,6 +141,52 @@ class Sequential(Model):
         self._layers.insert(0, inputs._keras_history.operation)
         with known_batch(input_shape[0]):
             self._chain(inputs)
+
+    def _check_declared(self, input_shape) -> None:
+        """Refuse a shape that does not fit that of the `Input`."""
+        if not self._layers or not isinstance(self._layers[0], InputLayer):
+            return
+        declared = self._layers[0].batch_shape
+        if is_shape(input_shape) and not (
+            len(input_shape) == len(declared)
+            and all(
+                a is None or b is None or a == b for a, b in zip(input_shape, declared, strict=True)
+            )
+        ):
+            raise ValueError(
+                f"Sequential model '{self.name}' has already been configured to use input shape "
+                f"{declared}. You cannot build it with input_shape {tuple(input_shape)}."
+            )
+
+    def call(self, inputs, training=None, mask=None):
+        if self._graph is not None or not self._layers:
+            return super().call(inputs, training, mask)
+        # A list or a dict, which no graph of one input can take.
+        options = {"mask": mask, "training": training}
+        for layer in self.layers:
+            given = {n: v for n, v in options.items() if v is not None and accepts(layer, n)}
+            inputs = layer(inputs, **given)
+            options["mask"] = None
+        return inputs
+
+    def _pass_mask_on(self, arguments, previous, outputs):
+        """The layers have done so."""
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the output for an input shape, which the model need not be built for."""
+        if self._graph is not None:
+            return super().compute_output_shape(input_shape)
+        for layer in self.layers:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    def compute_output_spec(self, inputs, training=None, mask=None):
+        """The symbolic outputs for symbolic inputs, which the model need not be built for."""
+        if self._graph is not None or not self._layers:
+            return super().compute_output_spec(inputs, training=training, mask=mask)
+        for layer in self.layers:
+            inputs = layer.compute_output_spec(inputs)
+        return inputs
 
     def _build_for_text(self, x) -> None:
         """Make the graph for an array of text, whose dtype no shape says."""
@@ -158,6 +211,13 @@ class Sequential(Model):
         """The layers, without the `Input`."""
         start = 1 if self._layers and isinstance(self._layers[0], InputLayer) else 0
         return self._layers[start:]
+
+    @layers.setter
+    def layers(self, value):
+        raise AttributeError(
+            "`Sequential.layers` attribute is reserved: it lists the layers. Use `add()` and `pop()` to "
+            "change them."
+        )
 
     @property
     def _saved_layers(self) -> list[Layer]:

@@ -117,8 +117,19 @@ class Trainer(Compilable, OldMethods):
         return self.stateless_call(*state, x, training=False)
 
     def make_train_function(self, force=False):
-        """The compiled form of `train_step`."""
+        """The compiled form of `train_step`; `fit` makes it by itself."""
         return compiled_step(self, "train", force)
+
+    def make_test_function(self, force=False):
+        """The compiled form of `test_step`; `evaluate` makes it by itself."""
+        return compiled_step(self, "test", force)
+
+    def make_predict_function(self, force=False):
+        """The compiled form of `predict_step`; `predict` makes it by itself."""
+        return compiled_step(self, "predict", force)
+
+    def jax_state_sync(self):
+        """Does nothing: after each step of training the variables have its values."""
 
     @takes_old_arguments(nb_epoch="epochs")
     def fit(
