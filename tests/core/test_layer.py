@@ -246,7 +246,7 @@ def test_mistakes():
 
     with pytest.raises(RuntimeError, match=r"super\(\).__init__\(\)"):
         Forgetful()(X)
-    with pytest.raises(NotImplementedError, match=r"does not have a `call\(\)`"):
+    with pytest.raises(NotImplementedError, match=r"does not have a `call`"):
         layers.Layer()(X)
     with pytest.raises(ValueError, match="isn't built"):
         layers.Dense(3).count_params()
@@ -330,3 +330,120 @@ def test_a_call_without_an_argument_names_it():
         TypeError, match=r"MultiHeadAttention\) was called without its argument 'value'"
     ):
         cornu.layers.MultiHeadAttention(2, 3)(np.ones((2, 3, 4), "float32"))
+
+
+class Own(layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+class OwnCell(layers.SimpleRNNCell):
+    pass
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.TimeDistributed(Own()),
+        lambda: layers.Bidirectional(layers.RNN(OwnCell(2))),
+        lambda: layers.RNN(OwnCell(2)),
+        lambda: layers.StackedRNNCells([OwnCell(2)]),
+        lambda: layers.Pipeline([Own()]),
+        lambda: cornu.Sequential([cornu.Input((2,)), Own()]),
+    ],
+)
+def test_own_classes_by_the_names_in_a_configuration(make):
+    layer = make()
+    config = layer.get_config()
+    with pytest.raises(ValueError, match="Own"):
+        type(layer).from_config(config)
+    again = type(layer).from_config(config, custom_objects={"Own": Own, "OwnCell": OwnCell})
+    assert again.get_config() == config
+
+
+def test_old_methods():
+    layer = layers.Layer()
+    assert layer.add_variable((2,), "ones", name="w").path == "layer/w"
+    with pytest.raises(NotImplementedError, match="compile"):
+        layer.add_metric(1.0, name="mean")
+    with pytest.raises(ValueError, match=r"keyword argument.*name='kernel'"):
+        layer.add_weight("kernel", (2, 3))
+    with pytest.raises(ValueError, match="one device"):
+        cornu.Variable([1.0], layout="data")
+
+
+@pytest.mark.parametrize("k", [cornu, keras], ids=["cornu", "keras"])
+def test_state_as_a_tree(k):
+    k.utils.clear_session()
+    model = k.Sequential([k.Input((3,)), k.layers.Dense(2), k.layers.BatchNormalization()])
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(X, X[:, :2], verbose=0)
+    tree = model.get_state_tree("numpy_array")
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    assert len(paths) == 20 and "['trainable_variables']['sequential']['dense']['bias']" in paths
+    assert sorted(tree["metrics_variables"]) == ["loss", "mean_absolute_error"]
+    model.fit(X, X[:, :2], verbose=0)
+    model.set_state_tree(tree)
+    jax.tree.map(np.testing.assert_array_equal, model.get_state_tree(), tree)
+
+
+def test_a_tree_that_does_not_fit():
+    model = cornu.Sequential([cornu.Input((3,)), layers.Dense(2, name="d")], name="m")
+    before = model.get_weights()
+    for tree, message in (
+        ({"weights": {}}, "Unknown variable name: weights"),
+        ({"trainable_variables": {"m": {"e": {"bias": [1, 2]}}}}, "path 'm/e/bias'. It has: m/d/k"),
+        ({"trainable_variables": {"m": {"d": {"bias": [1], "kernel": 0}}}}, r"shape \(2,\) has"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.set_state_tree(tree)
+    with pytest.raises(ValueError, match="value_format='list'"):
+        model.get_state_tree("list")
+    for own, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_weights_are_not_made_in_call():
+    class Careless(layers.Layer):
+        def call(self, x):
+            return x * self.add_weight(shape=(), initializer="ones")
+
+    for x in (X, cornu.Input((3,))):
+        with pytest.raises(ValueError, match=r"cannot add new elements of state in `call`"):
+            Careless()(x)
+
+
+@pytest.mark.parametrize("k", [cornu, keras], ids=["cornu", "keras"])
+def test_shapes_of_masks_for_build(k):
+    class Own(k.layers.Layer):
+        def build(self, inputs_shape, attention_mask_shape=None):
+            self.shapes = inputs_shape, attention_mask_shape
+
+        def call(self, inputs, attention_mask=None):
+            return inputs
+
+    layer = Own()
+    layer(X, attention_mask=np.ones((4, 1)))
+    assert layer.shapes == ((4, 3), (4, 1))
+
+
+def test_a_policy_that_is_a_name_is_passed_on_as_one():
+    class Own(layers.Layer):
+        def __init__(self, dtype="float32", **kwargs):
+            super().__init__(dtype=dtype, **kwargs)
+            self.given = dtype
+
+    assert Own.from_config(Own(dtype="mixed_bfloat16").get_config()).given == "mixed_bfloat16"
+    config = layers.Dense(2, dtype="int8_from_float32").get_config()
+    assert layers.Dense.from_config(config).quantization_mode == "int8"
+
+
+def test_masks_of_merging_layers_are_lists():
+    layer = layers.Add()
+    for inputs, mask, message in (
+        ([X, X], X[:, 0] > 0, "`mask` should be a list"),
+        (X, [None, None], "`inputs` should be a list"),
+        ([X, X], [None], "same length"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layer.compute_mask(inputs, mask)

@@ -48,3 +48,17 @@ def test_map():
     policies["dense_in.*"] = "float32"
     with pytest.raises(ValueError, match="matches multiple"):
         policies["dense_in_8_bits"]
+
+
+def test_map_is_a_mapping():
+    for k in (cornu, keras):
+        policies = k.dtype_policies.DTypePolicyMap("float32", {})
+        policies.update({"a": "bfloat16", "b": "float16"})
+        assert [(path, policy.name) for path, policy in policies.items()] == [
+            ("a", "bfloat16"),
+            ("b", "float16"),
+        ]
+        assert policies.get("c").name == policies.setdefault("c").name == "float32"
+        assert policies.pop("a").name == "bfloat16" and list(policies.keys()) == ["b"]
+        policies.clear()
+        assert len(policies) == 0

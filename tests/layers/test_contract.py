@@ -196,6 +196,11 @@ def test_every_name_that_keras_has_for_a_layer():
         if inspect.isclass(theirs) and theirs.__name__ in own:
             # Names of Keras 1 are classes that make one of today.
             assert issubclass(getattr(layers, alias), own[theirs.__name__])
+            wanted, names = (
+                list(inspect.signature(cls.__init__).parameters)
+                for cls in (theirs, own[theirs.__name__])
+            )
+            assert [name for name in names if name in wanted] == wanted
         elif inspect.isfunction(theirs) and alias.islower():
             assert callable(getattr(layers, alias))
     assert all(hasattr(layers, name) for name in layers.__all__)
@@ -259,6 +264,22 @@ def test_shape_is_known_before_computing(name):
     layer = make(name)
     shapes = shapes if isinstance(CASES[name].shape, list) else shapes[0]
     assert layer.compute_output_shape(*spread(name, shapes)) == output.shape
+    theirs = getattr(keras.layers, name, keras.layers.Dense).compute_output_shape
+    keyword = list(inspect.signature(theirs).parameters)[1]
+    if not CASES[name].separate and keyword != "args":
+        assert make(name).compute_output_shape(**{keyword: shapes}) == output.shape
+
+
+@every_layer
+def test_symbolic_outputs_of_a_layer_without_weights(name):
+    layer = make(name)
+    names = inspect.signature(layer.call).parameters
+    arguments = dict(zip(names, spread(name, symbolic(name)), strict=False))
+    by_name, outputs = layer.compute_output_spec(**arguments), make(name)(**arguments)
+    by_place = layer.compute_output_spec(*arguments.values())
+    assert by_name.shape == by_place.shape == outputs.shape
+    assert by_name.dtype == by_place.dtype == outputs.dtype
+    assert not layer.weights or layer.built == make(name).built
 
 
 @every_layer

@@ -113,6 +113,14 @@ def test_spectral_norm_becomes_one():
     assert np.linalg.svd(layer.kernel.numpy())[1].max() == pytest.approx(1, rel=1e-4)
 
 
+def test_normalized_weights():
+    ours, theirs = pair("Dense", {"units": 3}, "SpectralNormalization")
+    ours(STEPS), theirs(STEPS)
+    share_weights(ours, theirs)
+    for own, other in zip(ours.normalized_weights(), theirs.normalized_weights(), strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-5)
+
+
 def test_spectral_normalization_of_nothing():
     layer = layers.SpectralNormalization(layers.Dense(3, kernel_initializer="zeros"))
     assert np.isfinite(layer(STEPS, training=True)).all()
@@ -167,6 +175,9 @@ def test_lambda_by_custom_object():
     with pytest.raises(ValueError, match="'unregistered', which is not registered"):
         layers.deserialize(copy.deepcopy(described))
     again = layers.deserialize(described, custom_objects={"unregistered": unregistered})
+    assert again.function is unregistered
+    config = described["config"]
+    again = layers.Lambda.from_config(config, custom_objects={"unregistered": unregistered})
     assert again.function is unregistered
 
 

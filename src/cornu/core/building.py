@@ -5,6 +5,7 @@ import inspect
 
 from cornu.core import naming
 from cornu.core.call_arguments import call_parameters, is_mask, shapes_of, tuples
+from cornu.core.context import within
 
 
 def in_scope(build):
@@ -14,7 +15,7 @@ def in_scope(build):
     @functools.wraps(build)
     def wrapped(self, *args, **kwargs):
         self._check_initialized()
-        with naming.name_scope(self.name, owner=self):
+        with naming.name_scope(self.name, owner=self), within(computing=None):
             if self.path is None:
                 self._path = naming.current_path()
             result = build(self, *args, **kwargs)
@@ -50,6 +51,14 @@ def build_for(layer, arguments: dict, is_overridden: bool) -> None:
         else:
             layer.build(**{w: shapes[n] for w, n in zip(wanted, names, strict=True) if n in shapes})
     layer._built_shapes = shapes
+
+
+def with_masks(layer, arguments: dict, kwargs: dict) -> dict:
+    """The arguments of a call with those masks whose shapes `build` asks for by name."""
+    if layer.built or not any(is_mask(name) for name in kwargs):
+        return arguments
+    wanted = [name.removesuffix("_shape") for name in inspect.signature(layer.build).parameters]
+    return {**arguments, **{n: kwargs[n] for n in wanted if is_mask(n) and n in kwargs}}
 
 
 def _check_given(layer, arguments: dict) -> None:

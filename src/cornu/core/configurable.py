@@ -115,15 +115,21 @@ class Configurable:
         return config
 
     @classmethod
-    def from_config(cls, config: dict):
-        """Make an object from what `get_config()` returned."""
+    def from_config(cls, config: dict, custom_objects=None):
+        """Make an object from what `get_config()` returned.
+
+        Args:
+            config: the constructor's arguments by name.
+            custom_objects: classes and functions by the names that they have in the configuration.
+        """
         unknown = [k for k in config if k not in constructor_parameters(cls)]
         if unknown and not takes_anything(cls):
             raise TypeError(
                 f"{cls.__name__} has no argument named {', '.join(map(repr, unknown))}; the "
                 f"configuration was {config}. Known: {', '.join(constructor_parameters(cls))}."
             )
-        return cls(**{k: _restore(v) for k, v in config.items()})
+        with registry.custom_object_scope(custom_objects):
+            return cls(**{k: _restore(v) for k, v in config.items()})
 
 
 def _made(cls: type, args: tuple, kwargs: dict):

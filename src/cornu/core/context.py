@@ -18,6 +18,8 @@ class _Context(threading.local):
     # The outermost layer whose call is running, and what that passes on to the layers that it calls.
     layer: Any = None
     training: bool | None = None
+    # The layer whose own `call` is running.
+    computing: Any = None
     # The dtype that variables are read in, where it is not their own.
     autocast: str | None = None
     # What watches the calls of layers.

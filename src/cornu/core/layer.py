@@ -1,5 +1,6 @@
 """`Layer`: weights, and the computation that uses them."""
 
+import copy
 import functools
 import inspect
 import warnings
@@ -183,7 +184,7 @@ class Layer(Operation, Configurable, Weighted):
     def call(self, *args, **kwargs):
         """The computation. Override it."""
         raise NotImplementedError(
-            f"Layer {type(self).__name__} does not have a `call()` method implemented."
+            f"Layer {type(self).__name__} does not have a `call` method implemented."
         )
 
     @property
@@ -236,22 +237,22 @@ class Layer(Operation, Configurable, Weighted):
             type_check: whether to refuse a subclass, whose own `call` would not be used any more.
             config: a `quantizers.QuantizationConfig` with more to say than a mode.
         """
-        raise self._cannot_quantize()
+        raise self._cannot_quantize("quantize")
 
     def quantized_build(self, input_shape, mode):
         """Make the weights of a quantized layer. Only layers that can be quantized have it."""
-        raise self._cannot_quantize()
+        raise self._cannot_quantize("quantized_build")
 
     def quantized_call(self, *args, **kwargs):
         """The computation with quantized weights. Only layers that can be quantized have it."""
-        raise self._cannot_quantize()
+        raise self._cannot_quantize("quantized_call")
 
-    def _cannot_quantize(self) -> NotImplementedError:
+    def _cannot_quantize(self, method: str = "quantize") -> NotImplementedError:
         return NotImplementedError(
-            f"Layer '{self.name}' ({type(self).__name__}) cannot be quantized: Dense, EinsumDense and "
-            'Embedding can. Use dtype="mixed_bfloat16" for smaller and faster layers of other kinds, or '
-            'export the model with model.export("model.onnx", format="onnx") and quantize it in ONNX '
-            "Runtime."
+            f"Layer '{self.name}' ({type(self).__name__}) does not have a `{method}` method implemented: "
+            'it cannot be quantized. Dense, EinsumDense and Embedding can. Use dtype="mixed_bfloat16" for '
+            "smaller and faster layers of other kinds, or export the model with "
+            'model.export("model.onnx", format="onnx") and quantize it in ONNX Runtime.'
         )
 
     @property
@@ -285,7 +286,7 @@ class Layer(Operation, Configurable, Weighted):
             with naming.name_scope(self.name, owner=self):
                 # Weights are made in their own dtype, whatever the caller computes in.
                 context.autocast = None
-                self._maybe_build(arguments)
+                self._maybe_build(building.with_masks(self, arguments, kwargs))
                 if self.path is None:
                     self._path = naming.current_path()
                 # The sizes that a build finds out are checked at once.
@@ -324,7 +325,7 @@ class Layer(Operation, Configurable, Weighted):
     def _watched_call(self, args: tuple, kwargs: dict):
         """`call`; while a user's own is traced, random numbers that it draws would become constants."""
         leaves = jax.tree.leaves(args) if _is_users(type(self)) else ()
-        call = self._computation()
+        call = self._compute
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return call(*args, **kwargs)
 
@@ -334,9 +335,14 @@ class Layer(Operation, Configurable, Weighted):
 
         return blame.watch_random(self, lambda: call(*args, **kwargs), again)
 
-    def _computation(self):
-        """What computes the outputs: `call`, or `quantized_call`."""
-        return self.call if self.quantization_mode is None else self.quantized_call
+    def _compute(self, *args, **kwargs):
+        """`call`, or `quantized_call`."""
+        before, context.computing = context.computing, None if self._builds_on_call else self
+        try:
+            call = self.call if self.quantization_mode is None else self.quantized_call
+            return call(*args, **kwargs)
+        finally:
+            context.computing = before
 
     def _say_where(self, error: Exception, arguments: dict) -> None:
         """Add to an error the layer, the shapes and the line in which it happened."""
@@ -410,8 +416,8 @@ class Layer(Operation, Configurable, Weighted):
     def compute_output_spec(self, *args, **kwargs):
         """The symbolic outputs (shapes and dtypes) for symbolic inputs."""
         kwargs.pop("training", None)
-        args, kwargs = self._to_tensors(args, kwargs)
-        tensors = [t for t in jax.tree.leaves((args, kwargs)) if isinstance(t, KerasTensor)]
+        args, kwargs = self._to_tensors(*self._first_by_position(args, kwargs))
+        tensors = [t for t in jax.tree.leaves(args) if isinstance(t, KerasTensor)]
         if (
             self._has_closed_form()
             and len(args) == 1
@@ -425,7 +431,27 @@ class Layer(Operation, Configurable, Weighted):
                 output,
                 is_leaf=is_shape,
             )
-        return infer_outputs(self._call_for_inference, args, kwargs)
+        return self._infer(args, kwargs)
+
+    def _first_by_position(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """The arguments of a call with the first by position, if it was given by name."""
+        first = next(iter(call_parameters(type(self))), None)
+        if args or first not in kwargs:
+            return args, kwargs
+        return (kwargs[first],), {name: v for name, v in kwargs.items() if name != first}
+
+    def _infer(self, args: tuple, kwargs: dict):
+        """The symbolic outputs of `call`, for which a layer that is not built has a copy that is.
+
+        Within a call of the layer, what that has not built is built by the `call` that is traced.
+        """
+        layer = self
+        if not (self.built or self._builds_on_call or "_built_shapes" in self.__dict__):
+            layer = copy.deepcopy(self)
+            arguments = bind_call(layer, args, kwargs)
+            with naming.name_scope(layer.name, owner=layer):
+                layer._maybe_build(arguments)
+        return infer_outputs(layer._call_for_inference, args, kwargs)
 
     def _has_closed_form(self) -> bool:
         """Whether `compute_output_shape` need not trace `call`."""
@@ -434,18 +460,22 @@ class Layer(Operation, Configurable, Weighted):
     def _call_for_inference(self, *args, **kwargs):
         if accepts(self, "training"):
             kwargs["training"] = bool(context.training)
-        return self._computation()(*args, **kwargs)
+        return self._compute(*args, **kwargs)
 
     def compute_output_shape(self, *args, **kwargs):
         """The shape of the output for an input shape (or a structure of shapes); None stays None."""
-        shapes = jax.tree.map(
-            lambda shape: KerasTensor(shape, dtype=self.input_dtype),
-            (args, kwargs),
-            is_leaf=is_shape,
-        )
-        args, kwargs = shapes
+
+        def tensors(shapes):
+            return jax.tree.map(
+                lambda shape: KerasTensor(shape, dtype=self.input_dtype), shapes, is_leaf=is_shape
+            )
+
+        args = tuple(map(tensors, args))
+        kwargs = {name: tensors(shapes) for name, shapes in kwargs.items()}
+        if not args and "input_shape" in kwargs:
+            args = (kwargs.pop("input_shape"),)
         kwargs = {name.removesuffix("_shape"): value for name, value in kwargs.items()}
-        spec = infer_outputs(self._call_for_inference, args, kwargs)
+        spec = self._infer(*self._first_by_position(args, kwargs))
         return jax.tree.map(lambda t: t.shape, spec, is_leaf=is_leaf)
 
     def symbolic_call(self, *args, **kwargs):
@@ -567,10 +597,15 @@ class Layer(Operation, Configurable, Weighted):
         return {**super().get_config(), "dtype": registry.serialize(self.dtype_policy)}
 
     @classmethod
-    def from_config(cls, config: dict):
+    def from_config(cls, config: dict, custom_objects=None):
         # What every layer has is set behind a constructor that does not take it.
         later = {n: config[n] for n in ("trainable", "dtype") if n in config and not _takes(cls, n)}
-        layer = super().from_config({n: v for n, v in config.items() if n not in later})
+        own = {n: v for n, v in config.items() if n not in later}
+        if isinstance(own.get("dtype"), dict):
+            # To constructors a policy that is only a name is passed as a name.
+            policy = get_policy(own["dtype"])
+            own["dtype"] = policy.name if type(policy) is DTypePolicy else policy
+        layer = super().from_config(own, custom_objects)
         if not later.get("trainable", True):
             layer.trainable = False
         if "dtype" in later:

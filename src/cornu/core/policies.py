@@ -1,6 +1,7 @@
 """Dtype policies: which dtype a layer computes in, which it keeps, and how its weights are quantized."""
 
 import re
+from collections.abc import MutableMapping
 from typing import Any
 
 import jax
@@ -252,7 +253,7 @@ class AWQDTypePolicy(QuantizedDTypePolicy):
 
 
 @registry.register("dtype_policy", module="keras.dtype_policies")
-class DTypePolicyMap(DTypePolicy):
+class DTypePolicyMap(DTypePolicy, MutableMapping):  # type: ignore[type-arg]
     """Policies by the paths of layers, as in a model of which only some layers are quantized.
 
     Args:

@@ -6,6 +6,7 @@ import numpy as np
 
 from cornu.core import naming, registry, tracking
 from cornu.core.call_arguments import as_tuple
+from cornu.core.context import context
 from cornu.core.dtype import is_float, standardize_dtype
 from cornu.core.policies import DTypePolicy
 from cornu.core.random import SeedGenerator
@@ -70,6 +71,17 @@ class Weighted(Tracked):
             name: last part of its path.
         """
         self._check_initialized()
+        if isinstance(shape, str):
+            raise ValueError(
+                f"Layer '{self.name}': `name` must be passed as a keyword argument. Use "
+                f"add_weight(shape=…, name={shape!r})."
+            )
+        if context.computing is self:
+            raise ValueError(
+                f"Layer '{self.name}' ({type(self).__name__}): you cannot add new elements of state in "
+                "`call`: each call would make new weights, and none would be trained. Call `add_weight` in "
+                "`__init__` or in `build`."
+            )
         dtype = standardize_dtype(dtype or self.variable_dtype)
         if initializer is None:
             initializer = "glorot_uniform" if is_float(dtype) else "zeros"
@@ -90,6 +102,36 @@ class Weighted(Tracked):
         weight.trainable = weight.trainable and self._trainable
         self._variables.append(weight)
         return weight
+
+    def add_variable(
+        self,
+        shape,
+        initializer,
+        dtype=None,
+        trainable=True,
+        autocast=True,
+        regularizer=None,
+        constraint=None,
+        name=None,
+    ) -> Variable:
+        """The same as `add_weight`."""
+        return self.add_weight(
+            shape=shape,
+            initializer=initializer,
+            dtype=dtype,
+            trainable=trainable,
+            autocast=autocast,
+            regularizer=regularizer,
+            constraint=constraint,
+            name=name,
+        )
+
+    def add_metric(self, *args, **kwargs):
+        """Always raises NotImplementedError, as in Keras: it is a method of Keras 2."""
+        raise NotImplementedError(
+            "Layers have no `add_metric` any more. Give the metric to `compile(metrics=[…])`; or keep one "
+            "as an attribute of the layer and call its `update_state` in `call`."
+        )
 
     def _structure(self) -> tracking.Walk:
         """The same object until an attribute of this layer, or of a layer in it, is another.

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.core.configurable import arguments_for
 from cornu.layers.convolution import BaseConv
 from cornu.layers.spatial import split_shape
 from cornu.ops import convolution as ops
@@ -149,3 +150,27 @@ class Conv3DTranspose(BaseConvTranspose):
     """
 
     rank = 3
+
+    # As in Keras, `data_format` and `output_padding` are the other way round.
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        padding="valid",
+        data_format=None,
+        output_padding=None,
+        dilation_rate=1,
+        activation=None,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        **kwargs,
+    ):
+        given = arguments_for(BaseConvTranspose, locals())
+        super().__init__(**given, **kwargs)

@@ -9,7 +9,7 @@ import numpy as np
 from cornu.core import masking, registry
 from cornu.core.dtype import standardize_dtype
 from cornu.core.layer import Layer
-from cornu.core.symbolic import infer_outputs
+from cornu.core.symbolic import KerasTensor
 from cornu.layers import weight_arguments
 from cornu.layers.quantized import Quantizable
 from cornu.quantizers import unpack_int4
@@ -151,6 +151,9 @@ class Embedding(Quantizable):
     def compute_output_shape(self, input_shape):
         return (*input_shape, self.output_dim)
 
+    def compute_output_spec(self, inputs):
+        return KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
+
 
 def _as_indices(inputs):
     return inputs if inputs.dtype in (jnp.int32, jnp.int64) else inputs.astype("int32")
@@ -238,8 +241,8 @@ class ReversibleEmbedding(Embedding):
             return (*input_shape[:-1], self.input_dim)
         return super().compute_output_shape(input_shape)
 
-    def compute_output_spec(self, inputs, **kwargs):
-        return infer_outputs(self._call_for_inference, (inputs,), kwargs)
+    def compute_output_spec(self, inputs, reverse=False):
+        return self._infer((inputs,), {"reverse": reverse})
 
 
 @registry.register("layer", module="keras.layers")

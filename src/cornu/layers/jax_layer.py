@@ -228,11 +228,12 @@ class FlaxLayer(JaxLayer):
         return [name for name in super()._config_names() if name not in hidden]
 
     @classmethod
-    def from_config(cls, config: dict):
-        config = {**config, "module": registry.deserialize(config["module"])}
-        if isinstance(config.get("method"), str):
-            config["method"] = getattr(config["module"], config["method"])
-        return super().from_config(config)
+    def from_config(cls, config: dict, custom_objects=None):
+        with registry.custom_object_scope(custom_objects):
+            config = {**config, "module": registry.deserialize(config["module"])}
+            if isinstance(config.get("method"), str):
+                config["method"] = getattr(config["module"], config["method"])
+            return super().from_config(config)
 
 
 def _divided(variables) -> tuple:
@@ -277,3 +278,7 @@ class TorchModuleWrapper(Layer):
             "a program of JAX; in Keras it needs the PyTorch backend. Write it with Cornu's layers, and "
             "copy its weights with `layer.set_weights(…)`."
         )
+
+    def parameters(self, recurse=True):
+        """The module's parameters, if there could be one."""
+        raise NotImplementedError("TorchModuleWrapper: a module of PyTorch cannot be in a layer.")

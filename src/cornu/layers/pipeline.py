@@ -3,7 +3,7 @@
 from cornu.core import masking, registry
 from cornu.core.call_arguments import accepts
 from cornu.core.layer import Layer
-from cornu.core.symbolic import any_symbolic, infer_outputs
+from cornu.core.symbolic import any_symbolic
 
 
 @registry.register("layer", module="keras.layers")
@@ -71,7 +71,7 @@ class Pipeline(Layer):
     def compute_output_spec(self, inputs, **kwargs):
         if any_symbolic(inputs) and self.needs_host:
             return self.call(inputs)
-        return infer_outputs(self._call_for_inference, (inputs,), kwargs)
+        return self._infer((inputs,), kwargs)
 
     def get_config(self) -> dict:
         return {"layers": [registry.serialize(layer) for layer in self.layers], "name": self.name}

@@ -201,7 +201,7 @@ class GlobalAveragePooling1D(BaseGlobalAveragePooling):
         total = jnp.sum(inputs * mask, axis=axis, keepdims=self.keepdims)
         return total / jnp.sum(mask, axis=axis, keepdims=self.keepdims)
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs, mask=None):
         return None
 
 

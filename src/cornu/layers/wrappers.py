@@ -161,7 +161,7 @@ class SpectralNormalization(Wrapper):
             kernel, vector_u = self.kernel.value, self.vector_u.value
             # A kernel of zeros has no direction to iterate in.
             vector_u, kernel = jax.lax.cond(
-                jnp.all(kernel == 0), lambda u, k: (u, k), self._normalized, vector_u, kernel
+                jnp.all(kernel == 0), lambda: (vector_u, kernel), self.normalized_weights
             )
             self.vector_u.assign(vector_u)
             self.kernel.assign(kernel)
@@ -170,7 +170,9 @@ class SpectralNormalization(Wrapper):
     def compute_output_shape(self, input_shape):
         return self.layer.compute_output_shape(input_shape)
 
-    def _normalized(self, vector_u, kernel):
+    def normalized_weights(self):
+        """The vector and the kernel that a call in training goes on with."""
+        kernel, vector_u = self.kernel.value, self.vector_u.value
         matrix = kernel.reshape(-1, kernel.shape[-1])
         for _ in range(self.power_iterations):
             vector_v = _to_unit_length(vector_u @ matrix.T)
@@ -246,12 +248,17 @@ class Lambda(Layer):
         return registry.serialize(value)
 
     @classmethod
-    def from_config(cls, config: dict):
+    def from_config(cls, config: dict, custom_objects=None, safe_mode=None):
+        """Make a layer from what `get_config()` returned.
+
+        No code in it is run, whatever `safe_mode` says.
+        """
         config = dict(config)
-        for name in ("function", "output_shape", "mask"):
-            if isinstance(config.get(name), dict | str):
-                config[name] = _named_function(name, config[name])
-        return super().from_config(config)
+        with registry.custom_object_scope(custom_objects):
+            for name in ("function", "output_shape", "mask"):
+                if isinstance(config.get(name), dict | str):
+                    config[name] = _named_function(name, config[name])
+            return super().from_config(config)
 
 
 def _parameters(function) -> tuple:

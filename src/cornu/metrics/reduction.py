@@ -135,9 +135,10 @@ class MeanMetricWrapper(Mean):
         return config
 
     @classmethod
-    def from_config(cls, config: dict):
+    def from_config(cls, config: dict, custom_objects=None):
         # Whatever else is there is meant for the function.
-        return cls(**registry.deserialize(config))
+        with registry.custom_object_scope(custom_objects):
+            return cls(**registry.deserialize(config))
 
 
 def mean_metric(class_name: str, function, direction: str, module: str, name: str | None = None):

@@ -97,6 +97,16 @@ class QuantizationConfig(Configurable):
         """How the name of the policy of a layer begins that is quantized so."""
         return self.mode
 
+    @staticmethod
+    def weight_quantizer_or_default(config, default):
+        """The quantizer for weights that a configuration has, or else the default."""
+        return default if config is None else config.weight_quantizer or default
+
+    @staticmethod
+    def activation_quantizer_or_default(config, default):
+        """The quantizer for inputs that a configuration has, perhaps None; the default without one."""
+        return default if config is None else config.activation_quantizer
+
     def _check_weights(self, **expected) -> None:
         for name, value in expected.items():
             received = getattr(self.weight_quantizer, name, value)

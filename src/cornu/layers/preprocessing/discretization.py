@@ -178,8 +178,7 @@ class Discretization(DataLayer):
     def from_config(cls, config: dict, custom_objects=None):
         config = dict(config)
         learned = config.pop("bin_boundaries", None) if config.get("num_bins") is not None else None
-        with registry.custom_object_scope(custom_objects):
-            layer = super().from_config(config)
+        layer = super().from_config(config, custom_objects)
         if learned is not None:
             layer.bin_boundaries = learned
         return layer

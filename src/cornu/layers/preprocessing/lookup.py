@@ -389,9 +389,9 @@ class Lookup(HostLayer):
             )
 
     @classmethod
-    def from_config(cls, config: dict):
+    def from_config(cls, config: dict, custom_objects=None):
         cls._check_config(config)
-        return super().from_config(config)
+        return super().from_config(config, custom_objects)
 
     def save_own_variables(self, store) -> None:
         if self.output_mode == "tf_idf" and self.idf_weights is not None:

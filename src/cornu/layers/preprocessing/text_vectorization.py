@@ -299,10 +299,10 @@ class TextVectorization(HostLayer):
         return [name for name in super()._config_names() if name not in hidden]
 
     @classmethod
-    def from_config(cls, config: dict):
+    def from_config(cls, config: dict, custom_objects=None):
         # It says that a vocabulary in a file is refused.
         StringLookup._check_config(config)
-        return super().from_config(config)
+        return super().from_config(config, custom_objects)
 
     def save_own_variables(self, store) -> None:
         self._lookup_layer.save_own_variables(store)

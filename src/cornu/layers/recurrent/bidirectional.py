@@ -174,11 +174,6 @@ class Bidirectional(Layer):
         pair = {"layer": self.forward_layer, "backward_layer": self.backward_layer}
         return {**super().get_config(), **{n: registry.serialize(v) for n, v in pair.items()}}
 
-    @classmethod
-    def from_config(cls, config: dict, custom_objects=None):
-        with registry.custom_object_scope(custom_objects):
-            return super().from_config(config)
-
 
 def _made_from(layer, prefix: str, **changes) -> Layer:
     """A new layer like this one, with the prefix before its name."""

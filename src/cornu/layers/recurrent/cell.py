@@ -93,9 +93,10 @@ class Cell(Layer):
         return [name for name in super()._config_names() if name not in self._not_in_config]
 
     @classmethod
-    def from_config(cls, config: dict):
+    def from_config(cls, config: dict, custom_objects=None):
         # The constructor makes the initializers, so that their seeds are drawn in its order.
-        return cls(**config)
+        with registry.custom_object_scope(custom_objects):
+            return cls(**config)
 
     # ---- a step
 

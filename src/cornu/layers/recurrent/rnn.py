@@ -236,11 +236,6 @@ class RNN(Layer):
         outputs = outputs[::-1] if self.go_backwards else outputs
         return outputs[-1], jnp.swapaxes(outputs, 0, 1), states
 
-    @classmethod
-    def from_config(cls, config: dict, custom_objects=None):
-        with registry.custom_object_scope(custom_objects):
-            return super().from_config(config)
-
 
 class CellRNN(RNN):
     """An `RNN` that makes its cell itself, from arguments of its own."""

@@ -26,7 +26,7 @@ class SimpleRNNCell(DenseCell):
         seed: an integer for dropout that can be repeated.
 
     Call arguments:
-        inputs: of one step, (batch, n).
+        sequence: the inputs of one step, (batch, n).
         states: a list of one array, (batch, units).
         training: whether to drop.
 
@@ -64,6 +64,9 @@ class SimpleRNNCell(DenseCell):
         **kwargs,
     ):
         super().__init__(**arguments_for(DenseCell, locals()), **kwargs)
+
+    def call(self, sequence, states, training=False):
+        return super().call(sequence, states, training)
 
     def project(self, inputs, training: bool):
         projected = self._weighted_inputs(inputs, training)
