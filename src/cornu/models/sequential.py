@@ -172,6 +172,10 @@ class Sequential(Model):
     def _pass_mask_on(self, arguments, previous, outputs):
         """The layers have done so."""
 
+    def _has_closed_form(self) -> bool:
+        # The masks of outputs are known where the layers are traced.
+        return False
+
     def compute_output_shape(self, input_shape):
         """The shape of the output for an input shape, which the model need not be built for."""
         if self._graph is not None:
@@ -183,7 +187,8 @@ class Sequential(Model):
     def compute_output_spec(self, inputs, training=None, mask=None):
         """The symbolic outputs for symbolic inputs, which the model need not be built for."""
         if self._graph is not None or not self._layers:
-            return super().compute_output_spec(inputs, training=training, mask=mask)
+            given = {n: v for n, v in (("training", training), ("mask", mask)) if v is not None}
+            return super().compute_output_spec(inputs, **given)
         for layer in self.layers:
             inputs = layer.compute_output_spec(inputs)
         return inputs

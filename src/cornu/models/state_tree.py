@@ -71,7 +71,7 @@ def set_state_tree(model, state_tree: dict[str, dict]) -> None:
 
 
 def _flat(tree: dict, prefix: str) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in tree.items():
         more = (
             _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
