@@ -13,6 +13,12 @@ from cornu.core.dtype import (
 )
 from cornu.core.memory import keep_freed_memory
 from cornu.core.policies import DTypePolicy, dtype_policy, set_dtype_policy
+from cornu.core.run_limits import (
+    max_epochs,
+    max_steps_per_epoch,
+    set_max_epochs,
+    set_max_steps_per_epoch,
+)
 from cornu.ops.attention import (
     disable_flash_attention,
     enable_flash_attention,
@@ -108,10 +114,14 @@ __all__ = [
     "is_nnx_enabled",
     "is_traceback_filtering_enabled",
     "keep_freed_memory",
+    "max_epochs",
+    "max_steps_per_epoch",
     "native",
     "set_backend",
     "set_dtype_policy",
     "set_epsilon",
     "set_floatx",
     "set_image_data_format",
+    "set_max_epochs",
+    "set_max_steps_per_epoch",
 ]

@@ -52,10 +52,6 @@ _INSTEAD = {
     "Operation": "Write a `Layer`, or a function of `cornu.ops`",
     "RematScope": "Use `remat` on the layers in question",
     "SymbolicScope": "Shapes are inferred by tracing; nothing marks it",
-    "max_epochs": "Give `fit` fewer `epochs`",
-    "set_max_epochs": "Give `fit` fewer `epochs`",
-    "max_steps_per_epoch": "Give `fit` its `steps_per_epoch`",
-    "set_max_steps_per_epoch": "Give `fit` its `steps_per_epoch`",
     "get_source_inputs": "Use `model.inputs`",
     "model_to_dot": "Use `utils.plot_model`, which needs no Graphviz",
 }

@@ -15,6 +15,7 @@ import warnings
 
 import numpy as np
 
+from cornu.core.run_limits import max_steps_per_epoch
 from cornu.data.array_source import ArraySource
 from cornu.data.arrays import in_memory
 from cornu.data.py_dataset import PyDataset
@@ -43,8 +44,18 @@ def adapt(
     if batch_size is not None:
         _check_count("batch_size", batch_size)
     if in_memory(x):
-        return ArraySource(
-            x, y, sample_weight, batch_size, shuffle, steps, class_weight, repeat, gather_in_step
+        return _within_limit(
+            ArraySource(
+                x,
+                y,
+                sample_weight,
+                batch_size,
+                shuffle,
+                steps,
+                class_weight,
+                repeat,
+                gather_in_step,
+            )
         )
     yields = isinstance(x, PyDataset) or hasattr(x, "__iter__") or hasattr(x, "__getitem__")
     if yields and not isinstance(x, dict | list | tuple | str | bytes):
@@ -59,11 +70,24 @@ def adapt(
             warnings.warn(
                 f"`batch_size` has no effect: x, a {kind}, makes the batches itself.", stacklevel=3
             )
-        return StreamSource(x, steps, shuffle, class_weight, repeat)
+        return _within_limit(StreamSource(x, steps, shuffle, class_weight, repeat))
     raise ValueError(
         f"Cannot take data of type {type(x).__name__} ({reprlib.repr(x)}). Pass arrays, pandas frames, a "
         "PyDataset, a generator, or anything else that yields batches `(x, y)`."
     )
+
+
+def _within_limit(source):
+    """The source with no more steps than `config.max_steps_per_epoch` allows."""
+    most = max_steps_per_epoch()
+    if most is not None and (source.num_batches is None or source.num_batches > most):
+        warnings.warn(
+            f"Limiting steps_per_epoch to {most}, as `config.set_max_steps_per_epoch` or the environment "
+            "variable KERAS_MAX_STEPS_PER_EPOCH says.",
+            stacklevel=4,
+        )
+        source.limit_steps(most)
+    return source
 
 
 def _check_count(name: str, value) -> None:

@@ -95,6 +95,10 @@ class ArraySource:
         rest, self._epoch_done = self._steps - self._epoch_done, 0
         return itertools.islice(self._running, rest)
 
+    def limit_steps(self, steps: int) -> None:
+        """Give no more batches in a pass than these."""
+        self._steps = self.num_batches = steps
+
     def rewind(self) -> None:
         """Let the next pass begin at the first sample."""
         self._running = None

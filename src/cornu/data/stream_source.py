@@ -69,6 +69,10 @@ class StreamSource:
         self._first = next(self._running, None)
         return self._first is None
 
+    def limit_steps(self, steps: int) -> None:
+        """Give no more batches in a pass than these."""
+        self._steps = self.num_batches = steps
+
     def rewind(self) -> None:
         """Let the next pass begin at the first batch, if the data can be read again."""
         if not self._once and self._first is None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cornu.core.run_limits import max_epochs
 from cornu.core.variable import own_values, put_values
 from cornu.data.adapt import adapt
 from cornu.data.array_source import ArraySource
@@ -159,6 +160,19 @@ def check_arguments(epochs, initial_epoch, shuffle, validation_freq) -> None:
         raise ValueError(f"`shuffle` must be True, False or 'batch'. Received: {shuffle!r}")
     # Says what is wrong with it.
     is_due(0, validation_freq)
+
+
+def within_limit(epochs: int) -> int:
+    """The number of epochs, or what `config.max_epochs` allows of them."""
+    most = max_epochs()
+    if most is None or epochs <= most:
+        return epochs
+    warnings.warn(
+        f"Limiting epochs to {most}, as `config.set_max_epochs` or the environment variable "
+        "KERAS_MAX_EPOCHS says.",
+        stacklevel=4,
+    )
+    return most
 
 
 def is_due(epoch: int, validation_freq) -> bool:

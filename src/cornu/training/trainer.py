@@ -180,6 +180,7 @@ class Trainer(Compilable, OldMethods):
         self._need_compiled("fit")
         check_verbose(verbose)
         fitting.check_arguments(epochs, initial_epoch, shuffle, validation_freq)
+        epochs = fitting.within_limit(epochs)
         work = fitting.open_data(
             self,
             (self._on_host(x, trains=True), y, sample_weight),
