@@ -15,7 +15,7 @@ class Logs(Mapping):
     def __getitem__(self, name):
         if name not in self._read:
             value = np.asarray(self._values[name])
-            self._read[name] = float(value) if value.size == 1 else value
+            self._read[name] = float(value.item()) if value.size == 1 else value
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:
