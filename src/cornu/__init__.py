@@ -40,7 +40,7 @@ from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.core.naming import name_scope
 from cornu.core.random import SeedGenerator
-from cornu.core.rematerialization import remat
+from cornu.core.rematerialization import RematScope, remat
 from cornu.core.stateless_scope import StatelessScope
 from cornu.core.symbolic import KerasTensor
 from cornu.core.variable import Variable
@@ -124,6 +124,7 @@ __all__ = [
     "Optimizer",
     "Quantizer",
     "Regularizer",
+    "RematScope",
     "SeedGenerator",
     "Sequential",
     "StatelessScope",

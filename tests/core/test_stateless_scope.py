@@ -98,6 +98,61 @@ def test_remat_of_layers_that_change_their_variables():
         cornu.remat(layer)(cornu.Input((3,)))
 
 
+SCOPES = [
+    ({}, 2),
+    ({"mode": "list_of_layers", "layer_names": ["wide"]}, 1),
+    ({"mode": "larger_than", "output_size_threshold": 8 * 3}, 1),
+    ({"mode": "activations"}, 1),
+    ({"mode": None}, 0),
+]
+
+
+@pytest.mark.parametrize("scope, count", SCOPES, ids=lambda value: str(value))
+def test_layers_made_in_a_scope_compute_again(scope, count):
+    """They train as the others do: with their losses, their random numbers and what they change."""
+    x = np.random.default_rng(0).random((8, 3)).astype("float32")
+
+    def trained(make):
+        cornu.utils.set_random_seed(0)
+        layers = make()
+        model = cornu.Sequential([cornu.Input((3,)), *layers, cornu.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        history = model.fit(x, x[:, :1], epochs=2, batch_size=8, verbose=0).history
+
+        def total(x):
+            for layer in layers:
+                x = layer(x)
+            return jnp.sum(x * x)
+
+        text = str(jax.make_jaxpr(jax.grad(total))(jnp.asarray(x)))
+        return (
+            history["loss"],
+            [*model.get_weights()],
+            text.count("remat2[") + text.count("checkpoint["),
+        )
+
+    def wide():
+        return cornu.layers.Dense(4, "tanh", activity_regularizer="l2", name="wide")
+
+    def inner():
+        layers = [cornu.layers.Dropout(0.5), cornu.layers.Dense(3)]
+        return cornu.Sequential(layers, name="inner")
+
+    def made_within():
+        with cornu.RematScope(mode=None), cornu.RematScope(**scope):
+            first = wide()
+        with cornu.RematScope(**scope):
+            return [first, inner()]
+
+    plain, again = trained(lambda: [wide(), inner()]), trained(made_within)
+    np.testing.assert_allclose(again[0], plain[0], rtol=1e-6)
+    for ours, theirs in zip(again[1], plain[1], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+    assert (plain[2] == 0) and (again[2] > 0) == (count > 0)
+    with pytest.raises(ValueError, match="Invalid mode"):
+        cornu.RematScope("some")
+
+
 def test_settings_of_tracebacks_and_unsafe_files():
     config = cornu.config
     before = jax.config.jax_traceback_filtering

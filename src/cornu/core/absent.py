@@ -50,7 +50,6 @@ _INSTEAD = {
     "placeholder": "Use `Input`",
     "Function": "Use `Model(inputs, outputs)`",
     "Operation": "Write a `Layer`, or a function of `cornu.ops`",
-    "RematScope": "Use `remat` on the layers in question",
     "SymbolicScope": "Shapes are inferred by tracing; nothing marks it",
     "get_source_inputs": "Use `model.inputs`",
     "model_to_dot": "Use `utils.plot_model`, which needs no Graphviz",

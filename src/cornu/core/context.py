@@ -22,6 +22,8 @@ class _Context(threading.local):
     computing: Any = None
     # The dtype that variables are read in, where it is not their own.
     autocast: str | None = None
+    # The scope that layers made now compute again in.
+    remat: Any = None
     # What watches the calls of layers.
     watch: Callable | None = None
     # The variables that get no memory while they are made, and how many bytes they may still have.

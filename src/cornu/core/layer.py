@@ -124,7 +124,11 @@ class Layer(Operation, Configurable, Weighted):
         self._variables: list[Variable] = []
         self._losses: list[Any] = []
         self._built = False
+        if context.remat is not None:
+            self._remat_scope = context.remat
 
+    # The scope that the layer was made in, if it computes again what it needs for gradients.
+    _remat_scope: Any = None
     # Whether `input_dim` is the size of one step.
     _of_sequences = False
 
@@ -340,6 +344,8 @@ class Layer(Operation, Configurable, Weighted):
         before, context.computing = context.computing, None if self._builds_on_call else self
         try:
             call = self.call if self.quantization_mode is None else self.quantized_call
+            if self._remat_scope is not None:
+                call = self._remat_scope.applied(self, call)
             return call(*args, **kwargs)
         finally:
             context.computing = before

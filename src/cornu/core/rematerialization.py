@@ -1,12 +1,14 @@
 """Computing again instead of remembering."""
 
+import math
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
+from cornu.core.context import context
 from cornu.core.symbolic import any_symbolic
-from cornu.core.variable import functional
+from cornu.core.variable import functional, throwaway_scope
 
 
 def remat(f: Callable) -> Callable:
@@ -47,12 +49,102 @@ def remat(f: Callable) -> Callable:
             given = iter(arrays)
             filled = [next(given) if t else leaf for leaf, t in zip(leaves, traced, strict=True)]
             args, kwargs = jax.tree.unflatten(structure, filled)
-            return functional(f, variables)(values, *args, **kwargs)
+            pure = functional(f, variables, collect_losses=True)
+            result, after, losses = pure(values, *args, **kwargs)
+            adding[:] = [layer for layer, _ in losses]
+            changed[:] = [i for i, value in enumerate(after) if value is not values[i]]
+            return result, [after[i] for i in changed], [value for _, value in losses]
 
+        # Of the trace: which layers add losses, and which variables get a new value.
+        adding: list = []
+        changed: list[int] = []
         before = [variable._stored() for variable in variables]
-        result, after = run(before, [leaf for leaf, t in zip(leaves, traced, strict=True) if t])
-        for variable, value in zip(variables, after, strict=True):
-            variable.assign(value)
+        given = [leaf for leaf, t in zip(leaves, traced, strict=True) if t]
+        result, after, losses = run(before, given)
+        for i, value in zip(changed, after, strict=True):
+            variables[i].assign(value)
+        for layer, value in zip(adding, losses, strict=True):
+            layer.add_loss(value)
         return result
 
     return call
+
+
+_MODES = ("full", "activations", "larger_than", "list_of_layers", None)
+
+
+class RematScope:
+    """Layers that are made within compute again for their gradients, instead of keeping, what they compute.
+
+    Training then takes less memory and more time; its numbers stay the same, up to rounding.
+
+    Args:
+        mode: `"full"`, all layers; `"activations"`, the functions that layers have as their `activation`;
+            `"larger_than"`, layers with more output numbers than the threshold; `"list_of_layers"`,
+            those that are named; None for none, within another scope.
+        output_size_threshold: how many numbers, the whole batch's, `"larger_than"` compares with.
+        layer_names: names of layers.
+
+    A layer within a layer is computed once more for each of them: use `"list_of_layers"` for the outer one.
+
+    Source: Keras: RematScope; Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
+
+    >>> import cornu
+    >>> with cornu.RematScope(mode="list_of_layers", layer_names=["wide"]):
+    ...     layer = cornu.layers.Dense(1000, "gelu", name="wide")
+    """
+
+    def __init__(self, mode="full", output_size_threshold=1024, layer_names=None):
+        if mode not in _MODES:
+            raise ValueError(
+                f"Invalid mode. Expected one of {', '.join(map(repr, _MODES))}. Received: mode={mode!r}"
+            )
+        self.mode = mode
+        self.output_size_threshold = output_size_threshold
+        self.layer_names = layer_names or []
+        self._before: list[RematScope | None] = []
+
+    def __enter__(self):
+        self._before.append(context.remat)
+        context.remat = self
+        return self
+
+    def __exit__(self, *error):
+        context.remat = self._before.pop()
+
+    def applied(self, layer, call: Callable) -> Callable:
+        """What a layer that was made within calls in place of `call`."""
+
+        def chosen(*args, **kwargs):
+            if not any(
+                isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, kwargs))
+            ):
+                # No gradient is taken.
+                return call(*args, **kwargs)
+            if self.mode == "activations":
+                return _with_cheap_activation(layer, call, args, kwargs)
+            whole = (
+                self.mode == "full"
+                or (self.mode == "list_of_layers" and layer.name in self.layer_names)
+                or (self.mode == "larger_than" and self._is_large(call, args, kwargs))
+            )
+            return (remat(call) if whole else call)(*args, **kwargs)
+
+        return chosen
+
+    def _is_large(self, call, args, kwargs) -> bool:
+        with throwaway_scope():
+            outputs = jax.eval_shape(lambda: call(*args, **kwargs))
+        sizes = [math.prod(output.shape) for output in jax.tree.leaves(outputs)]
+        return sum(sizes) > self.output_size_threshold
+
+
+def _with_cheap_activation(layer, call, args, kwargs):
+    activation = getattr(layer, "activation", None)
+    if activation is None:
+        return call(*args, **kwargs)
+    layer.activation = remat(activation)
+    try:
+        return call(*args, **kwargs)
+    finally:
+        layer.activation = activation

@@ -7,7 +7,7 @@ import numpy as np
 
 def _number(name: str, value) -> int | None:
     if value is None or (isinstance(value, int | np.integer) and value > 0):
-        return value
+        return None if value is None else int(value)
     raise ValueError(
         f"`{name}` must be an integer of at least 1, or None. Received: {name}={value!r}"
     )
