@@ -2,8 +2,8 @@
 
 It writes docs/keras_tests.md. KERAS is the folder of Keras' source; ADAPTER one with `conftest.py`, which
 lets `keras.src` mean Cornu's public names, and `files.txt`, which lists what is counted. A PART is a
-file or folder within `keras/src`; default: all of `files.txt`. What each gave is kept in build/keras-tests, so that
-parts can be run one at a time, and the page has all of them. With the PART `page`, nothing is run.
+file or folder within `keras/src`; default: all of `files.txt`. What each gave is kept in build/keras-tests,
+so that parts can be run one at a time, and the page has all of them. With the PART `page`, nothing is run.
 """
 
 import collections
