@@ -161,8 +161,9 @@ def test_models_and_what_layers_are_made_with():
     ],
 )
 def test_the_size_of_the_input(make, shape):
-    with pytest.warns(UserWarning, match="Do not pass an `input_shape`"):
+    with pytest.warns(UserWarning, match="Do not pass an `input_shape`") as warned:
         first = make()
+    assert [w.filename for w in warned] == [__file__]
     assert cornu.Sequential([first]).input_shape == shape
 
 

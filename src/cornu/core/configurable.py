@@ -72,7 +72,7 @@ class Configurable:
             today = old_arguments.renamed(cls.__name__, args, kwargs, constructor_parameters(cls))
             if today.keys() != kwargs.keys():
                 name = cls.__name__
-                old_arguments.warn((name, args, kwargs), (name, args, today), stacklevel=2)
+                old_arguments.warn((name, args, kwargs), (name, args, today))
                 return _made(cls, args, today)
         obj = super().__new__(cls)
         bound = _bind(cls, args, kwargs)

@@ -34,7 +34,7 @@ from cornu.core.configurable import (
 from cornu.core.context import context
 from cornu.core.dtype import as_array, check_real, is_discrete, is_float
 from cornu.core.input_spec import check_inputs
-from cornu.core.old_arguments import todays_name
+from cornu.core.old_arguments import callers_level, todays_name
 from cornu.core.policies import DTypePolicy, DTypePolicyMap, get_policy
 from cornu.core.symbolic import (
     KerasTensor,
@@ -151,7 +151,7 @@ class Layer(Operation, Configurable, Weighted):
                 "Do not pass an `input_shape`/`input_dim` argument to a layer. When using "
                 "Sequential models, prefer using an `Input(shape)` object as the first layer in "
                 "the model instead.",
-                stacklevel=4,
+                stacklevel=callers_level(),
             )
 
     def __init_subclass__(cls, **kwargs):

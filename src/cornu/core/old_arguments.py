@@ -7,6 +7,7 @@ argument `p` keeps it.
 import functools
 import inspect
 import reprlib
+import sys
 import types
 import warnings
 from collections.abc import Callable, Collection, Mapping
@@ -151,16 +152,23 @@ def _given_twice(old: str, new: str, owner: str) -> TypeError:
     )
 
 
-def warn(old: tuple[str, tuple, dict], today: tuple[str, tuple, dict], stacklevel: int) -> None:
+def callers_level() -> int:
+    """The `stacklevel` for a warning by who calls this: the first line that is not Cornu's."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "cornu":
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def warn(old: tuple[str, tuple, dict], today: tuple[str, tuple, dict]) -> None:
     """Warn of a call, and show how it is written today.
 
     Args:
         old, today: the name that is called, positional and keyword arguments.
-        stacklevel: as for `warnings.warn`, in the caller of this function.
     """
     warnings.warn(
         f"`{_shown(*old)}` is an old spelling; use `{_shown(*today)}` instead.",
-        stacklevel=stacklevel + 1,
+        stacklevel=callers_level(),
     )
 
 
@@ -205,7 +213,9 @@ def takes_old_arguments(
                     raise _given_twice(name, new, function.__name__)
                 why = idle.get(name) or f"{value!r} is the default"
                 said = f"; use `{new}` instead" if new else f" without effect: {why}"
-                warnings.warn(f"The argument `{name}` is an old spelling{said}.", stacklevel=2)
+                warnings.warn(
+                    f"The argument `{name}` is an old spelling{said}.", stacklevel=callers_level()
+                )
                 if new:
                     kwargs[new] = value
             return function(*args, **kwargs)

@@ -24,8 +24,7 @@ def _renamed(today: type[_Windowed]) -> type:
         known = constructor_parameters(today)
         new = old_arguments.renamed(today.__name__, args, kwargs, known)
         if args is not given or new.keys() != kwargs.keys():
-            old, written = (name, given, kwargs), (today.__name__, args, new)
-            old_arguments.warn(old, written, stacklevel=3)
+            old_arguments.warn((name, given, kwargs), (today.__name__, args, new))
         return args, new
 
     def make(cls, *args, **kwargs):

@@ -90,10 +90,20 @@ class OldMethods:
         return outputs.argmax(-1) if outputs.shape[-1] > 1 else (outputs > 0.5).astype("int32")
 
 
+# Names of metrics that were asked for by another name.
+_METRICS = {
+    "acc": "accuracy",
+    "mean_absolute_error": "mae",
+    "mean_absolute_percentage_error": "mape",
+    "mean_squared_error": "mse",
+    "mean_squared_logarithmic_error": "msle",
+}
+
+
 def todays_metric(name: str, known) -> str:
     """Of a metric that is asked for by its name before Keras 2.3, such as `val_acc`, the name today."""
     prefix = "val_" if name.startswith("val_") else ""
-    today = {"acc": "accuracy"}.get(name.removeprefix(prefix))
+    today = _METRICS.get(name.removeprefix(prefix))
     if name in known or today is None or prefix + today not in known:
         return name
     warnings.warn(f"`{name}` is an old spelling; use `{prefix}{today}` instead.", stacklevel=4)
