@@ -98,7 +98,7 @@ assert tf.one_hot([1], depth=3).tolist() == [[0.0, 1.0, 0.0]] and tf.nn.relu(-1.
 # Names that only Keras 1 and 2 have.
 OLD_NAMES = """
 from keras.constraints import maxnorm, nonneg
-from keras.initializations import normal
+from keras.initializations import identity, normal, uniform
 from keras.layers import AtrousConvolution2D, CuDNNLSTM, ThresholdedReLU, TimeDistributedDense, merge
 from keras.layers.merge import add
 from keras.regularizers import activity_l2, l1l2
@@ -106,6 +106,8 @@ from keras.utils.visualize_util import plot
 import keras
 import numpy as np
 
+assert abs(normal((500,), scale=2.0, name="w").std() - 2) < 0.3 and normal((2, 3)).shape == (2, 3)
+assert identity((2, 2), 3.0).tolist() == [[3, 0], [0, 3]] and abs(uniform((50,), 2)).max() > 1.5
 assert CuDNNLSTM is keras.layers.LSTM and TimeDistributedDense is keras.layers.Dense
 assert keras.losses.Reduction.NONE == "none" and keras.losses.mse is keras.losses.MSE
 assert activity_l2 is keras.regularizers.L2 and l1l2(l2=0.5).get_config() == {"l1": 0.01, "l2": 0.5}
@@ -124,6 +126,8 @@ ABSENT = {
     "from keras.layers import Nothing": "Error: Cornu has no `keras.layers.Nothing`. If Keras has it",
     "from keras.layers.core import Dense, Nothing": "Cornu has no `keras.layers.core.Nothing`",
     "from keras.src.layers.core.dense import Nothing": "no `keras.src.layers.core.dense.Nothing`",
+    "from keras.engine import Nothing": "Error: Cornu has no `keras.engine.Nothing`",
+    "from keras.objectives import nothing": "Error: Cornu has no `keras.objectives.nothing`",
     "from keras.layers import Conv2d": "Did you mean `Conv2D`?",
     "import keras\nkeras.layers.Highway": "AttributeError: Cornu has no `keras.layers.Highway`. Write",
     "import keras\nkeras.distribution.DataParallel": "Cornu runs on one device.",

@@ -8,14 +8,6 @@ def _both(home, l1=0.01, l2=0.01):
     return home.L1L2(l1, l2)
 
 
-def _normal(home, shape, scale=0.05, name=None, dim_ordering=None):
-    return home.RandomNormal(stddev=scale)(shape)
-
-
-def _uniform(home, shape, scale=0.05, name=None, dim_ordering=None):
-    return home.RandomUniform(-scale, scale)(shape)
-
-
 _LOSSES: dict = {
     "kld": "kl_divergence",
     "kullback_leibler_divergence": "kl_divergence",
@@ -44,10 +36,6 @@ _TODAY: dict[str, dict] = {
         "one": "Ones",
         "uniform": "RandomUniform",
         "zero": "Zeros",
-    },
-    "initializations": {
-        "normal": (_normal, "RandomNormal"),
-        "uniform": (_uniform, "RandomUniform"),
     },
     "layers": {
         "AtrousConvolution1D": "Convolution1D",
@@ -81,9 +69,7 @@ def find(module: str, home: str, name: str):
         home: Cornu's module, without `cornu.`.
         name: what the script asks it for.
     """
-    # What were functions that made values.
-    table = "initializations" if module.endswith("initializations") else home
-    today = _TODAY.get(table, {}).get(name)
+    today = _TODAY.get(home, {}).get(name)
     if today is None:
         return None
     make, new = (None, today) if isinstance(today, str) else today

@@ -63,13 +63,15 @@ OLD_PACKAGES = (
 ).split()
 # Modules that are gone, and where their names are now.
 MOVED = {
-    "initializations": ("initializers",),
+    "initializations": ("alias.initializations",),
     "objectives": ("losses",),
     "engine": ("layers", "models", "utils", ""),
     "trainers": ("models", "callbacks"),
     "experimental": ("",),
     "estimator": (),
 }
+# Those of them that had files.
+MOVED_PACKAGES = ("engine", "trainers", "experimental")
 
 
 def split(name: str) -> tuple[str, str] | None:
@@ -94,7 +96,9 @@ def homes_of(name: str, exists) -> tuple[str, ...] | None:
         return ("",)
     top, _, below = rest.partition(".")
     if top in MOVED:
-        return MOVED[top] or None
+        # Any file of those that were packages, but no name of a class or function.
+        is_file = top in MOVED_PACKAGES and below.islower() and "." not in below
+        return (MOVED[top] or None) if not below or is_file else None
     if not exists(top):
         return None
     if not below or ((top in WITH_MODULES or rest in PUBLIC) and exists(rest)):
