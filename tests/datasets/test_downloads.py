@@ -361,6 +361,8 @@ def test_the_real_mnist():
     assert y_train[:5].tolist() == [5, 0, 4, 1, 9] and set(y_test) == set(range(10))
 
 
+# Reads 60,000 pictures; smaller archives of such are read above.
+@pytest.mark.slow
 @real_file("cifar10-jpeg.tar.gz")
 def test_the_real_cifar10_in_jpeg():
     (x_train, y_train), (x_test, y_test) = cifar10.load_data()

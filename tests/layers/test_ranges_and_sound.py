@@ -47,6 +47,7 @@ def test_ranges_of_large_integers():
     assert layer(np.array([2**24, 2**24 + 1, 2**31 - 1])).tolist() == [0, 1, 1]
     layer = layers.Discretization([0.5, 300.0])
     assert layer(np.array([0, 1, 255], "uint8")).tolist() == [0, 1, 1]
+    assert layers.Discretization([])(np.array([0, 7])).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ class Discretization(DataLayer):
             limits = np.iinfo(inputs.dtype)
             rounded = [int(np.clip(np.ceil(b), limits.min, limits.max)) for b in self._whole()]
             boundaries = np.asarray(rounded, inputs.dtype)
-            above = np.asarray([b > limits.max for b in self._whole()])
+            above = np.asarray([b > limits.max for b in self._whole()], bool)
         else:
             inputs = inputs.astype(floatx())
             above = np.zeros(len(boundaries), bool)
