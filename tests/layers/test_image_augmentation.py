@@ -80,6 +80,29 @@ def test_pixels_of_eight_bits_do_not_wrap_around():
     assert np.array_equal(layer(IMAGES.astype("uint8")), np.zeros(IMAGES.shape))
 
 
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("AutoContrast", {}),
+        ("MixUp", {"seed": 5}),
+        ("RandomBrightness", {"factor": 0.9, "seed": 5}),
+        ("RandomColorDegeneration", {"factor": 0.6, "seed": 5}),
+        ("RandomColorJitter", {"brightness_factor": 0.5, "contrast_factor": 0.5, "seed": 5}),
+        ("RandomErasing", {"seed": 5}),
+        ("RandomRotation", {"factor": 0.2, "seed": 5}),
+        ("RandomSharpness", {"factor": 0.7, "seed": 5}),
+        ("Solarization", {"seed": 5}),
+    ],
+)
+def test_images_of_integers_are_changed_as_floats(name, arguments):
+    images = IMAGES.astype("uint8")
+    whole = getattr(layers, name)(dtype="uint8", **arguments)(images)
+    exact = getattr(layers, name)(**arguments)(images)
+    assert whole.dtype == "uint8"
+    assert np.abs(whole - np.asarray(exact)).max() <= 1
+    assert (np.asarray(exact) != images).any()
+
+
 def test_flip_mirrors_half_of_the_images():
     x = np.repeat(IMAGES[:1], 400, 0)
     output = np.asarray(layers.RandomFlip("horizontal", seed=0)(x))

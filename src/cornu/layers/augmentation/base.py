@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core.call_arguments import is_leaf, is_shape
-from cornu.core.dtype import as_array, floatx, standardize_data_format
+from cornu.core.dtype import as_array, floatx, is_discrete, standardize_data_format
 from cornu.core.random import SeedGenerator, draw_seed
 from cornu.core.symbolic import KerasTensor, infer_outputs
 from cornu.core.variable import Variable
 from cornu.layers.preprocessing.data_layer import DataLayer
+from cornu.ops.core import saturate_cast
 from cornu.utils.bounding_boxes.formats import check_format, clip_to_image_size, convert_format
 
 
@@ -41,6 +42,8 @@ class ImageLayer(DataLayer):
 
     # Whether images come out in the shape in which they came.
     _keeps_shape = True
+    # Where the compute dtype is one of integers: whether they are rounded; else fractions are cut off.
+    _rounds = False
     # Whether each image of a batch changes by itself, so that each needs its own bounding boxes.
     _each_its_own = False
 
@@ -164,6 +167,18 @@ class ImageLayer(DataLayer):
     def _is_cornus(self) -> bool:
         return type(self).__module__.startswith("cornu.")
 
+    @property
+    def _working_dtype(self) -> str:
+        """The dtype to calculate in: fractions count also where integers are to come out."""
+        return floatx() if is_discrete(self.compute_dtype) else self.compute_dtype
+
+    def _finished(self, images):
+        """Changed images in the compute dtype."""
+        dtype = self.compute_dtype
+        if not is_discrete(dtype):
+            return images
+        return saturate_cast(jnp.round(images) if self._rounds else images, dtype)
+
     def _output_dtype(self, dtype) -> str:
         """The dtype of the images that come out."""
         return self.compute_dtype
@@ -234,7 +249,8 @@ class RandomImageLayer(ImageLayer):
     Call arguments:
         training: whether to change anything; True unless the model passes another value.
 
-    Images come out in the compute dtype.
+    Images come out in the compute dtype. Where that is one of integers, they are changed as floats. (In
+    Keras 3.15 sums of integers wrap around, and several layers refuse them.)
     """
 
     # How many keys Keras draws outside of training, too, where they change nothing: the numbers of the
@@ -264,10 +280,13 @@ class RandomImageLayer(ImageLayer):
         return None
 
     def transform_images(self, images, transformation=None, training=True):
-        images = jnp.asarray(images).astype(self.compute_dtype)
+        images = jnp.asarray(images)
         if not training or transformation is None:
-            return images
-        return self._apply(lambda batch: self._change(batch, transformation), images)
+            return images.astype(self.compute_dtype)
+        images = images.astype(self._working_dtype)
+        return self._finished(
+            self._apply(lambda batch: self._change(batch, transformation), images)
+        )
 
     def _draw(self, seed, shape: tuple):
         raise NotImplementedError

@@ -65,7 +65,7 @@ class RandomGaussianBlur(RandomImageLayer):
         applies = chosen(seed, shape[0], self.factor)
         # A Gaussian of width 0 would be 0 / 0.
         low, high = self.sigma
-        sigma = uniform(seed, (2,), low, high, self.compute_dtype) + 1e-6
+        sigma = uniform(seed, (2,), low, high, self._working_dtype) + 1e-6
         return {"should_apply_blur": applies, "blur_factor": sigma}
 
     def _change(self, images, transformation):

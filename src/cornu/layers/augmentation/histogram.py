@@ -34,7 +34,8 @@ class AutoContrast(ImageLayer):
         self.value_range = sorted(pair_of_values(value_range))
 
     def transform_images(self, images, transformation=None, training=True):
-        return self._apply(self._change, jnp.asarray(images).astype(self.compute_dtype))
+        images = jnp.asarray(images).astype(self._working_dtype)
+        return self._finished(self._apply(self._change, images))
 
     def _change(self, images, transformation=None):
         pixels = rescaled(images, self.value_range, (0, 255))

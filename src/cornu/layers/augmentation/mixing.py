@@ -161,7 +161,7 @@ class CutMix(RandomImageLayer):
         return super().get_random_transformation(data, training, seed)
 
     def _draw(self, seed, shape):
-        dtype = self.compute_dtype
+        dtype = self._working_dtype
         # The beta distribution has no parameter 0.
         low, high = self.factor
         alpha = uniform(seed, (), low, high, dtype) + 1e-6
@@ -256,7 +256,7 @@ class RandomErasing(RandomImageLayer):
         return {**drawn, "fill_value": self._filling(seed, images)}
 
     def _draw(self, seed, shape):
-        dtype = self.compute_dtype
+        dtype = self._working_dtype
         low, high = self.scale
         sides = jnp.sqrt(uniform(seed, (shape[0], 2), low, high, dtype))
         mask, _ = _random_rectangles(seed, shape, sides[:, 0], sides[:, 1], dtype)
@@ -268,10 +268,10 @@ class RandomErasing(RandomImageLayer):
 
     def _filling(self, seed, images):
         if self.fill_value is None:
-            noise = jax.random.normal(draw_seed(seed), images.shape, self.compute_dtype)
+            noise = jax.random.normal(draw_seed(seed), images.shape, self._working_dtype)
             filling = noise * self.value_range[1]
         else:
-            filling = jnp.asarray(self.fill_value, self.compute_dtype)
+            filling = jnp.asarray(self.fill_value, self._working_dtype)
             *_, channels = self._sizes(images)
             if filling.ndim and filling.shape != (channels,):
                 raise ValueError(

@@ -34,6 +34,8 @@ class MovingLayer(RandomImageLayer):
     interpolation = "bilinear"
     _each_its_own = True
 
+    _rounds = True
+
     def _draw(self, seed, shape):
         raise NotImplementedError
 
@@ -379,7 +381,7 @@ class RandomShear(_AffineLayer):
         self.y_factor = _shear_range("y_factor", y_factor)
 
     def _draw(self, seed, shape):
-        size, dtype = (shape[0], 1), self.compute_dtype
+        size, dtype = (shape[0], 1), self._working_dtype
         direction = jnp.where(uniform(seed, size, dtype=dtype) > 0.5, -1.0, 1.0).astype(dtype)
         (low, high), (least, most) = self.y_factor, self.x_factor
         down = uniform(seed, size, low, high, dtype)

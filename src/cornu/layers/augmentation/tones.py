@@ -43,7 +43,7 @@ class RandomContrast(RandomImageLayer):
 
     def _draw(self, seed, shape):
         lower, upper = self.factor
-        drawn = uniform(seed, (shape[0], 1, 1, 1), 1.0 - lower, 1.0 + upper, self.compute_dtype)
+        drawn = uniform(seed, (shape[0], 1, 1, 1), 1.0 - lower, 1.0 + upper, self._working_dtype)
         return {"contrast_factor": drawn}
 
     def _change(self, images, transformation):
@@ -186,7 +186,7 @@ class Solarization(RandomImageLayer):
             ("additions", self.addition_factor),
             ("thresholds", self.threshold_factor),
         ):
-            drawn[name] = uniform(seed, (shape[0], 1, 1, 1), low, high * 255, self.compute_dtype)
+            drawn[name] = uniform(seed, (shape[0], 1, 1, 1), low, high * 255, self._working_dtype)
         return drawn
 
     def _change(self, images, transformation):

@@ -53,7 +53,7 @@ class RandomPerspective(MovingLayer):
         batch, rows, columns, _ = shape
         applies = chosen(seed, batch, self.factor)
         half = 0.5 * self.scale
-        moves = uniform(seed, (batch, 4, 2), -half, half, self.compute_dtype)
+        moves = uniform(seed, (batch, 4, 2), -half, half, self._working_dtype)
         x, y = columns - 1, rows - 1
         corners = jnp.asarray([[[0, 0], [x, 0], [0, y], [x, y]]], "float32")
         corners = jnp.broadcast_to(corners, (batch, 4, 2))
@@ -146,7 +146,7 @@ class RandomElasticTransform(MovingLayer):
     def _draw(self, seed, shape):
         applies = chosen(seed, shape[0], self.factor)
         low, high = self.scale
-        strength = uniform(seed, (), low, high, self.compute_dtype)
+        strength = uniform(seed, (), low, high, self._working_dtype)
         return {
             "apply_transform": applies,
             "distortion_factor": strength,
