@@ -470,6 +470,14 @@ def test_an_interrupted_run_goes_on_to_the_bit(name, steps, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def mixed(*elements):
+    return Dataset.from_generator(lambda: iter(elements))
+
+
+def test_a_padded_batch_keeps_fractions():
+    assert read(mixed([1], [1.5, 2.5]).padded_batch(2)) == [[[1, 0], [1.5, 2.5]]]
+
+
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
@@ -492,7 +500,30 @@ def test_an_interrupted_run_goes_on_to_the_bit(name, steps, tmp_path):
         (lambda: Dataset.range(1).repeat(-2), ValueError, "`count` must be"),
         (lambda: Dataset.range(1).shard(2, 2), ValueError, "from 0 to 1"),
         (lambda: Dataset.range(1).prefetch(-2), ValueError, "`buffer_size` must be"),
+        (lambda: Dataset.range(1).prefetch(None), TypeError, "`buffer_size` must be an integer"),
+        (lambda: Dataset.range(1).take(2.7), TypeError, "`count` must be an integer"),
+        (lambda: Dataset.range(1).skip("3"), TypeError, "`count` must be an integer"),
+        (lambda: Dataset.range(1).repeat(0.5), TypeError, "`count` must be an integer"),
+        (lambda: Dataset.range(2.5), TypeError, "must be an integer"),
         (lambda: Dataset.range(1)[1], IndexError, "element 1 of 1"),
+        (lambda: Dataset.range(5)[1:3], TypeError, "`index` must be an integer"),
+        (
+            lambda: read(mixed({"a": 1}, 2).batch(2)),
+            ValueError,
+            "several structures cannot be batched",
+        ),
+        (
+            lambda: read(mixed({"a": 1}, {"a": 1, "b": 2}).batch(2)),
+            ValueError,
+            "several structures cannot be batched",
+        ),
+        (lambda: read(mixed("a", 1).batch(2)), ValueError, "several structures cannot be batched"),
+        (
+            lambda: read(mixed([1], [2, 3]).padded_batch(2, padding_values=0.5)),
+            ValueError,
+            "0.5 does not fit an array of int32",
+        ),
+        (lambda: read(mixed(1).map(lambda i: [[1], [2, 3]])), ValueError, "several lengths"),
         (lambda: Dataset.range(1).concatenate([1]), TypeError, "Expected a `Dataset`"),
         (lambda: Dataset.range(1).apply(len), TypeError, "Expected a `Dataset`"),
         (

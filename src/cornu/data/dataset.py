@@ -1,6 +1,7 @@
 """`Dataset`: elements one after another, and data sets made of them step by step."""
 
 import glob as files
+import operator
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -152,7 +153,7 @@ class Dataset:
         >>> list(Dataset.range(1, 6, 2).as_numpy_iterator())
         [np.int64(1), np.int64(3), np.int64(5)]
         """
-        numbers = range(*map(int, args))
+        numbers = range(*[_whole("args", each) for each in args])
         dtype = np.dtype(getattr(output_type, "as_numpy_dtype", output_type))
         return Dataset(nodes.Numbers(numbers.start, numbers.step, len(numbers), dtype.name))
 
@@ -165,7 +166,9 @@ class Dataset:
         [5, 6]
         """
         dtype = np.dtype(getattr(dtype, "as_numpy_dtype", dtype))
-        return Dataset(nodes.Numbers(int(start), int(step), None, dtype.name))
+        return Dataset(
+            nodes.Numbers(_whole("start", start), _whole("step", step), None, dtype.name)
+        )
 
     @staticmethod
     def list_files(file_pattern, shuffle=None, seed=None, name=None) -> "Dataset":
@@ -371,18 +374,20 @@ class Dataset:
 
     def repeat(self, count=None, name=None) -> "Dataset":
         """Pass after pass; without end if `count` is None or -1."""
-        count = None if count is None or int(count) == -1 else int(count)
-        if count is not None and count < 0:
+        number = -1 if count is None else _whole("count", count)
+        if number < -1:
             raise ValueError(f"`count` must be at least 0, -1, or None. Received: count={count}")
-        return Dataset(nodes.Repeated(self._node, count))
+        return Dataset(nodes.Repeated(self._node, None if number == -1 else number))
 
     def take(self, count, name=None) -> "Dataset":
         """The first elements; all if `count` is -1."""
-        return Dataset(nodes.Some(self._node, 0, None if int(count) < 0 else int(count)))
+        number = _whole("count", count)
+        return Dataset(nodes.Some(self._node, 0, None if number < 0 else number))
 
     def skip(self, count, name=None) -> "Dataset":
         """All but the first elements; none if `count` is -1."""
-        return self.take(0) if int(count) < 0 else Dataset(nodes.Some(self._node, int(count), None))
+        number = _whole("count", count)
+        return self.take(0) if number < 0 else Dataset(nodes.Some(self._node, number, None))
 
     def shard(self, num_shards, index, name=None) -> "Dataset":
         """Every `num_shards`-th element, beginning with that of number `index`."""
@@ -408,9 +413,10 @@ class Dataset:
 
     def prefetch(self, buffer_size, name=None) -> "Dataset":
         """The same elements, `buffer_size` of them made ahead in a thread; `AUTOTUNE` is two."""
-        if int(buffer_size) < AUTOTUNE:
+        size = _whole("buffer_size", buffer_size)
+        if size < AUTOTUNE:
             raise ValueError(f"`buffer_size` must be at least 0, or -1. Received: {buffer_size}")
-        return Dataset(nodes.Ahead(self._node, int(buffer_size)))
+        return Dataset(nodes.Ahead(self._node, size))
 
     def filter(self, predicate: Callable, name=None) -> "Dataset":
         """The elements for which a function is true."""
@@ -543,7 +549,7 @@ class Dataset:
 
 
 def _by_number(opened: Indexed, index):
-    length = opened.length
+    length, index = opened.length, _whole("index", index)
     number = index + length if index < 0 and length is not None else index
     if number < 0 or (length is not None and number >= length):
         raise IndexError(f"element {index} of {length}")
@@ -556,10 +562,7 @@ def _as_rows(value):
     if hasattr(value, "shape") and not hasattr(value, "__array__"):
         # Rows that are made when they are asked for.
         return value
-    try:
-        return as_leaf(value)
-    except ValueError as error:
-        raise ValueError(f"Rows of several lengths are no array: {error}") from error
+    return as_leaf(value)
 
 
 def _node_of(dataset) -> nodes.Node:
@@ -572,6 +575,14 @@ def _callable(function: Callable) -> Callable:
     if not callable(function):
         raise TypeError(f"Expected a function of an element. Received: {function!r}")
     return function
+
+
+def _whole(name: str, value) -> int:
+    """An integer of Python or NumPy, or an array of one, such as a cardinality."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer. Received: {name}={value!r}") from None
 
 
 def _check_count(name: str, value, or_none=False) -> None:

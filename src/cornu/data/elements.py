@@ -90,6 +90,9 @@ def map_structure(function: Callable, first, *more):
     if kind is np.ndarray:
         return function(first, *more)
     if isinstance(first, dict):
+        for other in more:
+            if set(other) != set(first):
+                raise KeyError(f"keys {list(first)} beside {list(other)}")
         return {key: map_structure(function, first[key], *(m[key] for m in more)) for key in first}
     if isinstance(first, tuple) and kind is not TensorSpec:
         parts = [map_structure(function, *leaves) for leaves in zip(first, *more, strict=True)]
@@ -120,7 +123,10 @@ def as_leaf(value):
         return value.view(np.ndarray) if type(value) is Tensor else value
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"Rows of several lengths are no array: {error}") from error
     if array.dtype.kind in "SU":
         array = np.asarray(value, object)
     elif not hasattr(value, "dtype"):
@@ -139,13 +145,21 @@ def _in_tensorflows_dtype(array: np.ndarray) -> np.ndarray:
 
 def stack(elements: Sequence[Any]):
     """The batch of some elements: each leaf has one more axis, the first."""
-    return map_structure(lambda *leaves: stack_leaves(leaves), *elements)
+    try:
+        return map_structure(lambda *leaves: stack_leaves(leaves), *elements)
+    except (IndexError, KeyError, TypeError) as error:
+        raise ValueError(
+            "Elements of several structures cannot be batched: "
+            f"{' and '.join(dict.fromkeys(repr(spec_of(e)) for e in elements))}"
+        ) from error
 
 
 def stack_leaves(leaves: Sequence[Any]) -> np.ndarray:
     """Leaves of one shape as one array; text stays as Python's `str` or `bytes`, in an array of objects."""
-    first = leaves[0]
-    if isinstance(first, str | bytes):
+    is_text = [isinstance(leaf, str | bytes) for leaf in leaves]
+    if any(is_text) != all(is_text) or any(isinstance(leaf, dict | tuple) for leaf in leaves):
+        raise TypeError("text, or a structure, beside numbers")
+    if is_text[0]:
         batch = np.empty(len(leaves), object)
         batch[:] = [str(x) if isinstance(x, np.str_) else x for x in leaves]
         return batch
@@ -224,9 +238,11 @@ def _padded(leaves, shape, value):
                         "`padded_shapes`."
                     )
                 sizes[axis] = asked
-    dtype = np.asarray(leaves[0]).dtype
+    dtype = np.result_type(*leaves)
     if value is None:
         value = "" if dtype.kind == "O" else 0
+    if dtype.kind in "iu" and (np.isnan(value) or dtype.type(value) != value):
+        raise ValueError(f"`padding_values`: {value!r} does not fit an array of {dtype.name}.")
     batch = np.full((len(leaves), *sizes), value, dtype)
     for i, leaf in enumerate(leaves):
         place: Any = (i, *map(slice, np.shape(leaf)))
