@@ -81,6 +81,12 @@ def test_values_and_shapes():
     np.testing.assert_array_equal(K.eval(K.abs(v)), np.abs(2 * X))
 
 
+@pytest.mark.parametrize("axes", [0, (1, 2), (0, 1)])
+def test_axes_that_batch_dot_cannot_sum_over(axes):
+    with pytest.raises(ValueError, match="`batch_dot` sums over an axis of each"):
+        K.batch_dot(BATCH, BATCH, axes)
+
+
 def test_random_numbers():
     cornu.utils.set_random_seed(1)
     today = cornu.random.normal((3,), 1.0, 2.0), cornu.random.uniform((3,), -1.0, 1.0)

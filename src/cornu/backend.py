@@ -117,6 +117,13 @@ def _batch_dot(x, y, axes=None):
     if axes is None:
         axes = (x.ndim - 1, y.ndim - 1 if y.ndim == 2 else y.ndim - 2)
     first, second = (axes, axes) if isinstance(axes, int) else axes
+    first, second = first % x.ndim, second % y.ndim
+    if 0 in (first, second) or x.shape[first] != y.shape[second]:
+        raise ValueError(
+            f"`batch_dot` sums over an axis of each, not that of the batch, and both must be of one size. "
+            f"Received shapes {tuple(x.shape)} and {tuple(y.shape)}, axes={axes}. (Before Keras 2.3, more "
+            "axes than the first could be those of the batch: use `ops.einsum`.)"
+        )
     # Letters of the axes: `a` is the batch, `z` what is summed over.
     in_x = "a" + "bcdefgh"[: x.ndim - 1]
     in_y = "a" + "nopqrst"[: y.ndim - 1]

@@ -44,6 +44,7 @@ _INSTEAD = {
     "learning_phase_scope": "Give the call of a model or layer `training=True` or `training=False`",
     "ctc_batch_cost": "Use `losses.CTC`, or `ops.ctc_loss`",
     "ctc_decode": "Use `ops.ctc_decode`",
+    "slice_X": "Use slices of the arrays: `X[start:stop]`",
     "in_train_phase": "Write a layer whose `call` takes `training`",
     "get_session": "Functions of JAX run at once, without a session",
     "set_session": "Functions of JAX run at once, without a session",
