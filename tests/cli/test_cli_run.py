@@ -182,14 +182,20 @@ def test_what_is_absent_is_named_and_errors_are_the_scripts(tmp_path):
         "        print(traceback.format_exc())\n"
         "    print('=' * 9)\n"
         "import sys\n"
-        "def fail():\n"
-        "    raise KeyError('mine')\n"
-        "fail() if sys.argv[1:] else sys.exit(7)\n".replace("\\\n", "\n")
+        "sys.exit(7)\n".replace("\\\n", "\n")
     )
     done = call(str(script))
     assert done.returncode == 7, done.stderr
     for said, wanted in zip(done.stdout.split("=" * 9), ABSENT.values(), strict=False):
         assert (wanted.replace("%s", str(script))) in said
+    script.write_text(
+        "from keras.layers import merge\n"
+        "def own(both):\n"
+        "    return both.nothing\n"
+        "merge([1.0, 2.0], mode=own)\n"
+    )
+    assert "line 3, in own\n    return both.nothing" in call(str(script)).stderr
+    script.write_text("def fail():\n    raise KeyError('mine')\n\nfail()\n")
     done = call(str(script), "fail")
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback (most recent call last):\n")

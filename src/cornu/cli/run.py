@@ -9,6 +9,8 @@ from pathlib import Path
 import cornu
 import cornu.alias
 
+_OURS = str(Path(__file__).parents[1])
+
 
 def run(target: str, arguments: list[str], is_module: bool = False) -> int:
     """Run a file as `python file` would, or a module as `python -m module`, with Cornu for Keras.
@@ -40,13 +42,13 @@ def _of_the_script(trace: types.TracebackType | None) -> types.TracebackType | N
     ours = (__file__, runpy.__file__, "<frozen runpy>")
     while trace is not None and trace.tb_frame.f_code.co_filename in ours:
         trace = trace.tb_next
-    each = trace
-    while each is not None and each.tb_next is not None:
-        # What an import of the script went through before it was refused.
-        if (
-            Path(each.tb_next.tb_frame.f_code.co_filename).parent
-            == Path(cornu.alias.__file__).parent
-        ):
-            each.tb_next = None
+    each = last = trace
+    while each is not None:
+        if not each.tb_frame.f_code.co_filename.startswith((_OURS, "<frozen importlib")):
+            last = each
         each = each.tb_next
+    # What an import of the script went through before it was refused.
+    if last is not None and last.tb_next is not None:
+        after = Path(last.tb_next.tb_frame.f_code.co_filename)
+        last.tb_next = None if after.parent == Path(_OURS, "alias") else last.tb_next
     return trace
