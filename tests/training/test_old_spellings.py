@@ -108,10 +108,12 @@ def test_accuracy_by_its_old_name(tmp_path):
         "val_loss",
     ]
     made = model()
-    made.compile("sgd", "mse", metrics=["mae"])
+    made.compile("sgd", "mse", metrics=["mae", cornu.metrics.binary_accuracy])
     logs = made.fit(X, cornu.utils.to_categorical(Y), validation_split=0.5, verbose=0).history
     with pytest.warns(UserWarning, match="`val_mean_absolute_error` .* use `val_mae` instead"):
         assert logs["val_mean_absolute_error"] is logs["val_mae"]
+    with pytest.warns(UserWarning, match="`acc` .* use `binary_accuracy` instead"):
+        assert logs["acc"] is logs["binary_accuracy"]
     with pytest.raises(KeyError, match="auc"):
         history["auc"]
 

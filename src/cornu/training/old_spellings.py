@@ -90,24 +90,30 @@ class OldMethods:
         return outputs.argmax(-1) if outputs.shape[-1] > 1 else (outputs > 0.5).astype("int32")
 
 
-# Names of metrics that were asked for by another name.
+# Metrics by the names that they had in logs, and what they may be called there today.
 _METRICS = {
-    "acc": "accuracy",
-    "mean_absolute_error": "mae",
-    "mean_absolute_percentage_error": "mape",
-    "mean_squared_error": "mse",
-    "mean_squared_logarithmic_error": "msle",
+    "acc": (
+        "accuracy",
+        "binary_accuracy",
+        "categorical_accuracy",
+        "sparse_categorical_accuracy",
+    ),
+    "mean_absolute_error": ("mae",),
+    "mean_absolute_percentage_error": ("mape",),
+    "mean_squared_error": ("mse",),
+    "mean_squared_logarithmic_error": ("msle",),
 }
 
 
 def todays_metric(name: str, known) -> str:
     """Of a metric that is asked for by its name before Keras 2.3, such as `val_acc`, the name today."""
     prefix = "val_" if name.startswith("val_") else ""
-    today = _METRICS.get(name.removeprefix(prefix))
-    if name in known or today is None or prefix + today not in known:
+    todays = [prefix + each for each in _METRICS.get(name.removeprefix(prefix), ())]
+    today = next((each for each in todays if each in known), None)
+    if name in known or today is None:
         return name
-    warnings.warn(f"`{name}` is an old spelling; use `{prefix}{today}` instead.", stacklevel=4)
-    return prefix + today
+    warnings.warn(f"`{name}` is an old spelling; use `{today}` instead.", stacklevel=4)
+    return today
 
 
 class Logs(dict[str, Any]):
