@@ -20,6 +20,9 @@ PROBABILITIES = (B / B.sum(-1, keepdims=True)).astype("float32")
 BOOLEANS = A > 0
 BYTES = INTEGERS.astype("uint8")
 LOGITS = np.random.default_rng(0).standard_normal((2, 5, 4)).astype("float32")
+CUBE = np.random.default_rng(2).random((2, 3, 5)).astype("float32")
+HALF = (100 * A).astype("float16")
+SMALL = 1e-3 * A
 COLUMNS = np.random.default_rng(1).random((2, 8, 9)).astype("float32")
 
 CALLS = {
@@ -173,7 +176,15 @@ ONE_BY_ONE = [
     ("moments", (A, [0]), {"keepdims": True}),
     ("batch_normalization", (IMAGES, LINE[:3], B[0, :3], -1), {"offset": A[0, :3]}),
     ("layer_normalization", (A,), {"gamma": A[0], "beta": B[0]}),
+    ("layer_normalization", (IMAGES,), {"gamma": LINE[:3], "beta": B[0, :3], "axis": -1}),
+    ("layer_normalization", (CUBE,), {"gamma": LINE[:3], "beta": B[0, :3], "axis": 1}),
+    ("layer_normalization", (CUBE,), {"gamma": CUBE[0], "beta": CUBE[1], "axis": [-1, 1]}),
+    ("layer_normalization", (HALF,), {"gamma": A[0], "beta": B[0]}),
+    ("layer_normalization", (SMALL,), {}),
     ("rms_normalization", (A,), {"scale": B[0]}),
+    ("rms_normalization", (HALF,), {"scale": B[0]}),
+    ("rms_normalization", (SMALL,), {}),
+    ("moments", (9 * HALF, [0]), {}),
     ("threshold", (A, 0.2, 7.0), {}),
     ("conv", (IMAGES, KERNEL), {"strides": 2, "padding": "same"}),
     ("conv", (IMAGES, KERNEL[:, :, :1, :3]), {}),
@@ -315,6 +326,23 @@ def test_rearrange_names_what_does_not_fit():
         cornu.ops.cdist(A, B[:, :1])
     with pytest.raises(ValueError, match=r"\(batch, channels \* 4, 9\).*\(2, 8, 8\)"):
         cornu.ops.fold(COLUMNS[..., :8], 4, 2)
+    for message, call in (
+        ("positive definite", lambda: cornu.ops.cholesky(-np.eye(3))),
+        (r"1-D.*\(2, 2\)", lambda: cornu.ops.segment_sum(A, np.zeros((2, 2), int))),
+        (r"1-D.*\(2,\)", lambda: cornu.ops.segment_max(A, np.zeros(2, int))),
+        ("at least 2.*=0", lambda: cornu.ops.depth_to_space(IMAGES, 0)),
+        ("divisible by 4.*3 channels", lambda: cornu.ops.depth_to_space(IMAGES, 2)),
+        ("must match.*1 start", lambda: cornu.ops.slice(A, [0], [1, 2])),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.warns(UserWarning, match="rms_scaling=True"):
+        scaled = cornu.ops.layer_normalization(A, rms_scaling=True)
+    np.testing.assert_allclose(scaled, A / np.sqrt(A.var(-1, keepdims=True) + 1e-7), rtol=1e-5)
+    for normalized in (cornu.ops.layer_normalization, cornu.ops.rms_normalization):
+        assert normalized(HALF, B[0]).dtype == "float16"
+    with pytest.raises(TypeError, match="no argument 'rms'"):
+        cornu.ops.layer_normalization(A, rms=True)
     with pytest.raises(ValueError, match="greedy"):
         cornu.ops.ctc_decode(LOGITS, np.array([5, 5]), strategy="beam_search")
     value, tangent, extra = cornu.ops.jvp(lambda x: (x**2, x), (3.0,), (2.0,), has_aux=True)

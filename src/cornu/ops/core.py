@@ -85,6 +85,12 @@ def saturate_cast(x, dtype):
 def slice(inputs, start_indices, shape):
     """The part of an array that begins at `start_indices`; -1 in the shape means all the rest."""
     inputs = jnp.asarray(inputs)
+    if not len(start_indices) == len(shape) == inputs.ndim:
+        raise ValueError(
+            "The number of dimensions in `inputs` must match that in `start_indices` and `shape`. "
+            f"Received: inputs.shape={inputs.shape}, {len(start_indices)} start indices, "
+            f"shape={tuple(shape)}"
+        )
     sizes = [
         n - start if m == -1 else m
         for n, start, m in zip(inputs.shape, start_indices, shape, strict=True)

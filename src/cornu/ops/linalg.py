@@ -9,7 +9,6 @@ from cornu.ops.public import from_table
 
 _TABLE = [
     (lambda x: 0, "det inv eig slogdet"),
-    (lambda x, upper=False: 0, "cholesky"),
     (lambda x, ord=None, axis=None, keepdims=False: 0, "norm"),
     (lambda x, mode="reduced": 0, "qr"),
     (lambda x, full_matrices=True, compute_uv=True: 0, "svd"),
@@ -17,6 +16,20 @@ _TABLE = [
     (lambda a, b: 0, "solve"),
 ]
 globals().update(from_table(_TABLE, jnp.linalg))
+
+
+@operation
+def cholesky(x, upper=False):
+    """The triangular matrix `L` for which `L @ L.T` is a positive matrix; its transpose if `upper`.
+
+    Raises ValueError if `x` is not positive definite. In a compiled program the result is NaN.
+    """
+    factor = jnp.linalg.cholesky(jnp.asarray(x), upper=upper)
+    if not isinstance(factor, jax.core.Tracer) and jnp.isnan(factor).any():
+        raise ValueError(
+            "Cholesky decomposition failed. The input might not be a valid positive definite matrix."
+        )
+    return factor
 
 
 @operation

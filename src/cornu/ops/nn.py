@@ -3,6 +3,7 @@
 import functools
 import math
 import operator
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,7 @@ from cornu.activations import (  # noqa: F401
     tanh_shrink,
     threshold,
 )
+from cornu.core.dtype import epsilon as default_epsilon
 from cornu.core.dtype import (
     floatx,
     in_single,
@@ -68,9 +70,13 @@ def _segment(name, meaning):
     reduce = getattr(jax.ops, name)
 
     def function(data, segment_ids, num_segments=None, sorted=False):
-        return reduce(
-            jnp.asarray(data), jnp.asarray(segment_ids), num_segments, indices_are_sorted=sorted
-        )
+        data, segment_ids = jnp.asarray(data), jnp.asarray(segment_ids)
+        if segment_ids.ndim != 1 or segment_ids.shape[0] != data.shape[0]:
+            raise ValueError(
+                "Argument `segment_ids` should be an 1-D vector, with one number for each row of `data`. "
+                f"Received: segment_ids.shape={segment_ids.shape}, data.shape={data.shape}"
+            )
+        return reduce(data, segment_ids, num_segments, indices_are_sorted=sorted)
 
     function.__name__, function.__doc__ = name, f"The {meaning} of the rows with the same number."
     return operation(function)
@@ -238,14 +244,20 @@ def moments(x, axes, keepdims=False, synchronized=False):
             "however its batch is spread over devices. Leave the argument out."
         )
     x = jnp.asarray(x)
-    return jnp.mean(x, axes, keepdims=keepdims), jnp.var(x, axes, keepdims=keepdims)
+    found = jnp.mean(x, axes, keepdims=keepdims), jnp.var(x, axes, keepdims=keepdims)
+    if x.dtype != jnp.float16:
+        return found
+    # A variance that float16 cannot hold is its largest number, as in Keras.
+    precise = moments(x.astype("float32"), axes, keepdims)
+    largest = float(jnp.finfo("float16").max)
+    return tuple(jnp.clip(each, -largest, largest).astype("float16") for each in precise)
 
 
 @operation
 def normalize(x, axis=-1, order=2, epsilon=None):
     """`x` divided by its norm along an axis, or along several."""
     x = jnp.asarray(x)
-    epsilon = 1e-7 if epsilon is None else epsilon
+    epsilon = default_epsilon() if epsilon is None else epsilon
     # Of several axes `linalg.norm` takes matrices, and of order 2 their largest singular value.
     axis_order = None if order == 2 else order
     norm = jnp.linalg.norm(x, ord=axis_order, axis=axis, keepdims=True)
@@ -266,22 +278,60 @@ def batch_normalization(x, mean, variance, axis, offset=None, scale=None, epsilo
 
 
 @operation
-def layer_normalization(x, gamma=None, beta=None, axis=-1, epsilon=None):
-    """Mean 0 and variance 1 along axes, times gamma, plus beta."""
-    x = jnp.asarray(x)
-    mean, variance = jnp.mean(x, axis, keepdims=True), jnp.var(x, axis, keepdims=True)
-    x = (x - mean) * jax.lax.rsqrt(variance + (1e-7 if epsilon is None else epsilon))
-    x = x if gamma is None else x * jnp.asarray(gamma)
-    return x if beta is None else x + jnp.asarray(beta)
+def layer_normalization(x, gamma=None, beta=None, axis=-1, epsilon=None, **kwargs):
+    """Mean 0 and variance 1 along axes, times gamma, plus beta; what has 16 bits is computed in 32.
+
+    Args:
+        x: floats; the result has their dtype. Integers become floats.
+        gamma, beta: of the sizes of the axes, or whatever broadcasts to `x`.
+        axis: one or several.
+        epsilon: added to the variance; default: `config.epsilon()`.
+        rms_scaling: old, by keyword only: leave the mean in, and `beta` out. `rms_normalization` also takes
+            the squares' mean.
+    """
+    rms_scaling = kwargs.pop("rms_scaling", False)
+    if kwargs:
+        raise TypeError(f"layer_normalization has no argument {', '.join(map(repr, kwargs))}.")
+    if rms_scaling:
+        warnings.warn(
+            "You passed `rms_scaling=True`, which is deprecated: it divides by the standard deviation, not "
+            "by the root of the mean square. Use `ops.rms_normalization`.",
+            stacklevel=3,
+        )
+    dtype, x = _in_single(x)
+    axes = sorted(i % x.ndim for i in ([axis] if isinstance(axis, int) else axis))
+    mean, variance = jnp.mean(x, axes, keepdims=True), jnp.var(x, axes, keepdims=True)
+    shape = [size if i in axes else 1 for i, size in enumerate(x.shape)]
+
+    def placed(weights):
+        weights = jnp.asarray(weights, x.dtype)
+        # One number for each index along the axes, wherever these are.
+        at_the_end = weights.ndim == x.ndim or axes == [x.ndim - 1]
+        return weights if at_the_end else weights.reshape(shape)
+
+    x = x if rms_scaling else x - mean
+    x = x * jax.lax.rsqrt(variance + (default_epsilon() if epsilon is None else epsilon))
+    x = x if gamma is None else x * placed(gamma)
+    return (x if beta is None or rms_scaling else x + placed(beta)).astype(dtype)
+
+
+def _in_single(x):
+    """The dtype of a result, and floats of at least 32 bits to compute it in."""
+    x = pooling.as_floats(x)
+    return x.dtype, x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 @operation
 def rms_normalization(x, scale=None, axis=-1, epsilon=None):
-    """`x` divided by the root of the mean of its squares along axes, times a scale."""
-    x = pooling.as_floats(x)
+    """`x` divided by the root of the mean of its squares along axes, times a scale.
+
+    `epsilon`, by default `config.epsilon()`, is added to that mean. The result has the dtype of `x`; what
+    has 16 bits is computed in 32.
+    """
+    dtype, x = _in_single(x)
     squares = jnp.mean(jnp.square(x), axis, keepdims=True)
-    x = x * jax.lax.rsqrt(squares + (1e-6 if epsilon is None else epsilon))
-    return x if scale is None else x * jnp.asarray(scale)
+    x = x * jax.lax.rsqrt(squares + (default_epsilon() if epsilon is None else epsilon))
+    return (x if scale is None else x * jnp.asarray(scale, x.dtype)).astype(dtype)
 
 
 @operation
@@ -360,6 +410,14 @@ def _blocks(x, n, data_format, to_depth):
     last = standardize_data_format(data_format) == "channels_last"
     x = x if last else jnp.moveaxis(x, 1, -1)
     batch, rows, columns, channels = x.shape
+    if not isinstance(n, int | np.integer) or n < 2:
+        raise ValueError(f"`block_size` must be an integer of at least 2. Received: block_size={n}")
+    if rows % n or columns % n if to_depth else channels % n**2:
+        raise ValueError(
+            f"The {'height and width' if to_depth else 'number of channels'} must be divisible by "
+            f"{n if to_depth else n**2}, for block_size={n}. Received: height {rows}, width {columns}, "
+            f"{channels} channels."
+        )
     if to_depth:
         x = x.reshape(batch, rows // n, n, columns // n, n, channels)
         x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows // n, columns // n, -1)

@@ -293,7 +293,8 @@ def _backward(first, last, kept, upstream):
 
     def summed(where, limit):
         gradient = jnp.where(where, upstream, 0)
-        axes = [i for i in range(gradient.ndim) if limit.ndim == 0 or limit.shape[i] == 1]
+        sizes = (1,) * (gradient.ndim - limit.ndim) + limit.shape
+        axes = [i for i, size in enumerate(sizes) if size == 1]
         return jnp.sum(gradient, axes).reshape(limit.shape).astype(limit.dtype)
 
     within = (inputs >= least) & (inputs <= largest)
