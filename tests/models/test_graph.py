@@ -284,7 +284,7 @@ def test_mistakes():
     with pytest.raises(TypeError, match="no truth value"):
         bool(a > 0)
     model = cornu.Model([a, b], layers.Add()([a, b]))
-    with pytest.raises(ValueError, match=r"expected 2 input\(s\) \(a, b\). Received 1"):
+    with pytest.raises(ValueError, match=r"expects 2 input\(s\) \(a, b\), but it received 1"):
         model(ROWS[:, :3])
     with pytest.raises(ValueError, match="Missing data for input 'b'"):
         model({"a": ROWS[:, :3]})
@@ -357,3 +357,42 @@ def test_clones_are_made_from_the_same_structure_and_all_the_way_down():
     outer = cornu.Sequential([inner, layers.Dense(2, name="last")])
     cornu.models.clone_model(outer, clone_function=copied, recursive=True)
     assert seen == ["deep", "last"]
+
+
+def test_a_model_from_the_middle_of_another():
+    found = []
+    for k in (cornu, keras):
+        inputs = k.Input((None, 2))
+        first = k.layers.Dense(3, name="first")(inputs)
+        outputs = k.layers.Dense(5, name="last")(k.layers.Dense(4, name="second")(first) + 1)
+        model = k.Model(first, outputs)
+        again = k.Model.from_config(model.get_config())
+        found.append([type(model.layers[0]).__name__])
+        found[-1] += [[w.path for w in model.weights], model.output_shape, again.count_params()]
+        x = np.ones((2, 3, 3), "float32")
+        whole = k.Model(inputs, outputs)
+        middle = whole.get_layer("second")(x) + 1
+        np.testing.assert_array_equal(model(x), whole.get_layer("last")(middle))
+    assert found[0] == found[1]
+
+
+def test_what_a_subclass_adds_to_a_graphs_configuration():
+    class Own(cornu.Model):
+        def __init__(self, *args, parameter=1, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.parameter = parameter
+
+        def get_config(self):
+            return {**super().get_config(), "parameter": self.parameter}
+
+    x = cornu.Input((2,))
+    model = Own(inputs=x, outputs=layers.Dense(2)(x), parameter=3)
+    assert Own.from_config(model.get_config()).parameter == 3
+
+
+def test_a_number_of_a_dtype_for_an_input_of_another():
+    x = cornu.Input((2,), dtype="float16")
+    model = cornu.Model({"x": x}, x + 1)
+    assert model.output.dtype == model({"x": np.ones((1, 2), "float32")}).dtype == "float16"
+    with pytest.warns(UserWarning, match=r"of the data \['y'\] are left out"):
+        model({"x": np.ones((1, 2)), "y": np.ones(3)})

@@ -126,3 +126,15 @@ def test_more_accuracy_is_better(labels):
         *(X, labels), epochs=2, verbose=0, validation_data=(X, labels), callbacks=[stops]
     )
     assert len(history.history["val_accuracy"]) == 2
+
+
+def test_a_list_of_one_loss_for_an_output():
+    model = cornu.Sequential([cornu.Input((2,)), cornu.layers.Dense(1, name="out")])
+    x = np.ones((2, 2), "float32")
+    for loss in ("mse", ["mse"], {"out": ["mse"]}):
+        model.compile("sgd", loss)
+        assert model.evaluate(x, x[:, :1], verbose=0) == pytest.approx(
+            float(np.mean((model(x) - 1) ** 2)), rel=1e-5
+        )
+    with pytest.raises(ValueError, match="one loss for each output"):
+        model.compile("sgd", {"out": ["mse", "mae"]})

@@ -96,7 +96,7 @@ def with_nan():
             r"(?s)'x' sizes: 8, 8, 5\n.*If `x` is a list of samples, make one array of it: np.stack\(x\)",
         ),
         ("categorical_crossentropy", X, None, "no `y` was passed"),
-        ("categorical_crossentropy", [X, X], ONE_HOT, r"expected 1 input\(s\)"),
+        ("categorical_crossentropy", [X, X], ONE_HOT, r"expects 1 input\(s\)"),
         ("categorical_crossentropy", np.array(["a", "b"], object), LABELS[:2], "hold text"),
         (
             "sparse_categorical_crossentropy",

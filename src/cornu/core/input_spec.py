@@ -76,7 +76,7 @@ def check_inputs(spec, inputs, layer_name: str) -> None:
     values = jax.tree.leaves(inputs, is_leaf=lambda v: v is None)
     if len(values) != len(specs):
         raise ValueError(
-            f"Layer '{layer_name}' expected {len(specs)} input(s). "
+            f"Layer '{layer_name}' expects {len(specs)} input(s). "
             f"Received {len(values)} instead: {_shapes(values)}"
         )
     for index, (value, expected) in enumerate(zip(values, specs, strict=True)):

@@ -344,11 +344,20 @@ class Layer(Operation, Configurable, Weighted):
         before, context.computing = context.computing, None if self._builds_on_call else self
         try:
             call = self.call if self.quantization_mode is None else self.quantized_call
-            if self._remat_scope is not None:
-                call = self._remat_scope.applied(self, call)
-            return call(*args, **kwargs)
+            return self.rematerialized_call(call)(*args, **kwargs)
         finally:
             context.computing = before
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        """A `call` as the `RematScope` says that the layer was made in; without one, the same.
+
+        Args:
+            layer_call: `call`, or `quantized_call`.
+            args, kwargs: not used: the call's own arguments say whether their results are kept.
+        """
+        return (
+            layer_call if self._remat_scope is None else self._remat_scope.applied(self, layer_call)
+        )
 
     def _say_where(self, error: Exception, arguments: dict) -> None:
         """Add to an error the layer, the shapes and the line in which it happened."""

@@ -38,6 +38,12 @@ def describe(model) -> dict:
     }
 
 
+def arguments_of_a_subclass(config: dict) -> dict:
+    """What a subclass' `get_config` has put beside the graph."""
+    graphs = ("name", "trainable", "layers", "input_layers", "output_layers", "dtype")
+    return {name: registry.deserialize(v) for name, v in config.items() if name not in graphs}
+
+
 def _reference(tensor: KerasTensor, kept: set[int]) -> list:
     operation, index, tensor_index = tensor._keras_history
     # Nodes of the same layer that belong to other models do not count.

@@ -5,7 +5,7 @@ import warnings
 import jax
 import numpy as np
 
-from cornu.core.dtype import check_real, is_float
+from cornu.core.dtype import check_real, floatx, is_float
 from cornu.core.symbolic import KerasTensor, node_of
 
 
@@ -28,6 +28,13 @@ def standardized(model, inputs) -> list:
                 f"Missing data for input '{missing[0]}'. You passed a data dictionary with keys "
                 f"{list(inputs)}. Expected the following keys: {list(graph.inputs)}"
             )
+        more = [key for key in inputs if key not in graph.inputs]
+        if more:
+            warnings.warn(
+                f"The structure of `inputs` doesn't match the expected structure: model '{model.name}' has "
+                f"the inputs {list(graph.inputs)}, and of the data {more} are left out.",
+                stacklevel=2,
+            )
         flat = leaves_and_none({key: inputs[key] for key in graph.inputs})
     else:
         flat = leaves_and_none(inputs)
@@ -35,8 +42,8 @@ def standardized(model, inputs) -> list:
             _check_order(model, list(graph.inputs), flat)
     if len(flat) != len(names):
         raise ValueError(
-            f"Model '{model.name}' expected {len(names)} input(s) ({', '.join(names)}). "
-            f"Received {len(flat)}, of shapes {[np.shape(v) for v in flat]}."
+            f"Model '{model.name}' expects {len(names)} input(s) ({', '.join(names)}), but it received "
+            f"{len(flat)} input tensors, of shapes {[np.shape(v) for v in flat]}."
         )
     return [
         _fit(model, value, symbol, i)
@@ -90,8 +97,9 @@ def _fit(model, value, symbol: KerasTensor, index: int):
             f"{symbol.dtype!r}, and {'text' if is_text else f'an array of {value.dtype}'} was passed."
         )
     compute = jax.dtypes.canonicalize_dtype(symbol.dtype)
-    # Mixed precision has already converted the floats; anything else becomes what the input is.
-    both_float = is_float(value.dtype) and is_float(compute)
+    # Mixed precision has already converted the floats; anything else becomes what the input is, and so do
+    # floats for an input that has a dtype of its own.
+    both_float = is_float(value.dtype) and is_float(compute) and symbol.dtype == floatx()
     if value.dtype == compute or both_float:
         return value
     check_real(value, compute)

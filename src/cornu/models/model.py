@@ -19,6 +19,7 @@ from cornu.core.symbolic import KerasTensor, infer_outputs, node_of
 from cornu.models import graph_config, host_part
 from cornu.models.graph import Graph
 from cornu.models.inputs import leaves_and_none, standardized
+from cornu.models.slicing import begun_at_inputs
 from cornu.models.state_tree import get_state_tree, set_state_tree
 from cornu.models.summary import print_summary
 from cornu.quantizers.configs import resolve
@@ -69,7 +70,7 @@ class Model(Trainer):
             self._set_graph(inputs, outputs)
 
     def _set_graph(self, inputs, outputs) -> None:
-        self._graph = Graph(inputs, outputs)
+        self._graph = begun_at_inputs(Graph(inputs, outputs))
         self._host_part = host_part.host_part(self._graph)
         names = [layer.name for layer in self._graph.operations]
         for name in names:
@@ -502,7 +503,9 @@ class Model(Trainer):
                 name, inputs, outputs = graph_config.rebuild(config)
                 if has_own_constructor(cls):
                     cls = Model
-                return cls(inputs, outputs, name=name, trainable=config.get("trainable", True))
+                more = {} if cls is Model else graph_config.arguments_of_a_subclass(config)
+                trainable = config.get("trainable", True)
+                return cls(inputs, outputs, name=name, trainable=trainable, **more)
             return super().from_config(config)
 
 

@@ -133,6 +133,8 @@ class CompiledLoss:
 
 
 def _to_loss(entry) -> Callable | None:
+    if isinstance(entry, list | tuple) and len(entry) == 1:
+        (entry,) = entry
     if entry is None or isinstance(entry, Loss):
         return entry
     if isinstance(entry, list | tuple):
