@@ -198,15 +198,26 @@ SOURCES = {
 }
 
 
+VALIDATIONS = {
+    "generator": lambda: ((X[:3] + i, Y[:3]) for i in range(9)),
+    "NumPy's numbers": lambda: Drawing(lambda: 1.0, np.random.shuffle),
+    "both": lambda: cornu.data.Dataset.from_tensor_slices((X, Y)).shuffle(12).batch(3),
+}
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_random_numbers_are_those_of_a_run_without_backups(source, tmp_path):
     data, arguments = SOURCES[source]
+    validation = VALIDATIONS.get(source)
 
     def run(*callbacks):
         made = model()
-        history = made.fit(data(), epochs=3, verbose=0, callbacks=list(callbacks), **arguments)
+        how = {"epochs": 3, "verbose": 0, "callbacks": list(callbacks), **arguments}
+        if validation is not None:
+            how |= {"validation_data": validation(), "validation_steps": 2}
+        history = made.fit(data(), **how)
         drawn = [np.random.random(), random.random(), cornu.random.uniform((1,)).tolist()]
-        return [history.history["loss"], drawn, *map(np.ndarray.tolist, made.get_weights())]
+        return [history.history, drawn, *map(np.ndarray.tolist, made.get_weights())]
 
     expected = run()
     # After the first backup, and within a later epoch.

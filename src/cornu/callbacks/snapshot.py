@@ -69,6 +69,7 @@ def save(run: KeptRun, path, epoch: int, step: int) -> None:
         "stop_training": bool(run.model.stop_training),
         "random": random_state(),
         "data": run.data.position(),
+        "validation": None if run.run.validation is None else run.run.validation.position(),
         "batches": run.data.num_batches,
         "learning_rate": run.first_rate,
         "callbacks": [
@@ -147,8 +148,11 @@ class Snapshot:
                 stacklevel=2,
             )
             self.step = 0
-            return
-        self._run.data.resume(self._state["data"], self.step)
+        else:
+            self._run.data.resume(self._state["data"], self.step)
+        validation, position = self._run.run.validation, self._state["validation"]
+        if validation is not None and position is not None:
+            validation.resume(position, 0)
 
     def apply(self) -> None:
         """Restore everything else."""

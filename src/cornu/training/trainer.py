@@ -195,7 +195,7 @@ class Trainer(Compilable, OldMethods):
         )
         callbacks = self._as_list(callbacks, verbose, work.data, epochs, add_history=True)
         self.stop_training = False
-        self._run = Run(self, work.data, callbacks)
+        self._run = Run(self, work.data, work.validation, callbacks)
         try:
             callbacks.set_run(self._run)
             with interrupts.heard():
