@@ -89,6 +89,8 @@ assert float(tf.reduce_mean(tf.cast(tf.constant([1, 2]), tf.float32))) == 1.5
 assert tf.math.reduce_sum(tf.ones((2, 3)), axis=1, keepdims=True).shape == (2, 1)
 assert tf.argmax([[1, 5], [2, 3]]).tolist() == [1, 0] == tf.math.argmax([[1, 5], [2, 3]], 0).tolist()
 assert tf.where(np.eye(2)).tolist() == [[0, 0], [1, 1]] and tf.where(True, 1, 2) == 1
+assert tf.version.VERSION == tf.__version__
+assert isinstance(tf.ones(2).numpy(), np.ndarray) and tf.ones(2).numpy().tolist() == [1, 1]
 assert tf.constant(2.0, shape=(2,)).tolist() == [2, 2] == tf.constant([2, 2], shape=[2]).tolist()
 assert tf.gather([5, 6, 7], [2, 0]).tolist() == [7, 5] and tf.fill((2,), 3).tolist() == [3, 3]
 assert abs(float(tf.nn.gelu(1.0)) - 0.8413447) < 1e-6

@@ -142,6 +142,8 @@ def test_channels_first():
     last = image.ImageDataGenerator(**CHANGES["all"])
     mine = read(first.flow(X.transpose(0, 3, 1, 2), seed=0))[0]
     np.testing.assert_allclose(mine.transpose(0, 2, 3, 1), read(last.flow(X, seed=0))[0], atol=1e-5)
+    # `next` is also a method, as in Keras 2.
+    np.testing.assert_array_equal(last.flow(X, seed=0).next(), read(last.flow(X, seed=0))[0])
 
 
 def test_arrays_with_more_than_images(tmp_path):

@@ -4,7 +4,11 @@
 a script finds as TensorFlow where that is not installed.
 """
 
+import contextlib
+import importlib
 import sys
+
+import numpy as np
 
 from cornu.alias.finder import Alias, Finder
 
@@ -15,7 +19,7 @@ def install_as_keras() -> None:
     So do the paths of older versions, such as `keras.layers.convolutional` and `keras.utils.np_utils`.
     Where TensorFlow is installed, `tf` is TensorFlow with `tf.keras` replaced. Where it is not, `tf` has
     what scripts use beside Keras, such as `tf.random.set_seed` and `tf.data`; everything else says what to
-    use instead.
+    use instead. Arrays of JAX get the method `numpy()`, as TensorFlow's tensors have.
 
     `cornu run script.py` does this and then runs the script.
 
@@ -33,6 +37,9 @@ def install_as_keras() -> None:
             "Keras itself has been imported in this process already. Call `install_as_keras()` "
             "before anything imports Keras."
         )
+    # JAX has no public name for the class of its arrays.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("jax._src.array").ArrayImpl.numpy = lambda array: np.asarray(array)
     finder = Finder()
     sys.meta_path.insert(0, finder)
     if "tensorflow" in sys.modules:

@@ -261,7 +261,16 @@ def _names() -> dict[str, dict]:
             "get_logger": lambda: importlib.import_module("logging").getLogger("tensorflow"),
             **{
                 name: _Late(f"tensorflow.{name}")
-                for name in ("random", "math", "nn", "config", "test", "compat", "autograph")
+                for name in (
+                    "random",
+                    "math",
+                    "nn",
+                    "config",
+                    "test",
+                    "compat",
+                    "autograph",
+                    "version",
+                )
             },
         },
         "tensorflow.random": {
@@ -304,6 +313,7 @@ def _names() -> dict[str, dict]:
             "is_built_with_cuda": lambda: bool(_devices("GPU")),
             "gpu_device_name": lambda: next((d.name for d in _devices("GPU")), ""),
         },
+        "tensorflow.version": {"VERSION": VERSION},
         "tensorflow.autograph": {"set_verbosity": _nothing},
         "tensorflow.python": {"keras": _Late("tensorflow.keras")},
         "tensorflow.compat": {"v1": _Late("tensorflow.compat.v1"), "v2": _Late("tensorflow")},

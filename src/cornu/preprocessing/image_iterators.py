@@ -57,6 +57,10 @@ class Iterator(PyDataset):
     def __iter__(self):
         return self
 
+    def next(self):
+        """The next batch, as `next(iterator)` gives it."""
+        return next(self)
+
     def __next__(self):
         if not self.n:
             raise StopIteration
