@@ -199,7 +199,7 @@ SOURCES = {
 
 
 VALIDATIONS = {
-    "generator": lambda: ((X[:3] + i, Y[:3]) for i in range(9)),
+    "generator": lambda: ((X[:3], Y[:3] + i) for i in range(9)),
     "NumPy's numbers": lambda: Drawing(lambda: 1.0, np.random.shuffle),
     "both": lambda: cornu.data.Dataset.from_tensor_slices((X, Y)).shuffle(12).batch(3),
 }
