@@ -140,16 +140,7 @@ def _constructor(size: str):
         classifier_activation="softmax",
         name=default_name,
     ):
-        request = Request(
-            include_top,
-            weights,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            name,
-        )
+        request = Request.of(locals())
         design = Design(
             _body(size, include_preprocessing),
             files,

@@ -74,16 +74,7 @@ def constructor(title: str, name: str, design: Design, about: str, module: str) 
         classifier_activation="softmax",
         name=default_name,
     ):
-        request = Request(
-            include_top,
-            weights,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            name,
-        )
+        request = Request.of(locals())
         return build(design, request)
 
     construct.__module__ = module

@@ -220,16 +220,7 @@ def _constructor(size: str):
         include_preprocessing=True,
         name=default_name,
     ):
-        request = Request(
-            include_top,
-            weights,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            name,
-        )
+        request = Request.of(locals())
         design = Design(
             _body(size, include_preprocessing),
             files,

@@ -111,16 +111,7 @@ def MobileNet(
     name=None,
 ):
     size = size_of_images(input_shape, _SIZES)
-    request = Request(
-        include_top,
-        weights,
-        input_tensor,
-        input_shape,
-        pooling,
-        classes,
-        classifier_activation,
-        name or "mobilenet",
-    )
+    request = Request.of(locals(), name=name or "mobilenet")
     if weights == "imagenet" and depth_multiplier != 1:
         raise ValueError(
             "If imagenet weights are being loaded, depth multiplier must be 1. Received: "

@@ -106,16 +106,7 @@ def MobileNetV2(
     classifier_activation="softmax",
     name=None,
 ):
-    request = Request(
-        include_top,
-        weights,
-        input_tensor,
-        input_shape,
-        pooling,
-        classes,
-        classifier_activation,
-        name or "mobilenetv2",
-    )
+    request = Request.of(locals(), name=name or "mobilenetv2")
     if weights == "imagenet" and alpha not in _WIDTHS:
         raise ValueError(
             "If imagenet weights are being loaded, alpha must be one of `0.35`, `0.50`, `0.75`, "

@@ -190,16 +190,7 @@ def _constructor(size: str, blocks: list, last_filters: int, number: str):
         include_preprocessing=True,
         name=title,
     ):
-        request = Request(
-            include_top,
-            weights,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            name,
-        )
+        request = Request.of(locals())
         if weights == "imagenet" and alpha not in ((1.0,) if minimalistic else (0.75, 1.0)):
             raise ValueError(
                 "If imagenet weights are being loaded, alpha can be one of `0.75`, `1.0` for non "

@@ -184,16 +184,7 @@ def _constructor(title, default_size, filters, repeats, stem_filters, skips_redu
     ):
         if input_shape is None and input_tensor is None:
             input_shape = (default_size, default_size, 3)
-        request = Request(
-            include_top,
-            weights,
-            input_tensor,
-            input_shape,
-            pooling,
-            classes,
-            classifier_activation,
-            name,
-        )
+        request = Request.of(locals())
         return build(design, request)
 
     return construct

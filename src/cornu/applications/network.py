@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from cornu import activations, layers
@@ -26,6 +26,11 @@ class Request:
     classes: int
     classifier_activation: Any
     name: str
+
+    @classmethod
+    def of(cls, arguments: dict, **others) -> "Request":
+        """Those among the arguments of a constructor, of which some may be replaced."""
+        return cls(**{each.name: {**arguments, **others}[each.name] for each in fields(cls)})
 
 
 def average_and_dense(x, request: Request):
