@@ -193,6 +193,17 @@ def old_model(units=4, loss="sparse_categorical_crossentropy"):
     return model
 
 
+def test_classes_and_outputs_that_are_not_those_of_the_training():
+    made = KerasClassifier(old_model, verbose=0)
+    made.fit(X, 2 * (NAMES == "up"))
+    with pytest.raises(ValueError, match=r"y holds \[1\], which are none of the classes"):
+        made.score(X, 1 * (NAMES == "up"))
+    one = SKLearnClassifier(make, model_kwargs={"loss": "mse"}, fit_kwargs=QUIET).fit(X, NAMES)
+    one.model_ = make(X, X[:, 0], "mse")
+    with pytest.raises(ValueError, match="an output for each of the 2 classes"):
+        one.predict(X)
+
+
 @pytest.mark.parametrize(
     "loss", ["sparse_categorical_crossentropy", "categorical_crossentropy", "binary_crossentropy"]
 )

@@ -160,6 +160,11 @@ class SKLearnClassifier(_base.ClassifierMixin, Estimator):
     def predict(self, X):
         """The label with the largest output, for each sample."""
         outputs = self._outputs(X)
+        if outputs.ndim != 2 or outputs.shape[1] != len(self.classes_):
+            raise ValueError(
+                f"The model must have an output for each of the {len(self.classes_)} classes, as labels "
+                f"are one-hot. Its outputs for {len(outputs)} samples have the shape {outputs.shape}."
+            )
         return self.classes_[outputs.argmax(axis=1)]
 
 

@@ -119,6 +119,11 @@ class KerasClassifier(_base.ClassifierMixin, _Wrapper):
     def score(self, x, y, **kwargs) -> float:
         """The accuracy, by the metric that the model was compiled with."""
         numbers: Any = np.searchsorted(self.classes_, y)
+        unknown = np.setdiff1d(y, self.classes_).tolist()
+        if unknown:
+            raise ValueError(
+                f"y holds {unknown}, which are none of the classes in training: {self.classes_.tolist()}"
+            )
         if np.ndim(y) == 2 and np.shape(y)[1] > 1:
             numbers = y
         elif getattr(self.model, "loss", None) == "categorical_crossentropy":
