@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.interpreters import ad, batching
 
 from cornu.core import registry
-from cornu.core.dtype import floatx, is_discrete
+from cornu.core.dtype import at_least_single, floatx, is_discrete
 from cornu.core.kernels import primitive
 from cornu.core.operation import operation
 
@@ -271,7 +271,7 @@ def sparsemax(x, axis=-1):
     """
     x = jnp.moveaxis(_as_floats(x), axis, -1)
     dtype = x.dtype
-    x = x.astype(jnp.promote_types(dtype, jnp.float32))
+    x = x.astype(at_least_single(dtype))
     # This does not change the result, but avoids rounding in sums of large values.
     x = x - jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
     ranked = -jnp.sort(-x, axis=-1)

@@ -1,18 +1,21 @@
 """What holds for every layer: one table, and one set of tests that all of them go through."""
 
 import copy
+import functools
 import inspect
 import json
 import pickle
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 import pytest
 
 from cornu import layers
 from cornu.core import registry
+from cornu.core.variable import functional
 
 
 class Case(NamedTuple):
@@ -430,3 +433,23 @@ def test_empty_batch(name):
 def test_unknown_argument(name):
     with pytest.raises((ValueError, TypeError), match="no_such_argument"):
         make(name, no_such_argument=1)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in OF_TEXT | OF_INDICES])
+def test_no_promotion_is_left_to_jax(name):
+    """A process in which arrays of several ranks or dtypes are errors can use the layer."""
+    if CASES[name].dtype != "float32":
+        pytest.skip("takes indices")
+    layer = make(name)
+    inputs = spread(name, example(name))
+    layer(*inputs)
+    call = functional(functools.partial(layer, training=True), layer.variables)
+
+    def total(values, inputs):
+        outputs, after = call(values, *inputs)
+        return sum(jnp.sum(o.astype("float32")) for o in jax.tree.leaves(outputs)), after
+
+    values = [v.value for v in layer.variables]
+    inputs = jax.tree.map(jnp.asarray, inputs)
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(jax.grad(total, (0, 1), has_aux=True, allow_int=True), values, inputs)

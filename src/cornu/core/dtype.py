@@ -177,12 +177,17 @@ def new_array(value, dtype: str | None = None) -> jax.Array:
     return jnp.array(value, dtype)
 
 
+def at_least_single(dtype):
+    """The dtype in which sums of numbers of a dtype are kept: `float64` for itself, else `float32`."""
+    return jnp.dtype("float64" if dtype == jnp.float64 else "float32")
+
+
 def in_single(value):
     """Floats of at least 32 bits: of 16, `1 - epsilon()` is 1 and squares are infinite."""
     value = as_array(value)
     if is_discrete(value.dtype):
         return value.astype(floatx())
-    return value.astype(jnp.promote_types(value.dtype, jnp.float32))
+    return value.astype(at_least_single(value.dtype))
 
 
 def widened(value):

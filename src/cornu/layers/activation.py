@@ -196,7 +196,8 @@ class PReLU(Layer):
         self.input_spec = InputSpec(ndim=len(input_shape), axes=fixed)
 
     def call(self, inputs):
-        return jax.nn.relu(inputs) - self.alpha.value * jax.nn.relu(-inputs)
+        alpha = jnp.expand_dims(self.alpha.value, 0)
+        return jax.nn.relu(inputs) - alpha * jax.nn.relu(-inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.core.dtype import at_least_single
 from cornu.core.dtype import epsilon as fuzz
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
@@ -136,7 +137,7 @@ class BatchNormalization(Layer):
                 f"Layer '{self.name}': the mask provided should be one dimension less than the "
                 f"inputs. Received: mask.shape={mask.shape}, inputs.shape={inputs.shape}"
             )
-        x = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+        x = inputs.astype(at_least_single(inputs.dtype))
         gamma = self.gamma.value.astype(x.dtype) if self.scale else None
         beta = self.beta.value.astype(x.dtype) if self.center else None
         if training and self.trainable:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -88,7 +89,7 @@ class Windowed(Spatial):
     def _channel_axis_of(self, bias):
         """The bias with as many axes as the output."""
         if self.data_format == "channels_last":
-            return bias.reshape((1,) * (self.rank + 1) + (-1,))
+            return jax.lax.broadcast_to_rank(bias, self.rank + 2)
         return bias.reshape((1, -1) + (1,) * self.rank)
 
     use_bias: bool

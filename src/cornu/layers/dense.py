@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from cornu.core import registry
 from cornu.core.arguments import described
@@ -77,7 +78,7 @@ class _Weighted(Quantizable):
 
     def _finish(self, weighted_sum):
         if self.bias is not None:
-            weighted_sum = weighted_sum + self.bias.value
+            weighted_sum = weighted_sum + lax.broadcast_to_rank(self.bias.value, weighted_sum.ndim)
         return self._activated(weighted_sum)
 
     def _activated(self, summed):
@@ -182,7 +183,7 @@ class _Weighted(Quantizable):
             if dtype == "float32":
                 # As in Keras, where the bias is to be added in the same format as the product.
                 bias = bias.astype("bfloat16").astype(dtype)
-            summed = summed + bias
+            summed = summed + lax.broadcast_to_rank(bias, summed.ndim)
         return self._activated(summed)
 
     @property

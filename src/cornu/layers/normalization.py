@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
+from cornu.core.dtype import at_least_single
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.layers import weight_arguments
@@ -79,7 +80,7 @@ class _Scaled(Layer):
 
     def _standardize(self, inputs, axes, weight_shape):
         """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, in float32 at least."""
-        x = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+        x = inputs.astype(at_least_single(inputs.dtype))
         mean = jnp.mean(x, axes, keepdims=True)
         factor = jax.lax.rsqrt(jnp.var(x, axes, keepdims=True) + self.epsilon)
         if self.gamma is not None:
@@ -162,7 +163,7 @@ class LayerNormalization(_Scaled):
         axes = _normalized_axes(self, self.axis, inputs.shape)
         shape = [n if i in axes else 1 for i, n in enumerate(inputs.shape)]
         if self.rms_scaling:
-            x = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+            x = inputs.astype(at_least_single(inputs.dtype))
             factor = jax.lax.rsqrt(jnp.var(x, axes, keepdims=True) + self.epsilon)
             return (x * factor * self.gamma.value.reshape(shape)).astype(self.compute_dtype)
         return self._standardize(inputs, axes, shape)
@@ -282,7 +283,7 @@ class RMSNormalization(Layer):
 
     def call(self, x):
         axes, dtype = _normalized_axes(self, self.axis, x.shape), x.dtype
-        x = x.astype(jnp.promote_types(dtype, jnp.float32))
+        x = x.astype(at_least_single(dtype))
         square = jnp.mean(jnp.square(x), axes, keepdims=True)
         shape = [n if i in axes else 1 for i, n in enumerate(x.shape)]
         scale = self.scale.value.astype(x.dtype).reshape(shape)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from jax import lax
+
 from cornu import initializers
 from cornu.core import registry
 from cornu.core.layer import Layer
@@ -55,7 +57,7 @@ class LayerScale(Layer):
         )
 
     def call(self, inputs):
-        return inputs * self.gamma
+        return inputs * lax.broadcast_to_rank(self.gamma.value, inputs.ndim)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -5,6 +5,7 @@ What both have in common: their derivative is known from their result, and is it
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.interpreters import ad
 
 from cornu.core.kernels import primitive
@@ -20,10 +21,10 @@ def _curve(name, function, slope):
     """
 
     def value(x, bias):
-        return function(x + bias)
+        return function(x + lax.broadcast_to_rank(bias, x.ndim))
 
     def push(x, bias, result):
-        return slope(x + bias, result)
+        return slope(x + lax.broadcast_to_rank(bias, x.ndim), result)
 
     def pull(cotangent, result):
         back = slope(cotangent, result)

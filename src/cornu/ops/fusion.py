@@ -43,7 +43,7 @@ def _pools(geometry: Geometry, pool: tuple) -> Geometry:
 
 def _whole(image, kernel, bias, *, geometry, pool):
     results = convolution.convolution.bind(image, kernel, geometry=geometry)
-    results = relu.bind(results + bias)
+    results = relu.bind(results + lax.broadcast_to_rank(bias, results.ndim))
     if math.prod(pool) == 1:
         best, argmax = results, jnp.zeros(results.shape, jnp.uint8)
     else:
@@ -228,7 +228,9 @@ def _affine_jvp(primals, tangents, *, geometry):
     zeros = [ad.Zero(jax.typeof(r).to_tangent_aval()) for r in (result, argmax)]
     parts = []
     if not isinstance(tx, ad.Zero):
-        parts.append(normalization.at_argmax(tx, argmax, geometry) * factor)
+        parts.append(
+            normalization.at_argmax(tx, argmax, geometry) * lax.broadcast_to_rank(factor, tx.ndim)
+        )
     if not all(isinstance(t, ad.Zero) for t in (tc, tf, to)):
         tc, tf, to = map(ad.instantiate_zeros, (tc, tf, to))
         parts.append(
@@ -247,9 +249,11 @@ ad.primitive_jvps[affine_relu_pool] = _affine_jvp
 
 def _scaled_convolution(image, kernel, center, factor, offset, *bias, geometry, pool):
     center = center - bias[0] if bias else center
-    kernel, offset = kernel * factor, offset - center * factor
+    kernel = kernel * lax.broadcast_to_rank(factor, kernel.ndim)
+    offset = offset - center * factor
     if pool is None:
-        return convolution.convolution.bind(image, kernel, geometry=geometry) + offset
+        results = convolution.convolution.bind(image, kernel, geometry=geometry)
+        return results + lax.broadcast_to_rank(offset, results.ndim)
     return convolution_relu_pool.bind(image, kernel, offset, geometry=geometry, pool=pool)[0]
 
 

@@ -4,6 +4,7 @@
 """
 
 import jax.numpy as jnp
+from jax import lax
 from jax.interpreters import ad
 
 from cornu.core.kernels import primitive
@@ -21,7 +22,7 @@ def _rows(x) -> range:
 def _moments(x):
     mean = jnp.mean(x, _rows(x))
     # The mean of squares minus the square of the mean would cancel badly where the mean is large.
-    return [mean, jnp.mean(jnp.square(x - mean), _rows(x))]
+    return [mean, jnp.mean(jnp.square(x - lax.broadcast_to_rank(mean, x.ndim)), _rows(x))]
 
 
 _statistics = primitive(
@@ -37,7 +38,8 @@ _statistics = primitive(
 def _statistics_jvp(primals, tangents):
     (x,), (t,) = primals, tangents
     mean, variance = _statistics.bind(x)
-    slopes = [jnp.mean(t, _rows(x)), 2 * jnp.mean((x - mean) * t, _rows(x))]
+    apart = x - lax.broadcast_to_rank(mean, x.ndim)
+    slopes = [jnp.mean(t, _rows(x)), 2 * jnp.mean(apart * t, _rows(x))]
     return [mean, variance], slopes
 
 
@@ -55,12 +57,13 @@ def moments(x):
 # is two sums for each channel. `argmax` is that of relu and max-pooling that come after it, if any.
 
 
-def _affine(x, center, factor, offset):
+def _affine(x, *vectors):
+    center, factor, offset = (lax.broadcast_to_rank(v, x.ndim) for v in vectors)
     return (x - center) * factor + offset
 
 
 def _batch_norm_sums(gradient, x, center):
-    dot = jnp.sum(gradient * (x - center), _rows(x))
+    dot = jnp.sum(gradient * (x - lax.broadcast_to_rank(center, x.ndim)), _rows(x))
     return [dot, jnp.sum(gradient, _rows(x))]
 
 
@@ -87,7 +90,8 @@ def _affine_at_argmax(x, center, factor, offset, argmax, *, geometry):
 
 
 def _relu_pool_batch_norm_sums(gradient, x, center, argmax, *, geometry):
-    here = pooling._at_argmax(x - center, argmax, geometry=geometry)
+    here = x - lax.broadcast_to_rank(center, x.ndim)
+    here = pooling._at_argmax(here, argmax, geometry=geometry)
     alive = jnp.where(argmax < 255, gradient, jnp.zeros_like(gradient))
     return [jnp.sum(alive * here, _rows(x)), jnp.sum(alive, _rows(x))]
 
@@ -116,7 +120,7 @@ def _define(affine, sums, taken):
     def affine_jvp(primals, tangents, **how):
         x, center, factor, _, *argmax = primals
         tx, tc, tf, to = map(ad.instantiate_zeros, tangents[:4])
-        moving = taken(tx, *argmax, **how) * factor
+        moving = taken(tx, *argmax, **how) * lax.broadcast_to_rank(factor, tx.ndim)
         # A tangent of the center is one of the offset.
         return affine.bind(*primals, **how), moving + affine.bind(
             x, center, tf, to - factor * tc, *argmax, **how
@@ -133,7 +137,8 @@ def _define(affine, sums, taken):
         gradient, x, center, *argmax = primals
         tg, tx, tc = map(ad.instantiate_zeros, tangents[:3])
         dot, total = sums.bind(tg, x, center, *argmax, **how)
-        moving = jnp.sum(gradient * taken(tx - tc, *argmax, **how), _rows(gradient))
+        of_x = taken(tx - lax.broadcast_to_rank(tc, tx.ndim), *argmax, **how)
+        moving = jnp.sum(gradient * of_x, _rows(gradient))
         return sums.bind(*primals, **how), [dot + moving, total]
 
     def sums_transpose(cts, gradient, x, center, *argmax, **how):

@@ -5,6 +5,7 @@ Complex numbers are pairs of arrays, the real and the imaginary part.
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from cornu.core.dtype import is_discrete, is_float
 from cornu.core.operation import operation
@@ -167,7 +168,7 @@ def stft(x, sequence_length, sequence_stride, fft_length, window="hann", center=
         half = fft_length // 2
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(half, half)], mode="reflect")
     frames = extract_sequences(x, fft_length, sequence_stride)
-    return _pair(jnp.fft.rfft(frames * weights))
+    return _pair(jnp.fft.rfft(frames * lax.broadcast_to_rank(weights, frames.ndim)))
 
 
 @operation

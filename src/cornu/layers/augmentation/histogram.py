@@ -108,7 +108,11 @@ class Equalization(ImageLayer):
         # All pixels up to the lowest value that occurs.
         first = jnp.take_along_axis(below, jnp.argmax(below > 0, -1, keepdims=True), -1)
         rest = below[:, -1:] - first
-        shares = (below - first).astype("float32") * 255 / jnp.where(rest == 0, 1, rest)
+        shares = (
+            (below - first).astype("float32")
+            * 255
+            / jnp.where(rest == 0, 1, rest).astype("float32")
+        )
         table = jnp.clip(jnp.round(shares), 0, 255)
         looked_up = jnp.clip(pixels / 255.0 * last, 0, last).astype("int32")
         spread = jnp.take_along_axis(table, looked_up, -1)
@@ -218,6 +222,7 @@ class ContrastLimitedAdaptiveHistogramEqualization(ImageLayer):
             where = (batch, row[..., None], column[..., None], channel, values)
             return tables.at[where].get(mode="promise_in_bounds")
 
+        down, along = down[None], along[None]
         above = looked_up(top, left) * (1 - along) + looked_up(top, right) * along
         below = looked_up(bottom, left) * (1 - along) + looked_up(bottom, right) * along
         return above * (1 - down) + below * down

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from cornu.core import registry
-from cornu.core.dtype import is_discrete
+from cornu.core.dtype import at_least_single, is_discrete
 from cornu.core.random import draw_seed
 from cornu.layers.augmentation.base import (
     ImageLayer,
@@ -126,7 +126,7 @@ class MixUp(RandomImageLayer):
         masks = jnp.asarray(segmentation_masks)
         if not training or transformation is None:
             return masks
-        return self._change(masks.astype(jnp.promote_types(masks.dtype, "float32")), transformation)
+        return self._change(masks.astype(at_least_single(masks.dtype)), transformation)
 
 
 @registry.register("layer", module="keras.layers")

@@ -241,7 +241,14 @@ def weighted(x, masks, kernel, product: Callable = jnp.matmul, axis: int = -1):
         axis: which axis of the product has the columns.
     """
     if isinstance(masks, list):
+        masks = [jax.lax.broadcast_to_rank(mask, x.ndim) for mask in masks]
         parts = jnp.split(kernel, len(masks), axis=-1)
         products = [product(x * mask, part) for mask, part in zip(masks, parts, strict=True)]
         return jnp.concatenate(products, axis=axis)
-    return product(x if masks is None else x * masks, kernel)
+    if masks is not None:
+        x = x * jax.lax.broadcast_to_rank(masks, x.ndim)
+    return product(x, kernel)
+
+
+def with_bias(summed, bias):
+    return summed if bias is None else summed + jax.lax.broadcast_to_rank(bias, summed.ndim)

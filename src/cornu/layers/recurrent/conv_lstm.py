@@ -8,7 +8,7 @@ from cornu.core import registry
 from cornu.core.configurable import arguments_for
 from cornu.core.input_spec import InputSpec
 from cornu.layers.convolution import Windowed, positive
-from cornu.layers.recurrent.cell import Cell, weighted
+from cornu.layers.recurrent.cell import Cell, weighted, with_bias
 from cornu.layers.recurrent.lstm import carried, with_open_forget_gates
 from cornu.layers.recurrent.rnn import CellRNN, made, of_cell
 from cornu.layers.spatial import split_shape
@@ -113,9 +113,8 @@ class ConvLSTMCell(Windowed, Cell):
             return sums.reshape(*x.shape[: -self.rank - 1], *sums.shape[1:])
 
         projected = weighted(inputs, masks, self.kernel.value, product, self._channel_axis)
-        return (
-            projected if self.bias is None else projected + self._channel_axis_of(self.bias.value)
-        )
+        bias = None if self.bias is None else self._channel_axis_of(self.bias.value)
+        return with_bias(projected, bias)
 
     def transition(self, training: bool) -> Callable:
         kernel = self.recurrent_kernel.value

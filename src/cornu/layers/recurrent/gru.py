@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from cornu.core import registry
 from cornu.core.configurable import arguments_for
-from cornu.layers.recurrent.cell import DenseCell, weighted
+from cornu.layers.recurrent.cell import DenseCell, weighted, with_bias
 from cornu.layers.recurrent.rnn import CellRNN, made, of_cell
 
 
@@ -82,10 +82,10 @@ class GRUCell(DenseCell):
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
 
     def project(self, inputs, training: bool):
-        projected = self._weighted_inputs(inputs, training)
-        if self.bias is None:
-            return projected
-        return projected + (self.bias.value[0] if self.reset_after else self.bias.value)
+        bias = None if self.bias is None else self.bias.value
+        if bias is not None and self.reset_after:
+            bias = bias[0]
+        return with_bias(self._weighted_inputs(inputs, training), bias)
 
     def transition(self, training: bool) -> Callable:
         kernel, units = self.recurrent_kernel.value, self.units
@@ -99,8 +99,7 @@ class GRUCell(DenseCell):
             first, last = (masks[:2], masks[2]) if isinstance(masks, list) else (masks, masks)
             x_gates, x = projected[:, : 2 * units], projected[:, 2 * units :]
             if self.reset_after:
-                product = weighted(output, masks, kernel)
-                product = product if bias is None else product + bias
+                product = with_bias(weighted(output, masks, kernel), bias)
                 gates, h = product[:, : 2 * units], product[:, 2 * units :]
             else:
                 gates = weighted(output, first, kernel[:, : 2 * units])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from cornu import activations
 from cornu.core import registry
 from cornu.core.configurable import arguments_for
-from cornu.layers.recurrent.cell import DenseCell
+from cornu.layers.recurrent.cell import DenseCell, with_bias
 from cornu.layers.recurrent.rnn import CellRNN, made, of_cell
 from cornu.ops.lstm import lstm
 
@@ -102,8 +102,8 @@ class LSTMCell(DenseCell):
         return with_open_forget_gates(self.bias_initializer, self.units)
 
     def project(self, inputs, training: bool):
-        projected = self._weighted_inputs(inputs, training)
-        return projected if self.bias is None else projected + self.bias.value
+        bias = None if self.bias is None else self.bias.value
+        return with_bias(self._weighted_inputs(inputs, training), bias)
 
     def transition(self, training: bool) -> Callable:
         kernel = self.recurrent_kernel.value

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from cornu.core import registry
 from cornu.core.configurable import arguments_for
-from cornu.layers.recurrent.cell import DenseCell
+from cornu.layers.recurrent.cell import DenseCell, with_bias
 from cornu.layers.recurrent.rnn import CellRNN, made, of_cell
 
 
@@ -69,8 +69,8 @@ class SimpleRNNCell(DenseCell):
         return super().call(sequence, states, training)
 
     def project(self, inputs, training: bool):
-        projected = self._weighted_inputs(inputs, training)
-        return projected if self.bias is None else projected + self.bias.value
+        bias = None if self.bias is None else self.bias.value
+        return with_bias(self._weighted_inputs(inputs, training), bias)
 
     def transition(self, training: bool) -> Callable:
         kernel = self.recurrent_kernel.value

@@ -77,7 +77,7 @@ def rgb_to_hsv(images, data_format=None):
         jnp.where(value == green, sixth * (blue - red) + 2 / 6, sixth * (red - green) + 4 / 6),
     )
     # From blue to red the difference is negative: one turn further it is the same hue.
-    hue = jnp.where(spread > 0, hue, 0) + (hue < 0)
+    hue = jnp.where(spread > 0, hue, 0) + (hue < 0).astype(hue.dtype)
     return jnp.stack([hue, saturation, value], axis)
 
 

@@ -85,10 +85,16 @@ def sample(images, rows, columns, interpolation="bilinear", fill_mode="constant"
     return jax.vmap(jax.vmap(one, in_axes=(-1, None), out_axes=-1))(images, places)
 
 
+def _grid(rows: int, columns: int):
+    """The rows, `(1, rows, 1)`, and the columns, `(1, 1, columns)`."""
+    y, x = jnp.arange(rows, dtype="float32"), jnp.arange(columns, dtype="float32")
+    return y[None, :, None], x[None, None]
+
+
 def projected(images, transform, interpolation, fill_mode, fill_value):
     """A batch with channels last, each pixel from where its `transform` says: see `affine_transform`."""
     rows, columns = images.shape[1:3]
-    y, x = jnp.meshgrid(jnp.arange(rows), jnp.arange(columns), indexing="ij")
+    y, x = _grid(rows, columns)
     transform = jnp.broadcast_to(transform, (len(images), 8)).astype("float32")
     a0, a1, a2, b0, b1, b2, c0, c1 = (t[:, None, None] for t in transform.T)
     scale = c0 * x + c1 * y + 1
@@ -211,10 +217,11 @@ def perspective_transform(
 
 def _banded(size: int, sigma, taps):
     """The matrix that blurs `size` numbers by a Gaussian of so many taps, with zeros outside."""
-    distance = jnp.abs(jnp.arange(size)[:, None] - jnp.arange(size))
+    distance = jnp.abs(jnp.arange(size)[:, None] - jnp.arange(size)[None])
 
     def weights(steps):
-        return jnp.where(steps <= taps // 2, jnp.exp(-0.5 * (steps / sigma) ** 2), 0)
+        near = jnp.exp(-0.5 * (steps.astype("float32") / sigma) ** 2)
+        return jnp.where(steps <= taps // 2, near, 0)
 
     # All taps count, those that lie outside, too. A traced sigma is known to be less than the size.
     reach = size if isinstance(sigma, jax.core.Tracer) else int(3 * sigma) + 1
@@ -288,5 +295,5 @@ def warped(images, key, alpha, sigma, interpolation, fill_mode, fill_value):
     """A batch with channels last, distorted: see `elastic_transform`."""
     rows, columns = images.shape[1:3]
     down, right = displacements(key, images.shape[:3], alpha, sigma)
-    y, x = jnp.meshgrid(jnp.arange(rows), jnp.arange(columns), indexing="ij")
+    y, x = _grid(rows, columns)
     return sample(images, y + down, x + right, interpolation, fill_mode, fill_value)
