@@ -42,7 +42,7 @@ from cornu.core.naming import name_scope
 from cornu.core.random import SeedGenerator
 from cornu.core.rematerialization import RematScope, remat
 from cornu.core.stateless_scope import StatelessScope
-from cornu.core.symbolic import KerasTensor
+from cornu.core.symbolic import KerasTensor, Operation
 from cornu.core.variable import Variable
 from cornu.dtype_policies import FloatDTypePolicy
 from cornu.initializers import Initializer
@@ -50,6 +50,7 @@ from cornu.layers import Input
 from cornu.losses import Loss
 from cornu.metrics import Metric
 from cornu.models import Model, Sequential
+from cornu.models.function import Function
 from cornu.optimizers import Optimizer
 from cornu.quantizers import Quantizer
 from cornu.regularizers import Regularizer
@@ -113,6 +114,7 @@ for _module in (
 __all__ = [
     "DTypePolicy",
     "FloatDTypePolicy",
+    "Function",
     "Initializer",
     "Input",
     "InputSpec",
@@ -121,6 +123,7 @@ __all__ = [
     "Loss",
     "Metric",
     "Model",
+    "Operation",
     "Optimizer",
     "Quantizer",
     "Regularizer",

@@ -49,10 +49,7 @@ _INSTEAD = {
     "get_session": "Functions of JAX run at once, without a session",
     "set_session": "Functions of JAX run at once, without a session",
     "placeholder": "Use `Input`",
-    "Function": "Use `Model(inputs, outputs)`",
-    "Operation": "Write a `Layer`, or a function of `cornu.ops`",
     "SymbolicScope": "Shapes are inferred by tracing; nothing marks it",
-    "get_source_inputs": "Use `model.inputs`",
     "model_to_dot": "Use `utils.plot_model`, which needs no Graphviz",
 }
 

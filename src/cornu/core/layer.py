@@ -25,7 +25,6 @@ from cornu.core.call_arguments import (
     with_variables,
 )
 from cornu.core.configurable import (
-    Configurable,
     constructor_parameters,
     described_class,
     once_per_class,
@@ -63,7 +62,7 @@ def running_layer() -> "Layer | None":
     return context.layer
 
 
-class Layer(Operation, Configurable, Weighted):
+class Layer(Operation, Weighted):
     """A computation with weights: the building block of models.
 
     Args:

@@ -198,10 +198,53 @@ def any_symbolic(*structures) -> bool:
     return any(isinstance(leaf, KerasTensor) for leaf in jax.tree.leaves(structures))
 
 
-class Operation:
-    """What a node of the graph runs: a layer, or a function."""
+class Operation(Configurable):
+    """A function that becomes part of a model when it is called on symbolic tensors; every layer is one.
+
+    A subclass defines `call`. Unlike a `Layer`, it has no weights and no dtype: `call` gets its arrays as
+    they are. Register the class to write models with it to files.
+
+    Args:
+        name: default: the class' name in snake case.
+
+    Source: Keras: Operation.
+
+    >>> import cornu
+    >>> class Distance(cornu.Operation):
+    ...     def call(self, a, b):
+    ...         return cornu.ops.norm(a - b, axis=-1)
+    >>> Distance()(cornu.Input((3,)), cornu.Input((3,))).shape
+    (None,)
+    """
 
     name: str
+
+    def __init__(self, name=None):
+        if name is not None and not isinstance(name, str):
+            raise ValueError(f"Argument `name` must be a string. Received: name={name!r}")
+        self._init_graph()
+        self.name = name or naming.auto_name(type(self).__name__)
+        self.trainable, self.built = False, True
+
+    def __call__(self, *args, **kwargs):
+        if "_inbound_nodes" not in vars(self):
+            kind = type(self).__name__
+            raise RuntimeError(
+                f"In {kind}, `super().__init__()` is not called: call it in `__init__`."
+            )
+        if any_symbolic(args, kwargs):
+            outputs = self.compute_output_spec(*args, **kwargs)
+            Node(self, args, kwargs, outputs)
+            return outputs
+        return seen(self, (args, kwargs), {}, self.call(*plain(args), **plain(kwargs)))
+
+    def call(self, *args, **kwargs):
+        """The outputs for arrays."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `call`.")
+
+    def compute_output_spec(self, *args, **kwargs):
+        """The symbolic outputs for symbolic inputs, by default those of `call`."""
+        return infer_outputs(self.call, args, kwargs)
 
     def _init_graph(self):
         self._inbound_nodes: list[Node] = []
@@ -278,25 +321,18 @@ def node_of(tensor: KerasTensor) -> Node:
     return operation._inbound_nodes[index]
 
 
-class FunctionOperation(Operation, Configurable):
+class FunctionOperation(Operation):
     """A function of `cornu.ops`, or an operator, in a graph."""
 
     def __init__(
         self, function_name: str, function: Callable | None = None, name: str | None = None
     ):
-        self._init_graph()
+        super().__init__(name or naming.auto_name(function_name))
         self.function_name = function_name
         self.function = function or registry.find("op", function_name)
-        self.name = name or naming.auto_name(function_name)
-        self.trainable, self.built = False, True
 
-    def __call__(self, *args, **kwargs):
-        if any_symbolic(args, kwargs):
-            outputs = infer_outputs(self.function, args, kwargs)
-            Node(self, args, kwargs, outputs)
-            return outputs
-        outputs = self.function(*plain(args), **plain(kwargs))
-        return seen(self, (args, kwargs), {}, outputs)
+    def call(self, *args, **kwargs):
+        return self.function(*args, **kwargs)
 
     def get_config(self) -> dict:
         return {"function_name": self.function_name, "name": self.name}

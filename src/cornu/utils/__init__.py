@@ -30,6 +30,7 @@ from cornu.utils.numerical import normalize, to_categorical
 from cornu.utils.objects import deserialize_keras_object
 from cornu.utils.progress import Progbar
 from cornu.utils.sequences import pad_sequences
+from cornu.utils.source_inputs import get_source_inputs
 from cornu.utils.splitting import split_dataset
 from cornu.utils.text_dataset import text_dataset_from_directory
 from cornu.utils.timeseries_dataset import timeseries_dataset_from_array
@@ -115,6 +116,7 @@ __all__ = [
     "get_file",
     "get_registered_name",
     "get_registered_object",
+    "get_source_inputs",
     "image_dataset_from_directory",
     "img_to_array",
     "is_interactive_logging_enabled",
