@@ -130,6 +130,7 @@ ABSENT = {
     "from keras.src.layers.core.dense import Nothing": "no `keras.src.layers.core.dense.Nothing`",
     "from keras.engine import Nothing": "Error: Cornu has no `keras.engine.Nothing`",
     "from keras.objectives import nothing": "Error: Cornu has no `keras.objectives.nothing`",
+    "from keras.utils import multi_gpu_model\nmulti_gpu_model(3, gpus=2)": "Cornu runs on one device",
     "from keras.layers import Conv2d": "Did you mean `Conv2D`?",
     "import keras\nkeras.layers.Highway": "AttributeError: Cornu has no `keras.layers.Highway`. Write",
     "import keras\nkeras.distribution.DataParallel": "Cornu runs on one device.",

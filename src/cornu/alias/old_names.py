@@ -59,6 +59,13 @@ _TODAY: dict[str, dict] = {
     },
     "utils": {"plot": "plot_model"},
 }
+# Functions that scripts import, and call only where there is Theano or more than one device.
+_REFUSED = {
+    "utils": {
+        "convert_all_kernels_in_model": "Load weights that were saved with TensorFlow.",
+        "multi_gpu_model": "Cornu runs on one device: use the model itself.",
+    }
+}
 
 
 def find(module: str, home: str, name: str):
@@ -69,6 +76,9 @@ def find(module: str, home: str, name: str):
         home: Cornu's module, without `cornu.`.
         name: what the script asks it for.
     """
+    refusal = _REFUSED.get(home, {}).get(name)
+    if refusal:
+        return _refuse(f"Cornu has no `{module}.{name}`. {refusal}")
     today = _TODAY.get(home, {}).get(name)
     if today is None:
         return None
@@ -80,6 +90,13 @@ def find(module: str, home: str, name: str):
     if isinstance(make, type):
         return make
     return getattr(here, new) if make is None else lambda *args, **how: make(here, *args, **how)
+
+
+def _refuse(said: str):
+    def refused(*args, **kwargs):
+        raise NotImplementedError(said)
+
+    return refused
 
 
 # What `merge` of Keras 1 did, and the function of today.

@@ -139,6 +139,8 @@ def _made(cls: type, args: tuple, kwargs: dict):
     of a subclass, whose `__init__` makes it one of `cls` and does nothing else.
     """
     made = cls(*args, **kwargs)
+    if not isinstance(made, cls):
+        return made
     object.__setattr__(made, "__class__", _finished(type(made)))
     return made
 
