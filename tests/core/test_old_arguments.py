@@ -183,6 +183,10 @@ def test_the_size_of_the_input(make, shape):
             "`unit_forget_bias` must be True or False",
         ),
         (lambda: layers.Embedding(3, 2, dropout=0.5), "after the layer leaves out whole words"),
+        (
+            lambda: layers.Conv2D(2, 3)(np.ones((1, 1, 28, 28), "float32")),
+            "If the channels come first, give data_format='channels_first'",
+        ),
         (lambda: layers.Dense(3, p=0.5), r"\{'p': 0.5\}\. Known arguments: units"),
         (lambda: regularizers.L1L2(l=0.1), "unexpected keyword argument 'l'"),
         (

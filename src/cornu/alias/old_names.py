@@ -63,6 +63,7 @@ _TODAY: dict[str, dict] = {
 _REFUSED = {
     "utils": {
         "convert_all_kernels_in_model": "Load weights that were saved with TensorFlow.",
+        "convert_dense_weights_data_format": "Load weights for the format of images that is set.",
         "multi_gpu_model": "Cornu runs on one device: use the model itself.",
     }
 }
