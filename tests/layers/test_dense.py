@@ -219,3 +219,16 @@ def test_an_array_is_an_initial_value(name, kernel):
     layer = getattr(cornu.layers, name)(2, kernel_initializer=value, **arguments)
     layer.build((None, 4, 3))
     np.testing.assert_array_equal(layer.kernel, value)
+
+
+def test_an_array_may_be_filled_again_after_a_call():
+    wide = layers.Dense(2048)
+    narrow = layers.Dense(1)
+    rows = np.random.RandomState(0).rand(8, 256, 256).astype("float32")
+    expected = [np.asarray(narrow(wide(x))) for x in rows]
+    buffer, found = np.empty_like(rows[0]), []
+    for x in rows:
+        buffer[:] = x
+        # Computed while the next one is filled in.
+        found.append(narrow(wide(buffer)))
+    np.testing.assert_array_equal(found, expected)

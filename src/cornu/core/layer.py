@@ -31,7 +31,7 @@ from cornu.core.configurable import (
     takes_anything,
 )
 from cornu.core.context import context
-from cornu.core.dtype import as_array, check_real, is_discrete, is_float
+from cornu.core.dtype import check_real, is_discrete, is_float, new_array
 from cornu.core.input_spec import check_inputs
 from cornu.core.old_arguments import callers_level, todays_name
 from cornu.core.policies import DTypePolicy, DTypePolicyMap, get_policy
@@ -398,7 +398,8 @@ class Layer(Operation, Weighted):
             value = value if isinstance(value, np.ndarray) else np.asarray(value)
             if value.dtype.kind in "OSUT":
                 return self._text(value)
-            value = as_array(value)
+            # A copy: a computation may read it after the caller has changed the array.
+            value = new_array(value)
         elif isinstance(value, KerasTensor) and value.dtype == "string":
             return self._text(value)
         if self.autocast and is_float(value.dtype):
