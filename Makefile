@@ -10,7 +10,7 @@ INSTALL = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet -
   --config-settings=build-dir=$(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark augmentation gallery explorer files dtypes compatibility fuzz site clean
+.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark augmentation gallery explorer files dtypes compatibility programs fuzz site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -99,6 +99,9 @@ dtypes: $(VENV)/installed-test  ## every layer on inputs of every format; writes
 
 compatibility: $(VENV)/installed-test  ## which of Keras' names there are; writes docs/compatibility.md
 	$(BIN)/python tools/compatibility.py
+
+programs: $(VENV)/installed-test  ## run programs that were written for Keras, from PROGRAMS=folder; writes docs/programs.md
+	$(BIN)/python tools/programs.py $(PROGRAMS)
 
 fuzz: $(VENV)/installed-test  ## 200,000 mutated inputs for each reader
 	$(BIN)/python tests/attacks/fuzz.py --inputs 200000
