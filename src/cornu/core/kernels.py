@@ -9,6 +9,7 @@ import ctypes
 import functools
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import cornu.kernels
 
@@ -85,14 +86,68 @@ def native() -> Native:
 HALF_PRECISION = (np.dtype(jax.numpy.bfloat16), np.dtype(np.float16))
 
 
+class Split(NamedTuple):
+    """How an operation is computed on several devices, each with its part of the batch.
+
+    `operands` and `results` have one entry for each: the axis of the batch, or None for what is whole on
+    each device. Of the results that are whole, `combine(axis name, *each device's own)` makes those of all.
+    """
+
+    operands: tuple[int | None, ...]
+    results: tuple[int | None, ...]
+    combine: Callable = lambda name, *results: lax.psum(results, name)
+
+
+def _spread_call(call, split: Split, context, several):
+    """`call` on each device's part of the batch; None where more than the batch may be spread."""
+    meshes = {a.sharding.mesh for a in context.avals_in if not a.sharding.mesh.empty}
+    if len(meshes) != 1:
+        return None
+    (mesh,) = meshes
+    names = [name for name, size in mesh.shape.items() if size > 1]
+    if len(names) != 1 or set(mesh.axis_types) != {AxisType.Auto}:
+        return None
+    (name,) = names
+    counts = [
+        a.shape[axis]
+        for a, axis in zip(context.avals_in, split.operands, strict=True)
+        if axis is not None
+    ]
+    if any(n not in (1, counts[0]) for n in counts) or counts[0] % mesh.shape[name]:
+        return None
+
+    def spec(axis, shape):
+        if axis is None or shape[axis] != counts[0]:
+            return PartitionSpec()
+        return PartitionSpec(*[None] * axis, name)
+
+    def local(*operands):
+        results = list(call(*operands)) if several else [call(*operands)]
+        whole = [n for n, axis in enumerate(split.results) if axis is None]
+        if whole:
+            combined = split.combine(name, *(results[n] for n in whole))
+            for n, result in zip(whole, combined, strict=True):
+                results[n] = result
+        return results if several else results[0]
+
+    inputs = [spec(axis, a.shape) for axis, a in zip(split.operands, context.avals_in, strict=True)]
+    outputs = [
+        spec(axis, a.shape) for axis, a in zip(split.results, context.avals_out, strict=True)
+    ]
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=tuple(inputs),
+        out_specs=outputs if several else outputs[0],
+        check_vma=False,
+    )
+
+
 def _runs_natively(avals, context) -> bool:
-    # What is exported must run where there is no Cornu. And where arrays are spread over devices, XLA can
-    # split an operation of `lax`, but would gather all of a kernel's operands on each device. (Within
-    # `shard_map`, each device has its part already.)
+    # What is exported must run where there is no Cornu.
     module = context.module_context
     return (
         not getattr(module.lowering_parameters, "for_export", False)
-        and getattr(module.axis_context, "num_devices", 1) == 1
         and all(
             a.dtype in (np.float32, np.uint8, np.int32, np.uint32, *HALF_PRECISION) for a in avals
         )
@@ -142,7 +197,15 @@ class _Primitive(Primitive):
 
 
 def primitive(
-    name, abstract, lax_form, attributes=None, batched=(0,), several=False, summed=None, in_place=0
+    name,
+    abstract,
+    lax_form,
+    attributes=None,
+    batched=(0,),
+    several=False,
+    summed=None,
+    in_place=0,
+    split=None,
 ) -> Primitive:
     """Make a primitive.
 
@@ -158,6 +221,8 @@ def primitive(
         several: whether there are several results.
         summed: `(*avals, **parameters)` to the number of channels that its sums go over; given if there
             is a kernel for pairs of bfloat16 of its first two operands, too.
+        split: how the kernel is computed on several devices; by default, if there are operands with the
+            batch axis in front, each part of the batch by itself.
         in_place: how many results the kernel may write where its operands of the same numbers lie.
     """
     made = _Primitive(f"cornu_{name}")
@@ -207,8 +272,24 @@ def primitive(
         return jax.tree.map(lambda f, r: f.astype(r.dtype), found, results)
 
     def lower(context, *operands, **parameters):
-        chosen = call if attributes and _runs_natively(context.avals_in, context) else lax_form
-        return mlir.lower_fun(chosen, multiple_results=several)(context, *operands, **parameters)
+        chosen = None
+        if attributes and _runs_natively(context.avals_in, context):
+            chosen = functools.partial(call, **parameters)
+            # XLA can split an operation of `lax` over devices, but would gather all of a kernel's operands
+            # on each of them. (Within `shard_map`, each device has its part already.)
+            if getattr(context.module_context.axis_context, "num_devices", 1) > 1:
+                chosen = split_of(context) and _spread_call(
+                    chosen, split_of(context), context, several
+                )
+        if chosen is not None:
+            return mlir.lower_fun(chosen, multiple_results=several)(context, *operands)
+        return mlir.lower_fun(lax_form, multiple_results=several)(context, *operands, **parameters)
+
+    def split_of(context):
+        if split is not None or not batched:
+            return split
+        axes = (0 if n in batched else None for n in range(len(context.avals_in)))
+        return Split(tuple(axes), (0,) * len(context.avals_out))
 
     mlir.register_lowering(made, lower, platform="cpu")
     mlir.register_lowering(made, mlir.lower_fun(lax_form, multiple_results=several))

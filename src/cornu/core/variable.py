@@ -284,7 +284,16 @@ class Variable(Tracked):
             )
         # A copy, if that was none: another variable's array would be given away by training this one,
         # and what happens later to an array of NumPy's must not reach the variable.
-        self._value = new_array(value) if value is given else value
+        value = new_array(value) if value is given else value
+        # What lies on several devices stays there, unless the new value says where it lies itself.
+        held = self._value
+        if (
+            isinstance(held, jax.Array)
+            and len(held.sharding.device_set) > 1
+            and len(value.sharding.device_set) == 1
+        ):
+            value = jax.device_put(value, held.sharding)
+        self._value = value
         return self
 
     def assign_add(self, value) -> "Variable":

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad
 
-from cornu.core.kernels import HALF_PRECISION, primitive
+from cornu.core.kernels import HALF_PRECISION, Split, primitive
 
 # None: where it can be used; False: nowhere.
 _flash: dict[str, bool | None] = {"enabled": None}
@@ -187,6 +187,7 @@ _attention = primitive(
     _output_and_statistics,
     _attributes,
     batched=(),
+    split=Split((0,) * 4, (0, 0)),
     several=True,
 )
 _tangent = primitive(
@@ -201,6 +202,7 @@ _gradient = primitive(
     _pull,
     _attributes,
     batched=(),
+    split=Split((0,) * 6, (0,) * 3),
     several=True,
 )
 

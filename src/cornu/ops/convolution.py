@@ -13,7 +13,7 @@ from jax import lax
 from jax.interpreters import ad
 
 from cornu.core.dtype import is_discrete
-from cornu.core.kernels import primitive, transpose
+from cornu.core.kernels import Split, primitive, transpose
 from cornu.ops.windows import Geometry, as_tuple, sliding, transposed
 
 
@@ -196,6 +196,7 @@ weight_gradient = primitive(
         image.shape[0], image.shape[-1], gradient.shape[-1]
     ),
     batched=(),
+    split=Split((0, 0), (None,)),
 )
 ad.defbilinear(
     convolution,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import ad
 
-from cornu.core.kernels import primitive
+from cornu.core.kernels import Split, primitive
 
 
 def _curve(name, function, slope):
@@ -46,6 +46,7 @@ def _curve(name, function, slope):
         pull,
         lambda cotangent, result: {},
         batched=(),
+        split=Split((0, 0), (0, None)),
         several=True,
         in_place=1,
     )

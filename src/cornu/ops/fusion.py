@@ -21,7 +21,7 @@ from jax.interpreters import ad
 from cornu.activations import rectified as relu
 from cornu.activations import smooth
 from cornu.core import masking
-from cornu.core.kernels import HALF_PRECISION, native, primitive
+from cornu.core.kernels import HALF_PRECISION, Split, native, primitive
 from cornu.ops import convolution, normalization, pooling
 from cornu.ops.curves import biased_softmax, biased_tanh
 from cornu.ops.windows import Geometry
@@ -113,6 +113,7 @@ relu_pool_weight_gradient = primitive(
         image.shape[0], image.shape[-1], gradient.shape[-1], pool
     ),
     batched=(),
+    split=Split((0, 0, 0), (None,)),
 )
 
 
@@ -170,6 +171,7 @@ bias_gradient = primitive(
     _bias_gradient,
     lambda gradient, argmax: {},
     batched=(),
+    split=Split((0, 0), (None,)),
 )
 for _one, _other in ((spread, bias_gradient), (bias_gradient, spread)):
     ad.defjvp(_one, lambda t, x, argmax, _one=_one: _one.bind(t, argmax), None)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import ad
 
-from cornu.core.kernels import primitive
+from cornu.core.kernels import Split, primitive
 from cornu.ops.convolution import dense
 
 
@@ -83,6 +83,7 @@ _lstm = primitive(
     _form,
     lambda *operands: {},
     batched=(),
+    split=Split((1, None, 0, 0, 1), (1, 1, 1)),
     several=True,
     in_place=1,
 )
@@ -103,6 +104,7 @@ _gradient = primitive(
     _pull,
     lambda *operands: {},
     batched=(),
+    split=Split((1, 1, 1, 1, None, 0, 1), (1, 0, 0)),
     several=True,
     in_place=1,
 )

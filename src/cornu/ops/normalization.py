@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import ad
 
-from cornu.core.kernels import primitive
+from cornu.core.kernels import Split, primitive
 from cornu.ops import pooling
 from cornu.ops.windows import Geometry
 
@@ -25,12 +25,18 @@ def _moments(x):
     return [mean, jnp.mean(jnp.square(x - lax.broadcast_to_rank(mean, x.ndim)), _rows(x))]
 
 
+def _of_all_devices(name, mean, variance):
+    of_all = lax.pmean(mean, name)
+    return of_all, lax.pmean(variance + jnp.square(mean - of_all), name)
+
+
 _statistics = primitive(
     "batch_norm_statistics",
     lambda x: [(x.shape[-1:], x.dtype)] * 2,
     _moments,
     lambda x: {},
     batched=(),
+    split=Split((0,), (None, None), _of_all_devices),
     several=True,
 )
 
@@ -74,6 +80,7 @@ batch_norm_sums = primitive(
     _batch_norm_sums,
     lambda gradient, x, center: {},
     batched=(),
+    split=Split((0, 0, None), (None, None)),
     several=True,
 )
 
@@ -110,6 +117,7 @@ relu_pool_batch_norm_sums = primitive(
         x.shape[0], x.shape[-1], x.shape[-1]
     ),
     batched=(),
+    split=Split((0, 0, None, 0), (None, None)),
     several=True,
 )
 
