@@ -25,6 +25,8 @@ SPARSE = "sparse tensors of JAX"
 REASONS = (
     (r"adapter: keras\.src\.\S+ is not provided", INTERNAL),
     (r"object has no attribute '_|has no attribute '\w+__", INTERNAL),
+    # A class that the adapter does not have.
+    (r"isinstance\(\) arg 2 must be a type", INTERNAL),
     (r"No module named '?(tensorflow|tf2onnx|torch|openvino|litert)|tensorflow", ANOTHER_ENGINE),
     (r"BCOO|sparse", SPARSE),
     (

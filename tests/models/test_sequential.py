@@ -244,3 +244,15 @@ def test_what_is_reserved_or_declared():
     with pytest.raises(AttributeError, match=r"`Model.layers` attribute is reserved"):
         Net().layers = []
     assert [each.name for each in model.operations] == [each.name for each in model._layers]
+
+
+def test_data_of_other_sizes_where_none_was_declared():
+    for k in (cornu, keras):
+        model = k.Sequential([k.layers.Conv2D(2, 3), k.layers.GlobalMaxPooling2D()])
+        assert model.predict(IMAGES, verbose=0).shape == (4, 2)
+        assert model.predict(IMAGES[:2, :5], verbose=0).shape == (2, 2)
+        with pytest.raises(ValueError, match="axis -1"):
+            model(IMAGES[..., :2])
+    declared = cornu.Sequential([cornu.Input((8, 8, 3)), layers.GlobalMaxPooling2D()])
+    with pytest.raises(ValueError, match=r"expected shape=\(None, 8, 8, 3\)"):
+        declared(IMAGES[:, :5])

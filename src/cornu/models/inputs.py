@@ -78,8 +78,9 @@ def _fit(model, value, symbol: KerasTensor, index: int):
     elif len(shape) == len(expected) + 1 and shape[-1] == 1:
         value = value[..., 0]
     # The batch may have any size, as in Keras: a model remembers the one that it was built with.
-    fits = len(value.shape) == len(expected) and all(
-        e is None or s == e for s, e in zip(value.shape[1:], expected[1:], strict=True)
+    fits = len(value.shape) == len(expected) and (
+        model._takes_other_sizes
+        or all(e is None or s == e for s, e in zip(value.shape[1:], expected[1:], strict=True))
     )
     if not fits:
         raise ValueError(

@@ -237,6 +237,9 @@ class Model(Trainer):
         with masking.masked(flat, masks):
             return _alone(self._graph.run(flat, run))
 
+    # Whether the sizes of the input are only those of the first data, and its layers may take others.
+    _takes_other_sizes = False
+
     # What of the graph runs before the compiled step.
     _host_part: Any = None
     _takes_text = True

@@ -139,6 +139,7 @@ class Sequential(Model):
             )
         inputs = Input(batch_shape=(None, *input_shape[1:]))
         self._layers.insert(0, inputs._keras_history.operation)
+        self._takes_other_sizes = True
         with known_batch(input_shape[0]):
             self._chain(inputs)
 
