@@ -1,8 +1,10 @@
 """Arrays of NumPy of every kind, wherever they are taken."""
 
+import jax.experimental.sparse
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 
 import cornu
 from cornu import layers, losses, metrics, ops
@@ -58,3 +60,23 @@ def test_what_jax_would_change_is_refused():
     assert float(cornu.Variable(big, dtype="float32")[0]) == 2.0**40
     assert for_jax(np.zeros((0, 3), "int64")).shape == (0, 3)
     assert as_array(np.array([3_000_000_000], "uint32")).dtype == jnp.uint32
+
+
+def test_sparse_matrices_are_refused_by_name():
+    """Data of `scipy.sparse` are made dense batch by batch; elsewhere nothing would say that they were."""
+    dense = np.eye(3, dtype="float32")
+    for sparse in (scipy.sparse.csr_matrix(dense), jax.experimental.sparse.BCOO.fromdense(dense)):
+        for call in (
+            lambda sparse=sparse: ops.sum(sparse),
+            lambda sparse=sparse: ops.convert_to_tensor(sparse),
+            lambda sparse=sparse: losses.MeanSquaredError()(sparse, dense),
+            lambda sparse=sparse: metrics.MeanSquaredError()(sparse, dense),
+            lambda sparse=sparse: cornu.Variable(sparse),
+        ):
+            with pytest.raises(TypeError, match=r"dense here.*\(3, 3\).*todense"):
+                call()
+    matrix = scipy.sparse.csr_matrix(dense)
+    with pytest.raises(TypeError, match=r"dense here.*csr_matrix"):
+        layers.Dense(1)(matrix)
+    model = cornu.Sequential([layers.Dense(1)])
+    np.testing.assert_array_equal(model.predict(matrix, verbose=0), model.predict(dense, verbose=0))

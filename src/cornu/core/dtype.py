@@ -121,6 +121,11 @@ def is_discrete(dtype) -> bool:
     return dtype != "string" and jnp.dtype(dtype).kind in "biu"
 
 
+def is_sparse(value) -> bool:
+    """Whether a value is a matrix of SciPy or JAX that keeps only what is not zero."""
+    return type(value).__module__.startswith(("scipy.sparse", "jax.experimental.sparse"))
+
+
 def for_jax(value, dtype: str | None = None):
     """A NumPy array as JAX takes it, of a dtype if one is given; anything else unchanged.
 
@@ -135,6 +140,12 @@ def for_jax(value, dtype: str | None = None):
     True
     """
     if not isinstance(value, np.ndarray | np.generic):
+        if is_sparse(value):
+            raise TypeError(
+                f"Arrays are dense here. Received: a {type(value).__name__} of shape {value.shape}, which "
+                "keeps only what is not zero. Pass `x.todense()`. (`fit`, `evaluate` and `predict` take "
+                "matrices of scipy.sparse, and make each batch dense.)"
+            )
         return value
     if isinstance(value, np.ma.MaskedArray):
         if np.ma.is_masked(value):

@@ -31,7 +31,7 @@ from cornu.core.configurable import (
     takes_anything,
 )
 from cornu.core.context import context
-from cornu.core.dtype import check_real, is_discrete, is_float, new_array
+from cornu.core.dtype import check_real, for_jax, is_discrete, is_float, new_array
 from cornu.core.input_spec import check_inputs
 from cornu.core.old_arguments import callers_level, todays_name
 from cornu.core.policies import DTypePolicy, DTypePolicyMap, get_policy
@@ -394,7 +394,8 @@ class Layer(Operation, Weighted):
             value = value.value
         if not isinstance(value, jax.Array | KerasTensor):
             if not hasattr(value, "__array__") or isinstance(value, str):
-                return value
+                # Of a sparse matrix, it says what to pass. A user's layer may take one.
+                return value if _is_users(type(self)) else for_jax(value)
             value = value if isinstance(value, np.ndarray) else np.asarray(value)
             if value.dtype.kind in "OSUT":
                 return self._text(value)

@@ -17,7 +17,7 @@ import numpy as np
 from cornu.core import masking, naming, registry
 from cornu.core.configurable import Configurable
 from cornu.core.context import context, within
-from cornu.core.dtype import for_jax, standardize_dtype
+from cornu.core.dtype import for_jax, is_sparse, standardize_dtype
 from cornu.core.variable import Variable, throwaway_scope
 from cornu.core.watching import seen
 
@@ -343,7 +343,7 @@ def plain(structure):
     return jax.tree.map(
         lambda leaf: leaf.value if isinstance(leaf, Variable) else for_jax(leaf),
         structure,
-        is_leaf=lambda leaf: isinstance(leaf, Variable),
+        is_leaf=lambda leaf: isinstance(leaf, Variable) or is_sparse(leaf),
     )
 
 
