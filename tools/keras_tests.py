@@ -91,21 +91,24 @@ def reason(message: str) -> str:
 def write_page(parts: list[str]) -> None:
     """Write the table of all that was kept, of the parts that count first."""
     wanted = sorted((part.removesuffix(".py") for part in parts), key=len, reverse=True)
-    # The latest run of a test counts.
-    latest: dict[tuple[str, str], tuple[str, str]] = {}
+    # The latest run of a file counts.
+    latest: dict[str, list] = {}
     for kept in sorted(KEPT.glob("*.json"), key=lambda path: path.stat().st_mtime):
-        for file, name, state, message in json.loads(kept.read_text()):
-            latest[file, name] = (state, message)
+        run_now: dict[str, list] = collections.defaultdict(list)
+        for file, _, state, message in json.loads(kept.read_text()):
+            run_now[file].append((state, message))
+        latest.update(run_now)
     counted: dict = collections.defaultdict(collections.Counter)
     others: dict = collections.defaultdict(collections.Counter)
     reasons: dict = collections.defaultdict(collections.Counter)
-    for (file, _), (state, message) in latest.items():
+    for file, tests in latest.items():
         part = next((p for p in wanted if file == p or file.startswith(f"{p}/")), None)
         table = others if part is None else counted
         part = part or file.rpartition("/")[0]
-        table[part][state] += 1
-        if state == "failed":
-            reasons[part][reason(message)] += 1
+        for state, message in tests:
+            table[part][state] += 1
+            if state == "failed":
+                reasons[part][reason(message)] += 1
     lines = [
         "# Keras' own tests",
         "",

@@ -219,3 +219,14 @@ def test_an_array_of_numpy_becomes_a_variable_without_a_program_for_its_shape(ca
     shown = [m for m in caplog.messages if "Compiling" in m]
     # What makes normal distributions, once for all shapes.
     assert len(shown) <= 1, shown
+
+
+def test_an_initializer_by_name():
+    for name, value in (("ones", 1), ("zeros", 0)):
+        variable = cornu.Variable(name, shape=(2, 3))
+        assert variable.dtype == "float32"
+        np.testing.assert_array_equal(variable, np.full((2, 3), value))
+    with pytest.raises(ValueError, match="Unknown initializer: 'oness'"):
+        cornu.Variable("oness", shape=(2,))
+    with pytest.raises(ValueError, match="`shape` argument"):
+        cornu.Variable("ones")

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.core import naming
+from cornu.core import naming, registry
 from cornu.core.context import context, within
 from cornu.core.dtype import as_array, for_jax, is_float, new_array, standardize_dtype
 from cornu.core.tracking import Tracked
@@ -143,7 +143,7 @@ class Variable(Tracked):
     """A named box around one array, the only kind of state in Cornu.
 
     Args:
-        initializer: an array, or a callable `(shape, dtype) -> array`.
+        initializer: an array, or a callable `(shape, dtype) -> array` or the name of an initializer.
         shape: needed if `initializer` is a callable.
         dtype: dtype of the elements; default: that of the array, else `floatx()`.
         trainable: whether an optimizer may change it.
@@ -196,6 +196,8 @@ class Variable(Tracked):
         self.constraint: Callable | None = None
         # An optimizer normally subtracts a gradient; float8 training stores it instead.
         self.overwrite_with_gradient = False
+        if isinstance(initializer, str):
+            initializer = registry.get("initializer", initializer)
         # A layer may be built while its shapes are being inferred, that is, within a trace; the
         # value must be a real array all the same.
         with jax.ensure_compile_time_eval():
