@@ -180,6 +180,6 @@ def test_wrong_arguments(tmp_path, monkeypatch, wrong, error, message):
 def test_the_old_name_of_an_argument(tmp_path, monkeypatch):
     monkeypatch.setenv("CORNU_DATA_DIR", str(tmp_path))
     (tmp_path / "imdb.npz").write_bytes(IMDB)
-    with pytest.warns(UserWarning, match="called `num_words`"):
+    with pytest.warns(UserWarning, match="use `num_words` instead"):
         (x, _), _ = imdb.load_data(nb_words=10)
     assert max(map(max, x)) < 10
