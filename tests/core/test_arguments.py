@@ -98,7 +98,7 @@ def test_every_argument_of_every_layer():
     [
         (
             lambda: layers.Conv2D("8", 3),
-            r"`filters` of layer 'conv2d'.*filters='8' .*write 8 without qu",
+            r"`filters`.* in layer 'conv2d'.*filters='8' .*write 8 without quotes",
         ),
         (lambda: layers.Conv2D(32 / 2, 3), r"filters=16\.0 \(a float; write 16, and // to divide"),
         (
