@@ -294,3 +294,15 @@ def test_arguments_and_descriptions_of_keras():
         assert module.deserialize_keras_object(old).kernel_regularizer.l2 == 0.01
         with pytest.raises(ValueError, match="Unknown thing: 'no'"):
             module.deserialize_keras_object("no", {}, printable_module_name="thing")
+
+
+def test_a_layer_may_take_arguments_of_any_name_out_of_the_rest():
+    class Open(cornu.layers.Layer):
+        def __init__(self, **kwargs):
+            self.extra = kwargs.pop("extra", 1)
+            super().__init__(**kwargs)
+
+        def get_config(self):
+            return {**super().get_config(), "extra": self.extra}
+
+    assert Open.from_config(Open(extra=3, name="a").get_config()).extra == 3

@@ -170,11 +170,13 @@ def _bind(cls, args, kwargs) -> dict:
 
 def takes_anything(cls) -> bool:
     """Whether the constructor of `cls` takes arguments of any name."""
-    return all(
-        any(
-            p.kind is p.VAR_KEYWORD
-            for p in inspect.signature(b.__dict__["__init__"]).parameters.values()
-        )
-        for b in cls.__mro__
-        if "__init__" in b.__dict__ and b is not object
-    )
+    for base in cls.__mro__:
+        init = base.__dict__.get("__init__")
+        if init is None or base is object:
+            continue
+        kinds = [p.kind for p in inspect.signature(init).parameters.values()]
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            return False
+        if "_hands_arguments_on" in base.__dict__:
+            break
+    return True

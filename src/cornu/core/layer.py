@@ -91,6 +91,9 @@ class Layer(Operation, Weighted):
     ([[1.0, 1.0, 1.0]], 3)
     """
 
+    # The constructor keeps the names that it does not know from an `Operation`'s, and refuses them itself.
+    _hands_arguments_on = False
+
     def __init__(
         self,
         *,
