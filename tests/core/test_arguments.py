@@ -98,7 +98,7 @@ def test_every_argument_of_every_layer():
     [
         (
             lambda: layers.Conv2D("8", 3),
-            r"`filters`.* in layer 'conv2d'.*filters='8' .*write 8 without quotes",
+            r"`filters`.*filters='8' .*write 8 without quotes.* In layer 'conv2d'",
         ),
         (lambda: layers.Conv2D(32 / 2, 3), r"filters=16\.0 \(a float; write 16, and // to divide"),
         (

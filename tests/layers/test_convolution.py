@@ -128,7 +128,7 @@ def test_unknown_sizes_stay_unknown():
         ),
         (lambda: layers.Conv2D(4, 3, groups=2), (8, 8, 3), "evenly divisible by the number of gro"),
         (lambda: layers.Conv2D(5, 3, groups=2), None, "filters must be evenly divisible"),
-        (lambda: layers.Conv2D(0, 3), None, "argument `filters` of layer 'conv2d'"),
+        (lambda: layers.Conv2D(0, 3), None, "argument `filters`.* In layer 'conv2d'"),
         (lambda: layers.Conv2D(4, (3, 3, 3)), None, "`kernel_size` argument must be a tuple of 2"),
         (lambda: layers.Conv2D(4, 3, padding="causal"), None, "`padding` argument of layer"),
         (lambda: layers.Conv2D(4, 3, strides=2, dilation_rate=2), None, "not supported in conj"),

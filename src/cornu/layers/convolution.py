@@ -25,8 +25,8 @@ def positive(value, name: str, layer: Layer) -> int:
     """Check an argument that counts something."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(
-            f"Invalid value for argument `{name}`. Expected a strictly positive value in layer "
-            f"'{layer.name}', an integer. Received {described(name, value)}"
+            f"Invalid value for argument `{name}`. Expected a strictly positive value. Received "
+            f"{described(name, value)} In layer '{layer.name}' it must be an integer."
         )
     return int(value)
 
