@@ -11,8 +11,8 @@ _INSTEAD = {
     "DataParallel": "Cornu runs on one device. Shard arrays with `jax.sharding` in a loop of your own",
     "ModelParallel": "Cornu runs on one device. Shard arrays with `jax.sharding` in a loop of your own",
     "multi_gpu_model": "Cornu runs on one device",
-    "export": "Use `model.export(path)`",
-    "ExportArchive": "Use `model.export(path)`",
+    "export": "`model.export(path)` writes ONNX or StableHLO; a SavedModel needs TensorFlow",
+    "ExportArchive": "`model.export(path)` writes ONNX or StableHLO; a SavedModel needs TensorFlow",
     "merge": "Use `layers.concatenate`, `add`, `multiply`, `average`, `maximum` or `dot`",
     "Merge": (
         "Use `layers.concatenate`, `add`, `multiply`, `average`, `maximum` or `dot`. For several "
