@@ -20,24 +20,20 @@ KEPT = ROOT / "build" / "keras-tests"
 PAGE = ROOT / "docs" / "keras_tests.md"
 ANOTHER_ENGINE = "needs TensorFlow or another engine"
 INTERNAL = "takes an internal name of Keras"
+OTHER_WORDS = "an error has other words, or is none here"
+REFUSED = "refused with a message"
 SPARSE = "sparse tensors of JAX"
 # Of a failed test's message: what it contains, and why the test fails. The first that fits counts.
 REASONS = (
     (r"adapter: keras\.src\.\S+ is not provided", INTERNAL),
     (r"object has no attribute '_|has no attribute '\w+__", INTERNAL),
-    # A class that the adapter does not have.
-    (r"isinstance\(\) arg 2 must be a type", INTERNAL),
+    (r"KeyError: <|Expected '\w+' to be called|isinstance\(\) arg 2 must be a type", INTERNAL),
     (r"No module named '?(tensorflow|tf2onnx|torch|openvino|litert)|tensorflow", ANOTHER_ENGINE),
     (r"BCOO|sparse", SPARSE),
-    (
-        r"does not match|did not match|not raised|DID NOT RAISE",
-        "an error has other words, or is none here",
-    ),
-    (
-        r"not supported|cannot|must|Invalid|expected|needs|Unrecognized|refus",
-        "refused with a message",
-    ),
-    (r"Not equal to tolerance|!=|not equal|Mismatch", "another result"),
+    (r"does not match|did not match|not raised|DID NOT RAISE", OTHER_WORDS),
+    (r"not implemented|holds no|holds infinity|There is no file|has no name", REFUSED),
+    (r"not supported|cannot|must|Invalid|expected|needs|Unrecognized|refus", REFUSED),
+    (r"Not equal to tolerance|!=|not equal|Mismatch", "has another result"),
     (r"has no attribute|unexpected keyword|no argument", "a name or argument that Cornu lacks"),
 )
 
@@ -95,8 +91,10 @@ def write_page(parts: list[str]) -> None:
     latest: dict[str, list] = {}
     for kept in sorted(KEPT.glob("*.json"), key=lambda path: path.stat().st_mtime):
         run_now: dict[str, list] = collections.defaultdict(list)
-        for file, _, state, message in json.loads(kept.read_text()):
-            run_now[file].append((state, message))
+        for file, name, state, message in json.loads(kept.read_text()):
+            # One that cannot be imported has its file as a name.
+            file = file or re.sub(r".*keras\.src\.", "", name).replace(".", "/")
+            run_now[file].append((name, state, message))
         latest.update(run_now)
     counted: dict = collections.defaultdict(collections.Counter)
     others: dict = collections.defaultdict(collections.Counter)
@@ -105,10 +103,10 @@ def write_page(parts: list[str]) -> None:
         part = next((p for p in wanted if file == p or file.startswith(f"{p}/")), None)
         table = others if part is None else counted
         part = part or file.rpartition("/")[0]
-        for state, message in tests:
+        for name, state, message in tests:
             table[part][state] += 1
             if state == "failed":
-                reasons[part][reason(message)] += 1
+                reasons[part][reason(f"{name} {message}")] += 1
     lines = [
         "# Keras' own tests",
         "",

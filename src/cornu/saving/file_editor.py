@@ -16,12 +16,6 @@ from cornu.saving.writing import new_hdf5
 from cornu.utils.messages import print_message
 
 
-class _Object(dict):
-    """An object in the file: its arrays and the objects in it, by name; and what it was called."""
-
-    name: str | None = None
-
-
 class KerasFileEditor:
     """A file with weights, to look into, to change, and to write to a new file.
 
@@ -66,17 +60,19 @@ class KerasFileEditor:
         self.filepath = str(filepath)
         self.config: dict | None = None
         self.metadata: dict | None = None
+        # What objects were called, by their ids, with themselves, so that no other gets the id.
+        self._names: dict[int, tuple[dict, str]] = {}
         if path.suffix == ".keras":
             with opened_archive(filepath) as (config, weights, archive):
                 self.config, self.metadata = config, _metadata(archive, filepath)
-                self.weights_dict = _objects(weights, filepath)
+                self.weights_dict = self._objects(weights)
         else:
             with opened_weights(filepath) as weights:
-                self.weights_dict = _objects(weights, filepath)
+                self.weights_dict = self._objects(weights)
 
     def summary(self) -> None:
         """Print the objects, with the shapes and dtypes of their arrays."""
-        print_message("\n".join(_lines(self.weights_dict)))
+        print_message("\n".join(self._lines(self.weights_dict)))
 
     def compare(self, reference_model) -> dict[str, Any]:
         """Print where the file and a built model differ.
@@ -179,8 +175,8 @@ class KerasFileEditor:
         ):
             for (path, each), arrays in zip(objects, own, strict=True):
                 group = file.require_group(f"{path}vars")
-                if name := getattr(each, "name", None):
-                    group.attrs["name"] = name
+                if id(each) in self._names:
+                    group.attrs["name"] = self._names[id(each)][1]
                 store = Store(group)
                 for key, array in arrays.items():
                     store[key] = array
@@ -188,6 +184,35 @@ class KerasFileEditor:
     def resave_weights(self, filepath) -> None:
         """The same as `save`."""
         self.save(filepath)
+
+    def _objects(self, group: hdf5.Group) -> dict[str, Any]:
+        """What a group of the file holds, without objects that hold no arrays."""
+        found: dict[str, Any] = {}
+        own = group.get("vars")
+        if isinstance(own, hdf5.Group):
+            if own.attrs.get("name"):
+                self._names[id(found)] = (found, str(own.attrs["name"]))
+            found.update({key: own[key].read() for key in own if isinstance(own[key], hdf5.Array)})
+        for name in group:
+            child = group[name]
+            if name == "vars" or not isinstance(child, hdf5.Group):
+                continue
+            if name in found:
+                raise FileFormatError(
+                    f"{self.filepath} has an array and an object called {name!r}."
+                )
+            if inner := self._objects(child):
+                found[name] = inner
+        return found
+
+    def _lines(self, entry: dict, indent="") -> Iterator[str]:
+        for name, value in entry.items():
+            if isinstance(value, dict):
+                called = self._names.get(id(value), (value, name))[1]
+                yield f"{indent}{name}" + (f" ({called})" if called != name else "")
+                yield from self._lines(value, f"{indent}  ")
+            else:
+                yield f"{indent}{name}: shape {value.shape}, {value.dtype.name}"
 
     def _entry(self, parent: dict, name: str, path: str):
         if name not in parent:
@@ -225,24 +250,6 @@ def _metadata(archive, filepath) -> dict | None:
         return json.loads(archive.read(name))
 
 
-def _objects(group: hdf5.Group, filepath) -> _Object:
-    """What a group of the file holds, without objects that hold no arrays."""
-    found = _Object()
-    own = group.get("vars")
-    if isinstance(own, hdf5.Group):
-        found.name = own.attrs.get("name")
-        found.update({key: own[key].read() for key in own if isinstance(own[key], hdf5.Array)})
-    for name in group:
-        child = group[name]
-        if name == "vars" or not isinstance(child, hdf5.Group):
-            continue
-        if name in found:
-            raise FileFormatError(f"{filepath} has an array and an object called {name!r}.")
-        if inner := _objects(child, filepath):
-            found[name] = inner
-    return found
-
-
 def _check_name(name: str) -> None:
     if name in ("", "vars"):
         raise ValueError(f"An object cannot be called {name!r}: files keep arrays under `vars`.")
@@ -275,16 +282,6 @@ def _walk(entry: dict, path: str) -> Iterator[tuple[str, dict]]:
 def _without_empty(entry: dict) -> dict:
     inner = {k: _without_empty(v) if isinstance(v, dict) else v for k, v in entry.items()}
     return {k: v for k, v in inner.items() if not (isinstance(v, dict) and not v)}
-
-
-def _lines(entry: dict, indent="") -> Iterator[str]:
-    for name, value in entry.items():
-        if isinstance(value, dict):
-            called = getattr(value, "name", None)
-            yield f"{indent}{name}" + (f" ({called})" if called and called != name else "")
-            yield from _lines(value, f"{indent}  ")
-        else:
-            yield f"{indent}{name}: shape {value.shape}, {value.dtype.name}"
 
 
 def _differences(stored: dict, expected: dict, path: str) -> tuple[list[str], int]:
