@@ -138,3 +138,29 @@ def test_a_list_of_one_loss_for_an_output():
         )
     with pytest.raises(ValueError, match="one loss for each output"):
         model.compile("sgd", {"out": ["mse", "mae"]})
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_a_variable_outside_of_the_model_is_assigned_in_every_step(eagerly):
+    count = cornu.Variable(0.0, trainable=False)
+
+    def counted(x):
+        count.assign_add(1.0)
+        return x * 2
+
+    inputs = cornu.Input((3,))
+    hidden = cornu.layers.Dense(2, activation="relu")(inputs)
+    model = cornu.Model(inputs, cornu.layers.Lambda(counted, output_shape=(2,))(hidden))
+    model.compile("sgd", "mse", run_eagerly=eagerly)
+    x, y = np.ones((12, 3), "float32"), np.ones((12, 2), "float32")
+    count.assign(0.0)
+    for run, steps in (
+        (lambda: model.fit(x, y, batch_size=4, epochs=2, verbose=0), 6),
+        (lambda: model.evaluate(x, y, batch_size=4, verbose=0), 3),
+        (lambda: model.predict(x, batch_size=4, verbose=0), 3),
+        (lambda: model.train_on_batch(x, y), 1),
+        (lambda: model.predict_on_batch(x), 1),
+    ):
+        before = float(count)
+        run()
+        assert float(count) - before == steps

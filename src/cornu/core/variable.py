@@ -505,6 +505,36 @@ def functional(
     return pure
 
 
+def taking_out(function: Callable) -> tuple[Callable, Callable]:
+    """For a function that JAX transforms within other scopes: what it assigns there comes out as a result.
+
+    Returns:
+        `(run, put)`: `run(...)` is `(result, assigned)`, and leaves the scopes as they were;
+        `put(assigned)` assigns it, after the transformation.
+    """
+    found: list[tuple[Scope, int]] = []
+
+    def run(*args, **kwargs):
+        scopes = list(context.scopes)
+        before = [dict(scope.values) for scope in scopes]
+        result = function(*args, **kwargs)
+        found[:], assigned = [], []
+        for scope, old in zip(scopes, before, strict=True):
+            for key, value in scope.values.items():
+                if old.get(key) is not value:
+                    found.append((scope, key))
+                    assigned.append(value)
+            scope.values.clear()
+            scope.values.update(old)
+        return result, assigned
+
+    def put(assigned) -> None:
+        for (scope, key), value in zip(found, assigned, strict=True):
+            scope.values[key] = value
+
+    return run, put
+
+
 def assigned_by(function: Callable, *arguments) -> tuple[Any, list[tuple[Variable, Any]]]:
     """What a function returns, and the variables that it assigns, each with its new value.
 

@@ -22,6 +22,7 @@ from cornu.activations import rectified as relu
 from cornu.activations import smooth
 from cornu.core import masking
 from cornu.core.kernels import HALF_PRECISION, Split, native, primitive
+from cornu.core.variable import taking_out
 from cornu.ops import convolution, normalization, pooling
 from cornu.ops.curves import biased_softmax, biased_tanh
 from cornu.ops.windows import Geometry
@@ -292,17 +293,20 @@ def fuse(function):
         if not native().in_use or not any(isinstance(x, jax.core.Tracer) for x in leaves):
             return function(*args)
 
+        run, put = taking_out(function)
+
         def flat(*leaves):
-            results = function(*jax.tree.unflatten(structure, leaves))
+            results, assigned = run(*jax.tree.unflatten(structure, leaves))
             # Masks ride along beside the tensors, and would be left behind.
-            return results, [masking.get_mask(leaf) for leaf in jax.tree.leaves(results)]
+            return results, [masking.get_mask(leaf) for leaf in jax.tree.leaves(results)], assigned
 
         closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
         rewritten = _rewrite(closed.jaxpr)
         if rewritten is not None:
             closed = core.ClosedJaxpr(rewritten, closed.consts)
         outputs = core.jaxpr_as_fun(closed)(*leaves)
-        results, masks = jax.tree.unflatten(jax.tree.structure(shapes), outputs)
+        results, masks, assigned = jax.tree.unflatten(jax.tree.structure(shapes), outputs)
+        put(assigned)
         for leaf, mask in zip(jax.tree.leaves(results), masks, strict=True):
             if mask is not None:
                 masking.set_mask(leaf, mask)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cornu.core.variable import Variable, functional
+from cornu.core.variable import Variable, functional, taking_out
 from cornu.data.samples import unpack_x_y_sample_weight
 from cornu.training.logs import as_logs
 
@@ -47,8 +47,14 @@ def train(model, state, data) -> tuple:
     """One step of training: the logs, and the new state."""
     trainable, others, optimizer_values, metric_values = state
     x, y, sample_weight = unpack_x_y_sample_weight(data)
-    gradient = jax.value_and_grad(_loss_and_updates(model), has_aux=True)
-    (_, (loss, y_pred, others, metric_values)), grads = gradient(
+    run, put = taking_out(_loss_and_updates(model))
+
+    def with_assigned(*args, **kwargs):
+        (loss, updates), assigned = run(*args, **kwargs)
+        return loss, (updates, assigned)
+
+    gradient = jax.value_and_grad(with_assigned, has_aux=True)
+    (_, ((loss, y_pred, others, metric_values), assigned)), grads = gradient(
         trainable,
         others,
         metric_values,
@@ -58,6 +64,7 @@ def train(model, state, data) -> tuple:
         training=True,
         optimizer_variables=optimizer_values,
     )
+    put(assigned)
     trainable, optimizer_values = model.optimizer.stateless_apply(
         optimizer_values, grads, trainable
     )
