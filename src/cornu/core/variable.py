@@ -150,7 +150,7 @@ class Variable(Tracked):
         autocast: whether a layer under mixed precision reads it in its compute dtype.
         aggregation: kept for Keras scripts; values are always whole arrays here.
         name: last part of `path`, which begins with the layer that it was made in.
-        layout: must be None: values lie on one device.
+        layout: must be None. What is assigned as an array on several devices stays on them.
 
     A new value must have the old one's shape; its elements are converted. Arithmetic operators work
     on the value. Inside `functional` reads and writes go to the values given there.
@@ -177,8 +177,8 @@ class Variable(Tracked):
     ):
         if layout is not None:
             raise ValueError(
-                f"A Variable has no `layout`: Cornu runs on one device. Received: layout={layout!r}. Shard "
-                "arrays with `jax.sharding` in a loop of your own."
+                f"A Variable has no `layout`. Received: layout={layout!r}. To spread it over devices: "
+                "`variable.assign(jax.device_put(variable.value, sharding))`."
             )
         name = name or naming.auto_name(type(self).__name__)
         if not isinstance(name, str) or "/" in name:
