@@ -123,7 +123,11 @@ def test_resampling(name, arguments, inputs):
         (lambda: layers.MaxPooling2D(9), (8, 8, 1), "slides a window of .* padding='same'"),
         (lambda: layers.MaxPooling2D(2, padding="full"), None, "must be 'valid' or 'same'"),
         (lambda: layers.MaxPooling2D((2, 2, 2)), None, "`pool_size` argument must be a tuple of 2"),
-        (lambda: layers.Cropping2D(4), (8, 8, 1), "must be smaller than the spatial size"),
+        (
+            lambda: layers.Cropping2D(4),
+            (8, 8, 1),
+            "smaller than the corresponding spatial dimension",
+        ),
         (lambda: layers.UpSampling2D(2, interpolation="area"), None, "must be one of"),
     ],
 )

@@ -439,7 +439,8 @@ def compare(part, found: dict, filename: str, path: str = "") -> str | None:
 
 
 def _has_bytes(arrays) -> bool:
-    return any(np.dtype(array.dtype) == np.int8 for array in arrays)
+    # What a forged file holds may be no array.
+    return any(getattr(array, "dtype", None) == np.int8 for array in arrays)
 
 
 def parts_of(model) -> list:
