@@ -63,8 +63,8 @@ def test_a_gradient(make):
     together = step(*operands)
     for found, expected in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
-    assert "all-gather" not in step.lower(*operands).compile().as_text()
     if native().in_use:
+        assert "all-gather" not in step.lower(*operands).compile().as_text()
         # All but the random numbers of dropout.
         left = kernels(values, state, x) - kernels(*operands)
         assert set(left) <= {"cornu_bernoulli"} and kernels(*operands)

@@ -71,7 +71,12 @@ def _pull(gates, of_outputs, of_carries, carries, kernel, first_carry, kept):
         return _push(projected, output, carry, gates, carries, kernel, first_carry, kept)[1:]
 
     likes = (gates, first_carry, first_carry)
-    return list(jax.linear_transpose(push, *likes)([of_outputs, of_carries]))
+    return list(_transposed(push, *likes)([of_outputs, of_carries]))
+
+
+def _transposed(push, *likes):
+    """The transpose of a linear function; `jax.linear_transpose` fails for a scan with JAX 0.7."""
+    return jax.vjp(push, *(jnp.zeros(a.shape, a.dtype) for a in likes))[1]
 
 
 _lstm = primitive(
@@ -145,7 +150,7 @@ def _transpose(cotangents, projected, output, carry, gates, carries, kernel, fir
         def push(projected, output, carry):
             return _push(projected, output, carry, gates, carries, kernel, first_carry, kept)
 
-        transposed = jax.linear_transpose(push, projected.aval, output.aval, carry.aval)
+        transposed = _transposed(push, projected.aval, output.aval, carry.aval)
         found = transposed(list(map(ad.instantiate_zeros, cotangents)))
     return [*found, None, None, None, None, None]
 
