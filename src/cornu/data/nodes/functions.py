@@ -1,0 +1,161 @@
+"""Steps that call a function of the user's."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from cornu.data.ahead import in_order, num_threads
+from cornu.data.effects import Effects, Tide
+from cornu.data.elements import TensorSpec, as_element, copied, leaves_of, map_structure, spec_of
+from cornu.data.nodes.node import UNKNOWN, Node
+from cornu.data.passes import Indexed, Pass, Stream
+
+
+class Called(Node):
+    """A step that calls a function of the user's with each element."""
+
+    def __init__(self, parent: Node, function: Callable):
+        super().__init__(parent)
+        self._effects = Effects()
+        self._function = function
+
+    def _apply(self, element):
+        """The function of an element, which it may change; a tuple is spread over its arguments."""
+        element = map_structure(copied, element)
+        return self._function(*element) if type(element) is tuple else self._function(element)
+
+    def _call(self, element):
+        """The same; the first call tells what the function changes."""
+        return self._effects.call(self._apply, element)
+
+    def _stream(self, opened: Pass, results: Callable) -> Stream:
+        """The stream of what `results` yields for the elements, with the function's effects."""
+        return Stream(results(opened.read()), [*opened.effects, self._effects])
+
+    def state(self):
+        return self._effects.values()
+
+    def restore(self, state):
+        self._effects.restore(state)
+
+
+class Mapped(Called):
+    """A function of each element."""
+
+    def __init__(self, parent: Node, function: Callable, num_parallel_calls: int | None):
+        super().__init__(parent, function)
+        self._threads = num_threads(num_parallel_calls)
+
+    def _result(self, element):
+        return as_element(self._call(element))
+
+    def open(self):
+        opened: Any = self.parents[0].open()
+        if isinstance(opened, Indexed):
+            # The first element, if it is made already: what changes nothing is called once for each.
+            made: dict[int, Any] = {}
+            if not self._effects.known and opened.length != 0:
+                made[0] = as_element(self._effects.find(self._apply, opened.get(0)))
+            if not self._effects.any:
+
+                def get(i):
+                    first = made.pop(i, made)
+                    return self._result(opened.get(i)) if first is made else first
+
+                return opened.made_of(opened.length, get, threads=self._threads)
+        return self._stream(opened, self._results(opened.effects))
+
+    def _results(self, before: list[Effects]) -> Callable:
+        def results(elements: Iterator):
+            # The first one, after which it is known what the function changes.
+            for first in elements:
+                yield self._result(first)
+                break
+            if self._effects.any or not self._threads:
+                yield from map(self._result, elements)
+                return
+            tide = Tide(before)
+            yield from in_order(
+                self._result, elements, self._threads, self._threads + 2, tide.now, tide.restore
+            )
+
+        return results
+
+    def spec(self):
+        before, parent = leaves_of(self.parents[0].spec()), self.parents[0].sample()
+        unknown = {
+            np.shape(leaf)[0]
+            for spec, leaf in zip(before, leaves_of(parent), strict=True)
+            if isinstance(spec, TensorSpec) and (spec.shape or ())[:1] == (None,)
+        }
+
+        def with_unknown(spec):
+            if isinstance(spec, TensorSpec) and spec.shape and spec.shape[0] in unknown:
+                return spec._replace(shape=(None, *spec.shape[1:]))
+            return spec
+
+        return map_structure(with_unknown, spec_of(self.sample()))
+
+
+class Filtered(Called):
+    """The elements for which a function is true; with `ends`, those before the first that it is not."""
+
+    def __init__(self, parent: Node, function: Callable, ends=False):
+        super().__init__(parent, function)
+        self._ends = ends
+
+    def open(self):
+        def results(elements):
+            is_kept = lambda element: bool(np.asarray(self._call(element)).all())
+            return (
+                itertools.takewhile(is_kept, elements) if self._ends else filter(is_kept, elements)
+            )
+
+        return self._stream(self.parents[0].open(), results)
+
+    def length(self):
+        return UNKNOWN
+
+
+class Flattened(Called):
+    """The elements of the data sets that a function makes, some of them in turns."""
+
+    def __init__(self, parent: Node, function: Callable, cycle_length: int, block_length: int):
+        super().__init__(parent, function)
+        self._cycle_length, self._block_length = cycle_length, block_length
+
+    def open(self):
+        return self._stream(self.parents[0].open(), self._interleaved)
+
+    def _interleaved(self, elements):
+        running: list[Iterator | None] = [None] * self._cycle_length
+        place, has_more = 0, True
+        while has_more or any(running):
+            if running[place] is None and has_more:
+                following = next(elements, None)
+                has_more = following is not None
+                if has_more:
+                    made = self._call(following)
+                    if not hasattr(made, "as_numpy_iterator"):
+                        raise TypeError(
+                            "The function of `flat_map` and `interleave` must return a `Dataset`. It "
+                            f"returned {type(made).__name__}."
+                        )
+                    running[place] = made.as_numpy_iterator()
+            current = running[place]
+            if current is not None:
+                given = 0
+                for element in itertools.islice(current, self._block_length):
+                    given += 1
+                    yield element
+                if given < self._block_length:
+                    running[place] = None
+            place = (place + 1) % self._cycle_length
+
+    def length(self):
+        return UNKNOWN
+
+    def spec(self):
+        return spec_of(self.sample())
