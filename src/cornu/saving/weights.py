@@ -440,7 +440,7 @@ def compare(part, found: dict, filename: str, path: str = "") -> str | None:
 
 def _has_bytes(arrays) -> bool:
     # What a forged file holds may be no array.
-    return any(getattr(array, "dtype", None) == np.int8 for array in arrays)
+    return any(str(getattr(array, "dtype", None)) == "int8" for array in arrays)
 
 
 def parts_of(model) -> list:
