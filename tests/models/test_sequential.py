@@ -1,5 +1,7 @@
 """`Sequential` and subclasses of `Model`."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -256,3 +258,30 @@ def test_data_of_other_sizes_where_none_was_declared():
     declared = cornu.Sequential([cornu.Input((8, 8, 3)), layers.GlobalMaxPooling2D()])
     with pytest.raises(ValueError, match=r"expected shape=\(None, 8, 8, 3\)"):
         declared(IMAGES[:, :5])
+
+
+def test_sizes_that_nobody_declared_stay_free_in_copies(tmp_path):
+    def wide(size):
+        return np.ones((2, size, size, 1), "float32")
+
+    inner = cornu.Sequential(
+        [layers.Conv2D(2, 3), layers.BatchNormalization(), layers.GlobalAveragePooling2D()]
+    )
+    model = cornu.Sequential([inner, layers.Dense(1)])
+    inner(wide(6))
+    expected = model(wide(9))
+    for name in ("m.keras", "m.h5"):
+        model.save(tmp_path / name)
+    clone = cornu.models.clone_model(model)
+    again = cornu.Sequential.from_config(model.get_config())
+    for other in (clone, again):
+        other(wide(6))
+        other.set_weights(model.get_weights())
+    copies = [clone, again, copy.deepcopy(model)]
+    copies += [cornu.saving.load_model(tmp_path / name) for name in ("m.keras", "m.h5")]
+    copies.append(keras.saving.load_model(tmp_path / "m.keras"))
+    for other in copies:
+        np.testing.assert_allclose(other(wide(9)), expected, rtol=1e-5)
+    declared = cornu.Sequential([cornu.Input((6, 6, 1)), layers.Conv2D(2, 3)])
+    with pytest.raises(ValueError, match="expected shape"):
+        declared(wide(9))

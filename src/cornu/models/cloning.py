@@ -100,7 +100,9 @@ class _Cloning:
             layers = [InputLayer(input_tensor=tensor, name=name), *layers[len(start) :]]
         # What a subclass' constructor takes is not known.
         cls = type(model) if type(model).__init__ is Sequential.__init__ else Sequential
-        return cls(layers, name=model.name, trainable=model.trainable)
+        clone = cls(layers, name=model.name, trainable=model.trainable)
+        clone._takes_other_sizes = model._takes_other_sizes and input_tensors is None
+        return clone
 
     def _start(self, tensor: KerasTensor) -> KerasTensor:
         operation = node_of(tensor).operation

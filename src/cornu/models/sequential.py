@@ -95,6 +95,9 @@ class Sequential(Model):
             first = layer.inputs
             if len(first) == 1:
                 self._layers.append(InputLayer(batch_shape=first[0].shape, dtype=first[0].dtype))
+                self._takes_other_sizes = layer._takes_other_sizes
+        elif isinstance(layer, InputLayer):
+            self._takes_other_sizes = False
         self._layers.append(layer)
 
     def _rebuild(self) -> None:
@@ -238,11 +241,13 @@ class Sequential(Model):
         return True
 
     def get_config(self) -> dict:
+        # An input layer that nobody declared is left out, or a copy of the model would hold to its sizes.
+        declared = self._layers[1:] if self._takes_other_sizes else self._layers
         config = {
             "name": self.name,
             "trainable": self.trainable,
             "dtype": registry.serialize(self.dtype_policy),
-            "layers": [registry.serialize(layer) for layer in self._layers],
+            "layers": [registry.serialize(layer) for layer in declared],
         }
         if self._graph is not None:
             config["build_input_shape"] = self._layers[0].batch_shape
