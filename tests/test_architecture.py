@@ -17,7 +17,7 @@ ORDER = [
     {"ops", "activations", "initializers", "regularizers", "constraints"},
     {"losses", "metrics", "optimizers", "data", "utils", "datasets"},
     {"config", "random", "alias", "dtype_policies", "mixed_precision", "quantizers", "tree"},
-    {"backend", "preprocessing", "legacy"},
+    {"backend", "preprocessing", "legacy", "distribution"},
     {"layers", "saving"},
     {"training"},
     {"callbacks"},

@@ -67,6 +67,7 @@ def version() -> str:
 _ON_USE = (
     "applications",
     "distillation",
+    "distribution",
     "explain",
     "explorer",
     "legacy",
@@ -142,6 +143,7 @@ __all__ = [
     "datasets",
     "device",
     "distillation",
+    "distribution",
     "dtype_policies",
     "explain",
     "initializers",

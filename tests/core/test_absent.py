@@ -54,7 +54,7 @@ def test_each_of_keras_names_is_there_or_is_refused_by_name():
         ("cornu.layers", "Conv2d", "Did you mean `Conv2D`?"),
         ("cornu.losses", "MeanSquareError", "Did you mean `MeanSquaredError`"),
         ("cornu.layers", "Highway", "Write it with `Dense`"),
-        ("cornu.utils", "multi_gpu_model", "Cornu runs on one device"),
+        ("cornu.utils", "multi_gpu_model", "DataParallel` spreads"),
         ("cornu.metrics", "Qqqqqq", "If Keras has it, Cornu lacks it"),
     ],
 )

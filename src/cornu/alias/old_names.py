@@ -64,7 +64,7 @@ _REFUSED = {
     "utils": {
         "convert_all_kernels_in_model": "Load weights that were saved with TensorFlow.",
         "convert_dense_weights_data_format": "Load weights for the format of images that is set.",
-        "multi_gpu_model": "Cornu runs on one device: use the model itself.",
+        "multi_gpu_model": "Use the model itself, and `distribution.DataParallel` for several devices.",
     }
 }
 

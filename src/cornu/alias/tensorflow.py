@@ -62,7 +62,7 @@ _INSTEAD = {
     ),
     "Session": "call the model or function: it runs at once",
     "placeholder": "use `keras.Input`",
-    "distribute": "Cornu runs on one device",
+    "distribute": "use `keras.distribution.DataParallel`",
     "lite": "export the model: `model.export(path, format='onnx')`",
     "saved_model": "use `model.save('model.keras')`, or `model.export`",
     "summary": "use `keras.callbacks.TensorBoard`",

@@ -7,10 +7,7 @@ import types
 
 # What to use instead, by name, or by the first part of a dotted one.
 _INSTEAD = {
-    "distribution": "Cornu runs on one device. Shard arrays with `jax.sharding` in a loop of your own",
-    "DataParallel": "Cornu runs on one device. Shard arrays with `jax.sharding` in a loop of your own",
-    "ModelParallel": "Cornu runs on one device. Shard arrays with `jax.sharding` in a loop of your own",
-    "multi_gpu_model": "Cornu runs on one device",
+    "multi_gpu_model": "`distribution.DataParallel` spreads the batches of any model over devices",
     "export": "`model.export(path)` writes ONNX or StableHLO; a SavedModel needs TensorFlow",
     "ExportArchive": "`model.export(path)` writes ONNX or StableHLO; a SavedModel needs TensorFlow",
     "merge": "Use `layers.concatenate`, `add`, `multiply`, `average`, `maximum` or `dot`",

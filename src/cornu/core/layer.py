@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cornu.core import blame, building, mask_passing, naming, registry
+from cornu.core import blame, building, mask_passing, naming, placement, registry
 from cornu.core import variable as variables_module
 from cornu.core.call_arguments import (
     accepts,
@@ -314,6 +314,8 @@ class Layer(Operation, Weighted):
                 if training is not None and accepts(self, "training"):
                     kwargs["training"] = training
                 outputs = self._watched_call(args, kwargs)
+                if placement.distribution() is not None:
+                    outputs = placement.laid_out(outputs, naming.current_path())
                 if self.activity_regularizer is not None:
                     for output in jax.tree.leaves(outputs):
                         # A mean over the batch, so that its size does not change the weight.

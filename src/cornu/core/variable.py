@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.core import naming, registry
+from cornu.core import naming, placement, registry
 from cornu.core.context import context, within
 from cornu.core.dtype import as_array, for_jax, is_float, new_array, standardize_dtype
 from cornu.core.tracking import Tracked
@@ -150,7 +150,8 @@ class Variable(Tracked):
         autocast: whether a layer under mixed precision reads it in its compute dtype.
         aggregation: kept for Keras scripts; values are always whole arrays here.
         name: last part of `path`, which begins with the layer that it was made in.
-        layout: must be None. What is assigned as an array on several devices stays on them.
+        layout: a `distribution.TensorLayout` or `jax.sharding.Sharding`, if it is to be spread over
+            devices in another way than the distribution in force says.
 
     A new value must have the old one's shape; its elements are converted. Arithmetic operators work
     on the value. Inside `functional` reads and writes go to the values given there.
@@ -175,11 +176,12 @@ class Variable(Tracked):
         name=None,
         layout=None,
     ):
+        self._layout = layout
+        # Of what an optimizer keeps of a weight: that weight's path.
+        self._weight_path: str | None = None
         if layout is not None:
-            raise ValueError(
-                f"A Variable has no `layout`. Received: layout={layout!r}. To spread it over devices: "
-                "`variable.assign(jax.device_put(variable.value, sharding))`."
-            )
+            # Says what is wrong with it.
+            placement.sharding(layout)
         name = name or naming.auto_name(type(self).__name__)
         if not isinstance(name, str) or "/" in name:
             raise ValueError(
@@ -220,13 +222,15 @@ class Variable(Tracked):
                 self.dtype = standardize_dtype(dtype or _natural_dtype(value))
                 self._value = new_array(value, self.dtype)
                 self.shape = tuple(self._value.shape)
+                self._value = placement.initial(self, self._value)
 
     def _fill(self) -> None:
         if isinstance(self._value, _Unset):
             with jax.ensure_compile_time_eval():
                 value = self._value.initializer(self.shape, dtype=self.dtype)
-                self._value = new_array(value, self.dtype)
-            self.shape = tuple(self._value.shape)
+                value = new_array(value, self.dtype)
+                self.shape = tuple(value.shape)
+                self._value = placement.initial(self, value)
 
     def _defer(self, variables: list["Variable"]) -> None:
         if any(not isinstance(n, int | np.integer) or n < 0 for n in self.shape):
@@ -288,13 +292,9 @@ class Variable(Tracked):
         # and what happens later to an array of NumPy's must not reach the variable.
         value = new_array(value) if value is given else value
         # What lies on several devices stays there, unless the new value says where it lies itself.
-        held = self._value
-        if (
-            isinstance(held, jax.Array)
-            and len(held.sharding.device_set) > 1
-            and len(value.sharding.device_set) == 1
-        ):
-            value = jax.device_put(value, held.sharding)
+        spread = placement.spread_sharding(self._value)
+        if spread is not None and len(value.sharding.device_set) == 1:
+            value = placement.put(value, spread)
         self._value = value
         return self
 
@@ -315,7 +315,7 @@ class Variable(Tracked):
 
     def numpy(self) -> np.ndarray:
         """A copy as a NumPy array."""
-        return np.array(self._stored())
+        return np.array(placement.fetch(self._stored()))
 
     @property
     def ndim(self) -> int:
@@ -328,7 +328,7 @@ class Variable(Tracked):
         return math.prod(self.shape)
 
     def __array__(self, dtype=None, copy=None):
-        return np.array(self._stored(), dtype=dtype, copy=copy)
+        return np.array(placement.fetch(self._stored()), dtype=dtype, copy=copy)
 
     def __jax_array__(self):
         return self.value
@@ -339,7 +339,11 @@ class Variable(Tracked):
 
     def __repr__(self):
         value = self._stored()
-        shown = "<traced>" if isinstance(value, jax.core.Tracer) else np.asarray(value)
+        shown: Any = "<traced>"
+        if not isinstance(value, jax.core.Tracer):
+            # To show it, no process waits for the others.
+            whole = value.is_fully_addressable or value.is_fully_replicated
+            shown = np.asarray(value) if whole else "<on other processes, too>"
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}, value={shown}>"
 
     def __getitem__(self, index):
@@ -368,7 +372,8 @@ class Variable(Tracked):
 
     def __getstate__(self):
         self._fill()
-        return {**self.__dict__, "_value": np.asarray(self._value)}
+        # Devices are those of a process.
+        return {**self.__dict__, "_value": placement.fetch(self._value), "_layout": None}
 
     def __setstate__(self, state):
         self.__dict__.update(state)

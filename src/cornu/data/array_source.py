@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cornu.core import placement
 from cornu.data.arrays import check_lengths, in_default_dtype, is_in_file
 from cornu.data.class_weights import weigh_classes
 from cornu.data.position import random_state, set_random_state
@@ -61,12 +62,14 @@ class ArraySource:
         leaves = jax.tree.leaves(self._host)
         self._gather_in_step = (
             gather_in_step
+            and not placement.brings_own_rows(placement.distribution())
             and not any(hasattr(a, "toarray") or is_in_file(a) for a in leaves)
             and sum(a.nbytes for a in leaves) <= DEVICE_LIMIT_BYTES
         )
         self.on_device = None
         if self._gather_in_step:
-            self.on_device = jax.tree.map(lambda a: jnp.asarray(in_default_dtype(a)), self._host)
+            made = jax.tree.map(lambda a: jnp.asarray(in_default_dtype(a)), self._host)
+            self.on_device = placement.on_each_device(made)
             self._host = None
 
     def first_batch(self):

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cornu.core import naming, registry
+from cornu.core import naming, placement, registry
 from cornu.core.configurable import Configurable
 from cornu.core.dtype import floatx
 from cornu.core.tracking import Tracked
@@ -105,29 +105,33 @@ class OptimizerState(Configurable, Tracked):
 
     def add_variable(self, shape, initializer="zeros", dtype=None, aggregation="none", name=None):
         """Make a variable that belongs to the optimizer's state."""
+        return self._add_variable(shape, initializer, dtype, aggregation, name)
+
+    def _add_variable(self, shape, initializer, dtype, aggregation, name, weight=None):
+        if isinstance(initializer, str):
+            initializer = registry.get("initializer", initializer)
         with naming.name_scope(self.name, owner=self):
             variable = Variable(
-                registry.get("initializer", initializer)
-                if isinstance(initializer, str)
-                else initializer,
+                initializer,
                 shape=shape,
                 dtype=dtype,
                 trainable=False,
                 autocast=False,
                 aggregation=aggregation,
                 name=name,
+                layout=None if weight is None else placement.layout_of(weight),
             )
+        if weight is not None:
+            # It lies where the weight does, wherever that goes.
+            variable._layout, variable._weight_path = weight._layout, weight.path
         self._variables.append(variable)
         return variable
 
     def add_variable_from_reference(self, reference_variable, name=None, initializer="zeros"):
         """Make a variable of the shape and dtype of a weight."""
-        return self.add_variable(
-            reference_variable.shape,
-            initializer,
-            reference_variable.dtype,
-            name=f"{reference_variable.path.replace('/', '_')}_{name or 'var'}",
-        )
+        weight = reference_variable
+        name = f"{weight.path.replace('/', '_')}_{name or 'var'}"
+        return self._add_variable(weight.shape, initializer, weight.dtype, "none", name, weight)
 
     def add_optimizer_variables(self, trainable_variables, name, initializer="zeros"):
         """Make a variable for each weight, or several if there are several names."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cornu.core import placement
 from cornu.core.layer import running_layer
 from cornu.core.variable import put_values, take_values
 from cornu.data.array_source import gather
@@ -95,7 +96,32 @@ class CompiledStep:
         )
         if missed and self._compiles:
             raise _Missed(missed.values())
-        return done
+        result, new = done
+        # What lies on several devices stays as it lies.
+        new = [
+            v if v is None else placement.constrained(v, place)
+            for v, place in zip(new, self._places(outside), strict=True)
+        ]
+        return self._everywhere(result), new
+
+    def _places(self, outside: list) -> list:
+        return [placement.spread_sharding(v._value) for v in [*self._variables, *outside]]
+
+    def _everywhere(self, result):
+        """Logs, which every device has; outputs only where no process has all of them."""
+        current = placement.distribution()
+        if current is None or (self._kind == "predict" and current.num_processes == 1):
+            return result
+        return placement.on_each_device(result)
+
+    def place(self) -> None:
+        """Move variables to where the distribution in force wants them."""
+        with self._turn:
+            variables = [*self._variables, *self._outside]
+            moved = placement.place(variables, take_values(variables))
+            if any(value is not None for value in moved):
+                put_values(variables, moved)
+                self._compiled, self._sizes = {}, set()
 
     def _miss(self, missed: dict, variable) -> bool:
         """Called with a variable that the step uses and that no search of the model has found."""
@@ -176,16 +202,20 @@ class CompiledStep:
         if gathers not in compiled:
             compiled[gathers] = self._make(gathers)
         step, outside = compiled[gathers]
-        arguments: tuple = (batch,)
+        arguments: tuple
         if gathers:
             rows = np.zeros((MOST_AT_ONCE, len(batch[0])), np.int32)
             rows[: len(batch)] = batch
-            arguments = arrays, rows, np.int32(len(batch))
+            arguments = arrays, placement.share_out(rows, axis=1), np.int32(len(batch))
+        else:
+            arguments = (placement.share_out(batch),)
         if self._compiles:
             sizes = (gathers, *[leaf.shape for leaf in jax.tree.leaves(arguments)])
             if sizes not in known:
                 interrupts.compile_ahead(step, *self._take(outside), *arguments)
                 known.add(sizes)
+                if (current := placement.distribution()) is not None:
+                    current.check()
         if self._kind != "train":
             result, new = self._read(step, outside, arguments)
             put_values([*self._variables, *outside], new)

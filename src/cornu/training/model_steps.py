@@ -3,12 +3,23 @@
 import inspect
 from collections.abc import Callable
 
+from cornu.core import placement
 from cornu.training.compiled_step import CompiledStep
 from cornu.training.step import State, is_overridden, unlisted_counts
 
 
 def compiled_step(model, kind: str, force=False) -> CompiledStep:
-    """The compiled step for one kind of work: made once, and again if the state changed."""
+    """The compiled step for one kind of work: made once, and again if the state changed.
+
+    Variables go to where the distribution in force wants them.
+    """
+    found = _compiled_step(model, kind, force)
+    if placement.distribution() is not None:
+        found.place()
+    return found
+
+
+def _compiled_step(model, kind: str, force: bool) -> CompiledStep:
     structure = model._structure()
     known = None if force else model._functions.get(kind)
     trains = kind == "train" and model.optimizer is not None
