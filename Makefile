@@ -10,7 +10,7 @@ INSTALL = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet -
   --config-settings=build-dir=$(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark augmentation gallery explorer files dtypes compatibility programs fuzz site clean
+.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark augmentation gallery explorer files scaling dtypes compatibility programs fuzz site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -90,6 +90,9 @@ gallery: $(VENV)/installed  ## what cornu.explain says about a network trained o
 
 explorer: $(VENV)/installed-test  ## how soon the page follows a hand that draws; writes docs/explore.md
 	$(BIN)/python benchmarks/explorer.py --pictures
+
+scaling: $(VENV)/installed-test  ## two processes on two cores against one, beside Keras; writes docs/scaling.md
+	$(BIN)/python benchmarks/scaling.py
 
 files: $(VENV)/installed-test  ## exchange with Keras and the cost of saving; writes docs/files.md
 	$(BIN)/python benchmarks/files.py

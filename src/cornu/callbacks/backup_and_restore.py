@@ -8,8 +8,9 @@ from typing import Any
 
 from cornu.callbacks import snapshot
 from cornu.callbacks.saving_interval import SavingInterval
-from cornu.core import registry
+from cornu.core import processes, registry
 from cornu.saving.atomic import replacing
+from cornu.saving.once import written_once
 from cornu.training.callback import Callback
 
 
@@ -29,6 +30,9 @@ class BackupAndRestore(Callback):
     Your own data are read again up to that position, so they must come in the same order again; a
     `PyDataset` has its hooks called for past epochs instead, with the random numbers that they drew then.
     What worker threads draw is not repeated.
+
+    Of several processes, process 0 writes, in a folder that all of them see. Another number of processes or
+    devices may resume. SIGTERM to one of them ends the run in all after the same step, which is kept.
 
     Args:
         backup_dir: folder for the backup, of this run only. It is deleted when training has ended.
@@ -86,6 +90,7 @@ class BackupAndRestore(Callback):
 
     def on_train_begin(self, logs=None):
         self._interval = SavingInterval(self.save_freq)
+        self._check_folder()
         if not self._path.exists():
             return
         try:
@@ -98,8 +103,23 @@ class BackupAndRestore(Callback):
             )
             self._kept.run.resume_from = snapshot.Snapshot(self._previous_path, self._kept)
 
+    def _check_folder(self) -> None:
+        """Raise ValueError in every process if not all of them see the same backup."""
+        group = processes.group()
+        if group is None:
+            return
+        sizes = {"the size of": self._path, "the size of the one before,": self._previous_path}
+        found = {
+            f"{what} {path}": path.stat().st_size if path.exists() else None
+            for what, path in sizes.items()
+        }
+        group.same("BackupAndRestore, whose folder all processes share", found)
+
     def on_epoch_begin(self, epoch, logs=None):
         self._current_epoch = epoch
+
+    def _keep(self, step):
+        self._save(step)
 
     def on_epoch_end(self, epoch, logs=None):
         self._current_epoch = epoch + 1
@@ -112,18 +132,21 @@ class BackupAndRestore(Callback):
 
     def _save(self, step: int) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            if self.double_checkpoint and self._path.exists():
-                with replacing(self._previous_path) as temporary:
-                    shutil.copyfile(self._path, temporary)
-            snapshot.save(self._kept, self._path, self._current_epoch, step)
+            with written_once(self._path):
+                if processes.is_first():
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    if self.double_checkpoint and self._path.exists():
+                        with replacing(self._previous_path) as temporary:
+                            shutil.copyfile(self._path, temporary)
+                snapshot.save(self._kept, self._path, self._current_epoch, step)
         except OSError as error:
             if self.on_error == "raise":
                 raise
             warnings.warn(f"There is no new backup, and training goes on: {error}", stacklevel=2)
 
     def on_train_end(self, logs=None):
-        if not self.delete_checkpoint or not self._path.parent.is_dir():
+        is_there = self.delete_checkpoint and processes.is_first() and self._path.parent.is_dir()
+        if not is_there:
             return
         # Only what this callback wrote: the folder may turn out to be somebody's home.
         self._path.unlink(missing_ok=True)

@@ -28,6 +28,8 @@ class CSVLogger(Callback):
     'log.csv'
     """
 
+    in_first_process_only = True
+
     def __init__(self, filename, separator=",", append=False):
         self.filename = os.fspath(filename)
         self.sep, self.append = separator, append

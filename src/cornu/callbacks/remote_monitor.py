@@ -33,6 +33,8 @@ class RemoteMonitor(Callback):
     '/publish/epoch/end/'
     """
 
+    in_first_process_only = True
+
     def __init__(
         self,
         root="http://localhost:9000",

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from cornu.core import processes
 from cornu.core.configurable import once_per_class
 from cornu.core.random import restore_shared_state, shared_state
 from cornu.core.variable import Variable
@@ -59,7 +60,8 @@ class KeptRun:
 def save(run: KeptRun, path, epoch: int, step: int) -> None:
     """Write a run as it is before step `step` of epoch `epoch`.
 
-    A temporary file is written and then renamed.
+    A temporary file is written and then renamed. Of several processes, each calls this, and process 0
+    writes.
     """
     arrays: list[np.ndarray] = []
     shared = shared_state()
@@ -84,6 +86,9 @@ def save(run: KeptRun, path, epoch: int, step: int) -> None:
         "shared_seed": [] if shared is None else [np.asarray(shared)],
         "arrays": arrays,
     }
+    if not processes.is_first():
+        # The variables that are spread over processes have been gathered.
+        return
     everything = [array for group in groups.values() for array in group]
     num_bytes = sum(array.nbytes for array in everything)
     with (

@@ -49,6 +49,8 @@ class TensorBoard(Callback):
     'logs'
     """
 
+    in_first_process_only = True
+
     @takes_old_arguments(_IDLE)
     def __init__(
         self,

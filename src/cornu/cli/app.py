@@ -143,6 +143,32 @@ def train(
         int | None,
         typer.Option(min=1, max=65535, metavar="N", help="For --explore. Default: a free one."),
     ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Devices of this machine to share each batch out to. Without a GPU, the CPU passes for N.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Processes; alone, they are started on this machine."
+        ),
+    ] = None,
+    hosts: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…", help="The hosts on each of which this command is started."),
+    ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where process 0 runs, instead of --hosts."),
+    ] = None,
+    process: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="I", help="Which process this is, from 0, if it is not found."),
+    ] = None,
     debug: Debug = False,
 ):
     """Train a network on DATA.
@@ -162,9 +188,19 @@ def train(
       cornu train photos/ --image-size 96 --augment --output runs/photos
       cornu train data.npz --model mine.py:make_model
       cornu train mnist --explore
+      cornu train cifar10 --model resnet --processes 2
+      srun cornu train photos/ --output runs/photos
     """
+    if explore and (processes or hosts or coordinator):
+        raise typer.BadParameter("It shows the training of one process.", param_hint="--explore")
     if port is not None and not explore:
         raise typer.BadParameter("It is for the page that --explore shows.", param_hint="--port")
+    from cornu.cli import together
+
+    status = together.start_here(processes, hosts, coordinator, process)
+    if status is not None:
+        raise typer.Exit(status)
+    together.use(devices, hosts, coordinator, processes, process)
     from cornu.cli.train import train as run
 
     run(

@@ -3,11 +3,13 @@
 import functools
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 
 import typer
 
+from cornu.core import processes
 from cornu.core.memory import keep_freed_memory
 from cornu.core.optional import MissingPackage
 
@@ -75,7 +77,14 @@ def _end(error: BaseException, debug: bool, message: str, code: int):
         import traceback
 
         traceback.print_exception(error)
-    say(" ".join(message.split()))
+    message = " ".join(message.split())
+    say(message)
+    others = processes.group()
+    if others is not None and others.stop_reason() is None:
+        if isinstance(error, KeyboardInterrupt | Interrupted):
+            # A terminal sends Ctrl-C to all, and each has its own words for it.
+            time.sleep(1)
+        others.fail(message, code)
     raise typer.Exit(code)
 
 

@@ -14,6 +14,7 @@ from cornu.cli.command import CommandError, Interrupted
 from cornu.cli.data import DEFAULT_IMAGE_SIZE, Data, Part, is_folder, load_data
 from cornu.cli.judge import judge
 from cornu.cli.networks import check_size, find_network, make_model
+from cornu.core import processes
 from cornu.core.random import set_random_seed
 from cornu.training import interrupts
 from cornu.visualize import plot_confusion_matrix, plot_history, plot_predictions
@@ -33,7 +34,7 @@ def train(
     """
     seed = settings["seed"]
     if seed is None:
-        seed = settings["seed"] = int(np.random.default_rng().integers(2**31))
+        seed = settings["seed"] = _of_first(int(np.random.default_rng().integers(2**31)))
     set_random_seed(seed)
     # Arguments are checked before the data are loaded, or even downloaded.
     size = settings["image_size"] or DEFAULT_IMAGE_SIZE if is_folder(data) else None
@@ -41,7 +42,7 @@ def train(
     if size is not None:
         check_size(settings["model"], network, size)
     optimizer = _optimizer(settings)
-    if output is not None:
+    if output is not None and processes.is_first():
         run_folder.check_new(output, overwrite)
     if explore_port:
         _check_port(explore_port)
@@ -67,6 +68,7 @@ def train(
     folder = output or run_folder.free_name(
         Path("runs", f"{loaded.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
     )
+    folder = Path(_of_first(str(folder)))
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "data": data,
@@ -98,6 +100,12 @@ def train(
                 f"{recorder.best_epoch} with validation accuracy {best.best:.4f}, is kept: "
                 f"{folder / run_folder.MODEL}"
             ) from error
+
+
+def _of_first(value):
+    """Process 0's value, if there are several."""
+    others = processes.group()
+    return value if others is None else others.first("cornu train", value)
 
 
 def _optimizer(settings: dict):
@@ -134,6 +142,8 @@ def _check_port(port: int) -> None:
 
 class _OldPictures(callbacks.Callback):
     """Takes away what an older run drew, before the first model of this one is saved."""
+
+    in_first_process_only = True
 
     def __init__(self, folder: Path):
         super().__init__()
@@ -187,6 +197,8 @@ class Recorder(callbacks.Callback):
         seconds = time.perf_counter() - self._start
         values = {name: _rounded(value) for name, value in logs.items()}
         self.rows.append({"epoch": epoch + 1, **values, "seconds": round(seconds, 3)})
+        if not processes.is_first():
+            return
         run_folder.write_history(self.folder, self.rows)
         run_folder.write_settings(self.folder, {**self.settings, "best_epoch": self.best_epoch})
         if not self.shows_bars:
@@ -267,6 +279,8 @@ def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
         print("The data have no test part. These images also chose the best epoch, which flatters.")
     else:
         print(f"Test accuracy: {judged.describe()}")
+    if not processes.is_first():
+        return
     results = {
         "best_epoch": epoch,
         "judged_on": "validation" if data.test is None else "test",

@@ -24,6 +24,7 @@ from cornu.distribution.parallel import (
     distribute_tensor,
     set_distribution,
 )
+from cornu.distribution.processes import initialize
 
 __all__ = [
     "DataParallel",
@@ -36,6 +37,7 @@ __all__ = [
     "distribute_tensor",
     "distribution",
     "get_device_count",
+    "initialize",
     "list_devices",
     "set_distribution",
 ]

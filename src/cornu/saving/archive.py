@@ -14,6 +14,7 @@ from cornu.core import registry
 from cornu.core.variable import deferred_values
 from cornu.saving import assets, legacy
 from cornu.saving.atomic import replacing, scratch
+from cornu.saving.once import saved_once
 from cornu.saving.reading import (
     explained,
     is_archive,
@@ -29,6 +30,7 @@ from cornu.saving.writing import KERAS_FORMAT_VERSION
 _FORMATS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5"}
 
 
+@saved_once
 def save_model(model, filepath, overwrite=True, zipped=None, **kwargs) -> None:
     """Write a model, its weights, and how it was compiled, to a file or a folder.
 
@@ -79,7 +81,7 @@ def save_model(model, filepath, overwrite=True, zipped=None, **kwargs) -> None:
         warnings.warn(
             f"The model '{model.name}' is written without weights: it is not built. Call it on data, or "
             "`build((None, …))`, first.",
-            stacklevel=3,
+            stacklevel=4,
         )
     if format == "h5":
         legacy.save_model(model, path, include_optimizer)

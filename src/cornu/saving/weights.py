@@ -19,10 +19,12 @@ from cornu.optimizers import Optimizer
 from cornu.saving import legacy, shards
 from cornu.saving.atomic import replacing
 from cornu.saving.errors import FileFormatError, mismatch
+from cornu.saving.once import saved_once
 from cornu.saving.reading import explained, open_file, opened_weights
 from cornu.saving.writing import new_hdf5
 
 
+@saved_once
 def save_weights(model, filepath, overwrite=True, max_shard_size=None, **kwargs) -> None:
     """Write a model's weights to a file.
 
@@ -62,7 +64,7 @@ def save_weights(model, filepath, overwrite=True, max_shard_size=None, **kwargs)
         warnings.warn(
             f"`save_weights({str(filepath)!r})` is an old spelling, and writes the format of Keras 2; use "
             "a name that ends in `.weights.h5` instead.",
-            stacklevel=3,
+            stacklevel=4,
         )
         legacy.save_weights(model, path)
         return

@@ -38,6 +38,10 @@ class Callback:
     # Whether it is called after all callbacks without this.
     comes_last = False
 
+    # Whether, of several processes, only process 0 calls it, as it writes to the screen or to a file. It
+    # may not need other processes then: no weights that are spread over them.
+    in_first_process_only = False
+
     def set_params(self, params):
         """Called with the parameters of the run before it starts."""
         self.params = params
@@ -48,6 +52,9 @@ class Callback:
 
     def _set_run(self, run):
         """Called with the run of `fit` before `on_train_begin` of all callbacks, and with None after it."""
+
+    def _keep(self, step):
+        """Called before SIGTERM ends a run of several processes, after so many steps of an epoch."""
 
     @property
     def model(self):

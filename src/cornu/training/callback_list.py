@@ -6,7 +6,7 @@ from numbers import Real
 import jax
 import numpy as np
 
-from cornu.core import registry
+from cornu.core import processes, registry
 from cornu.training.callback import HOOKS, Callback
 from cornu.training.history import History
 from cornu.training.progbar_logger import ProgbarLogger
@@ -63,9 +63,16 @@ class CallbackList(Callback):
         ordered = sorted(
             self.callbacks, key=lambda callback: getattr(callback, "comes_last", False)
         )
-        self._listeners: dict[str, list[Callable]] = {
+        # In every process the same, so that all make the same steps at once.
+        self._wanted: dict[str, list[Callable]] = {
             hook: [getattr(c, hook) for c in ordered if _listens(c, hook)] for hook in HOOKS
         }
+        self._listeners = self._wanted
+        if not processes.is_first():
+            self._listeners = {
+                hook: [each for each in found if not _is_of_first(each)]
+                for hook, found in self._wanted.items()
+            }
 
     def append(self, callback) -> None:
         """Add a callback at the end."""
@@ -93,6 +100,12 @@ class CallbackList(Callback):
             if isinstance(callback, Callback):
                 callback._set_run(run)
 
+    def keep(self, step: int) -> None:
+        """Let callbacks keep the state of a run that ends after so many steps of an epoch."""
+        for callback in self.callbacks:
+            if isinstance(callback, Callback):
+                callback._keep(step)
+
     @property
     def has_train_batch_hooks(self) -> bool:
         """Whether a callback has a hook for training batches."""
@@ -115,7 +128,7 @@ class CallbackList(Callback):
         return [
             listener
             for moment in ("begin", "end")
-            for listener in self._listeners[f"on_{kind}_batch_{moment}"]
+            for listener in self._wanted[f"on_{kind}_batch_{moment}"]
         ]
 
     def needs_every_batch(self, kind: str) -> bool:  # type: ignore[override]
@@ -124,6 +137,10 @@ class CallbackList(Callback):
             getattr(getattr(listener, "__self__", None), "needs_every_batch", True)
             for listener in self._batch_listeners(kind)
         )
+
+
+def _is_of_first(listener: Callable) -> bool:
+    return getattr(getattr(listener, "__self__", None), "in_first_process_only", False)
 
 
 def _listens(callback, hook: str) -> bool:

@@ -18,7 +18,7 @@ from cornu.data.adapt import adapt
 from cornu.data.array_source import ArraySource
 from cornu.data.arrays import Parts, converted, in_memory, train_validation_split
 from cornu.data.samples import unpack_x_y_sample_weight
-from cornu.training import checks
+from cornu.training import agreement, checks
 from cornu.training.loop import run_steps
 from cornu.training.model_steps import compiled_step
 from cornu.training.preparation import check_validation, prepare
@@ -55,6 +55,7 @@ def open_data(
     given = converted(*given)
     if validation_split and validation_data is None:
         given, validation_data = train_validation_split(given, validation_split)
+    agreement.check_data("fit", given)
     data = adapt(*given, batch_size, steps, shuffle, class_weight)
     prepare(model, data, training=True)
     check = None
@@ -73,6 +74,7 @@ def open_data(
         return FitData(data, None, check)
     x, *others = _validation_parts(validation_data)
     parts = converted(model._on_host(x), *others)
+    agreement.check_data("fit, validation data", parts)
     size = validation_batch_size or (batch_size if in_memory(parts[0]) else None)
     validation = adapt(*parts, size, validation_steps, repeat=False)
     if isinstance(validation, ArraySource):
@@ -97,6 +99,7 @@ def run_epochs(model, work: FitData, callbacks, initial_epoch, epochs, validatio
         if not first_step and data.is_used_up():
             _warn_used_up("data", "training ended", epoch, epochs)
             break
+        agreement.share_random_state()
         model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
         if first_step:

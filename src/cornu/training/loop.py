@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
+from cornu.core import processes
+from cornu.training import agreement, interrupts
 from cornu.training.compiled_step import MOST_AT_ONCE
 from cornu.training.logs import Logs
 
@@ -54,6 +56,10 @@ def run_steps(
     done = reported = first_step
     stops = False
     for group in pace.groups():
+        if group is None:
+            # Asked to by SIGTERM, in one of several processes.
+            callbacks.keep(done)
+            raise interrupts.Terminated
         if check is not None and not pace.gathers:
             check(group[0], done)
         if pace.is_begin(done):
@@ -101,7 +107,15 @@ class _Pace:
         self._per_call = model.steps_per_execution
         self._is_free = not callbacks.needs_every_batch(kind)
         self.gathers = data.on_device is not None
-        self._done = done
+        # How many batches were taken from the data, and how many of them were given on.
+        self._taken = self._done = done
+        self._kind, self._calls = kind, 0
+        # Several processes make the same calls, of as many steps.
+        self._others = processes.group()
+        self._at_once = function.at_once if self.gathers else 1
+        if self._others is not None and self.gathers:
+            least = self._others.least("steps", self._at_once if self._is_free else 0)
+            self._is_free, function.at_once = least > 0, max(least, 1)
         self._last = time.perf_counter()
 
     @property
@@ -117,10 +131,23 @@ class _Pace:
         rest = self._per_call - self._done % self._per_call
         return min(rest, MOST_AT_ONCE)
 
-    def groups(self) -> Iterator[list]:
-        """The batches that go into one call each; all of a group have the same size."""
+    def groups(self) -> Iterator[list | None]:
+        """The batches that go into one call each; all of a group have the same size.
+
+        None if several processes stop here.
+        """
         group: list = []
-        for batch in self._data.batches():
+        batches = self._data.batches()
+        if self._others is not None and not self.gathers:
+            batches = agreement.together(self._others, batches, self._kind)
+        batches = iter(batches)
+        while True:
+            if not group and self._stops_here():
+                yield None
+            batch = next(batches, None)
+            if batch is None:
+                break
+            self._taken += 1
             if group and len(batch) != len(group[0]):
                 yield self._count(group)
                 group = []
@@ -133,7 +160,24 @@ class _Pace:
 
     def _count(self, group: list) -> list:
         self._done += len(group)
+        self._calls += 1
+        if (
+            self._others is not None
+            and self.gathers
+            and self._is_free
+            and self._calls & (self._calls - 1) == 0
+        ):
+            self._function.at_once = self._others.least("steps", self._at_once)
         return group
+
+    def _stops_here(self) -> bool:
+        """Whether all processes stop before the next batch, and keep where they stand."""
+        return (
+            self._others is not None
+            and self._kind == "train"
+            and self._taken == self._done
+            and self._others.stops_here()
+        )
 
     def is_begin(self, done: int) -> bool:
         """Whether callbacks are called before the step after so many."""
@@ -151,6 +195,8 @@ class _Pace:
         if self.gathers and self._is_free:
             function.is_quick = took < QUICK * steps
             if took < SHORT:
-                function.at_once = min(2 * function.at_once, MOST_AT_ONCE)
+                self._at_once = min(2 * function.at_once, MOST_AT_ONCE)
             elif took > LONG:
-                function.at_once = max(function.at_once // 2, 1)
+                self._at_once = max(function.at_once // 2, 1)
+            if self._others is None:
+                function.at_once = self._at_once

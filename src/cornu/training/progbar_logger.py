@@ -30,6 +30,7 @@ class ProgbarLogger(Callback):
     """
 
     needs_every_batch = False
+    in_first_process_only = True
 
     def __init__(self):
         self.seen = 0

@@ -14,7 +14,8 @@ from cornu.data.array_source import ArraySource
 from cornu.data.arrays import converted, in_memory, is_batch, to_arrays
 from cornu.data.samples import unpack_x_y_sample_weight
 from cornu.ops.fusion import fuse
-from cornu.training import buckets, checks, fitting, interrupts, step
+from cornu.training import agreement, buckets, checks, fitting, interrupts, step
+from cornu.training.agreement import made_together
 from cornu.training.callback_list import CallbackList
 from cornu.training.compilable import Compilable
 from cornu.training.compiled_step import Turn
@@ -132,6 +133,7 @@ class Trainer(Compilable, OldMethods):
         """Does nothing: after each step of training the variables have its values."""
 
     @takes_old_arguments(nb_epoch="epochs")
+    @made_together
     def fit(
         self,
         x=None,
@@ -181,6 +183,7 @@ class Trainer(Compilable, OldMethods):
         check_verbose(verbose)
         fitting.check_arguments(epochs, initial_epoch, shuffle, validation_freq)
         epochs = fitting.within_limit(epochs)
+        agreement.share_random_state()
         work = fitting.open_data(
             self,
             (self._on_host(x, trains=True), y, sample_weight),
@@ -193,6 +196,9 @@ class Trainer(Compilable, OldMethods):
             validation_steps,
             validation_batch_size,
         )
+        settings = {"epochs": epochs, "initial_epoch": initial_epoch, "batch_size": batch_size}
+        settings["shuffle"], settings["steps_per_epoch"] = shuffle, steps_per_epoch
+        agreement.check_model(self, "fit", validation_freq=validation_freq, **settings)
         callbacks = self._as_list(callbacks, verbose, work.data, epochs, add_history=True)
         self.stop_training = False
         self._run = Run(self, work.data, work.validation, callbacks)
@@ -220,6 +226,7 @@ class Trainer(Compilable, OldMethods):
         )
 
     @takes_old_arguments()
+    @made_together
     def evaluate(
         self,
         x=None,
@@ -249,8 +256,10 @@ class Trainer(Compilable, OldMethods):
         self._need_compiled("evaluate")
         check_verbose(verbose)
         given = converted(self._on_host(x), y, sample_weight)
+        agreement.check_data("evaluate", given)
         data = adapt(*given, batch_size, steps, repeat=False)
         prepare(self, data, training=False)
+        agreement.check_model(self, "evaluate", batch_size=batch_size, steps=steps)
         if isinstance(data, ArraySource):
             checks.check_label_values(self, given[1])
         with contextlib.closing(data):
@@ -275,6 +284,7 @@ class Trainer(Compilable, OldMethods):
         return values[0] if len(values) == 1 else values
 
     @takes_old_arguments()
+    @made_together
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """The model's outputs for data, batch by batch, as NumPy arrays.
 
@@ -287,10 +297,11 @@ class Trainer(Compilable, OldMethods):
         """
         check_verbose(verbose)
         x = self._on_host(x)
-        data = adapt(
-            *converted(x), batch_size=batch_size, steps=steps, repeat=False, gather_in_step=False
-        )
+        given = converted(x)
+        agreement.check_data("predict", given)
+        data = adapt(*given, batch_size=batch_size, steps=steps, repeat=False, gather_in_step=False)
         build(self, data.first_batch)
+        agreement.check_model(self, "predict", batch_size=batch_size, steps=steps)
         callbacks = self._as_list(callbacks, verbose, data)
         self.stop_predicting = False
         callbacks.on_predict_begin()
@@ -307,11 +318,13 @@ class Trainer(Compilable, OldMethods):
         callbacks.on_predict_end()
         return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 
+    @made_together
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """One step of training on one batch; returns the loss and the metrics of that batch."""
         self._need_compiled("train_on_batch")
         return self._on_batch("train", x, y, sample_weight, class_weight, return_dict)
 
+    @made_together
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """The loss and the metrics on one batch."""
         self._need_compiled("test_on_batch")
@@ -332,6 +345,7 @@ class Trainer(Compilable, OldMethods):
         logs = dict(sorted(Logs(logs).items()))
         return logs if return_dict else self._in_order(logs)
 
+    @made_together
     def predict_on_batch(self, x):
         """The model's outputs for one batch, as NumPy arrays."""
         batch = x = self._on_host(x)
