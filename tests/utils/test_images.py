@@ -13,8 +13,10 @@ from cornu.core.dtype import floatx
 from cornu.utils.images import (
     INTERPOLATIONS,
     array_to_img,
+    decoded_jpeg,
     img_to_array,
     load_img,
+    open_image,
     resize,
     save_img,
 )
@@ -345,3 +347,22 @@ def test_a_few_bytes_that_claim_to_be_a_huge_image(tmp_path):
     assert path.stat().st_size < 20_000
     with pytest.raises(OSError, match=r"bomb\.png: its \d+ bytes claim to be 9000x9000 pixels"):
         load_img(path)
+
+
+@pytest.mark.parametrize(("mode", "count"), [("RGB", 6), ("L", 12), ("CMYK", 0)])
+def test_both_decoders_of_jpeg_give_the_same_pixels(mode, count, picture):
+    pytest.importorskip("simplejpeg")
+    image, decoded = Image.fromarray(picture[:, :, :3]).convert(mode).resize((50, 90)), 0
+    for progressive, subsampling in itertools.product((False, True), (0, 1, 2)):
+        file = io.BytesIO()
+        image.save(file, "jpeg", progressive=progressive, subsampling=subsampling)
+        for color_mode in ("rgb", "grayscale", "rgba"):
+            found = decoded_jpeg(file, color_mode)
+            if found is not None:
+                decoded += 1
+                expected = np.asarray(open_image(file, color_mode))
+                np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+        # What is damaged is Pillow's to explain.
+        half = io.BytesIO(file.getvalue()[: len(file.getvalue()) // 2])
+        assert decoded_jpeg(half, "rgb") is None
+    assert decoded == count

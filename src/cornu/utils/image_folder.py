@@ -14,7 +14,7 @@ from cornu.data.elements import TensorSpec, row_of, spec_of
 from cornu.data.nodes import Batched, Node, Numbers, Shuffled
 from cornu.data.passes import Indexed, Pass
 from cornu.utils.folders import encode_labels
-from cornu.utils.images import INTERPOLATIONS, check_image, open_image, resize
+from cornu.utils.images import INTERPOLATIONS, check_image, decoded_jpeg, open_image, resize
 
 # Pillow reads more file formats, some of them through other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
@@ -182,11 +182,13 @@ class ImageReader:
         return (*self.image_size, channels)
 
     def __call__(self, path: str) -> np.ndarray:
-        try:
-            image = open_image(path, self.color_mode, FORMATS, self.exif_orientation)
-        except OSError as error:
-            raise OSError(f"{error} Delete it, or {_SKIP}") from error
-        x = np.asarray(image)
+        x = None if self.exif_orientation else decoded_jpeg(path, self.color_mode)
+        if x is None:
+            try:
+                image = open_image(path, self.color_mode, FORMATS, self.exif_orientation)
+            except OSError as error:
+                raise OSError(f"{error} Delete it, or {_SKIP}") from error
+            x = np.asarray(image)
         x = x[:, :, None] if x.ndim == 2 else x
         if x.shape[:2] != tuple(self.image_size):
             x = resize(x, self.image_size, self.interpolation, self.aspect)

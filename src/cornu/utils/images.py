@@ -107,6 +107,41 @@ def open_image(
         return _in_colours(image, color_mode, white)
 
 
+def decoded_jpeg(source, color_mode: str) -> np.ndarray | None:
+    """The pixels of a JPEG file, decoded by simplejpeg into their array; None leaves it to Pillow.
+
+    The decoder and the pixels are Pillow's, which takes several times as long to copy small images about.
+    Left to Pillow are other formats, other colours, damaged files, which it has words for, and all
+    where simplejpeg is not installed.
+    """
+    simplejpeg = _simplejpeg()
+    if simplejpeg is None or color_mode == "rgba":
+        return None
+    try:
+        data = source.getvalue() if isinstance(source, io.BytesIO) else Path(source).read_bytes()
+        if not data.startswith(b"\xff\xd8"):
+            return None
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if width * height > _MANY_PIXELS or colours not in _JPEG_COLOURS[color_mode]:
+            return None
+        return simplejpeg.decode_jpeg(data, _JPEG_COLOURS[color_mode][0])
+    except (OSError, TypeError, ValueError):
+        return None
+
+
+# What simplejpeg makes of a file, and of which other colours it makes that as Pillow does.
+_JPEG_COLOURS = {"grayscale": ("Gray",), "rgb": ("RGB", "YCbCr", "Gray")}
+
+
+@functools.cache
+def _simplejpeg():
+    try:
+        import simplejpeg
+    except ImportError:
+        return None
+    return simplejpeg
+
+
 def check_image(path: str, formats: tuple[str, ...]) -> None:
     """Raise OSError if a file is not an image, or ends too early, without decoding what looks whole."""
     with _named(path, formats), open(path, "rb") as file:
@@ -361,17 +396,29 @@ def resize(
         # Rows are filled up or columns are, never both, even if rounding would need one of each.
         columns = 0 if rows else max(0, fitting_width - width) // 2
         image = np.pad(image, ((rows, rows), (columns, columns), (0, 0)))
-    image = image.astype("float32", copy=False)
+    if image.dtype != np.uint8:
+        # Of bytes, only the rows that are needed are converted.
+        image = image.astype("float32", copy=False)
     for axis in (0, 1):
         if image.shape[axis] != size[axis]:
-            indices, weights = _taps(image.shape[axis], size[axis], interpolation)
-            weights = weights[:, :, None, None] if axis == 0 else weights[:, None, :, None]
-            terms = zip(indices, weights, strict=True)
-            image = functools.reduce(
-                lambda total, term: np.add(total, term, out=total),
-                (np.take(image, index, axis) * weight for index, weight in terms),
-            )
-    return image
+            image = _resized(image, axis, size[axis], interpolation)
+    return image.astype("float32", copy=False)
+
+
+def _resized(image: np.ndarray, axis: int, size: int, interpolation: str) -> np.ndarray:
+    """The image with another size along one axis, in float32."""
+    indices, weights = _taps(image.shape[axis], size, interpolation)
+    height, width, channels = image.shape
+    rows = image.reshape(height, width * channels)
+    if axis == 1:
+        # Number by number: NumPy is slow along an axis as short as that of the channels.
+        indices = (indices[:, :, None] * channels + np.arange(channels)).reshape(len(indices), -1)
+        weights = np.repeat(weights, channels, axis=1)
+    weights = weights[:, :, None] if axis == 0 else weights[:, None]
+    total = np.take(rows, indices[0], axis) * weights[0]
+    for index, weight in zip(indices[1:], weights[1:], strict=True):
+        total += np.take(rows, index, axis) * weight
+    return total.reshape((size, width, channels) if axis == 0 else (height, size, channels))
 
 
 @functools.lru_cache(maxsize=1024)
