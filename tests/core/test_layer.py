@@ -309,8 +309,6 @@ def test_what_is_not_there_is_an_error():
     layer = cornu.layers.Conv2D(2, 3)
     with pytest.raises(NotImplementedError, match=r"cannot be quantized.*ONNX"):
         layer.quantize("int8")
-    with pytest.raises(NotImplementedError, match="spread over devices"):
-        cornu.ops.moments(np.ones((2, 3)), axes=[0], synchronized=True)
 
 
 def test_complex_inputs_are_refused_not_halved():

@@ -109,3 +109,34 @@ def test_variables_stay_where_they_are(tmp_path):
     # What says where it lies is put there.
     model.weights[0].assign(jax.device_put(model.weights[0].value, BATCHED.mesh.devices.flat[1]))
     assert places() == {True}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("synchronized", [False, True])
+def test_statistics_within_shard_map(synchronized, masked):
+    """Of each device's part, or of all parts."""
+    x = np.random.default_rng(0).standard_normal((4, 3, 2), np.float32)
+    mask = np.random.default_rng(1).integers(0, 2, (4, 3)) > 0 if masked else None
+    layer = layers.BatchNormalization(synchronized=synchronized)
+    layer.build(x.shape)
+    values = [v.value for v in layer.variables]
+    run = functional(lambda x, mask: layer(x, training=True, mask=mask), layer.variables)
+    spread = jax.jit(
+        jax.shard_map(
+            lambda values, x, mask: run(values, x, mask)[0],
+            mesh=MESH,
+            in_specs=(PartitionSpec(), PartitionSpec("batch"), PartitionSpec("batch")),
+            out_specs=PartitionSpec("batch"),
+        )
+    )
+    parts = [slice(0, 4)] if synchronized else [slice(0, 2), slice(2, 4)]
+    expected = [run(values, x[p], None if mask is None else mask[p])[0] for p in parts]
+    np.testing.assert_allclose(spread(values, x, mask), np.concatenate(expected), 1e-4, 1e-5)
+    moments = jax.shard_map(
+        lambda x: cornu.ops.moments(x, [0], synchronized=True),
+        mesh=MESH,
+        in_specs=PartitionSpec("batch"),
+        out_specs=PartitionSpec(),
+    )
+    for found, expected in zip(moments(x), cornu.ops.moments(x, [0]), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -212,6 +212,11 @@ def _without_batch(found: Sharding, shape: tuple) -> Sharding:
     return NamedSharding(found.mesh, PartitionSpec(None, *found.spec[1:]))
 
 
+def shard_axes() -> tuple[str, ...]:
+    """The axes of a mesh that the code of each device runs along by itself: those of `jax.shard_map`."""
+    return tuple(jax.sharding.get_abstract_mesh().manual_axes)
+
+
 def laid_out(outputs, path: str):
     """A layer's outputs, where the distribution has a layout for `path/output`."""
     layout = distribution().get_tensor_layout(f"{path}/output")

@@ -10,6 +10,7 @@ from cornu.core.dtype import at_least_single
 from cornu.core.dtype import epsilon as fuzz
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
+from cornu.core.placement import shard_axes
 from cornu.layers import weight_arguments
 from cornu.ops.normalization import moments, normalize
 
@@ -35,8 +36,8 @@ class BatchNormalization(Layer):
         renorm: batch renormalization: in training, correct towards the moving averages too.
         renorm_clipping: dict with limits `"rmin"`, `"rmax"` and `"dmax"` of that correction.
         renorm_momentum: of the averages it corrects towards.
-        synchronized: for Keras scripts; statistics are always those of the whole batch, over all
-            devices.
+        synchronized: within `jax.shard_map`, where each device runs the layer on its own part, whether the
+            statistics are those of all parts. Elsewhere they always are, on however many devices.
 
     Call arguments:
         training: whether to use and follow the batch's statistics.
@@ -160,13 +161,18 @@ class BatchNormalization(Layer):
 
     def _batch_statistics(self, x, mask):
         if mask is None:
-            return moments(jnp.moveaxis(x, self.axis, -1))
+            return moments(jnp.moveaxis(x, self.axis, -1), self.synchronized)
+        names = shard_axes() if self.synchronized else ()
         axes = tuple(i for i in range(x.ndim) if i != self.axis % x.ndim)
         counted = jnp.broadcast_to(mask[..., None].astype(bool), x.shape)
-        count = jnp.sum(counted, axes, keepdims=True, dtype=x.dtype) + fuzz()
-        mean = jnp.sum(jnp.where(counted, x, 0.0), axes, keepdims=True) / count
-        squares = jnp.square(jnp.where(counted, x - mean, 0.0))
-        variance = jnp.sum(squares, axes, keepdims=True) / count
+
+        def total(values):
+            found = jnp.sum(values, axes, keepdims=True, dtype=x.dtype)
+            return jax.lax.psum(found, names) if names else found
+
+        count = total(counted) + fuzz()
+        mean = total(jnp.where(counted, x, 0.0)) / count
+        variance = total(jnp.square(jnp.where(counted, x - mean, 0.0))) / count
         return mean.reshape(-1), variance.reshape(-1)
 
     def _renormalized(self, mean, variance, gamma, beta):

@@ -39,6 +39,7 @@ from cornu.activations import (  # noqa: F401
     tanh_shrink,
     threshold,
 )
+from cornu.core import placement
 from cornu.core.dtype import epsilon as default_epsilon
 from cornu.core.dtype import (
     floatx,
@@ -57,6 +58,7 @@ from cornu.ops import (
     pooling,
     rearrangement,
 )
+from cornu.ops.normalization import moments_of_all
 from cornu.ops.windows import sliding
 
 
@@ -237,18 +239,18 @@ def in_top_k(targets, predictions, k):
 
 @operation
 def moments(x, axes, keepdims=False, synchronized=False):
-    """The mean and the variance along axes."""
-    if synchronized:
-        raise NotImplementedError(
-            "moments has no synchronized=True: JAX computes the moments of a whole array, "
-            "however its batch is spread over devices. Leave the argument out."
-        )
+    """The mean and the variance along axes.
+
+    They are those of the whole array, however it is spread over devices. Within `jax.shard_map`, where each
+    device has an array of its own, they are those of all only if `synchronized`. (Keras on JAX refuses it.)
+    """
     x = jnp.asarray(x)
-    found = jnp.mean(x, axes, keepdims=keepdims), jnp.var(x, axes, keepdims=keepdims)
     if x.dtype != jnp.float16:
-        return found
+        found = jnp.mean(x, axes, keepdims=keepdims), jnp.var(x, axes, keepdims=keepdims)
+        names = placement.shard_axes() if synchronized else ()
+        return moments_of_all(names, *found) if names else found
     # A variance that float16 cannot hold is its largest number, as in Keras.
-    precise = moments(x.astype("float32"), axes, keepdims)
+    precise = moments(x.astype("float32"), axes, keepdims, synchronized)
     largest = float(jnp.finfo("float16").max)
     return tuple(jnp.clip(each, -largest, largest).astype("float16") for each in precise)
 

@@ -8,6 +8,7 @@ from jax import lax
 from jax.interpreters import ad
 
 from cornu.core.kernels import Split, primitive
+from cornu.core.placement import shard_axes
 from cornu.ops import pooling
 from cornu.ops.windows import Geometry
 
@@ -25,9 +26,10 @@ def _moments(x):
     return [mean, jnp.mean(jnp.square(x - lax.broadcast_to_rank(mean, x.ndim)), _rows(x))]
 
 
-def _of_all_devices(name, mean, variance):
-    of_all = lax.pmean(mean, name)
-    return of_all, lax.pmean(variance + jnp.square(mean - of_all), name)
+def moments_of_all(names, mean, variance):
+    """Moments over all devices along axes of a mesh, from each one's own of equally many numbers."""
+    of_all = lax.pmean(mean, names)
+    return of_all, lax.pmean(variance + jnp.square(mean - of_all), names)
 
 
 _statistics = primitive(
@@ -36,7 +38,7 @@ _statistics = primitive(
     _moments,
     lambda x: {},
     batched=(),
-    split=Split((0,), (None, None), _of_all_devices),
+    split=Split((0,), (None, None), moments_of_all),
     several=True,
 )
 
@@ -52,9 +54,14 @@ def _statistics_jvp(primals, tangents):
 ad.primitive_jvps[_statistics] = _statistics_jvp
 
 
-def moments(x):
-    """The mean and the variance of each channel, over all other axes."""
-    return tuple(_statistics.bind(x))
+def moments(x, synchronized=False):
+    """The mean and the variance of each channel, over all other axes.
+
+    Within `jax.shard_map` they are those of each device's part, unless `synchronized`.
+    """
+    mean, variance = _statistics.bind(x)
+    names = shard_axes() if synchronized else ()
+    return moments_of_all(names, mean, variance) if names else (mean, variance)
 
 
 # ---- (x - center) * factor + offset
