@@ -1,5 +1,7 @@
 """Operations of one's own, and functions between symbolic tensors."""
 
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -84,3 +86,12 @@ def test_a_function_is_what_lies_between_tensors():
 def flat(results):
     parts = [[r[k] for k in sorted(r)] if isinstance(r, dict) else [r] for r in results]
     return [np.asarray(each) for part in parts for each in part]
+
+
+def test_functions_and_operators_can_be_pickled():
+    x = cornu.Input((3,))
+    outputs = [cornu.ops.sum(x, axis=1), 1 - x, abs(-x), x[:, 1:], x < 2, x.reshape((-1, 1, 3))]
+    outputs += [cornu.ops.softmax(x), cornu.ops.norm(x, axis=1), x @ np.ones((3, 2), "float32")]
+    model = cornu.Model(x, outputs)
+    for found, expected in zip(pickle.loads(pickle.dumps(model))(X), model(X), strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -6,6 +6,7 @@ between its inputs and its outputs.
 """
 
 import functools
+import operator
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,21 +126,32 @@ class KerasTensor:
         )
 
     def __getitem__(self, key):
-        return record("get_item", lambda x, key: x[key], (self, key), {})
+        return record("get_item", operator.getitem, (self, key), {})
 
 
-_methods: dict[str, Callable] = {
-    "reshape": lambda x, newshape: x.reshape(newshape),
-    "squeeze": lambda x, axis=None: x.squeeze(axis),
-}
+# Functions of a module, so that a model that uses them can be pickled.
+def _reshape(x, newshape):
+    return x.reshape(newshape)
+
+
+def _squeeze(x, axis=None):
+    return x.squeeze(axis)
+
+
+_methods: dict[str, Callable] = {"reshape": _reshape, "squeeze": _squeeze}
+
+
+def _apply_to_two(method, x1, x2):
+    x1, x2 = (np.asarray(v) if isinstance(v, (list, tuple)) else v for v in (x1, x2))
+    return getattr(x1, method)(x2) if hasattr(x1, "aval") else getattr(x2, _reflected(method))(x1)
+
+
+def _apply_to_one(method, x):
+    return getattr(x, method)()
 
 
 def _operator(name, method, reverse):
-    def apply(x1, x2):
-        x1, x2 = (np.asarray(v) if isinstance(v, (list, tuple)) else v for v in (x1, x2))
-        return (
-            getattr(x1, method)(x2) if hasattr(x1, "aval") else getattr(x2, _reflected(method))(x1)
-        )
+    apply = functools.partial(_apply_to_two, method)
 
     def operator(self, other):
         return record(name, apply, (other, self) if reverse else (self, other), {})
@@ -183,7 +195,7 @@ for _short, _name in {"neg": "negative", "abs": "absolute", "invert": "logical_n
         KerasTensor,
         f"__{_short}__",
         lambda self, _n=_name, _m=f"__{_short}__": record(
-            _n, lambda x: getattr(x, _m)(), (self,), {}
+            _n, functools.partial(_apply_to_one, _m), (self,), {}
         ),
     )
 
@@ -333,6 +345,17 @@ class FunctionOperation(Operation):
 
     def call(self, *args, **kwargs):
         return self.function(*args, **kwargs)
+
+    def __getstate__(self):
+        state = {**self.__dict__, "_constructor_arguments": {}}
+        # Pickle would look for it in its module, which has it decorated.
+        if registry.find("op", self.function_name) is self.function:
+            del state["function"]
+        return state
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self.__dict__.setdefault("function", registry.find("op", self.function_name))
 
     def get_config(self) -> dict:
         return {"function_name": self.function_name, "name": self.name}
