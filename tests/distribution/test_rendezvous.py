@@ -186,6 +186,10 @@ def groups(monkeypatch):
     yield found
     for group in found:
         group._all_finished = True
+    for thread in threading.enumerate():
+        if thread.name == "cornu processes":
+            thread.join(10)
+    for group in found:
         group._close()
 
 
@@ -219,14 +223,15 @@ def test_all_stop_after_the_same_step(groups):
 
     def train(group):
         with group.call("fit"):
-            while not group.stops_here():
+            while not group.stops("steps", last=False):
                 counts[group.number] += 1
                 time.sleep(0.001 * (1 + group.number))
                 if group.number == 2 and counts[2] == 10:
                     group.stop("SIGTERM")
 
     together(*[lambda g=g: train(g) for g in groups])
-    assert counts[0] == counts[1] == counts[2] >= 10
+    assert counts[0] == counts[1] == counts[2] == 10
+    assert {g.stop_reason() for g in groups} == {"Process 2 (host h2, pid 12) received SIGTERM"}
 
 
 @pytest.mark.parametrize("way", ["fails", "leaves a call", "ends its script", "is killed"])

@@ -67,12 +67,9 @@ class Group:
         self._all_finished = False
         self._failed, self._status = False, 1
         self._reason: str | None = None
-        # Of `fit`: how many steps have begun; why it shall stop, after how many, and what each process
-        # said.
-        self._steps = 0
+        # The signal that this process has got, and the one that all have stopped for.
+        self._signal: str | None = None
         self._stop: str | None = None
-        self._stop_at: int | None = None
-        self._stands: dict[int, list] = {}
         # How many times process 0 has written each file, and what went wrong the last time.
         self._written: dict[str, tuple[int, list | None]] = {}
         self._awaited: dict[str, int] = {}
@@ -156,7 +153,6 @@ class Group:
         with self._news:
             if not self._in_call:
                 self._calls += 1
-                self._steps = 0
             self._in_call.append(name)
         try:
             yield
@@ -195,27 +191,30 @@ class Group:
             )
             raise kind(f"In process 0: {why[1]}")
 
-    # Stopping `fit` after the same step everywhere.
+    # Stopping after the same step everywhere.
 
-    def stops_here(self) -> bool:
-        """Called before steps of training, as often in every process: whether all stop here."""
-        with self._news:
-            while self._stop is not None and self._stop_at is None:
-                self._news.wait(0.5)
-            if self._stop_at is not None and self._steps >= self._stop_at:
-                if self.number == 0:
-                    _say(f"{self._stop}: all processes stop training here.")
-                return True
-            self._steps += 1
-        return False
+    def stops(self, what: str, last: bool) -> bool:
+        """Called between steps, as often in every process: whether one of them wants to stop.
+
+        If that is for a signal, `stop_reason` says so afterwards.
+
+        Args:
+            last: whether this process wants no more steps, as when its `stop_training` is set.
+        """
+        wanted = self._ask(what, {"signal": self._signal, "last": last})["wanted"]
+        if wanted.get("signal") and self._stop is None:
+            self._stop = wanted["signal"]
+            if self.number == 0:
+                _say(f"{self._stop}: all processes stop training here.")
+        return bool(wanted)
 
     def stop_reason(self) -> str | None:
-        """Why all are to stop, if they are."""
+        """Which signal has stopped all, if one has."""
         return self._stop
 
     def stop(self, why: str) -> None:
-        """Let `fit` stop in all processes after the same step."""
-        self._tell_first({"kind": "stop", "why": f"{self.members[self.number]} received {why}"})
+        """Let all processes stop after the same step, for a signal that this one has got."""
+        self._signal = f"{self.members[self.number]} received {why}"
 
     @property
     def is_in_call(self) -> bool:
@@ -375,6 +374,7 @@ class Group:
                 "others": dict(others[:3]),
                 "least": min(values) if numbers else None,
                 "ended": None in values,
+                "wanted": _wanted(values),
             }
         )
 
@@ -422,33 +422,13 @@ class Group:
                 self._all_finished = True
                 self._news.notify_all()
 
-    def _hear_stop(self, sender, message) -> None:
-        if self.number == 0:
-            if self._stop is not None:
-                return
-            self._tell_others(message)
-        with self._news:
-            self._stop = message["why"]
-            stands = [self._calls if "fit" in self._in_call else 0, self._steps]
-        self._tell_first({"kind": "stands", "at": stands})
 
-    def _hear_stands(self, sender, message) -> None:
-        with self._news:
-            self._stands[sender] = message["at"]
-            if len(self._stands) < len(self.members):
-                return
-            calls = {call for call, _ in self._stands.values()}
-            at = max(steps for _, steps in self._stands.values())
-        if len(calls) > 1 or 0 in calls:
-            # Not all of them train: nothing to be saved.
-            self._end_because(f"{self._stop}.")
-            return
-        self._tell_all({"kind": "stop_at", "step": at})
-
-    def _hear_stop_at(self, sender, message) -> None:
-        with self._news:
-            self._stop_at = message["step"]
-            self._news.notify_all()
+def _wanted(values: list) -> dict:
+    """What any process wants, by name."""
+    named = [
+        each for each in values if isinstance(each, dict) and each.keys() == {"signal", "last"}
+    ]
+    return {name: value for each in named for name, value in each.items() if value}
 
 
 def _say(text: str) -> None:

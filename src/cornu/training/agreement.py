@@ -139,3 +139,10 @@ def share_random_state() -> None:
     if group is None:
         return
     set_random_state(group.first("the state of random numbers", random_state()))
+
+
+def stop_together(model) -> None:
+    """Let a model's training end in every process if it is to end in one of them."""
+    group = processes.group()
+    if group is not None and group.stops("the end of an epoch", model.stop_training):
+        model.stop_training = model.stop_training or group.stop_reason() is None

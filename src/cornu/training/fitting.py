@@ -121,6 +121,7 @@ def run_epochs(model, work: FitData, callbacks, initial_epoch, epochs, validatio
             epoch_logs.update({f"val_{name}": value for name, value in result.items()})
         callbacks.on_epoch_end(epoch, epoch_logs)
         training_logs = epoch_logs
+        agreement.stop_together(model)
         if model.stop_training:
             break
     if model.optimizer is not None and epochs > initial_epoch:

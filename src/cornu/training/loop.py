@@ -78,13 +78,14 @@ def run_steps(
             end(done - 1, {"outputs": result} if kind == "predict" else logs)
             reported = done
         stops = getattr(model, STOP[kind])
-        if stops:
+        if stops and pace.is_alone:
             break
     if done > reported:
         # The data ended within the steps of one execution.
         end(done - 1, {"outputs": result} if kind == "predict" else logs)
     if collect is not None:
         collect.extend(jax.tree.map(np.asarray, rest) for rest, _ in ahead)
+    stops = stops or getattr(model, STOP[kind])
     if data.num_batches is not None and 0 < done < data.num_batches and not stops:
         warnings.warn(
             f"Your input ran out of data after {done} of {data.num_batches} batches; the epoch "
@@ -103,7 +104,7 @@ class _Pace:
     """
 
     def __init__(self, model, function, data, callbacks, kind: str, done: int):
-        self._function, self._data = function, data
+        self._function, self._data, self._model = function, data, model
         self._per_call = model.steps_per_execution
         self._is_free = not callbacks.needs_every_batch(kind)
         self.gathers = data.on_device is not None
@@ -113,9 +114,12 @@ class _Pace:
         # Several processes make the same calls, of as many steps.
         self._others = processes.group()
         self._at_once = function.at_once if self.gathers else 1
-        if self._others is not None and self.gathers:
+        self.is_alone = self._others is None
+        if self._others is not None:
             least = self._others.least("steps", self._at_once if self._is_free else 0)
-            self._is_free, function.at_once = least > 0, max(least, 1)
+            self._is_free = least > 0
+            if self.gathers:
+                function.at_once = max(least, 1)
         self._last = time.perf_counter()
 
     @property
@@ -143,7 +147,10 @@ class _Pace:
         batches = iter(batches)
         while True:
             if not group and self._stops_here():
-                yield None
+                if self._others is not None and self._others.stop_reason() is not None:
+                    yield None
+                setattr(self._model, STOP[self._kind], True)
+                return
             batch = next(batches, None)
             if batch is None:
                 break
@@ -171,12 +178,13 @@ class _Pace:
         return group
 
     def _stops_here(self) -> bool:
-        """Whether all processes stop before the next batch, and keep where they stand."""
+        """Whether all processes stop before the next batch, as one of them wants to."""
         return (
             self._others is not None
-            and self._kind == "train"
+            # Without callbacks for batches, nobody stops an evaluation or a prediction.
+            and (self._kind == "train" or not self._is_free)
             and self._taken == self._done
-            and self._others.stops_here()
+            and self._others.stops(self._kind, getattr(self._model, STOP[self._kind]))
         )
 
     def is_begin(self, done: int) -> bool:
