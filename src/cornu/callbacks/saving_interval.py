@@ -25,6 +25,8 @@ class SavingInterval:
                 "values (a number of batches)."
             )
         self.save_freq = save_freq
+        # All that were counted.
+        self.num_batches = 0
         self._since_last = 0
         self._last_batch = -1
 
@@ -35,6 +37,7 @@ class SavingInterval:
         if batch <= self._last_batch:
             self._last_batch = -1
         self._since_last += batch - self._last_batch
+        self.num_batches += batch - self._last_batch
         self._last_batch = batch
         if self._since_last < self.save_freq:
             return False

@@ -1,6 +1,5 @@
 """Whole models in files: `.keras`, a zip of `metadata.json`, `config.json` and `model.weights.h5`."""
 
-import collections
 import datetime
 import json
 import shutil
@@ -10,10 +9,11 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from cornu.core import registry
 from cornu.core.variable import deferred_values
 from cornu.saving import assets, legacy
 from cornu.saving.atomic import replacing, scratch
+from cornu.saving.checkpoint import Checkpoint, is_checkpoint
+from cornu.saving.configuration import configuration_text
 from cornu.saving.once import saved_once
 from cornu.saving.reading import (
     explained,
@@ -86,10 +86,6 @@ def save_model(model, filepath, overwrite=True, zipped=None, **kwargs) -> None:
     if format == "h5":
         legacy.save_model(model, path, include_optimizer)
         return
-    with registry.sharing():
-        config = _of_shared(registry.describe(model, compiled=include_optimizer))
-    if not include_optimizer:
-        config = uncompiled(config)
     texts = {
         "metadata.json": json.dumps(
             {
@@ -97,35 +93,12 @@ def save_model(model, filepath, overwrite=True, zipped=None, **kwargs) -> None:
                 "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
             }
         ),
-        "config.json": json.dumps(config),
+        "config.json": configuration_text(model, include_optimizer),
     }
     if format == "folder":
         _write_folder(model, path, texts, include_optimizer)
     else:
         _write_archive(model, path, texts, include_optimizer)
-
-
-def _of_shared(config: dict) -> dict:
-    """A configuration in which only shared objects have a number."""
-    counts: collections.Counter = collections.Counter()
-
-    def visit(value, change):
-        if isinstance(value, dict):
-            if "class_name" in value and "shared_object_id" in value:
-                change(value)
-            for entry in value.values():
-                visit(entry, change)
-        elif isinstance(value, list | tuple):
-            for entry in value:
-                visit(entry, change)
-
-    def forget(value):
-        if counts[value["shared_object_id"]] == 1:
-            del value["shared_object_id"]
-
-    visit(config, lambda value: counts.update([value["shared_object_id"]]))
-    visit(config, forget)
-    return config
 
 
 def _write_archive(model, path: Path, texts: dict, include_optimizer: bool) -> None:
@@ -171,7 +144,8 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
     """Read the model that `save_model`, or Keras, wrote.
 
     Args:
-        filepath: a `.keras` file, a folder that `zipped=False` made, or a whole model in the older `.h5`
+        filepath: a `.keras` file, a folder that `zipped=False` made, a folder of
+            `callbacks.OrbaxCheckpoint` (or of one step in it), or a whole model in the older `.h5`
             format of Keras 2 and 3.
         custom_objects: dict from names in the file to classes and functions of your own.
         compile: whether to compile as the saved model was.
@@ -182,6 +156,8 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
 
     Source: Keras: load_model.
     """
+    if is_checkpoint(filepath):
+        return _load_checkpoint(filepath, custom_objects, compile)
     if Path(filepath).is_dir():
         opened = opened_folder(filepath)
     elif is_archive(filepath):
@@ -201,3 +177,17 @@ def load_model(filepath, custom_objects=None, compile=True, safe_mode=True):
         else:
             assets.read_archive(model, archive, filepath)
         return model
+
+
+def _load_checkpoint(filepath, custom_objects, compile):
+    checkpoint = Checkpoint(filepath)
+    config = checkpoint.configuration()
+    with (
+        explained(checkpoint.path, "holds a model that cannot be made"),
+        deferred_values(limits.bytes),
+    ):
+        model = model_of(config if compile else uncompiled(config), custom_objects, filepath)
+        checkpoint.read_state(model)
+    with checkpoint.files() as folder:
+        assets.read(model, folder, filepath)
+    return model

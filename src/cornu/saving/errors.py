@@ -15,3 +15,11 @@ def mismatch(name: str, expected, shape, filename) -> str:
         f"Shape mismatch in '{name}': the model expects shape {tuple(expected)}, but {filename} holds "
         f"{shape}. Layers that do not fit are left out with `skip_mismatch=True`."
     )
+
+
+def learning_rate_was_read(read: float, compiled: float, filename) -> str:
+    """The warning for a learning rate in a file that is not the one of `compile`."""
+    return (
+        f"The learning rate is {read:.6g} now, as {filename} holds it, and not {compiled:.6g}, as the "
+        "model was compiled with. To have another one, set `model.optimizer.learning_rate` after loading."
+    )

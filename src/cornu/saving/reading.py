@@ -173,7 +173,9 @@ def opened_folder(path) -> Iterator[Opened]:
     """The configuration and the weights in a folder that has the files of a `.keras` file."""
     for name in _MEMBERS:
         if not (Path(path) / name).is_file():
-            raise FileFormatError(f"The folder {path} holds no model: there is no {name} in it.")
+            raise FileFormatError(
+                f"The folder {path} holds no model: there is no {name} in it, nor a checkpoint of Orbax."
+            )
     config_path, weights_path = (Path(path) / name for name in _MEMBERS)
     _check_size(config_path.stat().st_size, path)
     config = _configuration(config_path.read_bytes(), path)

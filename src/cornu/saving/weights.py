@@ -18,7 +18,8 @@ from cornu.metrics import Metric
 from cornu.optimizers import Optimizer
 from cornu.saving import legacy, shards
 from cornu.saving.atomic import replacing
-from cornu.saving.errors import FileFormatError, mismatch
+from cornu.saving.checkpoint import Checkpoint, is_checkpoint
+from cornu.saving.errors import FileFormatError, learning_rate_was_read, mismatch
 from cornu.saving.once import saved_once
 from cornu.saving.reading import explained, open_file, opened_weights
 from cornu.saving.writing import new_hdf5
@@ -123,7 +124,8 @@ def load_weights(model, filepath, skip_mismatch=False, **kwargs) -> None:
 
     Args:
         model: the model.
-        filepath: a `.weights.h5`, `.weights.json`, `.safetensors`, `.keras`, or older `.h5` file.
+        filepath: a `.weights.h5`, `.weights.json`, `.safetensors`, `.keras`, or older `.h5` file; or a
+            folder of `callbacks.OrbaxCheckpoint`, whose last step is read, or the folder of one step.
         skip_mismatch: leave layers whose weights do not fit as they are, instead of raising.
         by_name: by keyword only, match layers by their names instead of by their order, as for transfer
             learning; layers that the file does not have stay as they are. Not for `.safetensors` and
@@ -151,6 +153,12 @@ def load_weights(model, filepath, skip_mismatch=False, **kwargs) -> None:
     if name.endswith(".safetensors"):
         _refuse_skipping(skipped)
         _load_safetensors(model, filepath, skip_mismatch)
+        return
+    if is_checkpoint(filepath):
+        _refuse_skipping(skipped)
+        if by_name:
+            raise ValueError("`by_name` needs one file with layers, not a checkpoint.")
+        Checkpoint(filepath).read_state(model, skip_mismatch)
         return
     if name.endswith(".json"):
         with shards.opened(filepath) as file, explained(filepath, "holds weights that do not fit"):
@@ -345,13 +353,8 @@ def _make_ready(optimizer: Optimizer, found: dict, model, filename: str) -> None
     if len(found) != len(optimizer.variables) or index is None or str(index) not in found:
         return
     array = found[str(index)]
-    if array.shape == () and float(array.read()) != float(rate.numpy()):
-        warnings.warn(
-            f"The learning rate is {float(array.read()):.6g} now, as {filename} holds it, and not "
-            f"{float(rate.numpy()):.6g}, as the model was compiled with. To have another one, set "
-            "`model.optimizer.learning_rate` after loading.",
-            stacklevel=5,
-        )
+    if array.shape == () and (read := float(array.read())) != float(rate.numpy()):
+        warnings.warn(learning_rate_was_read(read, float(rate.numpy()), filename), stacklevel=5)
 
 
 def _read_own(part, found: dict, filename: str, path: str) -> str | None:
