@@ -183,8 +183,7 @@ def _content(model, weights_only: bool) -> dict:
     tree = model.get_state_tree()
     if weights_only:
         tree = {kind: tree[kind] for kind in WEIGHTS}
-    # Copies, because the next step of training takes the arrays' memory.
-    content = {"pytree": jax.tree.map(lambda array: jnp.array(array, copy=True), tree)}
+    content = {"pytree": jax.tree.map(_copied, tree)}
     if weights_only:
         return content
     content["model_config"] = {"config": configuration_text(model)}
@@ -197,3 +196,11 @@ def _content(model, weights_only: bool) -> dict:
                 inner = inner.setdefault(each, {})
             inner[name] = np.frombuffer(file.read_bytes(), np.uint8)
     return {**content, "assets": files} if files else content
+
+
+def _copied(array):
+    """A copy, because the next step of training takes the array's memory."""
+    if jax.process_count() > 1 and array.is_fully_addressable:
+        # What each process has for itself, Orbax writes once if it is no array of JAX.
+        return np.array(array)
+    return jnp.array(array, copy=True)
