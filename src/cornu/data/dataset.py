@@ -21,6 +21,7 @@ from cornu.data.elements import (
     stack_leaves,
     with_numpy,
 )
+from cornu.data.from_files import FromFiles
 from cornu.data.generated import converter
 from cornu.data.passes import Indexed, Stream
 
@@ -40,7 +41,7 @@ _ABSENT = {
 }
 
 
-class Dataset:
+class Dataset(FromFiles):
     """Elements one after another: arrays, or tuples or dicts of arrays, with the methods of `tf.data`.
 
     Each method returns a new data set and computes nothing; elements are made when they are read. `fit`,
@@ -169,6 +170,29 @@ class Dataset:
         return Dataset(
             nodes.Numbers(_whole("start", start), _whole("step", step), None, dtype.name)
         )
+
+    @staticmethod
+    def random(seed=None, rerandomize_each_iteration=None, name=None) -> "Dataset":
+        """Random whole numbers from 0 to 2**32 - 1, without end, as a seed for each element of another set.
+
+        Args:
+            seed: makes the numbers the same in each run; None draws one from NumPy's global generator.
+            rerandomize_each_iteration: whether each pass has other numbers; None: as True.
+
+        A function that makes its random numbers from such a seed may be called by any number of threads,
+        and changes each element in the same way.
+
+        >>> import numpy as np
+        >>> from cornu.data import Dataset
+        >>> def with_noise(x, seed):
+        ...     return x + np.random.default_rng(seed).normal(size=x.shape)
+        >>> data = Dataset.zip(Dataset.from_tensor_slices(np.zeros((4, 2))), Dataset.random(seed=0))
+        >>> [len(x) for x in data.map(with_noise, num_parallel_calls=2).batch(4)]
+        [4]
+        """
+        seed = np.random.randint(1_000_000) if seed is None else abs(int(seed))
+        again = rerandomize_each_iteration is None or bool(rerandomize_each_iteration)
+        return Dataset(nodes.RandomNumbers(seed, again))
 
     @staticmethod
     def list_files(file_pattern, shuffle=None, seed=None, name=None) -> "Dataset":
@@ -389,15 +413,31 @@ class Dataset:
         number = _whole("count", count)
         return self.take(0) if number < 0 else Dataset(nodes.Some(self._node, number, None))
 
-    def shard(self, num_shards, index, name=None) -> "Dataset":
-        """Every `num_shards`-th element, beginning with that of number `index`."""
+    def shard(self, num_shards, index, name=None, *, drop_remainder=False) -> "Dataset":
+        """Every `num_shards`-th element, beginning with that of number `index`.
+
+        Args:
+            num_shards: how many parts there are, such as processes.
+            index: which one this is, from 0 on.
+            drop_remainder: whether to leave out the last elements that would make some parts longer, so
+                that all have equally many; else of ten elements, three parts have four, three and three.
+
+        The parts of a data set that is shuffled with one seed are those of one order: the first batches of
+        all parts hold what one process would have in a first batch of that many elements.
+
+        >>> from cornu.data import Dataset
+        >>> parts = [Dataset.range(10).shard(3, i, drop_remainder=True) for i in range(3)]
+        >>> [[int(x) for x in part] for part in parts]
+        [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+        """
         _check_count("num_shards", num_shards)
         if not 0 <= index < num_shards:
             raise ValueError(
                 f"`index` must be from 0 to {num_shards - 1}, as there are {num_shards} shards. Received: "
                 f"index={index}"
             )
-        return Dataset(nodes.Some(self._node, int(index), None, int(num_shards)))
+        node = nodes.Whole(self._node, int(num_shards)) if drop_remainder else self._node
+        return Dataset(nodes.Some(node, int(index), None, int(num_shards)))
 
     def cache(self, filename="", name=None) -> "Dataset":
         """The elements of the first pass, kept in memory for the later ones, or in a file.
@@ -421,6 +461,23 @@ class Dataset:
     def filter(self, predicate: Callable, name=None) -> "Dataset":
         """The elements for which a function is true."""
         return Dataset(nodes.Filtered(self._node, _callable(predicate)))
+
+    def ignore_errors(self, log_warning=True, name=None) -> "Dataset":
+        """The elements that can be made, without those of which a step before raises an exception.
+
+        Args:
+            log_warning: whether to warn of what is left out: of the first ten with file, item and
+                reason, and in the end how many there were. TensorFlow's default is False.
+
+        The elements before have to be such as can be had by number, and after this step they are not.
+        A pass without a single good element is an error.
+
+        >>> from cornu.data import Dataset
+        >>> data = Dataset.from_tensor_slices(["1", "two", "3"]).map(int)
+        >>> [int(x) for x in data.ignore_errors(log_warning=False)]
+        [1, 3]
+        """
+        return Dataset(nodes.Undamaged(self._node, bool(log_warning)))
 
     def take_while(self, predicate: Callable, name=None) -> "Dataset":
         """The elements before the first for which a function is false."""

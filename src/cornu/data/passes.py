@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ class Indexed:
         many: the batch of an array of numbers; default: they are got one by one, and stacked.
         threads: how many threads make elements ahead when they are read in order; 0 is none.
         ahead: how many elements are ready or being made at a time; 0 is two more than the threads.
+        name: says where an element comes from, such as a file, for what is said of damaged ones.
     """
 
     effects: list[Effects] = []
@@ -31,7 +33,9 @@ class Indexed:
         many: Callable | None = None,
         threads: int = 0,
         ahead: int = 0,
+        name: Callable[[int], str] | None = None,
     ):
+        self.name = name
         self.length, self.get, self.threads, self.ahead = length, get, threads, ahead
         self.many = many or (lambda numbers: stack([get(int(i)) for i in numbers]))
 
@@ -47,19 +51,33 @@ class Indexed:
 
     def select(self, length: int | None, number_of: Callable) -> "Indexed":
         """Some of the elements: `number_of` gives their numbers here, also for an array of numbers."""
+        name = self.name
         return Indexed(
             length,
             lambda i: self.get(int(number_of(i))),
             lambda numbers: self.many(number_of(numbers)),
             self.threads,
             self.ahead,
+            None if name is None else lambda i: name(int(number_of(i))),
         )
 
-    def made_of(self, length: int | None, get: Callable, threads=0, ahead=0) -> "Indexed":
+    def made_of(
+        self, length: int | None, get: Callable, threads=0, ahead=0, name=None
+    ) -> "Indexed":
         """Elements that are made of these."""
-        return Indexed(
-            length, get, threads=max(self.threads, threads), ahead=max(self.ahead, ahead)
-        )
+        return Indexed(length, get, None, max(self.threads, threads), max(self.ahead, ahead), name)
+
+    @contextmanager
+    def naming(self, i: int):
+        """Within, an exception is told where an element comes from."""
+        try:
+            yield
+        except Exception as error:
+            if self.name is not None:
+                note = f"This happened with {self.name(i)}."
+                if note not in getattr(error, "__notes__", ()):
+                    error.add_note(note)
+            raise
 
 
 class Stream:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cornu.core.dtype import floatx, standardize_data_format
+from cornu.core.optional import required
 
 INTERPOLATIONS = ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5")
 _PILLOW_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
@@ -136,10 +137,9 @@ _JPEG_COLOURS = {"grayscale": ("Gray",), "rgb": ("RGB", "YCbCr", "Gray")}
 @functools.cache
 def _simplejpeg():
     try:
-        import simplejpeg
+        return required("simplejpeg", "A quicker decoder of JPEG")
     except ImportError:
         return None
-    return simplejpeg
 
 
 def check_image(path: str, formats: tuple[str, ...]) -> None:

@@ -12,6 +12,9 @@ from cornu.data.elements import TensorSpec, as_element, copied, leaves_of, map_s
 from cornu.data.nodes.node import UNKNOWN, Node
 from cornu.data.passes import Indexed, Pass, Stream
 
+# Elements that are tried to find out what a function changes: the first may be damaged.
+_TRIED = 16
+
 
 class Called(Node):
     """A step that calls a function of the user's with each element."""
@@ -54,18 +57,32 @@ class Mapped(Called):
     def open(self):
         opened: Any = self.parents[0].open()
         if isinstance(opened, Indexed):
-            # The first element, if it is made already: what changes nothing is called once for each.
-            made: dict[int, Any] = {}
-            if not self._effects.known and opened.length != 0:
-                made[0] = as_element(self._effects.find(self._apply, opened.get(0)))
+            made = {} if self._effects.known else self._first(opened)
             if not self._effects.any:
 
                 def get(i):
                     first = made.pop(i, made)
-                    return self._result(opened.get(i)) if first is made else first
+                    if first is not made:
+                        return first
+                    with opened.naming(i):
+                        return self._result(opened.get(i))
 
-                return opened.made_of(opened.length, get, threads=self._threads)
+                return opened.made_of(opened.length, get, threads=self._threads, name=opened.name)
         return self._stream(opened, self._results(opened.effects))
+
+    def _first(self, opened: Indexed) -> dict[int, Any]:
+        """The first element that can be made, by its number, so that it is not made twice."""
+        tried = range(_TRIED if opened.length is None else min(opened.length, _TRIED))
+        problem: Exception | None = None
+        for i in tried:
+            try:
+                with opened.naming(i):
+                    return {i: as_element(self._effects.find(self._apply, opened.get(i)))}
+            except Exception as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
+        return {}
 
     def _results(self, before: list[Effects]) -> Callable:
         def results(elements: Iterator):

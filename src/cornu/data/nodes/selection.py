@@ -1,6 +1,7 @@
 """Steps that change which elements come, in what order, and when."""
 
 import itertools
+import warnings
 from collections import OrderedDict
 from typing import Any
 
@@ -12,6 +13,9 @@ from cornu.data.elements import map_structure, read_only, stack
 from cornu.data.nodes.node import INFINITE, UNKNOWN, Node, restore_states, states
 from cornu.data.passes import Indexed, Pass, Stream, shuffled, shuffled_order
 from cornu.data.position import random_state, set_random_state
+
+# Damaged elements of a pass that are named one by one.
+_NAMED = 10
 
 
 class Shuffled(Node):
@@ -141,6 +145,74 @@ class Some(Node):
         return INFINITE if count is None else count
 
 
+class Whole(Node):
+    """The elements without the last ones that are no group of `size`."""
+
+    def __init__(self, parent: Node, size: int):
+        super().__init__(parent)
+        self._size = size
+
+    def open(self):
+        opened = self.parents[0].open()
+        if isinstance(opened, Stream):
+            return Stream(self._groups(opened.read()), opened.effects)
+        length = opened.length
+        return opened.select(length and length - length % self._size, lambda i: i)
+
+    def _groups(self, elements):
+        while len(group := list(itertools.islice(elements, self._size))) == self._size:
+            yield from group
+
+    def length(self):
+        length = self.parents[0].length()
+        return length if length < 0 else length - length % self._size
+
+
+class Undamaged(Node):
+    """The elements that can be made; what is left out is warned of, if `warns`."""
+
+    def __init__(self, parent: Node, warns: bool):
+        super().__init__(parent)
+        self._warns = warns
+
+    def open(self):
+        opened = self.parents[0].open()
+        if isinstance(opened, Stream):
+            raise TypeError(
+                "`ignore_errors` needs elements that can be had by number, as files, arrays, `map` and "
+                "`shuffle` give them; a generator or `filter` ends with its first error. Put it before "
+                "such a step, and before functions that draw random numbers (`Dataset.random` has seeds)."
+            )
+
+        def made(i):
+            try:
+                with opened.naming(i):
+                    return opened.get(i), None
+            except Exception as error:
+                return None, error
+
+        return Stream(self._good(opened.made_of(opened.length, made).read()), [])
+
+    def _good(self, elements):
+        count = skipped = 0
+        for element, problem in elements:
+            count += 1
+            if problem is None:
+                yield element
+                continue
+            skipped += 1
+            if self._warns and skipped <= _NAMED:
+                notes = " ".join([str(problem), *getattr(problem, "__notes__", ())])
+                warnings.warn(f"Skipped an element: {type(problem).__name__}: {notes}")
+        if skipped and skipped == count:
+            raise ValueError(f"None of the {count} elements could be made. The last: {problem!r}")
+        if skipped and self._warns:
+            warnings.warn(f"Skipped {skipped} of {count} elements.")
+
+    def length(self):
+        return UNKNOWN
+
+
 class Ahead(Node):
     """The same elements, made before they are needed."""
 
@@ -160,6 +232,7 @@ class Ahead(Node):
             opened.many,
             max(opened.threads, 1),
             max(opened.ahead, self._size, opened.threads and opened.threads + 2),
+            opened.name,
         )
 
     def _read(self, opened: Stream):

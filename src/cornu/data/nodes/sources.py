@@ -82,3 +82,64 @@ class Draws(Node):
 
     def restore(self, state):
         self._seed, self._passes = state
+
+
+class RandomNumbers(Node):
+    """Random numbers from 0 to 2**32 - 1, without end; with `again`, other ones in each pass."""
+
+    def __init__(self, seed: int, again: bool):
+        super().__init__()
+        self._seed, self._again, self._passes = seed, again, 0
+
+    def open(self):
+        seed = (self._seed, self._passes)
+        self._passes += self._again
+        # Each is made from its own number, so that any thread may ask for any.
+        return Indexed(
+            None,
+            lambda i: np.int64(np.random.SeedSequence((*seed, i)).generate_state(1)[0]),
+        )
+
+    def length(self):
+        return INFINITE
+
+    def spec(self):
+        return TensorSpec((), "int64")
+
+    def state(self):
+        return [self._seed, self._passes]
+
+    def restore(self, state):
+        self._seed, self._passes = state
+
+
+class Records(Node):
+    """The elements of shards, one shard after another."""
+
+    def __init__(self, shards: list):
+        super().__init__()
+        self._shards = shards
+        self._begins = np.concatenate([[0], np.cumsum([len(s) for s in shards])]).astype(np.int64)
+
+    def open(self):
+        def place(i):
+            number = int(np.searchsorted(self._begins, i, "right")) - 1
+            return self._shards[number], i - int(self._begins[number])
+
+        def get(i):
+            with opened.naming(i):
+                shard, row = place(i)
+                return shard[row]
+
+        def name(i):
+            shard, row = place(i)
+            return shard.name(row)
+
+        opened = Indexed(self.length(), get, name=name)
+        return opened
+
+    def length(self):
+        return int(self._begins[-1])
+
+    def spec(self):
+        return spec_of(self.sample())
