@@ -140,3 +140,12 @@ def test_statistics_within_shard_map(synchronized, masked):
     )
     for found, expected in zip(moments(x), cornu.ops.moments(x, [0]), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_explicit_axes_are_refused():
+    mesh = Mesh(DEVICES, ("batch",), axis_types=(jax.sharding.AxisType.Explicit,))
+    x = jax.device_put(
+        np.ones((4, 5, 5, 1), "float32"), NamedSharding(mesh, PartitionSpec("batch"))
+    )
+    with pytest.raises(ValueError, match="axis 'batch' of a mesh with explicit axes"):
+        layers.Conv2D(2, 3)(x)

@@ -179,6 +179,23 @@ def transpose(function, cotangent, shape, dtype):
 _vary: Any = getattr(lax, "pvary", None) or functools.partial(lax.pcast, to="varying")
 
 
+def _refuse_explicit(sharding) -> None:
+    """Raise ValueError for an array that is spread along an axis of the kind `jax.make_mesh` makes."""
+    mesh = sharding.mesh
+    if mesh.empty or AxisType.Explicit not in mesh.axis_types:
+        return
+    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    for entry in sharding.spec:
+        for name in entry if isinstance(entry, tuple) else (entry,):
+            if kinds.get(name) == AxisType.Explicit:
+                raise ValueError(
+                    f"An array is spread along the axis {name!r} of a mesh with explicit axes, where each "
+                    "operation has to say how its result is spread. Cornu leaves that to XLA: make it "
+                    "with `jax.make_mesh(shape, names, axis_types=(jax.sharding.AxisType.Auto,) * "
+                    "len(names))`, or with `distribution.DeviceMesh`."
+                )
+
+
 class _Primitive(Primitive):
     """A primitive whose operands all vary along the same axes of a mesh, as those of `lax` do.
 
@@ -187,6 +204,8 @@ class _Primitive(Primitive):
     """
 
     def bind(self, *operands, **parameters):
+        for operand in operands:
+            _refuse_explicit(jax.typeof(operand).sharding)
         varying = [_varying(jax.typeof(o)) for o in operands]
         everywhere = frozenset().union(*varying)
         operands = tuple(
