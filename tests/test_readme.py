@@ -1,6 +1,9 @@
 """The README says what is true: its code runs, its files and targets exist."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -85,6 +88,25 @@ def test_the_code_about_data_sets_runs():
     ].max() == 1
 
 
+@pytest.mark.slow
+def test_the_code_about_scaling_runs(tmp_path):
+    program = f"""
+import numpy as np
+import cornu
+cornu.distribution.initialize = lambda: None
+images = cornu.Input((6, 6, 1))
+maps = cornu.layers.Flatten()(cornu.layers.Conv2D(4, 3)(images))
+model = cornu.Model(images, cornu.layers.Dense(8)(maps))
+model.compile("sgd", "mse")
+x, y = np.ones((300, 6, 6, 1), "float32"), np.ones((300, 8), "float32")
+{code_of(ROOT / "docs" / "scaling.md").replace("/shared", str(tmp_path))}
+assert len(model.layers[-1].kernel.value.devices()) == 8
+"""
+    flags = "--xla_force_host_platform_device_count=8"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=300)
+
+
 def test_no_other_document_has_code():
     names = {path.name for path in DOCUMENTS if code_of(path)}
     ran = {
@@ -94,6 +116,7 @@ def test_no_other_document_has_code():
         "custom.md",
         "datasets.md",
         "files.md",
+        "scaling.md",
     }
     assert names == ran
 
