@@ -81,9 +81,8 @@ def _end(error: BaseException, debug: bool, message: str, code: int):
     say(message)
     others = processes.group()
     if others is not None and others.stop_reason() is None:
-        if isinstance(error, KeyboardInterrupt | Interrupted):
-            # A terminal sends Ctrl-C to all, and each has its own words for it.
-            time.sleep(1)
+        # Perhaps all have the same error, as when a terminal sends Ctrl-C, and each says it itself.
+        time.sleep(1)
         others.fail(message, code)
     raise typer.Exit(code)
 

@@ -1,5 +1,6 @@
 """`cornu train` on several devices, and in several processes."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -30,8 +31,9 @@ def use(devices: int | None, hosts, coordinator, count: int | None, process: int
         count, process: how many processes, and which of them this is.
     """
     if devices is not None:
-        # If there are no others: the CPU passes for as many.
-        jax.config.update("jax_num_cpu_devices", devices)
+        # If there are no others: the CPU passes for as many. JAX refuses where it has its devices already.
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", devices)
     if hosts or coordinator or process is not None or is_started_by_cluster():
         _join(hosts, coordinator, count, process)
     mine = jax.local_devices()

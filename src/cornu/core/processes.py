@@ -34,9 +34,8 @@ def join(found: Group) -> None:
         if _is_of_collective(error) and found.reason(wait=3):
             time.sleep(5)
         shown(kind, error, trace)
-        if isinstance(error, KeyboardInterrupt):
-            # A terminal sends it to all.
-            time.sleep(1)
+        # Perhaps all have the same error, as when a terminal sends Ctrl-C, and each says it itself.
+        time.sleep(1)
         found.fail(describe(error), 130 if isinstance(error, KeyboardInterrupt) else 1)
 
     sys.excepthook = excepthook
