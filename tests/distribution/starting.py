@@ -11,8 +11,9 @@ from pathlib import Path
 from cornu.distribution.launch import free_port
 
 TRAINING = Path(__file__).with_name("training_process.py")
-# Seconds within which the others end, as `distribution.initialize` promises; and for starting to train.
-PROMISED, LONGEST = 30, 240
+# Seconds within which the others end, as `distribution.initialize` promises; that they wait for one that is
+# still missing; and for a whole training.
+PROMISED, START, LONGEST = 30, 60, 240
 
 
 @contextlib.contextmanager

@@ -13,6 +13,9 @@ import cornu
 from cornu import layers
 from cornu.cli.programs import keep_programs_in
 
+# Seconds to wait for the others.
+START = 60
+
 
 class Event(cornu.callbacks.Callback):
     """Does something to this process after a step of the second epoch."""
@@ -72,7 +75,7 @@ def train(
     """Train three epochs; batches of 8, of which the last has 2 rows."""
     number = int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0))
     if "KERAS_DISTRIBUTION_PROCESS_ID" in os.environ:
-        cornu.distribution.initialize(timeout=60)
+        cornu.distribution.initialize(timeout=START)
         cornu.distribution.set_distribution(cornu.distribution.DataParallel())
     cornu.utils.set_random_seed(7)
     x, y = data(rows)
