@@ -217,9 +217,9 @@ class Group:
         self._signal = f"{self.members[self.number]} received {why}"
 
     @property
-    def is_in_call(self) -> bool:
-        """Whether this process computes together with the others just now."""
-        return bool(self._in_call)
+    def is_in_fit(self) -> bool:
+        """Whether this process trains together with the others just now."""
+        return "fit" in self._in_call
 
     # How a process ends.
 

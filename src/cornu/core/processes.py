@@ -61,7 +61,7 @@ def hear_sigterm(found: Group) -> None:
     def hear(number, frame):
         nonlocal heard
         heard += 1
-        if os.getpid() == found.pid and found.is_in_call and heard == 1:
+        if os.getpid() == found.pid and found.is_in_fit and heard == 1:
             # The second one ends it at once.
             found.stop("SIGTERM")
             return

@@ -141,8 +141,14 @@ def share_random_state() -> None:
     set_random_state(group.first("the state of random numbers", random_state()))
 
 
-def stop_together(model) -> None:
-    """Let a model's training end in every process if it is to end in one of them."""
+def stops_for_signal(model) -> bool:
+    """Whether a signal to one process ends the training in all.
+
+    If it is to end in one of them for another reason, `stop_training` is set in all.
+    """
     group = processes.group()
-    if group is not None and group.stops("the end of an epoch", model.stop_training):
-        model.stop_training = model.stop_training or group.stop_reason() is None
+    if group is None or not group.stops("the end of an epoch", model.stop_training):
+        return False
+    if group.stop_reason() is None:
+        model.stop_training = True
+    return group.stop_reason() is not None

@@ -18,7 +18,7 @@ from cornu.data.adapt import adapt
 from cornu.data.array_source import ArraySource
 from cornu.data.arrays import Parts, converted, in_memory, train_validation_split
 from cornu.data.samples import unpack_x_y_sample_weight
-from cornu.training import agreement, checks
+from cornu.training import agreement, checks, interrupts
 from cornu.training.loop import run_steps
 from cornu.training.model_steps import compiled_step
 from cornu.training.preparation import check_validation, prepare
@@ -121,7 +121,9 @@ def run_epochs(model, work: FitData, callbacks, initial_epoch, epochs, validatio
             epoch_logs.update({f"val_{name}": value for name, value in result.items()})
         callbacks.on_epoch_end(epoch, epoch_logs)
         training_logs = epoch_logs
-        agreement.stop_together(model)
+        if agreement.stops_for_signal(model):
+            callbacks.keep(0)
+            raise interrupts.Terminated
         if model.stop_training:
             break
     if model.optimizer is not None and epochs > initial_epoch:
