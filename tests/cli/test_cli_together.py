@@ -30,12 +30,17 @@ def test_devices(run, tmp_path, npz, tiny):
     done = run("train", npz, "--model", tiny, "--epochs", 1, "--output", tmp_path, "--devices", 2)
     assert done.exit_code == 0, done.stderr
     assert cornu.distribution.distribution().num_model_replicas == 2
+    cornu.distribution.set_distribution(None)
+    arguments = "--model", tiny, "--epochs", 1, "--output", tmp_path, "--overwrite"
+    assert run("train", npz, *arguments).exit_code == 0
+    assert cornu.distribution.distribution() is None
 
 
 @pytest.mark.parametrize(
     "options, said",
     [
-        (("--devices", 1000), "This machine has"),
+        (("--devices", 64), "This machine has"),
+        (("--devices", 9999), "Try --batch-size 9999, or 64 devices"),
         (("--hosts", "a"), "--hosts names all hosts"),
         (("--hosts", "a,b", "--coordinator", "a:1"), "Give --hosts or --coordinator"),
         (("--hosts", "a.invalid,b.invalid"), "cannot be told: 0 of them"),

@@ -200,7 +200,7 @@ def train(
     status = together.start_here(processes, hosts, coordinator, process)
     if status is not None:
         raise typer.Exit(status)
-    together.use(devices, hosts, coordinator, processes, process)
+    together.use(devices, hosts, coordinator, processes, process, batch_size)
     from cornu.cli.train import train as run
 
     run(

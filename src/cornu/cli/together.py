@@ -21,7 +21,14 @@ def start_here(count: int | None, hosts, coordinator, process) -> int | None:
     return run_local([sys.executable, "-m", "cornu", *sys.argv[1:]], count)
 
 
-def use(devices: int | None, hosts, coordinator, count: int | None, process: int | None) -> None:
+def use(
+    devices: int | None,
+    hosts,
+    coordinator,
+    count: int | None,
+    process: int | None,
+    batch_size: int,
+) -> None:
     """Join the other processes, if there are any, and spread batches over all devices.
 
     Args:
@@ -29,8 +36,10 @@ def use(devices: int | None, hosts, coordinator, count: int | None, process: int
         hosts: text of hosts with a comma between, on each of which the command was started.
         coordinator: address of process 0.
         count, process: how many processes, and which of them this is.
+        batch_size: images a step; what cannot be shared out evenly, each device would compute whole.
     """
     if devices is not None:
+        _check_shares(batch_size, devices)
         # If there are no others: the CPU passes for as many. JAX refuses where it has its devices already.
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", devices)
@@ -42,15 +51,32 @@ def use(devices: int | None, hosts, coordinator, count: int | None, process: int
             f"This machine has {len(mine)} devices of the kind {mine[0].platform}. Received: --devices "
             f"{devices}"
         )
-    if devices is not None and jax.process_count() == 1:
-        used = mine[:devices]
+    if jax.process_count() == 1:
+        # A CPU that passes for several is no quicker for it.
+        fitting = 1 if mine[0].platform == "cpu" else _fitting(batch_size, len(mine))
+        used = mine[: fitting if devices is None else devices]
     else:
         used = [d for d in jax.devices() if devices is None or _number_on_its_machine(d) < devices]
+        _check_shares(batch_size, len(used))
     if len(used) > 1:
         distribution.set_distribution(distribution.DataParallel(devices=used))
     if not processes.is_first():
         # All say the same.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _fitting(batch_size: int, devices: int) -> int:
+    """The most devices of so many to which a batch can be shared out evenly."""
+    return max(n for n in range(1, min(batch_size, devices) + 1) if batch_size % n == 0)
+
+
+def _check_shares(batch_size: int, devices: int) -> None:
+    if batch_size % devices:
+        raise CommandError(
+            f"The {batch_size} images of a step cannot be shared out evenly to {devices} devices, and "
+            f"each would compute all of them. Try --batch-size {-(-batch_size // devices) * devices}, or "
+            f"{_fitting(batch_size, devices)} devices"
+        )
 
 
 def _number_on_its_machine(device) -> int:
