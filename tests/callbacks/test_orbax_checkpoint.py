@@ -143,9 +143,12 @@ def test_numbers_of_steps(tmp_path, capsys):
     train(
         model, tmp_path / "best", monitor="loss", save_best_only=True, initial_value_threshold=0.0
     )
-    assert not (tmp_path / "best").exists()
+    assert steps(tmp_path / "best") == []
     with pytest.warns(UserWarning, match="Can save best model only with val_loss"):
         train(model, tmp_path / "best", save_best_only=True, epochs=1)
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        train(model, tmp_path / "file" / "c", epochs=1)
     with pytest.raises(ValueError, match="max_to_keep"):
         cornu.callbacks.OrbaxCheckpoint(tmp_path, max_to_keep=0)
 

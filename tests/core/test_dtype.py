@@ -72,6 +72,7 @@ def test_sparse_matrices_are_refused_by_name():
             lambda sparse=sparse: losses.MeanSquaredError()(sparse, dense),
             lambda sparse=sparse: metrics.MeanSquaredError()(sparse, dense),
             lambda sparse=sparse: cornu.Variable(sparse),
+            lambda sparse=sparse: layers.Dense(1)(sparse),
         ):
             with pytest.raises(TypeError, match=r"dense here.*\(3, 3\).*todense"):
                 call()

@@ -36,6 +36,16 @@ def scale_layer(k):
     return Scale
 
 
+def test_losses_of_symbolic_tensors_are_refused():
+    """As no call adds them, they would count nowhere."""
+    dense = cornu.layers.Dense(2)
+    inputs = cornu.Input((4,))
+    outputs = dense(inputs)
+    for each in (dense, cornu.Model(inputs, outputs)):
+        with pytest.raises(ValueError, match=r"(?s)symbolic tensor .*self.add_loss.*return x"):
+            each.add_loss(cornu.ops.mean(outputs))
+
+
 @pytest.mark.parametrize("k", [cornu, keras], ids=["cornu", "keras"])
 def test_an_own_layer(k):
     Scale = scale_layer(k)

@@ -110,6 +110,8 @@ class OrbaxCheckpoint(MonitorCallback):
 
     def on_train_begin(self, logs=None):
         self._shift = None
+        # A folder that cannot be made is an error now, and not after an epoch.
+        os.makedirs(self.directory, exist_ok=True)
         optimizer = self.model.optimizer
         done = 0 if optimizer is None else int(optimizer.iterations)
         self._start = done - self._interval.num_batches

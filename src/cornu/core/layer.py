@@ -31,7 +31,7 @@ from cornu.core.configurable import (
     takes_anything,
 )
 from cornu.core.context import context
-from cornu.core.dtype import check_real, for_jax, is_discrete, is_float, new_array
+from cornu.core.dtype import check_real, for_jax, is_discrete, is_float, is_sparse, new_array
 from cornu.core.input_spec import check_inputs
 from cornu.core.old_arguments import callers_level, todays_name
 from cornu.core.policies import DTypePolicy, DTypePolicyMap, get_policy
@@ -383,7 +383,9 @@ class Layer(Operation, Weighted):
 
     def _to_tensors(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """The arguments of a call with arrays of any kind as JAX arrays, in the layer's input dtype."""
-        args, kwargs = jax.tree.map(self._to_tensor, (args, kwargs), is_leaf=is_leaf)
+        args, kwargs = jax.tree.map(
+            self._to_tensor, (args, kwargs), is_leaf=lambda v: is_leaf(v) or is_sparse(v)
+        )
         if self._calculates:
             # The inputs are the first argument; masks and flags stay what they are.
             first = next(iter(call_parameters(type(self))), None)
@@ -551,9 +553,21 @@ class Layer(Operation, Weighted):
     # ---- losses
 
     def add_loss(self, loss) -> None:
-        """Add a scalar, or several, to what training minimizes. Call it from within `call`."""
+        """Add a scalar, or several, to what training minimizes. Call it from within `call`.
+
+        Raises ValueError for symbolic tensors, which belong to no call.
+        """
         scope = variables_module.current_scope()
         for value in jax.tree.leaves(loss):
+            if isinstance(value, KerasTensor):
+                raise ValueError(
+                    f"`add_loss` of '{self.name}' takes numbers of a call, and was given the symbolic "
+                    f"tensor {value}. Write the loss into a layer, and put that into the model:\n"
+                    "    class AddLoss(Layer):\n"
+                    "        def call(self, x):\n"
+                    "            self.add_loss(…)\n"
+                    "            return x"
+                )
             if scope is not None:
                 scope.losses.append((self, value))
             else:
