@@ -1,8 +1,13 @@
-"""Writes files where none can grow beyond twenty thousand bytes, as on a disk that is nearly full."""
+"""Writes files where none can grow beyond twenty thousand bytes, as on a disk that is nearly full.
 
+Prints, for each case, what went wrong.
+"""
+
+import json
 import resource
 import signal
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -28,9 +33,9 @@ def model_of():
     return model
 
 
-def fill():
+def fill(limit=20_000):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
 
 def saving(folder, name):
@@ -85,6 +90,17 @@ def training(folder, kind, on_error):
         assert cornu.saving.load_model(path).count_params() == model.count_params()
 
 
+def run(folder, what, *how):
+    folder.mkdir()
+    try:
+        {"saving": saving, "training": training}[what](folder, *how)
+    except BaseException:
+        return traceback.format_exc()
+    finally:
+        fill(resource.RLIM_INFINITY)
+    return ""
+
+
 if __name__ == "__main__":
-    folder, what, *rest = sys.argv[1:]
-    {"saving": saving, "training": training}[what](Path(folder), *rest)
+    folder, *cases = sys.argv[1:]
+    print(json.dumps({case: run(Path(folder, case), *case.split()) for case in cases}))
