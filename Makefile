@@ -42,6 +42,9 @@ TIMED = begin=$$(date +%s); trap 'seconds=$$(($$(date +%s) - begin)); echo "$@: 
 test: $(VENV)/installed-test  ## run the test suite
 	@$(TIMED); $(PYTEST)
 
+# Here XLA compiles as it does for users. `make test` lets it compile in two thirds of the time (tests/conftest.py).
+test-slow test-modes test-pythons: export CORNU_QUICK_XLA = 0
+
 test-slow: $(VENV)/installed-test  ## also run the tests that take minutes
 	@$(TIMED); $(PYTEST) -m 'slow or not slow'
 
