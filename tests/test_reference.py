@@ -16,9 +16,13 @@ import reference
 NAMESPACES = [cornu, *(v for n in cornu.__all__ if isinstance(v := getattr(cornu, n), ModuleType))]
 
 
+@pytest.fixture(scope="module")
+def pages():
+    return {page.path: reference.content(page) for page in reference.pages()}
+
+
 @pytest.mark.parametrize("namespace", NAMESPACES, ids=lambda namespace: namespace.__name__)
-def test_every_name_has_an_entry(namespace):
-    pages = {page.path: reference.content(page) for page in reference.pages()}
+def test_every_name_has_an_entry(namespace, pages):
     for name in getattr(namespace, "__all__", dir(namespace)):
         dotted, value = f"{namespace.__name__}.{name}", getattr(namespace, name)
         if isinstance(value, ModuleType) or name.startswith("_"):
@@ -38,12 +42,11 @@ def test_arguments_of_a_base_class_are_described():
     assert "| `patience` | number of epochs" in text and "| `monitor` | name of" in text
 
 
-def test_examples_are_code_and_results_are_described():
-    text = {page.path: reference.content(page) for page in reference.pages()}
-    assert "```pycon\n>>> import cornu" in text["reference/layers/convolution.md"]
-    assert "## Window {" in text["reference/explain/index.md"]
+def test_examples_are_code_and_results_are_described(pages):
+    assert "```pycon\n>>> import cornu" in pages["reference/layers/convolution.md"]
+    assert "## Window {" in pages["reference/explain/index.md"]
     # Made from a table when `cornu.ops` is loaded.
-    assert "cornu.ops.sum(x, axis=None, keepdims=False)" in text["reference/ops/numpy.md"]
+    assert "cornu.ops.sum(x, axis=None, keepdims=False)" in pages["reference/ops/numpy.md"]
 
 
 def test_commands_and_their_options_have_entries():
