@@ -167,7 +167,9 @@ def test_damaged_items_are_named(tmp_path, workers):
         place = data.index(b"some/%03d.cls" % i) + 512
         data[place : place + 1] = b"x"
     (tmp_path / "a.tar").write_bytes(data)
-    made = Dataset.from_tar(tmp_path / "a.tar").shuffle(COUNT, seed=1).map(decoded, workers)
+    made = Dataset.from_tar(tmp_path / "a.tar").shuffle(COUNT, seed=1)
+    made = Dataset.zip(Dataset.random(seed=0), made.repeat(1)).take(COUNT)
+    made = made.map(lambda seed, sample: decoded(sample), workers)
     with pytest.raises(ValueError, match="invalid literal") as caught:
         list(made)
     assert "a.tar, sample 'some/00" in caught.value.__notes__[0]
@@ -279,3 +281,42 @@ def test_mistakes(tmp_path, read, content, message):
 def test_no_file():
     with pytest.raises(FileNotFoundError, match="no-such"):
         Dataset.from_tar("no-such-*.tar", on_error="skip")
+
+
+class Rows:
+    """A source of Grain's."""
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, i):
+        return np.full(6, i / 20, "float32"), np.int32(i % 3)
+
+
+def grain_data(kind):
+    grain = pytest.importorskip("grain.python")
+    if kind == "DataLoader":
+        sampler = grain.IndexSampler(20, grain.NoSharding(), shuffle=True, num_epochs=1, seed=0)
+        return grain.DataLoader(
+            data_source=Rows(), sampler=sampler, operations=[grain.Batch(4)], worker_count=0
+        )
+    return grain.MapDataset.source(Rows()).seed(3).shuffle().batch(4)
+
+
+@pytest.mark.parametrize("kind", ["MapDataset", "DataLoader"])
+def test_grain(kind, tmp_path):
+    def run(data, folder=None, stop=0):
+        cornu.utils.set_random_seed(0)
+        model = cornu.Sequential([cornu.layers.Dense(3)])
+        model.compile("adam", cornu.losses.SparseCategoricalCrossentropy(from_logits=True))
+        callbacks = [StopAt(stop)] if stop else []
+        callbacks += [cornu.callbacks.BackupAndRestore(folder, save_freq=2)] if folder else []
+        fitted = model.fit(data, epochs=2, verbose=0, callbacks=callbacks)
+        return fitted.history["loss"], model.get_weights()[0].tolist()
+
+    data = grain_data(kind)
+    whole = run(data)
+    assert run(Dataset.from_generator(lambda: iter(list(data)))) == whole
+    with pytest.raises(Stopped):
+        run(grain_data(kind), tmp_path, stop=7)
+    assert run(grain_data(kind), tmp_path) == whole

@@ -67,14 +67,18 @@ class Indexed:
         """Elements that are made of these."""
         return Indexed(length, get, None, max(self.threads, threads), max(self.ahead, ahead), name)
 
+    def place(self, i: int) -> str:
+        """Where an element comes from; empty if nothing is said of it."""
+        return "" if self.name is None else self.name(i)
+
     @contextmanager
     def naming(self, i: int):
         """Within, an exception is told where an element comes from."""
         try:
             yield
         except Exception as error:
-            if self.name is not None:
-                note = f"This happened with {self.name(i)}."
+            if place := self.place(i):
+                note = f"This happened with {place}."
                 if note not in getattr(error, "__notes__", ()):
                     error.add_note(note)
             raise

@@ -103,6 +103,7 @@ class Repeated(Node):
             many,
             first.threads,
             first.ahead,
+            lambda i: at(i // length).place(i % length),
         )
 
     def length(self):

@@ -29,6 +29,7 @@ class Chained(Node):
             get,
             threads=max(first.threads, second.threads),
             ahead=max(first.ahead, second.ahead),
+            name=lambda i: first.place(i) if i < first.length else second.place(i - first.length),
         )
 
     def length(self):
@@ -71,6 +72,7 @@ class Zipped(Node):
             lambda rows: self._packed(one.many(rows) for one in opened),
             max(one.threads for one in opened),
             max(one.ahead for one in opened),
+            lambda i: ", ".join(one.place(i) for one in opened if one.place(i)),
         )
 
     def length(self):
