@@ -1,5 +1,6 @@
 """A compiled step, together with the variables that it reads and updates."""
 
+import contextlib
 import functools
 import itertools
 import operator
@@ -16,7 +17,7 @@ from cornu.core.layer import running_layer
 from cornu.core.variable import put_values, take_values
 from cornu.data.array_source import gather
 from cornu.ops.fixed_order import compiler_options, in_fixed_order, ordered
-from cornu.training import interrupts
+from cornu.training import device_memory, interrupts
 from cornu.training.step import State, refuse_untracked, run
 
 # Steps in one call of a compiled function.
@@ -54,6 +55,8 @@ class CompiledStep:
         self._compiled: dict = {}
         # Of the arguments that it was compiled for.
         self._sizes: set = set()
+        # The function that was compiled last, and the shapes of its arguments.
+        self._traced: tuple = ()
         # How many steps in one call have proved to be a good number.
         self.at_once = 1
         # Whether a step has proved to be so short that the device should not wait for the next call.
@@ -185,11 +188,22 @@ class CompiledStep:
         which each is a step; at most `MOST_AT_ONCE`.
         """
         try:
-            return self._call(batch, arrays)
+            with self.explaining():
+                return self._call(batch, arrays)
         except _Missed as missed:
             # It was only being traced.
             self._pass(missed.variables)
         return self(batch, arrays)
+
+    @contextlib.contextmanager
+    def explaining(self):
+        """Within, an error of XLA's for want of memory becomes one that says what to do."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not self._traced or not device_memory.is_exhausted(error):
+                raise
+            raise device_memory.explained(error, *self._traced) from error
 
     def _pass(self, variables: list) -> None:
         """Make these variables arguments of the step, so that they are no constants in it."""
@@ -212,7 +226,7 @@ class CompiledStep:
         if self._compiles:
             sizes = (gathers, *[leaf.shape for leaf in jax.tree.leaves(arguments)])
             if sizes not in known:
-                interrupts.compile_ahead(step, *self._take(outside), *arguments)
+                self._compile(step, outside, gathers, arguments)
                 known.add(sizes)
                 if (current := placement.distribution()) is not None:
                     current.check()
@@ -232,6 +246,17 @@ class CompiledStep:
                 for _, new in done:
                     put_values([*self._variables, *outside], new)
         return done[0][0]
+
+    def _compile(self, step, outside: list, gathers: bool, arguments: tuple) -> None:
+        trace = functools.partial(self._run_rows if gathers else self._run, outside)
+        given = (*self._take(outside), *arguments)
+        self._traced = trace, device_memory.shapes(given)
+        compiled = interrupts.compile_ahead(step, *given)
+        if compiled is not None:
+            place = next(
+                (d for v in given[0] if isinstance(v, jax.Array) for d in v.devices()), None
+            )
+            device_memory.check(compiled, place, *self._traced)
 
     def _take(self, outside: list) -> tuple[list, list]:
         """The values of the step's own variables, and of those outside."""

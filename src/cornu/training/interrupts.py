@@ -148,21 +148,23 @@ _left: list[threading.Event] = []
 _status: int | None = None
 
 
-def compile_ahead(function, *arguments) -> None:
+def compile_ahead(function, *arguments):
     """Trace and compile a jitted function, so that its next call with such arguments only runs it.
 
-    A signal ends it: what was being compiled is then finished in vain.
+    A signal ends it: what was being compiled is then finished in vain. Returns what was compiled, or None
+    outside of the main thread, where the next call compiles.
     """
     if threading.current_thread() is not threading.main_thread() or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
-        return
+        return None
     lowered = function.lower(*arguments)
     errors: list[BaseException] = []
+    made: list = []
     # Not `Thread.join`: interrupted, it takes the thread for ended (before Python 3.13).
     done = threading.Event()
 
     def work():
         try:
-            lowered.compile()
+            made.append(lowered.compile())
         except BaseException as error:
             errors.append(error)
         done.set()
@@ -178,6 +180,7 @@ def compile_ahead(function, *arguments) -> None:
         raise
     if errors:
         raise errors[0]
+    return made[0]
 
 
 def name_of(error: BaseException) -> str:

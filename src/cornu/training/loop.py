@@ -70,7 +70,8 @@ def run_steps(
         ahead.append((result, len(group)))
         while len(ahead) > pace.ahead:
             first, steps = ahead.popleft()
-            jax.block_until_ready(first)
+            with function.explaining():
+                jax.block_until_ready(first)
             if collect is not None:
                 collect.append(jax.tree.map(np.asarray, first))
             pace.measure(steps)
