@@ -390,6 +390,59 @@ def summary(
     run(model, input_shape, classes, explain)
 
 
+@app.command()
+@command
+def plan(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help=f"{_MODEL_HELP} Or a network: simple, lecture, tutorial, lenet, resnet, ResNet50 and the "
+            "others of cornu.applications, or file.py:function.",
+            metavar="MODEL",
+        ),
+    ],
+    devices: Annotated[int, typer.Option(min=1, metavar="N", help="Number of devices.")],
+    batch: Annotated[int, typer.Option(min=1, metavar="B", help="Examples of all devices.")],
+    hardware: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="A JSON file with the devices' figures, or h100. Default: this machine, measured.",
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="bfloat16, float16, tfloat32 or float32. For --hardware."),
+    ] = None,
+    input_shape: Annotated[
+        tuple | None,
+        typer.Option(
+            parser=_shape,
+            metavar="SHAPE",
+            help="For a network: rows x columns x channels. Default: 28x28x1, or the application's.",
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            min=2, metavar="N", help="For a network: number of classes. Default: 10, or 1000."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+):
+    """Predict memory, communication and time of a training step on 1 to 4,096 devices.
+
+    \b
+    Examples:
+      cornu plan lenet --devices 2 --batch 256
+      cornu plan ResNet50 --devices 64 --batch 16384 --hardware h100 --dtype bfloat16
+    """
+    from cornu.cli.plan import plan as run
+
+    run(model, devices, batch, hardware, dtype, input_shape, classes, json)
+
+
 @app.command(
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )
