@@ -57,8 +57,8 @@ class CompiledStep:
         self._sizes: set = set()
         # The function that was compiled last, and the shapes of its arguments.
         self._traced: tuple = ()
-        # The bytes that it takes on a device, arguments and all.
-        self.memory = 0
+        # The bytes that it takes on a device besides its arguments, and with them.
+        self.temporaries = self.memory = 0
         # How many steps in one call have proved to be a good number.
         self.at_once = 1
         # Whether a step has proved to be so short that the device should not wait for the next call.
@@ -258,7 +258,7 @@ class CompiledStep:
             place = next(
                 (d for v in given[0] if isinstance(v, jax.Array) for d in v.devices()), None
             )
-            self.memory = device_memory.check(compiled, place, *self._traced)
+            self.temporaries, self.memory = device_memory.check(compiled, place, *self._traced)
 
     def _take(self, outside: list) -> tuple[list, list]:
         """The values of the step's own variables, and of those outside."""

@@ -32,7 +32,7 @@ def bytes_needed(analysis) -> int:
     return analysis.temp_size_in_bytes + max(new, 0)
 
 
-def check(compiled, device: jax.Device | None, trace: Callable, arguments) -> int:
+def check(compiled, device: jax.Device | None, trace: Callable, arguments) -> tuple[int, int]:
     """Refuse a step that cannot run on its device, and warn of one that may not.
 
     An accelerator's memory is known: arguments and what the step adds must be no more. A CPU's is not, as
@@ -47,17 +47,18 @@ def check(compiled, device: jax.Device | None, trace: Callable, arguments) -> in
         trace: the function that was compiled; the layers' outputs are looked for in it.
         arguments: those that it was compiled for, or their shapes.
 
-    Returns how many bytes the step takes, arguments and all; 0 if the compiler does not say.
+    Returns how many bytes the step takes besides its arguments, and with them; 0 if the compiler does not
+    say.
 
     Raises MemoryError.
     """
     analysis = compiled.memory_analysis()
     if analysis is None:
-        return 0
+        return 0, 0
     needed = bytes_needed(analysis)
-    whole = analysis.argument_size_in_bytes + needed
+    sizes = needed, analysis.argument_size_in_bytes + needed
     if os.environ.get("CORNU_MEMORY_CHECK") == "0":
-        return whole
+        return sizes
     device = device or jax.local_devices()[0]
     if device.platform == "cpu":
         limit, free = memory_of_this_machine()
@@ -67,7 +68,7 @@ def check(compiled, device: jax.Device | None, trace: Callable, arguments) -> in
         free = limit = limit - analysis.argument_size_in_bytes
         name = f"{device.device_kind} with them in it"
     if needed <= free:
-        return whole
+        return sizes
     text = (
         f"takes {_size(needed)} besides its arguments; {name} has {_size(limit)}, of which {_size(free)} "
         f"are free.{_explained(trace, arguments)} {_ADVICE}"
@@ -77,7 +78,7 @@ def check(compiled, device: jax.Device | None, trace: Callable, arguments) -> in
             f"The step cannot run: it {text} Set CORNU_MEMORY_CHECK=0 to try it all the same."
         )
     warnings.warn(f"The step may run out of memory: it {text}", ResourceWarning, stacklevel=2)
-    return whole
+    return sizes
 
 
 def is_exhausted(error: BaseException) -> bool:
