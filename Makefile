@@ -10,7 +10,7 @@ INSTALL = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet -
   --config-settings=build-dir=$(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark augmentation gallery explorer files scaling dtypes compatibility programs fuzz site clean
+.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark streams augmentation gallery explorer files scaling dtypes compatibility programs fuzz site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -84,6 +84,9 @@ benchmark: .venv-peers/installed  ## Cornu beside Keras, PyTorch, XLA and oneDNN
 	.venv-peers/bin/python benchmarks/kernels.py
 	.venv-peers/bin/python benchmarks/startup.py
 	.venv-peers/bin/python benchmarks/folder.py
+
+streams: .venv-peers/installed  ## Cornu's reading of pictures beside tf.data and PyTorch's; writes docs/benchmarks.md
+	.venv-peers/bin/python benchmarks/streams.py
 
 augmentation: $(VENV)/installed-test  ## what the augmentation layers make of a picture, and how fast; writes docs/augmentation.md
 	$(BIN)/python benchmarks/augmentation.py

@@ -50,9 +50,9 @@ def use(library: str):
     return keras
 
 
-def in_a_process(file: str, *arguments, **environment):
+def in_a_process(file: str, *arguments, python=sys.executable, **environment):
     """What `measure` in `file` answers to these arguments, in a process of its own."""
-    command = [sys.executable, file, "--child", *map(str, arguments)]
+    command = [python, file, "--child", *map(str, arguments)]
     environment = {**os.environ, "CORNU_BENCHMARK_START": str(time.time()), **environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -112,9 +112,9 @@ def machine() -> str:
     )
 
 
-def peak_memory() -> int:
-    """The most bytes of memory that this process has held at once."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def peak_memory(process: str | int = "self") -> int:
+    """The most bytes of memory that a process has held at once."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
     raise SystemExit("This system does not say how much memory a process has held.")
