@@ -180,7 +180,8 @@ picture, and the peak memory in megabytes, workers included. The pictures are th
 CIFAR-10, and {arguments.photographs} that are drawn. Cornu decodes with simplejpeg, in threads, and keeps
 freed memory (`config.keep_freed_memory()`); `tf.data` has threads of its own; `DataLoader` has a
 process for each core, and Pillow, which resizes with smoothing.
-{os.getloadavg()[2]:.0f} programs wanted the machine's cores on average; where these are more than the cores, the time of the cores says more than the rate.
+{os.getloadavg()[2]:.0f} programs wanted the machine's cores on average; where these are more than the
+cores, the time of the cores says more than the rate.
 Written by `make streams`.
 """
     columns = ["pictures", "library", "a second", "range", "to Cornu", "ms of a core", "memory"]
