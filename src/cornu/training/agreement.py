@@ -26,6 +26,8 @@ def made_together(method: Callable) -> Callable:
 
     @functools.wraps(method)
     def call(*args, **kwargs):
+        if processes.group() is None:
+            return method(*args, **kwargs)
         with processes.call(method.__name__):
             return method(*args, **kwargs)
 
