@@ -155,6 +155,8 @@ def in_buckets(function, batch_size: int | None):
             return function(batch)
         return jax.tree.map(lambda a: np.asarray(a)[:count], outputs)
 
+    # Who waits for the outputs asks the step what an error means.
+    run.explaining = function.explaining  # type: ignore[attr-defined]
     return run
 
 
