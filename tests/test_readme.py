@@ -1,14 +1,17 @@
 """The README says what is true: its code runs, its files and targets exist."""
 
+import io
 import os
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import cornu
@@ -76,12 +79,25 @@ def test_the_code_about_augmentation_runs(capsys):
     assert np.abs(turned[1::2] - images[1::2]).max() > 0.1
 
 
-def test_the_code_about_data_sets_runs():
+def test_the_code_about_data_sets_runs(monkeypatch, tmp_path):
     model = cornu.Sequential([cornu.layers.Flatten(), cornu.layers.Dense(3)])
     model.compile("sgd", cornu.losses.SparseCategoricalCrossentropy(from_logits=True))
+    pool = cornu.layers.GlobalAveragePooling2D()
+    classifier = cornu.Sequential([pool, cornu.layers.Dense(3)])
+    classifier.compile("sgd", model.loss)
     images, labels = np.full((40, 4, 4, 1), 255, "uint8"), np.arange(40) % 3
     augment = cornu.layers.RandomFlip(seed=1)
     given = {"images": images, "labels": labels, "augment": augment, "model": model}
+    given |= {"keras": cornu, "classifier": classifier}
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open("train-0.tar", "w") as file:
+        for number in range(3):
+            picture = io.BytesIO()
+            Image.new("RGB", (9, 7), (number, 0, 0)).save(picture, "JPEG")
+            for ending, content in (("jpg", picture.getvalue()), ("cls", str(number).encode())):
+                item = tarfile.TarInfo(f"{number}.{ending}")
+                item.size = len(content)
+                file.addfile(item, io.BytesIO(content))
     data = run(ROOT / "docs" / "datasets.md", given)["data"]
     assert [x.shape for x, _ in data] == [(32, 4, 4, 1), (8, 4, 4, 1)] and next(iter(data))[
         0
