@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py [--rounds 3] [--images 6400] [--epochs 3] [--only NAME …]
 
-Each process is held to one core. Two of them share out the batches of 128 that one has: the loss is the
-same, and the best that can be is half the time. Each measurement starts new processes, which take the
+One process is held to one core, two to two. These share out the batches of 128 that one has: the loss is
+the same, and the best that can be is half the time. Each measurement starts new processes, which take the
 median time of the epochs after the first. Keras' processes are given their own halves of the data, as it
 shares out only `tf.data`. Writes docs/scaling.md. Needs two cores that do nothing else, and says how busy
 they were.
@@ -70,7 +70,7 @@ def measure(library: str, model: str, folder: str, epochs: str) -> dict:
 
 
 def timed(library: str, model: str, folder: str, epochs: int, count: int, port: int) -> dict:
-    """What process 0 of so many, each on a core of its own, answers."""
+    """What process 0 of so many, on as many cores, answers."""
     cores = sorted(os.sched_getaffinity(0))
     arguments = [__file__, "--child", library, model, folder, str(epochs)]
     started = []
@@ -82,7 +82,10 @@ def timed(library: str, model: str, folder: str, epochs: int, count: int, port: 
                 "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
                 "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
             }
-        command = ["taskset", "--cpu-list", str(cores[number]), sys.executable, *arguments]
+        # Two are held to two cores, and not each to one: there, what waits for the other process and what
+        # computes take turns, of some milliseconds each, in each sum of gradients.
+        held = ",".join(map(str, cores[:count]))
+        command = ["taskset", "--cpu-list", held, sys.executable, *arguments]
         started.append(
             subprocess.Popen(
                 command,
