@@ -75,7 +75,7 @@ def _check_shares(batch_size: int, devices: int) -> None:
         raise CommandError(
             f"The {batch_size} images of a step cannot be shared out evenly to {devices} devices, and "
             f"each would compute all of them. Try --batch-size {-(-batch_size // devices) * devices}, or "
-            f"{_fitting(batch_size, devices)} devices"
+            f"{_fitting(batch_size, devices)} devices."
         )
 
 

@@ -33,6 +33,8 @@ class _Context(threading.local):
     batch: int | None = None
     first: int | None = None
     rest: int | None = None
+    # The callback that runs, if only this one of several processes calls it.
+    alone: str | None = None
     # The distribution of this thread, in a tuple; None if that for all threads holds.
     distribution: tuple | None = None
     # What is shared within the configuration that is written or read.

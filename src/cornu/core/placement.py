@@ -120,6 +120,12 @@ def fetch(value) -> np.ndarray:
     if isinstance(value, jax.Array) and not (
         value.is_fully_addressable or value.is_fully_replicated
     ):
+        if context.alone is not None:
+            raise RuntimeError(
+                f"{context.alone} reads an array that is spread over processes, but only this one calls "
+                "it: it would wait forever for the others. Read it in a callback of all processes "
+                "(`in_first_process_only = False`). TensorBoard can do without: `histogram_freq=0`."
+            )
         from jax.experimental import multihost_utils
 
         value = multihost_utils.process_allgather(value, tiled=True)

@@ -1,5 +1,6 @@
 """`CallbackList`: several callbacks as one."""
 
+import functools
 from collections.abc import Callable
 from numbers import Real
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 
 from cornu.core import processes, registry
+from cornu.core.context import within
 from cornu.training.callback import HOOKS, Callback
 from cornu.training.history import History
 from cornu.training.progbar_logger import ProgbarLogger
@@ -68,9 +70,14 @@ class CallbackList(Callback):
             hook: [getattr(c, hook) for c in ordered if _listens(c, hook)] for hook in HOOKS
         }
         self._listeners = self._wanted
-        if not processes.is_first():
+        if processes.group() is not None:
+            first = processes.is_first()
             self._listeners = {
-                hook: [each for each in found if not _is_of_first(each)]
+                hook: [
+                    _alone(each) if _is_of_first(each) else each
+                    for each in found
+                    if first or not _is_of_first(each)
+                ]
                 for hook, found in self._wanted.items()
             }
 
@@ -141,6 +148,17 @@ class CallbackList(Callback):
 
 def _is_of_first(listener: Callable) -> bool:
     return getattr(getattr(listener, "__self__", None), "in_first_process_only", False)
+
+
+def _alone(listener: Callable) -> Callable:
+    """A method of a callback that only this process calls: it cannot ask the others for anything."""
+
+    @functools.wraps(listener)
+    def call(*args, **kwargs):
+        with within(alone=type(listener.__self__).__name__):  # type: ignore[attr-defined]
+            return listener(*args, **kwargs)
+
+    return call
 
 
 def _listens(callback, hook: str) -> bool:
