@@ -154,3 +154,24 @@ def test_processes_that_do_not_fit_together(tmp_path, cache, settings, said):
     statuses, errors = run(2, tmp_path, cache=cache, **{"1": settings})
     assert statuses == [1, 1]
     assert all(said in each for each in errors), errors
+
+
+@pytest.mark.slow
+def test_a_callback_of_one_process_does_not_wait_for_the_others(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+import numpy as np
+import cornu
+
+cornu.distribution.initialize()
+cornu.distribution.set_distribution(cornu.distribution.FullyShardedDataParallel(min_size=4))
+model = cornu.Sequential([cornu.Input((4,)), cornu.layers.Dense(8)])
+model.compile("adam", "mse")
+board = cornu.callbacks.TensorBoard("logs", histogram_freq=1)
+model.fit(np.ones((8, 4), "float32"), np.ones((8, 8), "float32"), verbose=0, callbacks=[board])
+"""
+    )
+    status, errors = run(2, tmp_path, script=script)
+    assert 0 not in status
+    assert all("TensorBoard reads an array that is spread over processes" in e for e in errors)
