@@ -9,6 +9,7 @@ import pytest
 
 import cornu
 from cornu import distribution
+from cornu.core.placement import share_out
 
 MESH = distribution.DeviceMesh((1, 1), ["batch", "model"], ["cpu:0"])
 REFUSED = {
@@ -138,3 +139,13 @@ def test_which_is_in_force():
     assert one.num_model_replicas == 1 and one.data_shard_id == 0 and one.num_processes == 1
     with pytest.warns(UserWarning, match="mesh to be 1D"):
         assert distribution.DataParallel(MESH).batch_dim_name == "batch"
+
+
+@pytest.mark.skipif(len(jax.devices("cpu")) < 2, reason="there is one device")
+def test_rows_of_a_process_that_its_devices_do_not_divide(monkeypatch):
+    spread = distribution.DataParallel(devices=["cpu:0", "cpu:1"], auto_shard_dataset=False)
+    monkeypatch.setattr(spread, "_num_processes", 2)
+    with spread.scope():
+        assert share_out(np.ones((4, 3))).shape == (4, 3)
+        with pytest.raises(ValueError, match=r"brings 3 rows of a batch.*its 2 devices"):
+            share_out(np.ones((3, 3)))
