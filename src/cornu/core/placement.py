@@ -199,7 +199,8 @@ def _with_rows_of_each_process(found: NamedSharding, rows: np.ndarray) -> jax.Ar
         raise ValueError(
             f"This process brings {rows.shape[0]} rows of a batch, which cannot be shared out to its "
             f"{devices} devices: with `auto_shard_dataset=False` they have to divide each batch, the last "
-            "one, too. Leave the rest out, as with `batch(n, drop_remainder=True)`, or let `fit` share the data out."
+            "one, too. Leave the rest out, as with `batch(n, drop_remainder=True)`, or let `fit` share "
+            "the data out."
         ) from error
 
 
