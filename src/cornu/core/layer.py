@@ -33,8 +33,10 @@ from cornu.core.configurable import (
 from cornu.core.context import context
 from cornu.core.dtype import check_real, for_jax, is_discrete, is_float, is_sparse, new_array
 from cornu.core.input_spec import check_inputs
+from cornu.core.layer_losses import WithLosses
+from cornu.core.layer_policy import WithPolicy
 from cornu.core.old_arguments import callers_level, todays_name
-from cornu.core.policies import DTypePolicy, DTypePolicyMap, get_policy
+from cornu.core.policies import DTypePolicy, get_policy
 from cornu.core.symbolic import (
     KerasTensor,
     Node,
@@ -46,7 +48,6 @@ from cornu.core.symbolic import (
 from cornu.core.tracking import unique
 from cornu.core.variable import Variable, functional
 from cornu.core.watching import seen
-from cornu.core.weighted import Weighted
 
 
 def _todays_names(cls: type, given) -> str:
@@ -62,7 +63,7 @@ def running_layer() -> "Layer | None":
     return context.layer
 
 
-class Layer(Operation, Weighted):
+class Layer(Operation, WithPolicy, WithLosses):
     """A computation with weights: the building block of models.
 
     Args:
@@ -197,79 +198,6 @@ class Layer(Operation, Weighted):
     def path(self) -> str | None:
         """The names of the layers around this one when it was built, and its own, joined by `/`."""
         return self.__dict__.get("_path")
-
-    # ---- dtypes
-
-    @property
-    def dtype_policy(self) -> DTypePolicy:
-        """Which dtype the layer computes in, which it keeps, and how its weights are quantized.
-
-        A policy with a quantization that is set on a layer with weights quantizes them.
-        """
-        return self.__dict__["dtype_policy"]
-
-    @dtype_policy.setter
-    def dtype_policy(self, value):
-        policy, before = get_policy(value), self.__dict__.get("dtype_policy")
-        if isinstance(before, DTypePolicyMap) and self.path:
-            if self.path in before:
-                del before[self.path]
-            before[self.path] = policy
-        else:
-            # Under its own name, so that compiled steps see that it is another.
-            self.__dict__["dtype_policy"] = policy
-        mode = policy.at(self.path).quantization_mode
-        if mode is not None and self.__dict__.get("_built") and not self._is_quantized:
-            self.quantize(mode)
-
-    @property
-    def _policy(self) -> DTypePolicy:
-        """The policy of this very layer, where `dtype_policy` is for many."""
-        return self.__dict__["dtype_policy"].at(self.__dict__.get("_path"))
-
-    @property
-    def quantization_mode(self) -> str | None:
-        """How the weights are quantized: `"int8"`, `"int4"`, `"float8"`, or None."""
-        return self._policy.quantization_mode
-
-    # Whether the weights are quantized already.
-    _is_quantized = False
-
-    def quantize(self, mode=None, type_check=True, config=None):
-        """Quantize the weights of a layer that is built. Dense, EinsumDense and Embedding can be.
-
-        Args:
-            mode: `"int8"`, `"int4"` or `"float8"`.
-            type_check: whether to refuse a subclass, whose own `call` would not be used any more.
-            config: a `quantizers.QuantizationConfig` with more to say than a mode.
-        """
-        raise self._cannot_quantize("quantize")
-
-    def quantized_build(self, input_shape, mode):
-        """Make the weights of a quantized layer. Only layers that can be quantized have it."""
-        raise self._cannot_quantize("quantized_build")
-
-    def quantized_call(self, *args, **kwargs):
-        """The computation with quantized weights. Only layers that can be quantized have it."""
-        raise self._cannot_quantize("quantized_call")
-
-    def _cannot_quantize(self, method: str = "quantize") -> NotImplementedError:
-        return NotImplementedError(
-            f"Layer '{self.name}' ({type(self).__name__}) does not have a `{method}` method implemented: "
-            'it cannot be quantized. Dense, EinsumDense and Embedding can. Use dtype="mixed_bfloat16" for '
-            "smaller and faster layers of other kinds, or export the model with "
-            'model.export("model.onnx", format="onnx") and quantize it in ONNX Runtime.'
-        )
-
-    @property
-    def compute_dtype(self) -> str:
-        """The dtype that the layer computes in."""
-        return self._policy.compute_dtype
-
-    @property
-    def input_dtype(self) -> str:
-        """The dtype that floating-point inputs are converted to."""
-        return self._policy.compute_dtype
 
     # ---- calls
 
@@ -549,53 +477,6 @@ class Layer(Operation, Weighted):
         (outputs, losses), new = functional(run, trainable + others + counted)(values)
         new_others = new[len(trainable) : len(trainable) + len(others)]
         return (outputs, new_others, losses) if return_losses else (outputs, new_others)
-
-    # ---- losses
-
-    def add_loss(self, loss) -> None:
-        """Add a scalar, or several, to what training minimizes. Call it from within `call`.
-
-        Raises ValueError for symbolic tensors, which belong to no call.
-        """
-        scope = variables_module.current_scope()
-        for value in jax.tree.leaves(loss):
-            if isinstance(value, KerasTensor):
-                raise ValueError(
-                    f"`add_loss` of '{self.name}' takes numbers of a call, and was given the symbolic "
-                    f"tensor {value}. Write the loss into a layer, and put that into the model:\n"
-                    "    class AddLoss(Layer):\n"
-                    "        def call(self, x):\n"
-                    "            self.add_loss(…)\n"
-                    "            return x"
-                )
-            if scope is not None:
-                scope.losses.append((self, value))
-            else:
-                self._losses.append(value)
-
-    def _clear_losses(self) -> None:
-        for layer in self._flatten_layers():
-            if layer._losses:
-                layer._losses.clear()
-        scope = variables_module.current_scope()
-        if scope is not None:
-            mine = {id(layer) for layer in self._flatten_layers()}
-            scope.losses[:] = [entry for entry in scope.losses if id(entry[0]) not in mine]
-
-    @property
-    def losses(self) -> list:
-        """The scalars added by `add_loss` in the last call, and the weights' regularization."""
-        layers = self._flatten_layers()
-        scope = variables_module.current_scope()
-        if scope is not None:
-            mine = {id(layer) for layer in layers}
-            added = [value for layer, value in scope.losses if id(layer) in mine]
-        else:
-            added = [value for layer in layers for value in layer._losses]
-        penalties = [
-            w.regularizer(w.value) for w in self.trainable_weights if w.regularizer is not None
-        ]
-        return added + penalties
 
     # ---- masks
 
