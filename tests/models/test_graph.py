@@ -396,3 +396,30 @@ def test_a_number_of_a_dtype_for_an_input_of_another():
     assert model.output.dtype == model({"x": np.ones((1, 2), "float32")}).dtype == "float16"
     with pytest.warns(UserWarning, match=r"of the data \['y'\] are left out"):
         model({"x": np.ones((1, 2)), "y": np.ones(3)})
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_a_call_in_the_graph_says_of_training_holds(wrapped):
+    """As in Keras 2, and as its guides on transfer learning and on Monte Carlo dropout say."""
+    inputs = cornu.Input((4,))
+    inner = cornu.Sequential([cornu.Input((4,)), layers.BatchNormalization()])
+    x = inner(inputs, training=False)
+    x = layers.Dropout(0.5, seed=0)(x, training=True)
+    model = cornu.Model(inputs, layers.Dense(1)(x))
+    if wrapped:
+        model = cornu.models.clone_model(model)
+        inner = model.layers[1]
+    model.compile("sgd", "mse")
+    x = random.rand(32, 4).astype("float32")
+    before = inner.get_weights()
+    model.fit(x, x[:, :1], verbose=0)
+    changed = [not np.array_equal(a, b) for a, b in zip(before, inner.get_weights(), strict=True)]
+    # The scale and the shift are trained; the statistics are those of inference.
+    assert changed == [True, True, False, False]
+    for drawn in (
+        lambda: model.predict(x, verbose=0),
+        lambda: model(x),
+        lambda: model(x, training=False),
+    ):
+        first, second = np.asarray(drawn()), np.asarray(drawn())
+        assert not np.array_equal(first, second)

@@ -41,6 +41,9 @@ class Model(Trainer):
     `Sequential` from a list of layers, and a subclass with layers made in `__init__` and used in
     `call(self, inputs, training=None)`.
 
+    In a graph, a call's own `training` holds in every mode: `backbone(x, training=False)` runs as in
+    inference in `fit`, too. (Keras 3.15 replaces it by the mode of the model.)
+
     Source: Keras: The Model class.
 
     >>> import cornu
@@ -217,14 +220,8 @@ class Model(Trainer):
                 "was not made from `inputs` and `outputs` either."
             )
 
-        def run(operation, args, kwargs):
-            # As in Keras, the model's call arguments take precedence over a layer's.
-            if training is not None and "training" in kwargs:
-                kwargs = {**kwargs, "training": training}
-            return operation(*args, **kwargs)
-
         if host_part.is_prepared(inputs):
-            return _alone(self._graph.run_from(self._host_part.known(inputs), run))
+            return _alone(self._graph.run_from(self._host_part.known(inputs)))
         flat = standardized(self, inputs)
         masks = [None] * len(flat)
         if mask is not None:
@@ -235,7 +232,7 @@ class Model(Trainer):
                     "entries. Pass one mask, or None, for each input."
                 )
         with masking.masked(flat, masks):
-            return _alone(self._graph.run(flat, run))
+            return _alone(self._graph.run(flat))
 
     # Whether the sizes of the input are only those of the first data, and its layers may take others.
     _takes_other_sizes = False

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cornu.core.optional import required
-from cornu.core.symbolic import infer_outputs, struct
+from cornu.core.symbolic import KerasTensor, infer_outputs, struct
 from cornu.core.variable import throwaway_scope
 from cornu.saving.atomic import replacing
 
@@ -101,15 +101,24 @@ def exported_onnx(model, batch_size=None):
         for node in model._graph.steps:
             try:
                 leaves, own = jax.tree.flatten((node.args, node.kwargs))
+                given = [i for i, leaf in enumerate(leaves) if isinstance(leaf, KerasTensor)]
                 outputs = len(
                     jax.tree.leaves(infer_outputs(node.operation, node.args, node.kwargs))
                 )
+
+                def call(arrays, node=node, leaves=leaves, own=own, given=given):
+                    values = list(leaves)
+                    for place, array in zip(given, arrays, strict=True):
+                        values[place] = array
+                    args, kwargs = jax.tree.unflatten(own, values)
+                    return node.operation(*args, **kwargs)
+
                 with throwaway_scope():
                     run(
-                        lambda both, node=node: node.operation(*both[0], **both[1]),
-                        own,
-                        leaves,
-                        [f"i{i}" for i in range(len(leaves))],
+                        call,
+                        jax.tree.structure(given),
+                        [leaves[i] for i in given],
+                        [f"i{i}" for i in given],
                         [f"o{i}" for i in range(outputs)],
                     )
             except Unsupported:
