@@ -44,9 +44,12 @@ def test_the_code_runs(monkeypatch, tmp_path, capsys):
 
 def test_the_code_about_published_networks_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CORNU_HOME", str(tmp_path / "cache"))
     names = run(ROOT / "docs" / "applications.md", {})
     assert (tmp_path / "classifier.keras").exists()
-    assert len(names["head"].history["loss"]) == 2 and len(names["whole"].history["loss"]) == 1
+    done = names["done"]
+    assert len(done.head.history["loss"]) == 3 and len(done.whole.history["loss"]) == 1
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 3
     assert len(names["model"].trainable_variables) > 100
 
 

@@ -1,15 +1,15 @@
 """Diagnostics of training: dead units, gradients, mistakes, and a range test of learning rates."""
 
+import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.callbacks import Callback
 from cornu.explain.observe import as_batch, calls, channel_axis
 from cornu.layers.activation import ReLU
+from cornu.training.learning_rate import LearningRates, batches_of, trial
 
 
 def dead_relus(model, x) -> dict[str, float]:
@@ -116,47 +116,17 @@ def mistakes(model, x, y, batch_size=256) -> list[Mistake]:
     ]
 
 
-class LearningRates(NamedTuple):
-    """What a range test has found.
-
-    Attributes:
-        rates: learning rates, one for each step.
-        losses: the smoothed loss after each.
-        suggestion: a rate to begin with: where the loss falls most steeply.
-    """
-
-    rates: np.ndarray
-    losses: np.ndarray
-    suggestion: float
-
-
-class _Rising(Callback):
-    """Sets the next rate before every batch and notes the loss; stops when it explodes."""
-
-    def __init__(self, rates):
-        super().__init__()
-        self.rates, self.losses = rates, []
-        self._total = 0.0
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self.model.optimizer.learning_rate = self.rates[min(len(self.losses), len(self.rates) - 1)]
-
-    def on_train_batch_end(self, batch, logs=None):
-        # The logs hold the mean of the epoch so far.
-        total = float(logs["loss"]) * (batch + 1)
-        loss, self._total = total - self._total, total
-        before = self.losses[-1] if self.losses else loss
-        self.losses.append(0.8 * before + 0.2 * loss)
-        exploded = not np.isfinite(loss) or self.losses[-1] > 4 * min(self.losses)
-        if exploded or len(self.losses) == len(self.rates):
-            self.model.stop_training = True
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._total = 0.0
-
-
 def learning_rate_range(
-    model, x, y, lowest=1e-6, highest=1.0, steps=100, batch_size=32, **fit_arguments
+    model,
+    x,
+    y=None,
+    lowest=1e-6,
+    highest=1.0,
+    steps=100,
+    batch_size=32,
+    sample_weight=None,
+    class_weight=None,
+    seed=0,
 ) -> LearningRates:
     """Try rising learning rates, one a step, and see where the loss falls, and where it explodes.
 
@@ -165,10 +135,13 @@ def learning_rate_range(
 
     Args:
         model: a compiled model.
-        x, y: data, as for `fit`.
-        lowest, highest: the range; rates rise by the same factor from step to step.
+        x, y, sample_weight: arrays as for `fit`, or as `x` a data set of batches.
+        lowest, highest: the range; rates rise by the same factor from step to step. Of several
+            optimizers, they are those of the one with the largest; the others keep their share.
         steps: how many.
-        batch_size, fit_arguments: as for `fit`.
+        batch_size: samples a step, for arrays.
+        class_weight: as for `fit`.
+        seed: of the samples' order.
 
     Returns:
         the rates with their losses, and a suggestion; `visualize.plot_learning_rates` draws them.
@@ -183,26 +156,39 @@ def learning_rate_range(
             "Expected 0 < lowest < highest and at least 2 steps. Received: "
             f"lowest={lowest}, highest={highest}, steps={steps}"
         )
+    batches = batches_of(x, y, sample_weight, batch_size, np.random.default_rng(seed))
+    first = next(batches)
     if not model.built:
-        model.predict_on_batch(np.asarray(x)[:1])
-    kept = [(v, np.asarray(v)) for v in model.variables]
+        model.predict_on_batch(first[0])
     optimizer = model.optimizer
     # What momentum has gathered at another rate would go on moving the weights.
     # A schedule would not let the rate be set.
-    model.optimizer = type(optimizer).from_config(
-        {**optimizer.get_config(), "learning_rate": lowest}
-    )
-    rising = _Rising(np.geomspace(lowest, highest, steps))
-    data = {"x": x, "y": y, "batch_size": batch_size, "callbacks": [rising], "verbose": 0}
+    model.optimizer = type(optimizer).from_config(_with_numbers(optimizer.get_config(), lowest))
+    shares = [float(part.learning_rate) for part in optimizer._parts]
+
+    def set_rate(rate: float) -> None:
+        for part, share in zip(model.optimizer._parts, shares, strict=True):
+            part.learning_rate = rate * share / max(shares)
+
     try:
-        model.fit(**data, epochs=-(-steps * batch_size // len(x)) + 1, **fit_arguments)
+        return trial(
+            model,
+            itertools.chain([first], batches),
+            set_rate,
+            class_weight,
+            lowest,
+            highest,
+            steps,
+        )
     finally:
-        for variable, value in kept:
-            variable.assign(value)
-        model.optimizer, model.stop_training = optimizer, False
-    losses = np.array(rising.losses)
-    rates = rising.rates[: len(losses)]
-    # The steepest descent before the lowest point.
-    slopes = np.gradient(losses, np.log(rates)) if len(losses) > 2 else np.zeros(len(losses))
-    falling = slopes[: max(int(np.nanargmin(losses)), 1)]
-    return LearningRates(rates, losses, float(rates[int(np.argmin(falling))]))
+        model.optimizer = optimizer
+
+
+def _with_numbers(config, rate: float):
+    """An optimizer's configuration, and those within it, with a number for each learning rate."""
+    if not isinstance(config, dict):
+        return config
+    return {
+        name: rate if name == "learning_rate" else _with_numbers(value, rate)
+        for name, value in config.items()
+    }

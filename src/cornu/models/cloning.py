@@ -47,16 +47,22 @@ def clone_model(
             f"`call_function` is not for Sequential models, such as '{model.name}': their layers are "
             "only listed. Give it a model made from a graph."
         )
+    with classes_of(model):
+        return Cloning(clone_function, call_function, recursive).clone(model, input_tensors)
+
+
+def classes_of(model):
+    """A scope in which the classes of a model's layers need not be registered."""
     own = {type(layer).__name__: type(layer) for layer in model._flatten_layers()}
-    own = {name: cls for name, cls in own.items() if not is_ours(cls)}
-    with registry.custom_object_scope(own):
-        return _Cloning(clone_function, call_function, recursive).clone(model, input_tensors)
+    return registry.custom_object_scope(
+        {name: cls for name, cls in own.items() if not is_ours(cls)}
+    )
 
 
-class _Cloning:
+class Cloning:
     """One call of `clone_model`: a layer that is met several times has one clone."""
 
-    def __init__(self, clone_function, call_function, recursive):
+    def __init__(self, clone_function=None, call_function=None, recursive=False):
         self._clone_function, self._call_function = clone_function, call_function
         self._recursive = recursive
         self._clones: dict[int, Any] = {}
@@ -79,7 +85,8 @@ class _Cloning:
         _compile_as(clone, model)
         return clone
 
-    def _layer(self, layer):
+    def layer(self, layer):
+        """The clone of a layer."""
         if id(layer) not in self._clones:
             is_known = isinstance(layer, Sequential) or getattr(layer, "_graph", None) is not None
             if self._recursive and isinstance(layer, Model) and is_known:
@@ -93,7 +100,7 @@ class _Cloning:
 
     def _sequential(self, model, input_tensors):
         start = model._layers[:1] if model._layers[1:] != model.layers[1:] else []
-        layers = [self._layer(layer) for layer in [*start, *model.layers]]
+        layers = [self.layer(layer) for layer in [*start, *model.layers]]
         if input_tensors is not None:
             (tensor,) = _tensors(input_tensors, None, "one symbolic tensor")
             name = start[0].name if start else None
@@ -104,16 +111,17 @@ class _Cloning:
         clone._takes_other_sizes = model._takes_other_sizes and input_tensors is None
         return clone
 
-    def _start(self, tensor: KerasTensor) -> KerasTensor:
+    def start(self, tensor: KerasTensor) -> KerasTensor:
+        """What the clone of a graph has in place of a tensor that it begins with."""
         operation = node_of(tensor).operation
         if isinstance(operation, InputLayer):
-            return self._layer(operation).output
+            return self.layer(operation).output
         return Input(batch_shape=tensor.shape, dtype=tensor.dtype)
 
     def _graph(self, model, input_tensors):
         graph = model._graph
         if input_tensors is None:
-            flat = [self._start(tensor) for tensor in graph.flat_inputs]
+            flat = [self.start(tensor) for tensor in graph.flat_inputs]
             input_tensors = jax.tree.unflatten(jax.tree.structure(graph.inputs), flat)
         else:
             flat = _tensors(
@@ -121,7 +129,7 @@ class _Cloning:
             )
 
         def call(operation, args, kwargs):
-            clone = self._layer(operation)
+            clone = self.layer(operation)
             if self._call_function is None:
                 return clone(*args, **kwargs)
             return self._call_function(clone, *args, **kwargs)
@@ -165,10 +173,15 @@ def _compile_as(clone, model) -> None:
     clone.compile(
         # One of Optax has no configuration, and no state either.
         optimizer=getattr(optimizer, "transformation", None) or _copy(optimizer),
-        **jax.tree.map(lambda leaf: _copy(leaf) if isinstance(leaf, Metric) else leaf, given),
+        **with_own_metrics(given),
     )
     if clone.built:
         clone.optimizer.build(clone.trainable_variables)
+
+
+def with_own_metrics(arguments: dict) -> dict:
+    """Arguments of `compile` with copies of the metrics."""
+    return jax.tree.map(lambda leaf: _copy(leaf) if isinstance(leaf, Metric) else leaf, arguments)
 
 
 def _copy(obj):

@@ -1,0 +1,434 @@
+"""`fine_tune`: a network that has learned from other pictures learns one's own."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from cornu.callbacks import History
+from cornu.data.arrays import in_memory, to_arrays, train_validation_split
+from cornu.data.py_dataset import PyDataset
+from cornu.data.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
+from cornu.layers.batch_normalization import BatchNormalization
+from cornu.models.cloning import with_own_metrics
+from cornu.models.feature_files import digest
+from cornu.models.frozen_features import Cut, computed, cut
+from cornu.models.model import Model
+from cornu.optimizers import MultiOptimizer
+from cornu.optimizers.loss_scaling import LossScaleOptimizer
+from cornu.optimizers.schedules import CosineDecay
+from cornu.training.learning_rate import batches_of, trial
+from cornu.utils.files import cache_folder
+
+# How the learning rate goes within a stage: up for a quarter of the steps, then down to almost nothing.
+_RISE = 0.25
+_BEGIN = 1 / 25
+_END = 1e-5
+
+
+class FineTuning(NamedTuple):
+    """What `fine_tune` did.
+
+    Attributes:
+        head: the history of the head on frozen features.
+        whole: the history of the whole model.
+        head_rate, whole_rate: the largest learning rate of each.
+
+    What had no epochs is None.
+    """
+
+    head: History | None
+    whole: History | None
+    head_rate: float | None
+    whole_rate: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Samples:
+    """Data as one passes over them several times, in the same order each time."""
+
+    x: Any
+    y: Any
+    weight: Any
+    batch_size: int
+    # Of data that are read batch by batch; None for arrays.
+    stream: Any
+    count: int
+    digest: str
+
+    def inputs(self):
+        """The inputs, batch by batch."""
+        if self.stream is not None:
+            for batch in _once(self.stream):
+                yield unpack_x_y_sample_weight(batch)[0]
+            return
+        for begin in range(0, self.count, self.batch_size):
+            rows = slice(begin, begin + self.batch_size)
+            yield jax.tree.map(lambda array: np.asarray(array[rows]), self.x)  # noqa: B023
+
+    @property
+    def steps(self) -> int:
+        """Batches of one pass."""
+        if self.stream is not None:
+            return sum(1 for _ in _once(self.stream))
+        return -(-self.count // self.batch_size)
+
+    def data(self):
+        """What `fit` takes."""
+        if self.stream is not None:
+            return self.stream
+        return pack_x_y_sample_weight(self.x, self.y, self.weight)
+
+
+def _once(data):
+    """One pass over the batches of a data set."""
+    return data if hasattr(data, "__iter__") else (data[i] for i in range(len(data)))
+
+
+def _samples(x, y, weight, batch_size: int, name: str) -> _Samples:
+    if in_memory(x):
+        x, y, weight = to_arrays(x, y, weight)
+        arrays = jax.tree.leaves(x)
+        return _Samples(x, y, weight, batch_size, None, len(arrays[0]), digest(*arrays))
+    if not (hasattr(x, "__iter__") or hasattr(x, "__getitem__")) or hasattr(x, "__next__"):
+        raise ValueError(
+            f"`{name}` must be arrays or a data set that can be read several times, such as those of "
+            f"`image_dataset_from_directory`. Received: {type(x).__name__}"
+        )
+    if hasattr(x, "cardinality") and int(x.cardinality()) == -1:
+        raise ValueError(f"`{name}` is a data set without end: leave its `repeat()` out.")
+    digests, labels, weights = [], [], []
+    for batch in _once(x):
+        inputs, labels_of_batch, weights_of_batch = unpack_x_y_sample_weight(batch)
+        digests.append(digest(*map(np.asarray, jax.tree.leaves(inputs))))
+        labels.append(jax.tree.map(np.asarray, labels_of_batch))
+        weights.append(weights_of_batch)
+    if not labels:
+        raise ValueError(f"`{name}` has no batches.")
+    y = jax.tree.map(lambda *parts: np.concatenate(parts), *labels)
+    weight = None if weights[0] is None else np.concatenate([np.asarray(w) for w in weights])
+    count = len(jax.tree.leaves(y)[0])
+    return _Samples(None, y, weight, batch_size, x, count, digest(*digests))
+
+
+class _Draws(PyDataset):
+    """Batches of features: each epoch has the next draw, in an order of its own."""
+
+    def __init__(self, draws, y, weight, batch_size, seed):
+        super().__init__()
+        self.draws, self.y, self.weight = draws, y, weight
+        self.batch_size, self.random = batch_size, np.random.default_rng(seed)
+        self.epoch = 0
+        self.order = self.random.permutation(len(draws[0]))
+
+    def __len__(self):
+        return -(-len(self.order) // self.batch_size)
+
+    def __getitem__(self, index):
+        rows = np.sort(self.order[index * self.batch_size : (index + 1) * self.batch_size])
+        x = self.draws[self.epoch % len(self.draws)][rows]
+        y = jax.tree.map(lambda array: array[rows], self.y)
+        return (x, y) if self.weight is None else (x, y, self.weight[rows])
+
+    def on_epoch_end(self):
+        self.epoch += 1
+        self.order = self.random.permutation(len(self.order))
+
+
+def fine_tune(
+    model,
+    x,
+    y=None,
+    *,
+    backbone=None,
+    head_epochs=20,
+    epochs=5,
+    batch_size=32,
+    learning_rate=None,
+    earlier=0.01,
+    validation_data=None,
+    validation_split=0.0,
+    sample_weight=None,
+    class_weight=None,
+    draws=4,
+    callbacks=None,
+    features=None,
+    seed=0,
+    verbose="auto",
+) -> FineTuning:
+    """Train the head of a model on frozen features, then all of it with small learning rates.
+
+    What the backbone makes of the data does not change as long as its weights do not. So it is computed
+    once and kept in files: an epoch of the head takes milliseconds, and a second call with the same data,
+    network and weights computes nothing. Then all weights are trained: the earlier a layer, the smaller its
+    learning rate. In each stage the rate rises for a quarter of the steps and then falls to almost nothing
+    (one cycle). Normalization in the backbone uses the statistics that it has learned.
+
+    Args:
+        model: a compiled model, Sequential or made from a graph, with a backbone and behind it a head. Its
+            optimizer's kind and settings are used, but for the learning rate.
+        x, y, sample_weight: arrays as for `fit`, or as `x` a data set of batches that can be read several
+            times. Its labels are kept in memory.
+        backbone: the last frozen layer, often a whole model, or its name. Default: the largest model within
+            the model; without one, the last global pooling or `Flatten` layer.
+        head_epochs, epochs: epochs of the head, and then of the whole; either may be 0.
+        batch_size: samples a step, for arrays.
+        learning_rate: the largest of each stage, a number or a pair (head, whole). Default: what a trial
+            finds (see `cornu.explain.learning_rate_range`).
+        earlier: the rate of the first half of the backbone's layers, as a share of the head's. The second
+            half has its square root.
+        validation_data, validation_split: as for `fit`.
+        class_weight: as for `fit`.
+        draws: with random image layers before the backbone, how many times each image is changed and its
+            features are kept. The head's epochs take turns.
+        callbacks: for the training of the whole model.
+        features: the folder of the features' files. Default: `features` in the cache (`CORNU_HOME`), where
+            the oldest go when all take more than 10 GiB.
+        seed: of draws and of the order of samples in the head's epochs.
+        verbose: as for `fit`; 0 for no output.
+
+    Afterwards the model is compiled as before, and what was frozen is frozen.
+
+    Raises ValueError if the model is not compiled or cannot be cut behind the backbone, and if the data
+    can be read only once; OSError if the disk has no room for the features.
+
+    Sources: Keras: Transfer learning and fine-tuning; J. Howard and S. Ruder, Universal language model
+    fine-tuning, 2018 (rates by layer); L. N. Smith, A disciplined approach, 2018 (one cycle).
+
+    >>> import cornu, numpy as np, tempfile
+    >>> layers = cornu.layers
+    >>> backbone = cornu.Sequential(
+    ...     [cornu.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu"), layers.Flatten()]
+    ... )
+    >>> model = cornu.Sequential([backbone, layers.Dense(2, activation="softmax")])
+    >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> x = np.random.default_rng(0).normal(size=(64, 8, 8, 1)).astype("float32")
+    >>> y = (x.mean((1, 2, 3)) > 0).astype(int)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     done = cornu.models.fine_tune(
+    ...         model, x, y, learning_rate=0.01, epochs=1, features=folder, verbose=0
+    ...     )
+    >>> len(done.head.epoch), len(done.whole.epoch)
+    (20, 1)
+    """
+    _check(model, head_epochs, epochs, draws, earlier)
+    head_rate, whole_rate = _rates(learning_rate)
+    if validation_split and validation_data is None:
+        if not in_memory(x):
+            raise ValueError(
+                "`validation_split` is for arrays. Pass `validation_data`, another data set."
+            )
+        parts = to_arrays(x, y, sample_weight)
+        (x, y, sample_weight), validation_data = train_validation_split(parts, validation_split)
+    two = cut(model, backbone)
+    train = _samples(x, y, sample_weight, batch_size, "x")
+    validation = None
+    if validation_data is not None:
+        given = (validation_data, None, None)
+        if isinstance(validation_data, tuple | list):
+            given = unpack_x_y_sample_weight(validation_data)
+        validation = _samples(*given, batch_size, "validation_data")
+    stages = _Stages(model, two, train, validation, class_weight, verbose, seed)
+    head = whole = None
+    if head_epochs:
+        folder = Path(features) if features is not None else cache_folder() / "features"
+
+        def features_of(samples, draws):
+            return computed(two.features, samples, folder, draws, seed, verbose != 0)
+
+        judged = features_of(validation, 0)[0] if validation is not None else None
+        head, head_rate = stages.head(features_of(train, draws), judged, head_epochs, head_rate)
+    if epochs:
+        whole, whole_rate = stages.whole(epochs, whole_rate, earlier, callbacks)
+    return FineTuning(head, whole, head and head_rate, whole and whole_rate)
+
+
+def _check(model, head_epochs, epochs, draws, earlier) -> None:
+    if not model.compiled or model.optimizer is None or model._compile_arguments["loss"] is None:
+        raise ValueError(
+            f"The model '{model.name}' has no loss and no optimizer yet. Call `compile()` first."
+        )
+    if type(model).compile is not Model.compile:
+        raise ValueError(
+            f"{type(model).__name__} has a `compile()` of its own, whose arguments are not known here. "
+            "Put its layers into a plain Model."
+        )
+    optimizer = _inner(model.optimizer)
+    if isinstance(optimizer, MultiOptimizer) or hasattr(optimizer, "transformation"):
+        raise ValueError(
+            f"`fine_tune` sets learning rates by layer, which a {type(optimizer).__name__} does not "
+            "let it. Compile the model with another optimizer."
+        )
+    for name, value, least in (
+        ("head_epochs", head_epochs, 0),
+        ("epochs", epochs, 0),
+        ("draws", draws, 1),
+    ):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(
+                f"`{name}` must be an integer of at least {least}. Received: {value!r}"
+            )
+    if not 0 < earlier <= 1:
+        raise ValueError(f"`earlier` must be more than 0 and at most 1. Received: {earlier!r}")
+
+
+def _rates(learning_rate) -> tuple:
+    if isinstance(learning_rate, tuple | list) and len(learning_rate) == 2:
+        return tuple(learning_rate)
+    return learning_rate, learning_rate
+
+
+def _inner(optimizer):
+    return optimizer.inner_optimizer if isinstance(optimizer, LossScaleOptimizer) else optimizer
+
+
+class _Stages:
+    """The two stages, which share data and settings."""
+
+    def __init__(self, model, two: Cut, train, validation, class_weight, verbose, seed):
+        self.model, self.two = model, two
+        self.train, self.validation = train, validation
+        self.verbose, self.seed = verbose, seed
+        self.class_weight = class_weight
+        self.compiled = model._compile_arguments
+
+    def head(self, draws, judged, epochs, rate) -> tuple:
+        """Train the head's copy on features, and give its weights to the model."""
+        head, train = self.two.head, self.train
+        data = _Draws(draws, train.y, train.weight, train.batch_size, self.seed)
+        groups = [(1.0, head.weights)]
+        for own, copy in self.two.pairs:
+            _give(own, copy)
+        rate = self._compile(head, rate, groups, len(data) * epochs, data, 100)
+        self._say(f"Head: {epochs} epochs on frozen features, learning rate up to {rate:.2g}")
+        validation = self.validation and dataclasses.replace(
+            self.validation, x=np.asarray(judged), stream=None
+        )
+        try:
+            history = self._fit(head, dataclasses.replace(train, stream=data), epochs, validation)
+        finally:
+            for own, copy in self.two.pairs:
+                _give(copy, own)
+        return history, rate
+
+    def whole(self, epochs, rate, earlier, callbacks) -> tuple:
+        """Train all weights, the earlier the less."""
+        model, layers = self.model, self.two.layers
+        with _flags_kept(model):
+            _unfreeze(self.two)
+            half = len(layers) // 2
+            groups = [
+                (factor, [weight for layer in part for weight in layer._own_weights()])
+                for factor, part in ((earlier, layers[:half]), (earlier**0.5, layers[half:]))
+            ]
+            known = {id(weight) for _, weights in groups for weight in weights}
+            groups.append((1.0, [w for w in model.weights if id(w) not in known]))
+            steps = self.train.steps
+            try:
+                given = self.train.stream or (self.train.x, self.train.y, self.train.weight)
+                tries = min(100, max(20, steps))
+                rate = self._compile(model, rate, groups, steps * epochs, given, tries)
+                self._say(f"Whole model: {epochs} epochs, learning rate up to {rate:.2g}")
+                return self._fit(model, self.train, epochs, self.validation, callbacks), rate
+            finally:
+                model.compile(**self.compiled)
+
+    def _say(self, text: str) -> None:
+        if self.verbose != 0:
+            print(text)
+
+    def _fit(self, model, train, epochs, validation, callbacks=None):
+        options: dict = {}
+        if validation is not None:
+            options["validation_data"] = validation.data()
+        if train.stream is not None:
+            options["x"] = train.stream
+        else:
+            options.update(x=train.x, y=train.y, sample_weight=train.weight)
+            options["batch_size"] = train.batch_size
+        return model.fit(
+            epochs=epochs,
+            class_weight=self.class_weight,
+            callbacks=callbacks,
+            verbose=self.verbose,
+            **options,
+        )
+
+    def _compile(self, model, rate, groups, steps, data, tries) -> float:
+        """Compile for one cycle of rates up to `rate`, which a trial finds if it is None."""
+        given = {**self.compiled, "steps_per_execution": 1}
+        given.pop("optimizer")
+        if model is not self.model:
+            given = with_own_metrics(given)
+        optimizer = _inner(self.compiled["optimizer"])
+        owners = {id(weight): i for i, (_, weights) in enumerate(groups) for weight in weights}
+
+        def compiled(rate_of) -> list:
+            config = optimizer.get_config()
+            parts = [
+                type(optimizer).from_config({**config, "learning_rate": rate_of(factor)})
+                for factor, _ in groups
+            ]
+            several = MultiOptimizer(lambda weight: parts[owners[id(weight)]])
+            model.compile(several if len(parts) > 1 else parts[0], **given)
+            return parts
+
+        if rate is None:
+            parts = compiled(lambda factor: factor)
+
+            def set_rate(rate):
+                for part, (factor, _) in zip(parts, groups, strict=True):
+                    part.learning_rate = rate * factor
+
+            x, y, weight = data if isinstance(data, tuple) else (data, None, None)
+            random = np.random.default_rng(self.seed)
+            batches = batches_of(x, y, weight, self.train.batch_size, random)
+            rate = trial(model, batches, set_rate, self.class_weight, steps=tries).suggestion
+        rise = max(1, int(_RISE * steps))
+        compiled(
+            lambda factor: CosineDecay(
+                rate * factor * _BEGIN,
+                max(1, steps - rise),
+                _END,
+                warmup_target=rate * factor,
+                warmup_steps=rise,
+            )
+        )
+        return rate
+
+
+@contextlib.contextmanager
+def _flags_kept(model):
+    """What is frozen at the beginning of the block is frozen after it."""
+    layers = [(layer, layer._trainable) for layer in model._flatten_layers()]
+    weights = [(weight, weight.trainable) for weight in model.weights]
+    try:
+        yield
+    finally:
+        for layer, trainable in layers:
+            layer._trainable = trainable
+        for weight, trainable in weights:
+            weight.trainable = trainable
+
+
+def _unfreeze(two: Cut) -> None:
+    """Let the backbone be trained, if it was frozen as a whole, but for its normalization."""
+    nodes = two.features._graph.steps
+    operations = [n.operation for n in nodes if getattr(n.operation, "weights", None)]
+    if not any(operation.trainable_weights for operation in operations):
+        for operation in operations:
+            operation.trainable = True
+    # A layer that is called as in inference may learn its scale; another one would forget its statistics.
+    safe = {id(n.operation) for n in nodes if n.kwargs.get("training") is False}
+    for operation in operations:
+        for layer in operation._flatten_layers():
+            if isinstance(layer, BatchNormalization) and id(operation) not in safe:
+                layer.trainable = False
+
+
+def _give(source, target) -> None:
+    for theirs, own in zip(source.weights, target.weights, strict=True):
+        own.assign(theirs.value)
