@@ -157,8 +157,9 @@ def test_data_of_other_kinds(kind, tmp_path):
     given: dict = {"x": x, "y": y, "validation_split": 0.25}
     compiled: dict = {}
     if kind == "dataset":
-        data = cornu.data.Dataset.from_tensor_slices((x, y)).batch(16)
-        given = {"x": data, "validation_data": data}
+        data = cornu.data.Dataset.from_tensor_slices((x, y))
+        # Each pass has another order.
+        given = {"x": data.shuffle(48).batch(16), "validation_data": data.batch(16)}
     elif kind == "weights":
         given["sample_weight"] = np.linspace(0.5, 1.5, len(x)).astype("float32")
     elif kind == "classes":
@@ -203,6 +204,12 @@ def test_rates_by_layer(tmp_path, monkeypatch):
     assert float(model.optimizer.learning_rate) == 0.5
 
 
+def drawn_anew():
+    random, (x, y) = np.random.default_rng(0), pictures(12)
+    data = cornu.data.Dataset.from_tensor_slices((x, y))
+    return data.map(lambda x, y: (x + np.float32(random.normal()), y)).batch(4)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -216,6 +223,7 @@ def test_rates_by_layer(tmp_path, monkeypatch):
         ({"draws": 0}, "`draws` must be an integer of at least 1"),
         ({"earlier": 2.0}, "`earlier`"),
         ({"x": iter([pictures()]), "y": None}, "can be read several times"),
+        ({"x": drawn_anew(), "y": None}, "`x` has other samples in each pass"),
         ({"optimizer": cornu.optimizers.MultiOptimizer(lambda v: None)}, "MultiOptimizer"),
     ],
 )

@@ -28,7 +28,9 @@ def digest(*values) -> str:
 
 
 def stored_rows(path: Path, count: int, shape: tuple, dtype, batches: Iterable) -> np.ndarray:
-    """The array `(count, *shape)` of a file, memory-mapped; if there is none, it is written from `batches`.
+    """The array `(count, *shape)` of a file, memory-mapped; if there is none, it is written.
+
+    `batches` are pairs of the numbers of some rows and the rows, all of them in any order.
 
     Raises OSError if the disk has no room for it, before the first batch is computed.
     """
@@ -38,8 +40,11 @@ def stored_rows(path: Path, count: int, shape: tuple, dtype, batches: Iterable) 
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.lib.format.write_array_header_1_0(file, {**header, "shape": (count, *shape)})
-            for batch in batches:
-                file.write(np.ascontiguousarray(batch, dtype).data)
+            begin, size = file.tell(), int(np.prod(shape)) * dtype.itemsize
+            for numbers, rows in batches:
+                for number, row in zip(numbers, np.asarray(rows, dtype), strict=True):
+                    file.seek(begin + int(number) * size)
+                    file.write(row.tobytes())
     # The time of its last use.
     os.utime(path)
     return np.load(path, mmap_mode="r")

@@ -48,70 +48,108 @@ class FineTuning(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Samples:
-    """Data as one passes over them several times, in the same order each time."""
+    """Data as one passes over them several times, in whatever order.
+
+    Samples have the numbers of their digests among all in ascending order. So features that are in files
+    belong to the right labels, also if each pass mixes the samples anew.
+    """
 
     x: Any
+    # Of data that are read batch by batch, the labels and weights are gathered.
     y: Any
     weight: Any
     batch_size: int
-    # Of data that are read batch by batch; None for arrays.
-    stream: Any
-    count: int
-    digest: str
+    name: str
+    keys: list[bytes]
+    order: np.ndarray
+    # Batches of one pass.
+    steps: int = 0
 
-    def inputs(self):
-        """The inputs, batch by batch."""
-        if self.stream is not None:
-            for batch in _once(self.stream):
-                yield unpack_x_y_sample_weight(batch)[0]
-            return
-        for begin in range(0, self.count, self.batch_size):
-            rows = slice(begin, begin + self.batch_size)
-            yield jax.tree.map(lambda array: np.asarray(array[rows]), self.x)  # noqa: B023
+    @classmethod
+    def of(cls, x, y, weight, batch_size: int, name: str) -> "_Samples":
+        """Look at all data once."""
+        if in_memory(x):
+            x, y, weight = to_arrays(x, y, weight)
+        elif not (hasattr(x, "__iter__") or hasattr(x, "__getitem__")) or hasattr(x, "__next__"):
+            raise ValueError(
+                f"`{name}` must be arrays or a data set that can be read several times, such as those "
+                f"of `image_dataset_from_directory`. Received: {type(x).__name__}"
+            )
+        elif hasattr(x, "cardinality") and int(x.cardinality()) == -1:
+            raise ValueError(f"`{name}` is a data set without end: leave its `repeat()` out.")
+        samples = cls(x, y, weight, batch_size, name, [], np.arange(0))
+        labels, weights = [], []
+        for inputs, labels_of_batch, weight_of_batch in samples.batches():
+            samples.keys.extend(_keys(inputs))
+            labels.append(labels_of_batch)
+            weights.append(weight_of_batch)
+        if not labels:
+            raise ValueError(f"`{name}` has no samples.")
+
+        def joined(parts):
+            return jax.tree.map(lambda *each: np.concatenate([np.asarray(e) for e in each]), *parts)
+
+        order = np.array(sorted(range(len(samples.keys)), key=samples.keys.__getitem__))
+        return dataclasses.replace(
+            samples, y=joined(labels), weight=joined(weights), order=order, steps=len(labels)
+        )
 
     @property
-    def steps(self) -> int:
-        """Batches of one pass."""
-        if self.stream is not None:
-            return sum(1 for _ in _once(self.stream))
-        return -(-self.count // self.batch_size)
+    def is_stream(self) -> bool:
+        return not in_memory(self.x)
+
+    @property
+    def count(self) -> int:
+        return len(self.keys)
+
+    @property
+    def digest(self) -> str:
+        return digest(b"".join(sorted(self.keys)).hex())
+
+    def _once(self):
+        # By number where that is possible: iterating may mix the samples, and `fit` counts its passes.
+        if hasattr(self.x, "__getitem__") and hasattr(self.x, "__len__"):
+            return (self.x[i] for i in range(len(self.x)))
+        return iter(self.x)
+
+    def batches(self):
+        """Batches `(x, y, sample_weight)`."""
+        if self.is_stream:
+            yield from (unpack_x_y_sample_weight(batch) for batch in self._once())
+            return
+        arrays = (self.x, self.y, self.weight)
+        for begin in range(0, len(jax.tree.leaves(self.x)[0]), self.batch_size):
+            rows = slice(begin, begin + self.batch_size)
+            yield jax.tree.map(lambda array: np.asarray(array[rows]), arrays)  # noqa: B023
+
+    def inputs(self):
+        """The inputs, batch by batch, with the numbers of their samples."""
+        places: dict[bytes, list[int]] = {}
+        for number, place in enumerate(self.order):
+            places.setdefault(self.keys[place], []).append(number)
+        for x, _, _ in self.batches():
+            keys = _keys(x)
+            if not all(places.get(key) for key in keys):
+                raise ValueError(
+                    f"`{self.name}` has other samples in each pass, so their features cannot be kept. Put "
+                    "random changes of images into the model, before the backbone."
+                )
+            yield [places[key].pop() for key in keys], x
+        if any(places.values()):
+            raise ValueError(f"`{self.name}` has fewer samples in its second pass.")
+
+    def ordered(self):
+        """Labels and weights by the samples' numbers."""
+        return jax.tree.map(lambda array: array[self.order], (self.y, self.weight))
 
     def data(self):
         """What `fit` takes."""
-        if self.stream is not None:
-            return self.stream
-        return pack_x_y_sample_weight(self.x, self.y, self.weight)
+        return self.x if self.is_stream else pack_x_y_sample_weight(self.x, self.y, self.weight)
 
 
-def _once(data):
-    """One pass over the batches of a data set."""
-    return data if hasattr(data, "__iter__") else (data[i] for i in range(len(data)))
-
-
-def _samples(x, y, weight, batch_size: int, name: str) -> _Samples:
-    if in_memory(x):
-        x, y, weight = to_arrays(x, y, weight)
-        arrays = jax.tree.leaves(x)
-        return _Samples(x, y, weight, batch_size, None, len(arrays[0]), digest(*arrays))
-    if not (hasattr(x, "__iter__") or hasattr(x, "__getitem__")) or hasattr(x, "__next__"):
-        raise ValueError(
-            f"`{name}` must be arrays or a data set that can be read several times, such as those of "
-            f"`image_dataset_from_directory`. Received: {type(x).__name__}"
-        )
-    if hasattr(x, "cardinality") and int(x.cardinality()) == -1:
-        raise ValueError(f"`{name}` is a data set without end: leave its `repeat()` out.")
-    digests, labels, weights = [], [], []
-    for batch in _once(x):
-        inputs, labels_of_batch, weights_of_batch = unpack_x_y_sample_weight(batch)
-        digests.append(digest(*map(np.asarray, jax.tree.leaves(inputs))))
-        labels.append(jax.tree.map(np.asarray, labels_of_batch))
-        weights.append(weights_of_batch)
-    if not labels:
-        raise ValueError(f"`{name}` has no batches.")
-    y = jax.tree.map(lambda *parts: np.concatenate(parts), *labels)
-    weight = None if weights[0] is None else np.concatenate([np.asarray(w) for w in weights])
-    count = len(jax.tree.leaves(y)[0])
-    return _Samples(None, y, weight, batch_size, x, count, digest(*digests))
+def _keys(x) -> list[bytes]:
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
+    return [bytes.fromhex(digest(*rows)) for rows in zip(*leaves, strict=True)]
 
 
 class _Draws(PyDataset):
@@ -224,13 +262,13 @@ def fine_tune(
         parts = to_arrays(x, y, sample_weight)
         (x, y, sample_weight), validation_data = train_validation_split(parts, validation_split)
     two = cut(model, backbone)
-    train = _samples(x, y, sample_weight, batch_size, "x")
+    train = _Samples.of(x, y, sample_weight, batch_size, "x")
     validation = None
     if validation_data is not None:
         given = (validation_data, None, None)
         if isinstance(validation_data, tuple | list):
             given = unpack_x_y_sample_weight(validation_data)
-        validation = _samples(*given, batch_size, "validation_data")
+        validation = _Samples.of(*given, batch_size, "validation_data")
     stages = _Stages(model, two, train, validation, class_weight, verbose, seed)
     head = whole = None
     if head_epochs:
@@ -298,17 +336,18 @@ class _Stages:
     def head(self, draws, judged, epochs, rate) -> tuple:
         """Train the head's copy on features, and give its weights to the model."""
         head, train = self.two.head, self.train
-        data = _Draws(draws, train.y, train.weight, train.batch_size, self.seed)
+        y, weight = train.ordered()
+        data = _Draws(draws, y, weight, train.batch_size, self.seed)
         groups = [(1.0, head.weights)]
         for own, copy in self.two.pairs:
             _give(own, copy)
         rate = self._compile(head, rate, groups, len(data) * epochs, data, 100)
         self._say(f"Head: {epochs} epochs on frozen features, learning rate up to {rate:.2g}")
-        validation = self.validation and dataclasses.replace(
-            self.validation, x=np.asarray(judged), stream=None
-        )
+        validation = None
+        if judged is not None:
+            validation = pack_x_y_sample_weight(np.asarray(judged), *self.validation.ordered())
         try:
-            history = self._fit(head, dataclasses.replace(train, stream=data), epochs, validation)
+            history = self._fit(head, data, epochs, validation)
         finally:
             for own, copy in self.two.pairs:
                 _give(copy, own)
@@ -328,11 +367,12 @@ class _Stages:
             groups.append((1.0, [w for w in model.weights if id(w) not in known]))
             steps = self.train.steps
             try:
-                given = self.train.stream or (self.train.x, self.train.y, self.train.weight)
+                data = self.train.data()
                 tries = min(100, max(20, steps))
-                rate = self._compile(model, rate, groups, steps * epochs, given, tries)
+                rate = self._compile(model, rate, groups, steps * epochs, data, tries)
                 self._say(f"Whole model: {epochs} epochs, learning rate up to {rate:.2g}")
-                return self._fit(model, self.train, epochs, self.validation, callbacks), rate
+                validation = self.validation and self.validation.data()
+                return self._fit(model, data, epochs, validation, callbacks), rate
             finally:
                 model.compile(**self.compiled)
 
@@ -340,21 +380,18 @@ class _Stages:
         if self.verbose != 0:
             print(text)
 
-    def _fit(self, model, train, epochs, validation, callbacks=None):
-        options: dict = {}
-        if validation is not None:
-            options["validation_data"] = validation.data()
-        if train.stream is not None:
-            options["x"] = train.stream
-        else:
-            options.update(x=train.x, y=train.y, sample_weight=train.weight)
-            options["batch_size"] = train.batch_size
+    def _fit(self, model, data, epochs, validation, callbacks=None):
+        x, y, weight = unpack_x_y_sample_weight(data)
         return model.fit(
+            x,
+            y,
+            batch_size=self.train.batch_size if in_memory(x) else None,
+            sample_weight=weight,
             epochs=epochs,
+            validation_data=validation,
             class_weight=self.class_weight,
             callbacks=callbacks,
             verbose=self.verbose,
-            **options,
         )
 
     def _compile(self, model, rate, groups, steps, data, tries) -> float:
@@ -383,7 +420,7 @@ class _Stages:
                 for part, (factor, _) in zip(parts, groups, strict=True):
                     part.learning_rate = rate * factor
 
-            x, y, weight = data if isinstance(data, tuple) else (data, None, None)
+            x, y, weight = unpack_x_y_sample_weight(data)
             random = np.random.default_rng(self.seed)
             batches = batches_of(x, y, weight, self.train.batch_size, random)
             rate = trial(model, batches, set_rate, self.class_weight, steps=tries).suggestion

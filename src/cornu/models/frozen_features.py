@@ -198,8 +198,8 @@ def computed(
 
     Args:
         features: the first part of a cut model.
-        samples: has `inputs()`, which passes over batches, the same ones each time; `count`, how many
-            samples there are; and `digest`, a name for all of them.
+        samples: has `inputs()`, which passes over batches with the numbers of their samples; `count`, how
+            many samples there are; and `digest`, a name for all of them.
         folder: where the files are.
         draws: how many times random layers change each image; 0: they change nothing.
         seed: of what is drawn.
@@ -224,9 +224,9 @@ def computed(
         if model is drawing:
             drawing.begin(seed, number)
         done = 0
-        for x in samples.inputs():
-            yield (batch := model.predict_on_batch(x))
-            done += len(batch)
+        for numbers, x in samples.inputs():
+            yield numbers, model.predict_on_batch(x)
+            done += len(numbers)
             bar.update(done)
 
     try:
