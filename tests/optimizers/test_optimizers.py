@@ -125,6 +125,7 @@ def test_loss_scaling_skips_what_is_not_finite():
         optimizer.apply([jnp.zeros(2)], [v])
     assert float(optimizer.dynamic_scale) == 4.0
     assert float(optimizer.scale_loss(1.0)) == 4.0
+    assert float(optimizer.scale_loss(jnp.float16(60000))) == 240000.0
     twin = cornu.optimizers.deserialize(cornu.optimizers.serialize(optimizer))
     assert isinstance(twin.inner_optimizer, cornu.optimizers.SGD)
 

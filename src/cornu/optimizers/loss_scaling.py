@@ -114,7 +114,8 @@ class LossScaleOptimizer(Optimizer):
 
     def scale_loss(self, loss):
         scale = self.dynamic_scale.value if self.built else self.initial_scale
-        return loss * jnp.asarray(scale, jnp.asarray(loss).dtype)
+        # In float32: a loss of 16 bits would overflow itself.
+        return loss * jnp.asarray(scale, jnp.float32)
 
     def finalize_variable_values(self, var_list):
         self.inner_optimizer.finalize_variable_values(var_list)
