@@ -28,10 +28,10 @@ model = cornu.Model(inputs, x)
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 compile_ahead = interrupts.compile_ahead
 
-def shown(step, *arguments):
+def shown(step, *arguments, **how):
     lowered = step.lower(*arguments)
     print(lowered.as_text(), "=====", lowered.compile().as_text(), "=====", model.count_params())
-    return compile_ahead(step, *arguments)
+    return compile_ahead(step, *arguments, **how)
 
 interrupts.compile_ahead = shown
 spread = {"data": cornu.distribution.DataParallel, "sharded": cornu.distribution.FullyShardedDataParallel}

@@ -56,7 +56,7 @@ def test_what_xla_says_during_a_step_is_explained(model, monkeypatch):
         def step(*arguments):
             raise error
 
-        monkeypatch.setattr(function, "_compiled", {False: (step, [])})
+        monkeypatch.setattr(function, "_compiled", {function._run: (step, [])})
 
     exhausted(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4 bytes."))
     with pytest.raises(MemoryError, match="ran out of memory.*" + WHAT + ".*allocating 4 bytes"):

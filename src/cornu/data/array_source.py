@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from cornu.core import placement
 from cornu.data.arrays import check_lengths, in_default_dtype, is_in_file
@@ -20,7 +21,9 @@ DEVICE_LIMIT_BYTES = 2 * 1024**3
 
 
 def gather(source, rows):
-    """The rows of a batch; runs within the compiled step."""
+    """The rows of a batch, or batch number `rows` of several; runs within the compiled step."""
+    if not rows.ndim:
+        return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, rows, keepdims=False), source)
     return jax.tree.map(lambda a: take_rows(a, rows), source)
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core import placement
+from cornu.core.kernels import native
 from cornu.core.layer import running_layer
 from cornu.core.variable import put_values, take_values
 from cornu.data.array_source import gather
@@ -53,8 +54,9 @@ class CompiledStep:
         self.settings: list = []
         self.examples_are_alone: bool | None = None
         self._compiled: dict = {}
-        # Of the arguments that it was compiled for.
+        # Of the arguments that it was compiled for; those of programs that are no loop over several steps.
         self._sizes: set = set()
+        self._alone: set = set()
         # The function that was compiled last, and the shapes of its arguments.
         self._traced: tuple = ()
         # The bytes that it takes on a device besides its arguments, and with them.
@@ -67,6 +69,11 @@ class CompiledStep:
         self.survives = False
         # Variables that are read and are no part of the state, such as a loss network's.
         self._outside: list = []
+
+    @property
+    def compiles(self) -> bool:
+        """Whether it is compiled at all."""
+        return self._compiles
 
     def was_made_for(self, settings: list) -> bool:
         """Whether attributes of layers and optimizer that it holds as constants are unchanged."""
@@ -137,6 +144,10 @@ class CompiledStep:
         # It becomes an argument of the compiled step; without compiling it is simply assigned.
         return self._compiles
 
+    def _run_row(self, outside, values, outside_values, arrays, rows):
+        """One step on these rows."""
+        return self._run(outside, values, outside_values, gather(arrays, rows))
+
     def _run_rows(self, outside, values, outside_values, arrays, rows, count):
         """`count` steps, each on the next `rows`: one program whatever their number."""
 
@@ -170,16 +181,16 @@ class CompiledStep:
             values = [v if n is None else n for v, n in zip(values, new, strict=True)]
         return result, values
 
-    def _make(self, gathers: bool) -> tuple:
-        """The step, and the variables that it takes in addition to its own."""
+    def _make(self, method: Callable) -> tuple:
+        """The step as `method` does it, and the variables that it takes in addition to its own."""
         outside = self._outside
         if not self._compiles:
-            step = self._one_by_one if gathers else self._run
-            return functools.partial(step, outside), outside
+            method = self._one_by_one if method == self._run_rows else method
+            return functools.partial(method, outside), outside
         # Only training gives weights away, so that evaluation and prediction may run in several threads.
         donated = 0 if self._kind == "train" else ()
-        step = functools.partial(self._run_rows if gathers else self._run, outside)
-        step = step if gathers else in_fixed_order(step)
+        step = functools.partial(method, outside)
+        step = step if method == self._run_rows else in_fixed_order(step)
         options = compiler_options()
         return jax.jit(step, donate_argnums=donated, compiler_options=options), outside
 
@@ -187,7 +198,8 @@ class CompiledStep:
         """Run a step on a batch of a source and put the new state into the variables.
 
         With `arrays`, those on the device, `batch` is a list of the rows of several batches of one size, of
-        which each is a step; at most `MOST_AT_ONCE`.
+        which each is a step; at most `MOST_AT_ONCE`. Of batches that lie there one behind the other, it is
+        a list of their numbers.
         """
         try:
             with self.explaining():
@@ -213,22 +225,40 @@ class CompiledStep:
         self._compiled, self._sizes = {}, set()
 
     def _call(self, batch, arrays):
-        gathers = arrays is not None
+        if arrays is None:
+            return self._do(self._run, (placement.share_out(batch),))
+        rows = np.zeros((MOST_AT_ONCE, *np.shape(batch[0])), np.int32)
+        rows[: len(batch)] = batch
+        sizes = rows.shape, *[leaf.shape for leaf in jax.tree.leaves(arrays)]
+        if self._is_loop(sizes):
+            shared = placement.share_out(rows, axis=1)
+            try:
+                return self._do(self._run_rows, (arrays, shared, np.int32(len(batch))))
+            except _Slow:
+                self._alone.add(sizes)
+        result = None
+        for row in rows[: len(batch)]:
+            # Of what is left to do, one step is a call, and it is known when all have ended.
+            jax.block_until_ready(result)
+            result = self._do(self._run_row, (arrays, placement.share_out(row)))
+        return result
+
+    def _is_loop(self, sizes: tuple) -> bool:
+        """Whether several steps on arguments of these sizes are one program."""
+        return sizes not in self._alone and (
+            not self._compiles or native().in_use or jax.default_backend() != "cpu"
+        )
+
+    def _do(self, method: Callable, arguments: tuple):
+        """Compile, run, and put the new state into the variables."""
         compiled, known = self._compiled, self._sizes
-        if gathers not in compiled:
-            compiled[gathers] = self._make(gathers)
-        step, outside = compiled[gathers]
-        arguments: tuple
-        if gathers:
-            rows = np.zeros((MOST_AT_ONCE, len(batch[0])), np.int32)
-            rows[: len(batch)] = batch
-            arguments = arrays, placement.share_out(rows, axis=1), np.int32(len(batch))
-        else:
-            arguments = (placement.share_out(batch),)
+        if method not in compiled:
+            compiled[method] = self._make(method)
+        step, outside = compiled[method]
         if self._compiles:
-            sizes = (gathers, *[leaf.shape for leaf in jax.tree.leaves(arguments)])
+            sizes = (method, *[leaf.shape for leaf in jax.tree.leaves(arguments)])
             if sizes not in known:
-                self._compile(step, outside, gathers, arguments)
+                self._compile(step, outside, method, arguments)
                 known.add(sizes)
                 if (current := placement.distribution()) is not None:
                     current.check()
@@ -249,11 +279,11 @@ class CompiledStep:
                     put_values([*self._variables, *outside], new)
         return done[0][0]
 
-    def _compile(self, step, outside: list, gathers: bool, arguments: tuple) -> None:
-        trace = functools.partial(self._run_rows if gathers else self._run, outside)
+    def _compile(self, step, outside: list, method: Callable, arguments: tuple) -> None:
         given = (*self._take(outside), *arguments)
-        self._traced = trace, device_memory.shapes(given)
-        compiled = interrupts.compile_ahead(step, *given)
+        self._traced = functools.partial(method, outside), device_memory.shapes(given)
+        look = _refuse_slow_loop if method == self._run_rows else None
+        compiled = interrupts.compile_ahead(step, *given, look=look)
         if compiled is not None:
             place = next(
                 (d for v in given[0] if isinstance(v, jax.Array) for d in v.devices()), None
@@ -304,6 +334,18 @@ class Turn:
 
     def __reduce__(self):
         return type(self), ()
+
+
+def _refuse_slow_loop(lowered) -> None:
+    """Raise `_Slow` for a convolution of XLA's, which on a CPU takes many times as long in a loop."""
+    if jax.default_backend() == "cpu":
+        text = lowered.compiler_ir("stablehlo").operation.get_asm(large_elements_limit=8)
+        if "stablehlo.convolution" in text:
+            raise _Slow
+
+
+class _Slow(Exception):
+    """Says that a program is slow as a loop."""
 
 
 class _Missed(Exception):

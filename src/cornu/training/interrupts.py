@@ -148,15 +148,18 @@ _left: list[threading.Event] = []
 _status: int | None = None
 
 
-def compile_ahead(function, *arguments):
+def compile_ahead(function, *arguments, look=None):
     """Trace and compile a jitted function, so that its next call with such arguments only runs it.
 
-    A signal ends it: what was being compiled is then finished in vain. Returns what was compiled, or None
-    outside of the main thread, where the next call compiles.
+    A signal ends it: what was being compiled is then finished in vain. `look` is called with what was
+    traced, and may raise. Returns what was compiled, or None outside of the main thread, where the next
+    call compiles.
     """
     if threading.current_thread() is not threading.main_thread() or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return None
     lowered = function.lower(*arguments)
+    if look is not None:
+        look(lowered)
     errors: list[BaseException] = []
     made: list = []
     # Not `Thread.join`: interrupted, it takes the thread for ended (before Python 3.13).

@@ -4,6 +4,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,15 +13,18 @@ from cornu.core import processes
 from cornu.training import agreement, interrupts
 from cornu.training.compiled_step import MOST_AT_ONCE
 from cornu.training.logs import Logs
+from cornu.training.stacks import Stacks, is_ready
 
-# Steps that may be on their way to the device at once. It bounds the memory that their batches
-# take; with so many to do the device is never idle.
-STEPS_AHEAD = 16
+# Steps that may be on their way to the device at once, and bytes of their batches; with so many to do the
+# device is never idle.
+STEPS_AHEAD, BYTES_AHEAD = 16, 64 * 1024**2
 # Seconds that one call of several steps should take: short enough for a progress bar and for Ctrl-C.
 SHORT, LONG = 0.04, 0.15
 # Seconds. If a step takes longer, the device may wait for the next call, so that the memory of the one
 # before is free by then.
 QUICK = 0.0025
+# Seconds that batches of a stream wait for others of their call while the device has nothing to do.
+PATIENCE = 0.01
 # The attribute of a model with which a callback ends the pass.
 STOP = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}
 
@@ -49,8 +53,19 @@ def run_steps(
     """
     begin = getattr(callbacks, f"on_{kind}_batch_begin")
     end = getattr(callbacks, f"on_{kind}_batch_end")
-    pace = _Pace(model, function, data, callbacks, kind, first_step)
+    pace = _Pace(model, function, data, callbacks, kind, first_step, check)
     ahead: deque = deque()
+
+    def wait(calls: int) -> None:
+        """Until no more calls are unfinished."""
+        while len(ahead) > calls:
+            first, steps = ahead.popleft()
+            with function.explaining():
+                jax.block_until_ready(first)
+            if collect is not None:
+                collect.append(jax.tree.map(np.asarray, first))
+            pace.measure(steps)
+
     # If no step is left to do, these are the logs of the last one.
     logs = Logs(model.get_metrics_result() if first_step else {})
     done = reported = first_step
@@ -60,21 +75,21 @@ def run_steps(
             # Asked to by SIGTERM, in one of several processes.
             callbacks.keep(done)
             raise interrupts.Terminated
-        if check is not None and not pace.gathers:
-            check(group[0], done)
+        if pace.reads_on:
+            # While the calls before it ran, this group was read.
+            wait(pace.ahead)
         if pace.is_begin(done):
             begin(done)
-        result = function(group, data.on_device) if pace.gathers else function(group[0])
+        if group.arrays is None:
+            result = function(group.batches[0])
+        else:
+            result = function(group.batches, group.arrays)
+        pace.called(result)
         logs = Logs({"outputs": result} if kind == "predict" else result)
-        done += len(group)
-        ahead.append((result, len(group)))
-        while len(ahead) > pace.ahead:
-            first, steps = ahead.popleft()
-            with function.explaining():
-                jax.block_until_ready(first)
-            if collect is not None:
-                collect.append(jax.tree.map(np.asarray, first))
-            pace.measure(steps)
+        done += len(group.batches)
+        ahead.append((result, len(group.batches)))
+        if not pace.reads_on:
+            wait(pace.ahead)
         if pace.is_end(done):
             end(done - 1, {"outputs": result} if kind == "predict" else logs)
             reported = done
@@ -97,15 +112,26 @@ def run_steps(
     return logs if done else None
 
 
+class _Group(NamedTuple):
+    """What goes into one call: a batch alone, or several as rows or numbers of arrays on the device."""
+
+    batches: list
+    arrays: Any = None
+
+
 class _Pace:
     """How many steps the compiled function does in one call, and when callbacks are called.
 
-    Of arrays on the device, as many as take about a tenth of a second, unless a callback has to be
-    called between. Results do not depend on it: one program does any number of steps.
+    As many as take about a tenth of a second, unless a callback has to be called between. Results do not
+    depend on it: one program does any number of steps. Batches of a stream wait for each other only while
+    the device is busy, or for an instant, so that slow streams are served one by one.
     """
 
-    def __init__(self, model, function, data, callbacks, kind: str, done: int):
+    def __init__(
+        self, model, function, data, callbacks, kind: str, done: int, check: Callable | None
+    ):
         self._function, self._data, self._model = function, data, model
+        self._check = check
         self._per_call = model.steps_per_execution
         self._is_free = not callbacks.needs_every_batch(kind)
         self.gathers = data.on_device is not None
@@ -116,6 +142,14 @@ class _Pace:
         self._others = processes.group()
         self._at_once = function.at_once if self.gathers else 1
         self.is_alone = self._others is None
+        # Whether the next group is read before the calls that are under way are waited for.
+        self.reads_on = (
+            not self.gathers and self.is_alone and kind != "predict" and function.compiles
+        )
+        self._stacks = Stacks(MOST_AT_ONCE) if self.reads_on else None
+        # What the last call has returned, and the bytes of a stream's batches in it.
+        self._last_result: Any = None
+        self._bytes, self._lends = 1, False
         if self._others is not None:
             least = self._others.least("steps", self._at_once if self._is_free else 0)
             self._is_free = least > 0
@@ -126,26 +160,31 @@ class _Pace:
     @property
     def ahead(self) -> int:
         """How many calls may be pending when the next one is made."""
-        return int(self._function.is_quick) if self.gathers and self._is_free else STEPS_AHEAD
+        if self._is_free and (self.gathers or self._lends):
+            return int(self._function.is_quick)
+        return STEPS_AHEAD if self.gathers else max(min(STEPS_AHEAD, BYTES_AHEAD // self._bytes), 1)
 
     def _size(self) -> int:
-        if not self.gathers:
+        if not self.gathers and self._stacks is None:
             return 1
         if self._is_free:
             return self._function.at_once
         rest = self._per_call - self._done % self._per_call
         return min(rest, MOST_AT_ONCE)
 
-    def groups(self) -> Iterator[list | None]:
+    def groups(self) -> Iterator[_Group | None]:
         """The batches that go into one call each; all of a group have the same size.
 
         None if several processes stop here.
         """
-        group: list = []
         batches = self._data.batches()
         if self._others is not None and not self.gathers:
             batches = agreement.together(self._others, batches, self._kind)
         batches = iter(batches)
+        if self._stacks is not None:
+            yield from self._stacked(self._stacks, batches)
+            return
+        group: list = []
         while True:
             if not group and self._stops_here():
                 if self._others is not None and self._others.stop_reason() is not None:
@@ -155,18 +194,66 @@ class _Pace:
             batch = next(batches, None)
             if batch is None:
                 break
+            if not self.gathers and self._check is not None:
+                self._check(batch, self._taken)
             self._taken += 1
+            if not self.gathers:
+                yield self._single(batch)
+                continue
             if group and len(batch) != len(group[0]):
-                yield self._count(group)
+                yield self._count(group, self._data.on_device)
                 group = []
-            group.append(batch if self.gathers else jax.tree.map(np.asarray, batch))
+            group.append(batch)
             if len(group) >= self._size():
-                yield self._count(group)
+                yield self._count(group, self._data.on_device)
                 group = []
         if group:
-            yield self._count(group)
+            yield self._count(group, self._data.on_device)
 
-    def _count(self, group: list) -> list:
+    def _single(self, batch) -> _Group:
+        """A batch of a stream by itself."""
+        self._lends = False
+        self._bytes = max(sum(leaf.nbytes for leaf in jax.tree.leaves(batch)), 1)
+        return self._count([jax.tree.map(np.asarray, batch)])
+
+    def _placed(self, stacks: Stacks) -> _Group:
+        """The batches of a stream that were stacked."""
+        self._lends = True
+        group = self._count(*stacks.placed())
+        self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(group.arrays))
+        return group
+
+    def _stacked(self, stacks: Stacks, batches: Iterator) -> Iterator[_Group]:
+        """Batches of a stream, several of one shape in a group where they are small."""
+        failure, begun = None, 0.0
+        while True:
+            try:
+                batch = next(batches, None)
+                if batch is not None and self._check is not None:
+                    self._check(batch, self._taken)
+            except BaseException as error:
+                # First the steps on what came before.
+                failure, batch = error, None
+            joins = batch is not None and stacks.can_join(batch)
+            if stacks.count and not joins:
+                yield self._placed(stacks)
+                joins = batch is not None and stacks.can_join(batch)
+            if batch is None:
+                break
+            self._taken += 1
+            if not joins:
+                yield self._single(batch)
+                continue
+            stacks.add(batch)
+            begun = time.perf_counter() if stacks.count == 1 else begun
+            late = self._is_free and time.perf_counter() - begun > PATIENCE
+            full = stacks.count >= min(self._size(), stacks.room)
+            if full or (late and is_ready(self._last_result)):
+                yield self._placed(stacks)
+        if failure is not None:
+            raise failure
+
+    def _count(self, group: list, arrays=None) -> _Group:
         self._done += len(group)
         self._calls += 1
         if (
@@ -176,7 +263,7 @@ class _Pace:
             and self._calls & (self._calls - 1) == 0
         ):
             self._function.at_once = self._others.least("steps", self._at_once)
-        return group
+        return _Group(group, arrays)
 
     def _stops_here(self) -> bool:
         """Whether all processes stop before the next batch, as one of them wants to."""
@@ -187,6 +274,12 @@ class _Pace:
             and self._taken == self._done
             and self._others.stops(self._kind, getattr(self._model, STOP[self._kind]))
         )
+
+    def called(self, result) -> None:
+        """Say what the call of a group has returned."""
+        self._last_result = result
+        if self._lends and self._stacks is not None:
+            self._stacks.lend(result)
 
     def is_begin(self, done: int) -> bool:
         """Whether callbacks are called before the step after so many."""
@@ -201,7 +294,7 @@ class _Pace:
         now = time.perf_counter()
         took, self._last = now - self._last, now
         function = self._function
-        if self.gathers and self._is_free:
+        if self._is_free and (self.gathers or self._lends):
             function.is_quick = took < QUICK * steps
             if took < SHORT:
                 self._at_once = min(2 * function.at_once, MOST_AT_ONCE)
