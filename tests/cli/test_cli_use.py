@@ -126,7 +126,7 @@ def test_predict_prepares_images_as_training_did(run, trained, bar):
     found = {line.split()[0]: float(line.split()[1]) for line in lines}
     assert next(iter(found)) == "level"
     assert sum(found.values()) == pytest.approx(100, abs=0.02)
-    from cornu.utils.images import resize
+    from cornu.utils.resizing import resize
 
     gray = np.asarray(Image.open(bar).convert("L"))[..., None]
     pixels = resize(gray, (8, 8), "bilinear")

@@ -11,7 +11,8 @@ from PIL import Image
 
 from cornu.utils.image_dataset import image_dataset_from_directory
 from cornu.utils.image_folder import ImageReader, check_readable
-from cornu.utils.images import INTERPOLATIONS, save_img
+from cornu.utils.images import save_img
+from cornu.utils.resizing import INTERPOLATIONS
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
@@ -188,7 +189,7 @@ def test_without_a_seed_numpys_decides(folder):
 def test_no_more_is_read_ahead_than_the_queue_holds(folder, monkeypatch):
     read = []
     monkeypatch.setattr(
-        ImageReader, "__call__", lambda self, path: read.append(path) or np.zeros((9, 9, 3))
+        ImageReader, "__call__", lambda self, path, out: read.append(path) or out.fill(0)
     )
     dataset = load(folder, batch_size=1, shuffle=False)
     assert dataset.workers >= 1 and dataset.max_queue_size < 21

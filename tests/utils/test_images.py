@@ -10,16 +10,17 @@ import pytest
 from PIL import Image
 
 from cornu.core.dtype import floatx
+from cornu.core.kernels import native
+from cornu.utils import resizing
 from cornu.utils.images import (
-    INTERPOLATIONS,
     array_to_img,
     decoded_jpeg,
     img_to_array,
     load_img,
     open_image,
-    resize,
     save_img,
 )
+from cornu.utils.resizing import INTERPOLATIONS, resize
 
 
 @pytest.fixture
@@ -338,6 +339,31 @@ def test_resize_of_large_images_is_keras(interpolation, shape):
     theirs = keras.ops.image.resize(x, (224, 299), interpolation, data_format="channels_last")
     # The 32-bit rounding of a sampling point near 1,000 is 6e-5 of a pixel's 255.
     np.testing.assert_allclose(resize(x, (224, 299), interpolation), theirs, rtol=1e-6, atol=2e-2)
+
+
+@pytest.mark.skipif(not native().in_use, reason="there are no kernels")
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int16"])
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "lanczos3"])
+def test_the_kernel_resizes_as_numpy_does(dtype, channels, interpolation, monkeypatch):
+    """To the bit; into a part of another array, of which nothing else changes, and from parts of one."""
+    x = np.random.default_rng(0).integers(0, 256, (19, 37, channels)).astype(dtype)
+    if dtype == "float32":
+        x[3, 5], x[7, 2] = np.nan, np.inf
+    sizes = [(7, 5), (40, 64), (19, 5), (7, 37), (19, 37), (1, 1)]
+    images = [x, x[2:-3], x[:, 4:-2], x[::-1], x.transpose(1, 0, 2), x[1:2, :1]]
+    assert resizing._kernel() is not None
+    found = []
+    for image, size, aspect in itertools.product(images, sizes, [None, "crop", "pad"]):
+        whole = np.full((3, *size, channels), -1, "float32")
+        resize(image, size, interpolation, aspect, whole[1])
+        assert (whole[::2] == -1).all()
+        found.append(whole[1])
+    monkeypatch.setattr(resizing, "_kernel", lambda: None)
+    with np.errstate(invalid="ignore"):
+        for image, size, aspect in itertools.product(images, sizes, [None, "crop", "pad"]):
+            expected = resize(image, size, interpolation, aspect)
+            np.testing.assert_array_equal(expected, found.pop(0))
 
 
 def test_a_few_bytes_that_claim_to_be_a_huge_image(tmp_path):

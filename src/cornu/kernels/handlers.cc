@@ -223,6 +223,15 @@ CORNU_EXPORT void cornu_interface(int* version) {
   version[0] = XLA_FFI_API_MAJOR;
   version[1] = XLA_FFI_API_MINOR;
 }
+// A picture of another size, of bytes or float32. Returns whether there was memory.
+CORNU_EXPORT bool cornu_resize(const Picture* picture, const void* image, bool of_bytes, float* result) {
+  try {
+    kernels()->resize(*picture, image, of_bytes, result);
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
 CORNU_EXPORT bool cornu_multiplies_pairs() { return multiplies_pairs(); }
 
 }  // namespace cornu

@@ -104,6 +104,20 @@ struct Draws {
   int64_t numbers() const { return count; }
 };
 
+// Which numbers of an axis each one of a result is a sum of, and how much each counts: `count` rows of both, of
+// the size of the result. None: the axis stays as it is.
+struct Taps {
+  int64_t count;
+  const int64_t* indices;
+  const float* weights;
+};
+
+// A picture of another size, `stride` numbers from row to row.
+struct Picture {
+  int64_t stride, width, channels, height_of_result, width_of_result;
+  Taps columns, rows;
+};
+
 // An operand or a result, and which function says how many numbers it has.
 template <class T, auto COUNT>
 struct In {
@@ -221,6 +235,8 @@ struct Kernels {
   CORNU_KERNELS(CORNU_FIELD)
   CORNU_KERNELS_OF_PAIRS(CORNU_FIELD)
 #undef CORNU_FIELD
+  // Not for XLA: threads that read pictures call it.
+  void (*resize)(const Picture&, const void* image, bool of_bytes, float* result);
 };
 
 // Throws std::invalid_argument: an error of the call, whichever thread finds it. (Not written where it is used,

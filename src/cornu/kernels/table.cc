@@ -11,6 +11,7 @@ CORNU_BEGIN
 #define CORNU_DECLARE(name, work, ...) Kernel<__VA_ARGS__> name;
 CORNU_KERNELS(CORNU_DECLARE)
 CORNU_KERNELS_OF_PAIRS(CORNU_DECLARE)
+void resize(const Picture&, const void*, bool, float*);
 
 #define CORNU_ENTRY(name, ...) name,
 #ifdef CORNU_PAIRS
@@ -21,7 +22,7 @@ CORNU_KERNELS_OF_PAIRS(CORNU_DECLARE)
 
 const Kernels* table() {
   static const Kernels kernels = {CORNU_TEXT(CORNU_ISA), LANES,
-                                  CORNU_KERNELS(CORNU_ENTRY) CORNU_KERNELS_OF_PAIRS(CORNU_ENTRY_OF_PAIRS)};
+                                  CORNU_KERNELS(CORNU_ENTRY) CORNU_KERNELS_OF_PAIRS(CORNU_ENTRY_OF_PAIRS) resize};
   return &kernels;
 }
 

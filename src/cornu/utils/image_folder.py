@@ -14,7 +14,8 @@ from cornu.data.elements import TensorSpec, row_of, spec_of
 from cornu.data.nodes import Batched, Node, Numbers, Shuffled
 from cornu.data.passes import Indexed, Pass
 from cornu.utils.folders import encode_labels
-from cornu.utils.images import INTERPOLATIONS, check_image, decoded_jpeg, open_image, resize
+from cornu.utils.images import check_image, decoded_jpeg, open_image
+from cornu.utils.resizing import INTERPOLATIONS, resize
 
 # Pillow reads more file formats, some of them through other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
@@ -77,7 +78,7 @@ class ImageFolderDataset(Dataset):
         """The images of some of `file_paths`, by number, and their labels, or None."""
         x = np.empty((len(chosen), *self._reader.shape), "float32")
         for row, i in enumerate(chosen):
-            x[row] = self._reader(self.file_paths[i])
+            self._reader(self.file_paths[i], x[row])
         return x, None if self._labels is None else self._encode(self._labels[np.asarray(chosen)])
 
     def __getitem__(self, index):
@@ -181,7 +182,9 @@ class ImageReader:
             return (channels, *self.image_size)
         return (*self.image_size, channels)
 
-    def __call__(self, path: str) -> np.ndarray:
+    def __call__(self, path: str, out: np.ndarray | None = None) -> np.ndarray:
+        """The image as float32, in `out` if that is given."""
+        out = np.empty(self.shape, "float32") if out is None else out
         x = None if self.exif_orientation else decoded_jpeg(path, self.color_mode)
         if x is None:
             try:
@@ -190,9 +193,13 @@ class ImageReader:
                 raise OSError(f"{error} Delete it, or {_SKIP}") from error
             x = np.asarray(image)
         x = x[:, :, None] if x.ndim == 2 else x
+        is_last = self.data_format == "channels_last"
         if x.shape[:2] != tuple(self.image_size):
-            x = resize(x, self.image_size, self.interpolation, self.aspect)
-        return x.transpose(2, 0, 1) if self.data_format == "channels_first" else x
+            place = out if is_last else None
+            x = resize(x, self.image_size, self.interpolation, self.aspect, place)
+        if x is not out:
+            out[...] = x if is_last else x.transpose(2, 0, 1)
+        return out
 
 
 def white_of(x) -> float | None:
@@ -223,7 +230,7 @@ def reader_for(shape, white):
     if white is None or mode is None:
         return None
     reader = ImageReader(mode, tuple(shape[:2]), "bilinear", None, "channels_last", True)
-    return lambda image: reader(image).astype("float32") * np.float32(white / 255)
+    return lambda image: reader(image) * np.float32(white / 255)
 
 
 def are_readable(reader: ImageReader, paths: list[str]) -> np.ndarray:

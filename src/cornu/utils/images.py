@@ -5,7 +5,6 @@ import functools
 import io
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from cornu.core.dtype import floatx, standardize_data_format
 from cornu.core.optional import required
 
-INTERPOLATIONS = ("bilinear", "nearest", "bicubic", "lanczos3", "lanczos5")
 _PILLOW_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
 
 
@@ -364,101 +362,3 @@ def _sixteen_bits(image):
             "TIFF, or with scale=True."
         )
     return Image.fromarray(values.astype("uint16"))
-
-
-def resize(
-    image: np.ndarray, size: tuple[int, int], interpolation: str, aspect: str | None = None
-) -> np.ndarray:
-    """Resize `(height, width, channels)` to `size`, in float32, without smoothing beforehand.
-
-    Pixels are squares centred at half-integers: output pixel `i` samples the input at
-    `(i + 0.5) * input_size / output_size - 0.5`.
-
-    Args:
-        image: the image.
-        size: `(height, width)`.
-        interpolation: one of `INTERPOLATIONS`.
-        aspect: `"crop"` first crops the image to `size`'s proportions, `"pad"` first pads it
-            to them with zeros, None distorts it.
-
-    Source: Keras: ops.image.resize.
-    """
-    height, width, _ = image.shape
-    fitting_height = int(width * size[0] / size[1])
-    fitting_width = int(height * size[1] / size[0])
-    if aspect == "crop":
-        new_height = max(min(height, fitting_height), 1)
-        new_width = max(min(width, fitting_width), 1)
-        top, left = (height - new_height) // 2, (width - new_width) // 2
-        image = image[top : top + new_height, left : left + new_width]
-    elif aspect == "pad":
-        rows = max(0, fitting_height - height) // 2
-        # Rows are filled up or columns are, never both, even if rounding would need one of each.
-        columns = 0 if rows else max(0, fitting_width - width) // 2
-        image = np.pad(image, ((rows, rows), (columns, columns), (0, 0)))
-    if image.dtype != np.uint8:
-        # Of bytes, only the rows that are needed are converted.
-        image = image.astype("float32", copy=False)
-    for axis in (0, 1):
-        if image.shape[axis] != size[axis]:
-            image = _resized(image, axis, size[axis], interpolation)
-    return image.astype("float32", copy=False)
-
-
-def _resized(image: np.ndarray, axis: int, size: int, interpolation: str) -> np.ndarray:
-    """The image with another size along one axis, in float32."""
-    indices, weights = _taps(image.shape[axis], size, interpolation)
-    height, width, channels = image.shape
-    rows = image.reshape(height, width * channels)
-    if axis == 1:
-        # Number by number: NumPy is slow along an axis as short as that of the channels.
-        indices = (indices[:, :, None] * channels + np.arange(channels)).reshape(len(indices), -1)
-        weights = np.repeat(weights, channels, axis=1)
-    weights = weights[:, :, None] if axis == 0 else weights[:, None]
-    total = np.take(rows, indices[0], axis) * weights[0]
-    for index, weight in zip(indices[1:], weights[1:], strict=True):
-        total += np.take(rows, index, axis) * weight
-    return total.reshape((size, width, channels) if axis == 0 else (height, size, channels))
-
-
-@functools.lru_cache(maxsize=1024)
-def _taps(input_size: int, output_size: int, interpolation: str):
-    """Which input pixels contribute to each output pixel, `(taps, output_size)`, and their weights.
-
-    In 32 bits throughout, as JAX computes, so that rounding moves the sampling points alike.
-    """
-    position = np.arange(output_size, dtype="float32") + np.float32(0.5)
-    if interpolation == "nearest":
-        indices = np.floor(position * np.float32(input_size) / np.float32(output_size))
-        return indices.astype(int)[None], np.ones((1, output_size), "float32")
-    radius, kernel = _KERNELS[interpolation]
-    centre = position * np.float32(input_size / output_size) - np.float32(0.5)
-    indices = np.floor(centre).astype(int) + np.arange(1 - radius, radius + 1)[:, None]
-    weights = kernel(np.abs(centre - indices.astype("float32"))).astype("float32")
-    # Pixels outside have no weight; the others share it.
-    weights[(indices < 0) | (indices >= input_size)] = 0
-    weights /= weights.sum(axis=0)
-    return indices.clip(0, input_size - 1), weights
-
-
-def _triangle(x):
-    return np.maximum(0, 1 - x)
-
-
-def _cubic(x):
-    """Keys' kernel with a = -0.5 (Keys 1981)."""
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x < 1, near, np.where(x < 2, far, 0))
-
-
-def _lanczos(radius, x):
-    return np.where(x <= radius, np.sinc(x) * np.sinc(x / radius), 0)
-
-
-_KERNELS: dict[str, tuple[int, Callable]] = {
-    "bilinear": (1, _triangle),
-    "bicubic": (2, _cubic),
-    "lanczos3": (3, functools.partial(_lanczos, 3)),
-    "lanczos5": (5, functools.partial(_lanczos, 5)),
-}
