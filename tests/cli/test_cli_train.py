@@ -139,6 +139,46 @@ def test_a_folder_of_images(run, tmp_path, tiny, photos):
     assert settings_of(tmp_path / "out")["classes"] == ["level", "upright"]
 
 
+def test_a_run_is_the_backbone_of_another(run, tmp_path, tiny, photos, monkeypatch):
+    monkeypatch.setenv("CORNU_HOME", str(tmp_path / "cache"))
+    data = (photos, "--image-size", "10x12", "--batch-size", 8, "--seed", 1)
+    first, second = tmp_path / "first", tmp_path / "second"
+    done = run("train", *data, "--epochs", 1, "--model", tiny, "--augment", "--output", first)
+    assert done.exit_code == 0, done.stderr
+    options = ("--backbone", first, "--head-epochs", 3, "--epochs", 1)
+    done = run("train", *data, *options, "--output", second)
+    assert done.exit_code == 0, done.stderr
+    assert {path.name for path in second.iterdir()} == FILES
+    settings, rows = settings_of(second), history_of(second)
+    assert len(rows) == 4 and settings["best_epoch"] in (3, 4)
+    assert settings["head_rate"] > 0 and settings["whole_rate"] > 0
+    # What changed images in the first training is not in the backbone.
+    model = load_model(second / "model.keras")
+    assert sum("random" in layer.name for layer in model._flatten_layers()) == 0
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds == ["InputLayer", "Model", "Dropout", "Dense"]
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 2
+    done = run("evaluate", second, photos)
+    assert done.exit_code == 0 and "30 images" in done.stdout
+
+    for arguments, message in (
+        (
+            ("--backbone", first, "--image-size", "10x10"),
+            "takes images of 10x12x3; these are 10x10x3",
+        ),
+        (
+            ("--backbone", "mobilenetv9"),
+            "There is no backbone 'mobilenetv9'. Did you mean MobileNetV2?",
+        ),
+        (("--backbone", "VGG16", "--backbone-weights", "none"), "VGG16 for images of 10x12"),
+        (("--backbone", "VGG16", "--backbone-weights", "no.h5"), "there is no file no.h5"),
+        (("--backbone", first, "--backbone-weights", "none"), "is for networks by name"),
+    ):
+        done = run("train", *data, "--output", tmp_path / "third", *arguments)
+        assert done.exit_code == 1 and message in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "third").exists()
+
+
 def test_a_folder_with_parts(run, tmp_path, tiny):
     for seed, (part, n) in enumerate({"train": 16, "validation": 6, "test": 8}.items()):
         write_images(tmp_path / "data" / part, n, seed)

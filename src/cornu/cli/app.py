@@ -92,6 +92,21 @@ def train(
             "function(input_shape, num_classes) returns a model.",
         ),
     ] = "simple",
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Begin with a trained network instead, such as MobileNetV2, or with a model's file or "
+            "run: its head is trained on frozen features, then all of it, by found learning rates.",
+        ),
+    ] = None,
+    backbone_weights: Annotated[
+        str,
+        typer.Option(metavar="WEIGHTS", help="Of a backbone by name: imagenet, none, or a file."),
+    ] = "imagenet",
+    head_epochs: Annotated[
+        int, typer.Option(min=0, metavar="N", help="With --backbone: epochs of the head.")
+    ] = 20,
     epochs: Annotated[
         int, typer.Option(min=1, metavar="N", help="Passes over the training images.")
     ] = 10,
@@ -186,6 +201,8 @@ def train(
       cornu train digits
       cornu train mnist --model lecture --epochs 15 --batch-size 128 --seed 0
       cornu train photos/ --image-size 96 --augment --output runs/photos
+      cornu train photos/ --backbone MobileNetV2 --epochs 3
+      cornu train new_photos/ --backbone runs/photos
       cornu train data.npz --model mine.py:make_model
       cornu train mnist --explore
       cornu train cifar10 --model resnet --processes 2
@@ -193,6 +210,8 @@ def train(
     """
     if explore and (processes or hosts or coordinator):
         raise typer.BadParameter("It shows the training of one process.", param_hint="--explore")
+    if backbone is not None and model != "simple":
+        raise typer.BadParameter("It is for training without --backbone.", param_hint="--model")
     if port is not None and not explore:
         raise typer.BadParameter("It is for the page that --explore shows.", param_hint="--port")
     from cornu.cli import together
@@ -210,6 +229,9 @@ def train(
         explore_port=port or 0 if explore else None,
         overwrite=overwrite,
         model=model,
+        backbone=backbone,
+        backbone_weights=backbone_weights,
+        head_epochs=head_epochs,
         epochs=epochs,
         batch_size=batch_size,
         optimizer=optimizer,

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from cornu import callbacks, layers, optimizers
-from cornu.cli import run_folder
+from cornu import callbacks, layers, models, optimizers
+from cornu.cli import backbones, run_folder
 from cornu.cli.command import CommandError, Interrupted
 from cornu.cli.data import DEFAULT_IMAGE_SIZE, Data, Part, is_folder, load_data
 from cornu.cli.judge import judge
 from cornu.cli.networks import check_size, find_network, make_model
 from cornu.core import processes
 from cornu.core.random import set_random_seed
+from cornu.saving import load_model
 from cornu.training import interrupts
 from cornu.visualize import plot_confusion_matrix, plot_history, plot_predictions
 
@@ -38,9 +39,14 @@ def train(
     set_random_seed(seed)
     # Arguments are checked before the data are loaded, or even downloaded.
     size = settings["image_size"] or DEFAULT_IMAGE_SIZE if is_folder(data) else None
-    network = find_network(settings["model"])
-    if size is not None:
-        check_size(settings["model"], network, size)
+    backbone, weights = settings["backbone"], settings["backbone_weights"]
+    network = None
+    if backbone is None:
+        network = find_network(settings["model"])
+        if size is not None:
+            check_size(settings["model"], network, size)
+    else:
+        backbones.check(backbone, weights)
     optimizer = _optimizer(settings)
     if output is not None and processes.is_first():
         run_folder.check_new(output, overwrite)
@@ -55,13 +61,20 @@ def train(
         settings.pop("skip_unreadable"),
     )
     print(loaded.describe())
-    preprocessing = _preprocessing(loaded, settings["augment"])
-    model = make_model(
-        settings["model"], loaded.shape, len(loaded.class_names), preprocessing, network
-    )
-    settings["learning_rate"] = _rounded(optimizer.learning_rate)
+    changes = _changes(loaded) if settings["augment"] else []
+    if network is None:
+        model = backbones.make_model(backbone, weights, loaded, changes)
+    else:
+        model = make_model(
+            settings["model"],
+            loaded.shape,
+            len(loaded.class_names),
+            [*_from_0_to_1(loaded), *changes],
+            network,
+        )
+        settings["learning_rate"] = _rounded(optimizer.learning_rate)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    if network.is_own:
+    if network is not None and network.is_own:
         _check_probabilities(model, settings["model"], loaded)
     model.summary()
 
@@ -83,13 +96,11 @@ def train(
     )
     with _page(model, loaded, explore_port) as watching:
         try:
-            _fit(
-                model,
-                loaded,
-                settings,
-                [_OldPictures(folder), best, recorder, *watching],
-                shows_bars,
-            )
+            found = [_OldPictures(folder), best, recorder, *watching]
+            if backbone is None:
+                _fit(model, loaded, settings, found, shows_bars)
+            else:
+                _fine_tune(model, loaded, settings, found, shows_bars)
             _finish(model, loaded, folder, recorder)
         except KeyboardInterrupt as error:
             stopped = f"Stopped by {interrupts.name_of(error)}"
@@ -175,6 +186,8 @@ class Recorder(callbacks.Callback):
         super().__init__()
         self.folder, self.settings, self.shows_bars = folder, settings, shows_bars
         self.rows: list[dict] = []
+        # Epochs of a head, before those of the whole model, and whether it is being trained.
+        self.num_before, self.in_head = 0, False
         self._start = 0.0
 
     @property
@@ -187,8 +200,14 @@ class Recorder(callbacks.Callback):
 
     @property
     def best_epoch(self) -> int:
-        accuracies = self.history["val_accuracy"]
-        return accuracies.index(max(accuracies)) + 1
+        first = max(self.num_before - 1, 0)
+        accuracies = self.history["val_accuracy"][first:]
+        return first + accuracies.index(max(accuracies)) + 1
+
+    def write(self) -> None:
+        """Write `history.csv` and `settings.json`."""
+        run_folder.write_history(self.folder, self.rows)
+        run_folder.write_settings(self.folder, {**self.settings, "best_epoch": self.best_epoch})
 
     def on_epoch_begin(self, epoch, logs=None):
         self._start = time.perf_counter()
@@ -196,15 +215,16 @@ class Recorder(callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self._start
         values = {name: _rounded(value) for name, value in logs.items()}
-        self.rows.append({"epoch": epoch + 1, **values, "seconds": round(seconds, 3)})
+        number = len(self.rows) + 1
+        self.rows.append({"epoch": number, **values, "seconds": round(seconds, 3)})
         if not processes.is_first():
             return
-        run_folder.write_history(self.folder, self.rows)
-        run_folder.write_settings(self.folder, {**self.settings, "best_epoch": self.best_epoch})
+        if not self.in_head:
+            self.write()
         if not self.shows_bars:
-            total = (self.params or {})["epochs"]
+            total = self.num_before + (self.params or {})["epochs"]
             print(
-                f"epoch {epoch + 1:{len(str(total))}}/{total}  loss {logs['loss']:.4f}  "
+                f"epoch {number:{len(str(total))}}/{total}  loss {logs['loss']:.4f}  "
                 f"accuracy {logs['accuracy']:.4f}  val_loss {logs['val_loss']:.4f}  "
                 f"val_accuracy {logs['val_accuracy']:.4f}  {seconds:.1f} s",
                 flush=True,
@@ -227,22 +247,21 @@ def _check_probabilities(model, name: str, data: Data) -> None:
         )
 
 
-def _preprocessing(data: Data, augment: bool) -> list:
-    """Layers that bring pixels to 0 to 1 and, in training, change images at random."""
-    found: list = []
-    if data.white not in (None, 1):
-        found.append(layers.Rescaling(1 / data.white))
-    if augment:
-        if data.can_be_mirrored:
-            found.append(layers.RandomFlip("horizontal"))
-        # An edge of a photograph goes on as it is; what is beside a digit is empty.
-        filling = {"fill_mode": "nearest" if data.shape[2] == 3 else "constant"}
-        found += [
-            layers.RandomTranslation(0.1, 0.1, **filling),
-            layers.RandomRotation(0.03, **filling),
-            layers.RandomZoom(0.1, **filling),
-        ]
-    return found
+def _from_0_to_1(data: Data) -> list:
+    """Layers that bring pixels to 0 to 1."""
+    return [] if data.white in (None, 1) else [layers.Rescaling(1 / data.white)]
+
+
+def _changes(data: Data) -> list:
+    """Layers that change images at random in training."""
+    # An edge of a photograph goes on as it is; what is beside a digit is empty.
+    filling = {"fill_mode": "nearest" if data.shape[2] == 3 else "constant"}
+    return [
+        *([layers.RandomFlip("horizontal")] if data.can_be_mirrored else []),
+        layers.RandomTranslation(0.1, 0.1, **filling),
+        layers.RandomRotation(0.03, **filling),
+        layers.RandomZoom(0.1, **filling),
+    ]
 
 
 def _fit(model, data: Data, settings: dict, found: list, shows_bars: bool) -> None:
@@ -264,6 +283,43 @@ def _fit(model, data: Data, settings: dict, found: list, shows_bars: bool) -> No
         raise CommandError(
             f"{error.__cause__} Delete it, or leave out unreadable images with --skip-unreadable."
         ) from error
+
+
+def _fine_tune(model, data: Data, settings: dict, found: list, shows_bars: bool) -> None:
+    """The head on frozen features, whose model is the first to be kept, then the whole."""
+    options = {
+        "batch_size": settings["batch_size"],
+        "learning_rate": settings["learning_rate"],
+        "validation_data": data.validation.source,
+        "seed": settings["seed"],
+        "verbose": 1 if shows_bars else 0,
+    }
+    source = data.train.source if data.train.is_in_memory else (data.train.source,)
+    old, best, recorder, *_ = found
+    if settings["head_epochs"]:
+        recorder.in_head = True
+        done = models.fine_tune(
+            model,
+            *source,
+            head_epochs=settings["head_epochs"],
+            epochs=0,
+            head_callbacks=[recorder],
+            **options,
+        )
+        recorder.in_head, recorder.num_before = False, len(recorder.rows)
+        recorder.settings["head_rate"] = _rounded(done.head_rate)
+        old.on_epoch_end(0)
+        best.best = recorder.rows[-1]["val_accuracy"]
+        if processes.is_first():
+            model.save(best.filepath)
+            recorder.write()
+    done = models.fine_tune(
+        model, *source, head_epochs=0, epochs=settings["epochs"], callbacks=found, **options
+    )
+    recorder.settings["whole_rate"] = _rounded(done.whole_rate)
+    # The file holds the optimizers of this stage, which are of no use to anyone.
+    model.set_weights(load_model(best.filepath, compile=False).get_weights())
+    model.save(best.filepath)
 
 
 def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:

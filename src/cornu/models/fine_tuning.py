@@ -66,8 +66,8 @@ class _Samples:
     steps: int = 0
 
     @classmethod
-    def of(cls, x, y, weight, batch_size: int, name: str) -> "_Samples":
-        """Look at all data once."""
+    def of(cls, x, y, weight, batch_size: int, name: str, looks: bool) -> "_Samples":
+        """The data; only who needs their features looks at all of them."""
         if in_memory(x):
             x, y, weight = to_arrays(x, y, weight)
         elif not (hasattr(x, "__iter__") or hasattr(x, "__getitem__")) or hasattr(x, "__next__"):
@@ -78,6 +78,11 @@ class _Samples:
         elif hasattr(x, "cardinality") and int(x.cardinality()) == -1:
             raise ValueError(f"`{name}` is a data set without end: leave its `repeat()` out.")
         samples = cls(x, y, weight, batch_size, name, [], np.arange(0))
+        if not looks:
+            steps = len(x) if hasattr(x, "__len__") else sum(1 for _ in samples._once())
+            if not samples.is_stream:
+                steps = -(-len(jax.tree.leaves(x)[0]) // batch_size)
+            return dataclasses.replace(samples, steps=steps)
         labels, weights = [], []
         for inputs, labels_of_batch, weight_of_batch in samples.batches():
             samples.keys.extend(_keys(inputs))
@@ -193,6 +198,7 @@ def fine_tune(
     class_weight=None,
     draws=4,
     callbacks=None,
+    head_callbacks=None,
     features=None,
     seed=0,
     verbose="auto",
@@ -223,6 +229,7 @@ def fine_tune(
         draws: with random image layers before the backbone, how many times each image is changed and its
             features are kept. The head's epochs take turns.
         callbacks: for the training of the whole model.
+        head_callbacks: for that of the head. Their `model` is a copy of the head alone.
         features: the folder of the features' files. Default: `features` in the cache (`CORNU_HOME`), where
             the oldest go when all take more than 10 GiB.
         seed: of draws and of the order of samples in the head's epochs.
@@ -262,13 +269,13 @@ def fine_tune(
         parts = to_arrays(x, y, sample_weight)
         (x, y, sample_weight), validation_data = train_validation_split(parts, validation_split)
     two = cut(model, backbone)
-    train = _Samples.of(x, y, sample_weight, batch_size, "x")
+    train = _Samples.of(x, y, sample_weight, batch_size, "x", head_epochs > 0)
     validation = None
     if validation_data is not None:
         given = (validation_data, None, None)
         if isinstance(validation_data, tuple | list):
             given = unpack_x_y_sample_weight(validation_data)
-        validation = _Samples.of(*given, batch_size, "validation_data")
+        validation = _Samples.of(*given, batch_size, "validation_data", head_epochs > 0)
     stages = _Stages(model, two, train, validation, class_weight, verbose, seed)
     head = whole = None
     if head_epochs:
@@ -278,7 +285,9 @@ def fine_tune(
             return computed(two.features, samples, folder, draws, seed, verbose != 0)
 
         judged = features_of(validation, 0)[0] if validation is not None else None
-        head, head_rate = stages.head(features_of(train, draws), judged, head_epochs, head_rate)
+        head, head_rate = stages.head(
+            features_of(train, draws), judged, head_epochs, head_rate, head_callbacks
+        )
     if epochs:
         whole, whole_rate = stages.whole(epochs, whole_rate, earlier, callbacks)
     return FineTuning(head, whole, head and head_rate, whole and whole_rate)
@@ -333,7 +342,7 @@ class _Stages:
         self.class_weight = class_weight
         self.compiled = model._compile_arguments
 
-    def head(self, draws, judged, epochs, rate) -> tuple:
+    def head(self, draws, judged, epochs, rate, callbacks) -> tuple:
         """Train the head's copy on features, and give its weights to the model."""
         head, train = self.two.head, self.train
         y, weight = train.ordered()
@@ -347,7 +356,7 @@ class _Stages:
         if judged is not None:
             validation = pack_x_y_sample_weight(np.asarray(judged), *self.validation.ordered())
         try:
-            history = self._fit(head, data, epochs, validation)
+            history = self._fit(head, data, epochs, validation, callbacks)
         finally:
             for own, copy in self.two.pairs:
                 _give(copy, own)
@@ -368,7 +377,7 @@ class _Stages:
             steps = self.train.steps
             try:
                 data = self.train.data()
-                tries = min(100, max(20, steps))
+                tries = min(100, max(40, steps))
                 rate = self._compile(model, rate, groups, steps * epochs, data, tries)
                 self._say(f"Whole model: {epochs} epochs, learning rate up to {rate:.2g}")
                 validation = self.validation and self.validation.data()
@@ -380,7 +389,7 @@ class _Stages:
         if self.verbose != 0:
             print(text)
 
-    def _fit(self, model, data, epochs, validation, callbacks=None):
+    def _fit(self, model, data, epochs, validation, callbacks):
         x, y, weight = unpack_x_y_sample_weight(data)
         return model.fit(
             x,

@@ -17,8 +17,8 @@ class LearningRates(NamedTuple):
     Attributes:
         rates: learning rates, one for each step.
         losses: the smoothed loss after each.
-        suggestion: a rate to train with: where two thirds of the way that the loss falls are gone. If
-            it does not fall, a thirtieth of the rate at which it has grown.
+        suggestion: a rate to train with: where two thirds of the way that the loss falls are gone, but
+            less than a third of the rate from which on it grows. If it does not fall, a thirtieth of that.
     """
 
     rates: np.ndarray
@@ -62,7 +62,7 @@ def trial(
         set_rate: called with the rate of the next step.
         class_weight: as for `fit`.
         lowest, highest: the first and the last rate.
-        steps: how many at most; it ends where the smoothed loss has grown to four times the lowest.
+        steps: how many at most; it ends where the smoothed loss has grown to four times that of the start.
     """
     model.optimizer.build(model.trainable_variables)
     before = [(v, np.array(v.value)) for v in [*model.variables, *model.optimizer.variables]]
@@ -76,33 +76,45 @@ def trial(
                 x, y, weight, class_weight if weight is None else None, return_dict=True
             )
             losses.append(float(logs["loss"]))
-            curve = smoothed(losses)
-            if not np.isfinite(losses[-1]) or curve[-1] > 4 * curve.min():
+            curve = _smoothed(losses, steps)
+            if not np.isfinite(losses[-1]) or (
+                len(curve) > steps // 3 and curve[-1] > 4 * abs(_begin(curve, steps))
+            ):
                 break
     finally:
         for variable, value in before:
             variable.assign(value)
         model.reset_metrics()
-    curve = smoothed(losses)
+    curve = _smoothed(losses, steps)
     return LearningRates(rates[: len(losses)], curve, _suggestion(rates, curve))
 
 
-def smoothed(losses) -> np.ndarray:
-    """A mean of each loss and those before it, which count less the older they are."""
+def _smoothed(losses, steps: int) -> np.ndarray:
+    """Means of each loss and those before it: about a tenth of all, which count less the older they are."""
+    keep = max(1 - 10 / steps, 0)
     mean, means = 0.0, []
     for count, loss in enumerate(losses, 1):
-        mean = 0.9 * mean + 0.1 * loss
-        means.append(mean / (1 - 0.9**count))
+        mean = keep * mean + (1 - keep) * loss
+        means.append(mean / (1 - keep**count))
     return np.array(means)
+
+
+def _begin(curve: np.ndarray, steps: int) -> float:
+    """The loss with the smallest rates, which change nothing: what it differs by there is noise."""
+    return float(np.median(curve[: -(-steps // 3)]))
 
 
 def _suggestion(rates: np.ndarray, curve: np.ndarray) -> float:
     finite = curve[np.isfinite(curve)]
-    lowest = int(finite.argmin()) if len(finite) else 0
-    highest = int(finite[: lowest + 1].argmax()) if lowest else 0
-    if lowest - highest >= 3 and finite[lowest] < 0.95 * finite[highest]:
-        return float(rates[round(highest + (lowest - highest) * 2 / 3)])
-    # The mean shows about ten steps late that the loss grows.
-    has_grown = finite > 1.25 * np.minimum.accumulate(finite)
-    last = int(has_grown.argmax()) if has_grown.any() else min(len(finite), len(rates) - 1)
-    return float(rates[last] / 30)
+    if not len(finite):
+        return float(rates[0])
+    begin = _begin(finite, len(rates))
+    not_grown = np.flatnonzero(finite <= begin + 0.25 * abs(begin))
+    last = rates[not_grown[-1]]
+    lowest = int(finite.argmin())
+    if begin - finite[lowest] < 0.2 * abs(begin):
+        return float(last / 30)
+    above = np.flatnonzero(finite[:lowest] >= begin)
+    highest = int(above[-1]) if len(above) else 0
+    fallen = rates[round(highest + (lowest - highest) * 2 / 3)]
+    return float(np.clip(fallen, last / 100, last / 3))
