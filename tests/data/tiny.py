@@ -1,5 +1,7 @@
 """A small model in both libraries, made once, and what holds the data of the tests."""
 
+import os
+
 import numpy as np
 
 import cornu
@@ -173,3 +175,10 @@ def numbered(k, num_batches=3, batch=BATCHES.batch, **kwargs):
 class Stop(cornu.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.model.stop_training = True
+
+
+def slow_python(i):
+    """For worker processes: says which one, and fails for an element."""
+    if i == 13:
+        raise ValueError("a hole")
+    return int(i) * 2, os.getpid()

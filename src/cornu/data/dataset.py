@@ -281,6 +281,7 @@ class Dataset(FromFiles):
         synchronous: bool | None = None,
         use_unbounded_threadpool=False,
         name=None,
+        processes: int | None = None,
     ) -> "Dataset":
         """A function of each element.
 
@@ -292,6 +293,15 @@ class Dataset(FromFiles):
             deterministic: elements keep their order whatever it says.
             synchronous: True is as `num_parallel_calls=None`.
             use_unbounded_threadpool: no effect: there are no more threads than calls.
+            processes: how many processes call it, for a function that is slow Python itself, which threads
+                cannot do at the same time. Elements and results are copied to them and back, and each needs
+                a few seconds to start and has the function's modules in memory. The elements and their
+                order are the same. The function must be one of a module, or `cloudpickle` be installed, and
+                a script must start its work below `if __name__ == "__main__":`. TensorFlow has no such
+                argument.
+
+        Raises `ValueError` for `processes` of a function that changes variables or draws from global
+        generators, and `RuntimeError` if one of them is killed.
 
         >>> from cornu.data import Dataset
         >>> data = Dataset.from_tensor_slices({"a": [1, 2], "b": [3, 4]})
@@ -299,8 +309,15 @@ class Dataset(FromFiles):
         [3, 8]
         """
         _check_count("num_parallel_calls", num_parallel_calls, or_none=True)
+        _check_count("processes", processes, or_none=True)
+        if synchronous and processes:
+            raise ValueError(
+                "`map` is `synchronous`, or has `processes`: leave one of the two out."
+            )
+        if processes == AUTOTUNE:
+            processes = min(8, os.cpu_count() or 1)
         threads = None if synchronous else num_parallel_calls
-        return Dataset(nodes.Mapped(self._node, _callable(map_func), threads))
+        return Dataset(nodes.Mapped(self._node, _callable(map_func), threads, processes or 0))
 
     def batch(
         self,

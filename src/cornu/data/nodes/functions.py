@@ -9,6 +9,7 @@ import numpy as np
 from cornu.data.ahead import in_order, num_threads
 from cornu.data.effects import Effects, Tide
 from cornu.data.elements import TensorSpec, as_element, copied, leaves_of, map_structure, spec_of
+from cornu.data.in_processes import InProcesses
 from cornu.data.nodes.node import UNKNOWN, Node
 from cornu.data.passes import Indexed, Pass, Stream
 
@@ -47,12 +48,26 @@ class Called(Node):
 class Mapped(Called):
     """A function of each element."""
 
-    def __init__(self, parent: Node, function: Callable, num_parallel_calls: int | None):
+    def __init__(
+        self, parent: Node, function: Callable, num_parallel_calls: int | None, processes: int = 0
+    ):
         super().__init__(parent, function)
         self._threads = num_threads(num_parallel_calls)
+        self._remote = InProcesses(function, processes) if processes else None
+        if processes:
+            # Each waits for a process, and one more has the next element ready.
+            self._threads = max(self._threads, processes + 1)
 
     def _result(self, element):
-        return as_element(self._call(element))
+        if self._remote is None or not self._effects.known:
+            return as_element(self._call(element))
+        if self._effects.any:
+            raise ValueError(
+                "The function of `map` changes variables, or draws from a global generator of random "
+                "numbers, and `processes` would each have others. Give it seeds as a part of its elements "
+                "(`Dataset.random`), or leave `processes` out."
+            )
+        return as_element(self._remote(*(element if type(element) is tuple else (element,))))
 
     def open(self):
         opened: Any = self.parents[0].open()

@@ -10,6 +10,7 @@ import numpy as np
 from cornu.data.ahead import AUTOTUNE, read_ahead
 from cornu.data.effects import Tide
 from cornu.data.elements import map_structure, read_only, stack
+from cornu.data.in_processes import WorkerLost
 from cornu.data.nodes.node import INFINITE, UNKNOWN, Node, restore_states, states
 from cornu.data.passes import Indexed, Pass, Stream, shuffled, shuffled_order
 from cornu.data.position import random_state, set_random_state
@@ -189,6 +190,9 @@ class Undamaged(Node):
             try:
                 with opened.naming(i):
                     return opened.get(i), None
+            except WorkerLost:
+                # No element's fault.
+                raise
             except Exception as error:
                 return None, error
 
