@@ -66,7 +66,7 @@ class TarShard:
 
     def _look(self) -> None:
         if os.path.getsize(self.path) == 0:
-            return
+            raise tarfile.ReadError("it has no bytes, and a whole one has two blocks of zeros")
         with tarfile.open(self.path, "r:") as archive:
             for member in archive:
                 # As WebDataset has it: folders belong to the name, and dots in them do not count.
@@ -125,7 +125,9 @@ class CsvShard:
                 raise OSError(f"{self.problem} {_SKIP_SHARD}")
         if columns is None:
             if not len(self):
-                raise ValueError(f"{path} is empty; its first row should name the columns.")
+                raise OSError(
+                    f"{path} is empty; its first row should name the columns. {_SKIP_SHARD}"
+                )
             columns = self._fields(0)
             self._begins, self._ends = self._begins[1:], self._ends[1:]
         self.columns = list(columns)

@@ -292,5 +292,5 @@ class BatchCheck:
             parts = (parts,)
         x, y, sample_weight = unpack_x_y_sample_weight(parts)
         where = f" of batch {number}"
-        check_label_values(self._model, y)
+        check_label_values(self._model, y, f"`y`{where}")
         check_finite(self._model, x, y, sample_weight, where=where)
