@@ -57,6 +57,13 @@ def test_evaluate_prints_what_train_printed(run, trained):
         done = run("evaluate", model, trained.parent / "bars.npz")
         assert done.exit_code == 0, done.stderr
         assert f"(40 images, {settings['wrong']} wrong)" in done.stdout
+    found = json.loads(run("evaluate", trained, trained.parent / "bars.npz", "--json").stdout)
+    assert found["accuracy"] == settings["accuracy"] and found["wrong"] == settings["wrong"]
+    low, high = found["accuracy_interval"]
+    assert f"{100 * low:.1f} to {100 * high:.1f} %" in done.stdout
+    assert low < found["accuracy"] <= high
+    assert [each["images"] for each in found["classes"]] == [20, 20]
+    assert len(found["worst"]) == min(found["wrong"], 5)
 
 
 def test_evaluate_all_of_data_without_parts(run, trained, tmp_path):

@@ -176,7 +176,7 @@ def test_data_of_other_kinds(kind, tmp_path):
     assert np.isfinite(done.whole.history["val_loss"][-1])
 
 
-def test_rates_by_layer(tmp_path, monkeypatch):
+def test_rates_by_layer(tmp_path):
     model = classifier("sequential", optimizer=cornu.optimizers.SGD(0.5, momentum=0.5))
     seen = []
 
@@ -186,6 +186,7 @@ def test_rates_by_layer(tmp_path, monkeypatch):
 
         def on_epoch_end(self, epoch, logs=None):
             seen.append([float(each.learning_rate) for each in model.optimizer.optimizers])
+            model.save(tmp_path / "m.keras")
 
     fine_tune(
         model,
@@ -202,6 +203,9 @@ def test_rates_by_layer(tmp_path, monkeypatch):
     assert [float(each._learning_rate(3)) for each in seen[:3]] == pytest.approx([0.001, 0.01, 0.1])
     assert seen[-1] == pytest.approx([1e-8, 1e-7, 1e-6], rel=0.01)
     assert float(model.optimizer.learning_rate) == 0.5
+    # A model that was saved meanwhile can be loaded.
+    loaded = cornu.models.load_model(tmp_path / "m.keras", compile=False)
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
 
 
 def drawn_anew():

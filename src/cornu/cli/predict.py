@@ -1,16 +1,21 @@
 """`cornu evaluate` and `cornu predict`."""
 
+import json
+
 import numpy as np
 
+from cornu.cli import quality
 from cornu.cli.command import CommandError, say
-from cornu.cli.data import SKIP, check_range, is_folder, load_to_judge, not_of_images
-from cornu.cli.judge import judge
+from cornu.cli.data import SKIP, Part, check_range, is_folder, load_to_judge, not_of_images
+from cornu.cli.judge import Judgement, judge
 from cornu.cli.run_folder import SETTINGS, TrainedModel, load_trained
 from cornu.utils.image_folder import reader_for
 
 
-def evaluate(model: str, data: str, batch_size: int, skip_unreadable: bool) -> None:
-    """Print how many of DATA's images a model takes for what they are."""
+def evaluate(
+    model: str, data: str, batch_size: int, skip_unreadable: bool, as_json: bool = False
+) -> None:
+    """Print how many of DATA's images a model takes for what they are, and which it mistakes."""
     # Says what is wrong with the name before a large model is loaded.
     is_folder(data)
     trained = load_trained(model)
@@ -21,7 +26,92 @@ def evaluate(model: str, data: str, batch_size: int, skip_unreadable: bool) -> N
         part.source.check(SKIP)
     elif (trained.path.parent / SETTINGS).is_file():
         check_range(part.source[0], data, trained.white, "the model was trained on")
-    print(f"Accuracy: {judge(trained.model, part, batch_size).describe()}")
+    judged = judge(trained.model, part, batch_size)
+    found = _qualities(judged, part, trained.class_names)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    print(f"Accuracy: {judged.describe()}")
+    low, high = found["accuracy_interval"]
+    print(f"With 95 % confidence {100 * low:.1f} to {100 * high:.1f} % of such images.\n")
+    print("\n".join(_table(found["classes"])))
+    if found["mistakes"]:
+        print("\nThe most frequent mistakes:")
+        for each in found["mistakes"]:
+            print(f"  {each['class']} is taken for {each['taken_for']}: {_images(each['images'])}")
+        print("\nThe mistakes it is most sure of:")
+        for each in found["worst"]:
+            print(
+                f"  {each['image']}: {each['class']}, taken for {each['taken_for']} with "
+                f"{100 * each['probability']:.1f} %"
+            )
+    error, divisor = found["calibration_error"], found["temperature"]
+    says = "it is too sure" if divisor > 1.05 else "it is not sure enough" if divisor < 0.95 else ""
+    print(f"\nCalibration error: {error:.3f}. Temperature: {divisor:.2f}{says and f' ({says})'}.")
+
+
+# How many mistakes are listed.
+_WORST = 5
+
+
+def _qualities(judged: Judgement, part: Part, names: list[str]) -> dict:
+    """All that `evaluate` prints, as plain values."""
+    y_true, probabilities = judged.y_true, judged.probabilities
+    confidence = probabilities.max(-1)
+    wrong = np.flatnonzero(judged.y_pred != y_true)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_WORST]
+    return {
+        "accuracy": judged.accuracy,
+        "accuracy_interval": quality.interval(len(y_true) - judged.num_wrong, len(y_true)),
+        "images": len(y_true),
+        "wrong": judged.num_wrong,
+        "loss": judged.loss,
+        "classes": [
+            {"class": name, **numbers}
+            for name, numbers in zip(names, quality.by_class(y_true, probabilities), strict=True)
+        ],
+        "mistakes": [
+            {"class": names[true], "taken_for": names[taken], "images": count}
+            for true, taken, count in quality.confused(y_true, probabilities)
+        ],
+        "worst": [
+            {
+                "image": f"image {i}" if part.is_in_memory else part.source.file_paths[i],
+                "class": names[y_true[i]],
+                "taken_for": names[judged.y_pred[i]],
+                "probability": float(confidence[i]),
+            }
+            for i in map(int, worst)
+        ],
+        "calibration_error": quality.calibration_error(y_true, probabilities),
+        "temperature": quality.temperature(y_true, probabilities),
+    }
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image" + "s" * (count != 1)
+
+
+_COLUMNS = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "roc_auc": "ROC area",
+    "average_precision": "average precision",
+}
+
+
+def _table(classes: list[dict]) -> list[str]:
+    """A line for each class, and one above with what the numbers are."""
+    width = max(len("class"), *(len(each["class"]) for each in classes))
+    lines = [f"{'class':<{width}}  images  " + "  ".join(_COLUMNS.values())]
+    for each in classes:
+        numbers = [
+            f"{'' if each[name] is None else format(each[name], '.3f'):>{len(title)}}"
+            for name, title in _COLUMNS.items()
+        ]
+        lines.append(f"{each['class']:<{width}}  {each['images']:>6,}  " + "  ".join(numbers))
+    return lines
 
 
 def predict(model: str, images: list[str], top: int, invert: bool) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from cornu.models.cloning import with_own_metrics
 from cornu.models.feature_files import digest
 from cornu.models.frozen_features import Cut, computed, cut
 from cornu.models.model import Model
-from cornu.optimizers import MultiOptimizer
+from cornu.optimizers import MultiOptimizer, OptimizerMap
 from cornu.optimizers.loss_scaling import LossScaleOptimizer
 from cornu.optimizers.schedules import CosineDecay
 from cornu.training.learning_rate import batches_of, trial
@@ -410,7 +411,6 @@ class _Stages:
         if model is not self.model:
             given = with_own_metrics(given)
         optimizer = _inner(self.compiled["optimizer"])
-        owners = {id(weight): i for i, (_, weights) in enumerate(groups) for weight in weights}
 
         def compiled(rate_of) -> list:
             config = optimizer.get_config()
@@ -418,8 +418,13 @@ class _Stages:
                 type(optimizer).from_config({**config, "learning_rate": rate_of(factor)})
                 for factor, _ in groups
             ]
-            several = MultiOptimizer(lambda weight: parts[owners[id(weight)]])
-            model.compile(several if len(parts) > 1 else parts[0], **given)
+            if len(parts) > 1:
+                # By paths: a function of the variable could not be loaded with a model that is saved.
+                named = zip(parts[:-1], groups[:-1], strict=True)
+                by_path = {_pattern(weights): part for part, (_, weights) in named if weights}
+                model.compile(MultiOptimizer(OptimizerMap(parts[-1], by_path)), **given)
+            else:
+                model.compile(parts[0], **given)
             return parts
 
         if rate is None:
@@ -473,6 +478,11 @@ def _unfreeze(two: Cut) -> None:
         for layer in operation._flatten_layers():
             if isinstance(layer, BatchNormalization) and id(operation) not in safe:
                 layer.trainable = False
+
+
+def _pattern(weights) -> str:
+    """A regular expression that matches the paths of some weights."""
+    return "|".join(dict.fromkeys(re.escape(weight.path) for weight in weights))
 
 
 def _give(source, target) -> None:

@@ -1,0 +1,121 @@
+"""What a classifier's answers are worth: numbers by class, an interval for the accuracy, calibration."""
+
+import math
+
+import numpy as np
+
+# Of the bars that compare confidence with accuracy.
+_BINS = 15
+
+
+def interval(right: int, count: int) -> tuple[float, float]:
+    """Where the accuracy on all such images lies, with 95 % confidence.
+
+    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+    """
+    z = 1.959963984540054
+    share = right / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def by_class(y_true, probabilities) -> list[dict]:
+    """For each class, how many images it has, and how well they are told from all others.
+
+    Of a class: `precision` is the share that is right of the images that are taken for it, `recall` the
+    share of its images that are taken for it, `f1` their harmonic mean. `roc_auc` is the chance that an
+    image of the class gets more of its probability than one of another; `average_precision` the area under
+    precision over recall. What has no value, such as the recall of a class without images, is None.
+    """
+    y_true, predicted = np.asarray(y_true), probabilities.argmax(-1)
+    found = []
+    for label in range(probabilities.shape[1]):
+        is_one, is_taken = y_true == label, predicted == label
+        hits = int((is_one & is_taken).sum())
+        precision, recall = _share(hits, is_taken.sum()), _share(hits, is_one.sum())
+        both = int(is_one.sum() + is_taken.sum())
+        found.append(
+            {
+                "images": int(is_one.sum()),
+                "precision": precision,
+                "recall": recall,
+                "f1": _share(2 * hits, both),
+                "roc_auc": roc_auc(is_one, probabilities[:, label]),
+                "average_precision": average_precision(is_one, probabilities[:, label]),
+            }
+        )
+    return found
+
+
+def _share(part, whole) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def roc_auc(is_one, scores) -> float | None:
+    """The area under the curve of true over false positives; None without images of both kinds."""
+    ones, others = int(is_one.sum()), int((~is_one).sum())
+    if not ones or not others:
+        return None
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    # The mean rank of equal scores.
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return float((ranks[is_one].sum() - ones * (ones + 1) / 2) / (ones * others))
+
+
+def average_precision(is_one, scores) -> float | None:
+    """The mean precision at each recall that is reached; None without images of the class."""
+    if not is_one.any():
+        return None
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.diff(scores[order], append=np.nan) != 0)
+    hits = np.cumsum(is_one[order])[last]
+    precision, recall = hits / (last + 1), hits / hits[-1]
+    return float((np.diff(recall, prepend=0) * precision).sum())
+
+
+def confused(y_true, probabilities, most: int = 5) -> list[tuple[int, int, int]]:
+    """The most frequent mistakes: what it is, what it is taken for, and how often."""
+    wrong = np.asarray(y_true) != (predicted := probabilities.argmax(-1))
+    pairs, counts = np.unique(
+        np.stack([np.asarray(y_true)[wrong], predicted[wrong]], 1), axis=0, return_counts=True
+    )
+    order = np.argsort(-counts, kind="stable")[:most]
+    return [(int(pairs[i, 0]), int(pairs[i, 1]), int(counts[i])) for i in order]
+
+
+def calibration_error(y_true, probabilities) -> float:
+    """How far confidence is from accuracy: the mean over bins of confidence, weighted by their images.
+
+    Source: C. Guo et al., On calibration of modern neural networks, 2017.
+    """
+    confidence = probabilities.max(-1)
+    right = probabilities.argmax(-1) == np.asarray(y_true)
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gaps = [
+        (bins == number).sum()
+        * abs(right[bins == number].mean() - confidence[bins == number].mean())
+        for number in np.unique(bins)
+    ]
+    return float(sum(gaps) / len(confidence))
+
+
+def temperature(y_true, probabilities) -> float:
+    """The number that divides the logits for the least cross-entropy; more than 1: the model is too sure.
+
+    Source: C. Guo et al., On calibration of modern neural networks, 2017.
+    """
+    logits = np.log(np.maximum(probabilities.astype("float64"), 1e-12))
+    rows, y_true = np.arange(len(logits)), np.asarray(y_true)
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / math.exp(log_temperature)
+        scaled -= scaled.max(-1, keepdims=True)
+        return float((np.log(np.exp(scaled).sum(-1)) - scaled[rows, y_true]).mean())
+
+    # The loss has one minimum along the inverse of the temperature: a golden-section search.
+    low, high, ratio = math.log(0.05), math.log(20), (math.sqrt(5) - 1) / 2
+    while high - low > 1e-4:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        low, high = (low, right) if loss(left) < loss(right) else (left, high)
+    return math.exp((low + high) / 2)
