@@ -10,8 +10,9 @@ from cornu.cli.app import app
 def run():
     """Run a command in this process; the result has `exit_code`, `stdout`, `stderr`."""
 
-    def invoke(*arguments):
-        result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "120"})
+    def invoke(*arguments, given=None):
+        words = [str(a) for a in arguments]
+        result = CliRunner().invoke(app, words, env={"COLUMNS": "120"}, input=given)
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result

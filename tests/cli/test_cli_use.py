@@ -1,5 +1,6 @@
 """`evaluate`, `predict` and `summary` use what `train` left."""
 
+import csv
 import json
 import re
 import shutil
@@ -153,14 +154,45 @@ def test_top_and_invert(run, trained, bar, tmp_path):
 def test_unreadable_images_are_named_and_the_others_predicted(run, trained, bar, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8 damaged")
-    done = run("predict", trained, broken, bar, tmp_path / "missing.png", tmp_path)
+    done = run("predict", trained, broken, bar, tmp_path / "missing.png")
     assert done.exit_code == 1
     assert done.stdout.startswith(str(bar))
     messages = done.stderr.splitlines()
-    assert len(messages) == 4
+    assert len(messages) == 3
     assert "broken.jpg" in messages[0] and "missing.png" in messages[1]
-    assert str(tmp_path) in messages[2]
-    assert "3 of 4 images could not be read" in messages[3]
+    assert "2 of 3 images could not be read" in messages[2]
+
+
+def test_predict_takes_folders_patterns_and_names_and_prints_for_programs(run, trained, photos):
+    paths = sorted(str(path) for path in photos.rglob("*.png"))
+    options = ("--top", 1, "--json")
+    done = run("predict", trained, photos, *options)
+    assert done.exit_code == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sorted(each["image"] for each in found) == paths
+    # The same numbers as one by one, and in whatever batch.
+    assert json.loads(run("predict", trained, paths[-1], *options).stdout)["classes"][0][
+        "probability"
+    ] == pytest.approx(
+        next(each for each in found if each["image"] == paths[-1])["classes"][0]["probability"],
+        abs=1e-6,
+    )
+    assert run("predict", trained, photos / "*" / "*.png", *options).stdout == done.stdout
+    names = "\n".join(paths[:2]) + "\n"
+    rows = list(csv.reader(run("predict", trained, "-", "--csv", given=names).stdout.splitlines()))
+    assert rows[0] == ["image", "class", "probability"]
+    assert [row[0] for row in rows[1:]] == [paths[0]] * 2 + [paths[1]] * 2
+    sure = found[0]["classes"][0]["probability"]
+    for threshold, count in ((sure - 1e-4, 1), (min(sure + 1e-4, 1), 0)):
+        done = run("predict", trained, found[0]["image"], "--threshold", threshold, "--json")
+        assert len(json.loads(done.stdout)["classes"]) == count
+    (photos / "empty").mkdir()
+    for name, message in (
+        (photos / "empty", "holds no images"),
+        (photos / "*.bmp", "No file is called"),
+    ):
+        done = run("predict", trained, name)
+        assert done.exit_code == 1 and message in done.stderr
 
 
 def test_a_model_without_settings(run, trained, bar, tmp_path):

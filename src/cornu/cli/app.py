@@ -354,12 +354,24 @@ def explore(
 @command
 def predict(
     model: Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")],
-    images: Annotated[list[str], typer.Argument(help="Image files.", metavar="IMAGE")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, folders, patterns; - reads names from standard input.",
+            metavar="IMAGE",
+        ),
+    ],
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Classes to show.")] = 3,
     invert: Annotated[
         bool,
         typer.Option("--invert", help="Swap dark and light: for dark ink, where white is learned."),
     ] = False,
+    threshold: Annotated[
+        float,
+        typer.Option(min=0, max=1, metavar="P", help="Leave out classes that are less probable."),
+    ] = 0.0,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print a line a class, for tables.")] = False,
     debug: Debug = False,
 ):
     """Print the most probable classes of images.
@@ -371,10 +383,13 @@ def predict(
     Examples:
       cornu predict runs/photos cat.jpg dog.png
       cornu predict demo scanned_digit.png --invert --top 1
+      cornu predict runs/photos new_photos/ --top 1 --threshold 0.9 --csv > found.csv
     """
+    if json and csv:
+        raise typer.BadParameter("It is one or the other.", param_hint="--json, --csv")
     from cornu.cli.predict import predict as run
 
-    run(model, images, top, invert)
+    run(model, images, top, invert, "json" if json else "csv" if csv else "text", threshold)
 
 
 @app.command()

@@ -1,6 +1,12 @@
 """`cornu evaluate` and `cornu predict`."""
 
+import csv
+import glob
+import itertools
 import json
+import os
+import sys
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -9,6 +15,8 @@ from cornu.cli.command import CommandError, say
 from cornu.cli.data import SKIP, Part, check_range, is_folder, load_to_judge, not_of_images
 from cornu.cli.judge import Judgement, judge
 from cornu.cli.run_folder import SETTINGS, TrainedModel, load_trained
+from cornu.data.ahead import in_order
+from cornu.utils.image_dataset import image_files
 from cornu.utils.image_folder import reader_for
 
 
@@ -114,28 +122,95 @@ def _table(classes: list[dict]) -> list[str]:
     return lines
 
 
-def predict(model: str, images: list[str], top: int, invert: bool) -> None:
-    """Print the most probable classes of image files; those that cannot be read are named."""
+# Images that go through the model at once.
+_BATCH = 32
+
+
+def predict(
+    model: str,
+    images: list[str],
+    top: int,
+    invert: bool,
+    form: str = "text",
+    threshold: float = 0.0,
+) -> None:
+    """Print the most probable classes of image files; those that cannot be read are named.
+
+    Args:
+        model: a run's folder or a file.
+        images: files, folders, patterns with `*`, and `-` for names on standard input.
+        top: how many classes of an image to print.
+        invert: whether to swap dark and light.
+        form: `"text"`, `"json"` for a JSON object a line, or `"csv"`.
+        threshold: the least probability of a class that is printed.
+    """
     trained = load_trained(model)
     if not (trained.path.parent / SETTINGS).is_file():
         say(f"there is no {SETTINGS} beside {trained.path}: classes are numbers, pixels 0 to 255.")
     read = _reader(trained, invert)
-    num_unreadable = 0
-    for path in images:
+
+    def load(path):
         try:
-            pixels = read(path)
+            return path, read(path), None
         except OSError as error:
-            num_unreadable += 1
-            say(_reason(path, error))
-            continue
-        probabilities = trained.model.predict_on_batch(pixels[None])[0]
-        print(path)
-        best = np.argsort(-probabilities, kind="stable")[:top]
-        width = max(len(trained.class_names[index]) for index in best)
-        for index in best:
-            print(f"  {trained.class_names[index]:<{width}}  {100 * probabilities[index]:6.2f} %")
+            return path, None, error
+
+    if form == "csv":
+        print("image,class,probability")
+    count = num_unreadable = 0
+    loaded = in_order(load, _paths(images), os.cpu_count() or 1, 2 * _BATCH)
+    while batch := list(itertools.islice(loaded, _BATCH)):
+        pixels = [each for _, each, _ in batch if each is not None]
+        answers = iter(trained.model.predict_on_batch(np.stack(pixels)) if pixels else ())
+        for path, each, error in batch:
+            count += 1
+            if each is None:
+                num_unreadable += 1
+                say(_reason(path, error))
+                continue
+            probabilities = next(answers)
+            best = np.argsort(-probabilities, kind="stable")[:top]
+            named = [(trained.class_names[i], float(probabilities[i])) for i in best]
+            _print(form, path, [(name, share) for name, share in named if share >= threshold])
+    if not count:
+        raise CommandError("There are no images.")
     if num_unreadable:
-        raise CommandError(f"{num_unreadable} of {len(images)} images could not be read.")
+        raise CommandError(f"{num_unreadable} of {count} images could not be read.")
+
+
+def _print(form: str, path: str, found: list[tuple[str, float]]) -> None:
+    if form == "json":
+        classes = [{"class": name, "probability": probability} for name, probability in found]
+        print(json.dumps({"image": path, "classes": classes}, ensure_ascii=False))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerows([path, name, f"{probability:.6f}"] for name, probability in found)
+    else:
+        print(path)
+        width = max((len(name) for name, _ in found), default=0)
+        for name, probability in found:
+            print(f"  {name:<{width}}  {100 * probability:6.2f} %")
+        if not found:
+            print("  no class is that probable")
+
+
+def _paths(images: list[str]) -> Iterator[str]:
+    """The files that are meant, those of a folder and of a pattern in the order of their names."""
+    for image in images:
+        if image == "-":
+            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+        elif os.path.isdir(image):
+            found = image_files(image)
+            if not found:
+                raise CommandError(f"The folder {image} holds no images.")
+            yield from found
+        elif any(sign in image for sign in "*?[") and not os.path.exists(image):
+            found = sorted(glob.glob(image, recursive=True))
+            if not found:
+                raise CommandError(f"No file is called {image}.")
+            yield from found
+        else:
+            yield image
 
 
 def _reader(trained: TrainedModel, invert: bool):

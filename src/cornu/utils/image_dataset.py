@@ -146,6 +146,11 @@ def image_dataset_from_directory(
     return split(order, shuffle, validation_split, subset, verbose, dataset)
 
 
+def image_files(directory) -> list[str]:
+    """The paths of the images in a folder and below, sorted."""
+    return files_below(os.fspath(directory), False, _ENDINGS)
+
+
 def empty_classes(directory) -> list[str]:
     """The subfolders that hold no image."""
     names = subfolders(os.fspath(directory))
