@@ -279,6 +279,14 @@ def test_arrays_and_functions():
         with pytest.raises(ValueError, match="Expected `shape` to be"):
             ours((3, 2))
     assert initializers.get(None) is None
+    # Wherever one is given, and in files.
+    layer = cornu.layers.Dense(3, kernel_initializer=array)
+    layer.build((None, 2))
+    layer = cornu.layers.Dense.from_config(layer.get_config())
+    layer.build((None, 2))
+    np.testing.assert_array_equal(layer.kernel, array)
+    for add in (cornu.layers.Layer().add_weight, cornu.metrics.Mean().add_variable):
+        np.testing.assert_array_equal(add(shape=(2, 3), initializer=jnp.asarray(array)), array)
 
     def twos(shape, dtype=None):
         return 2 * jnp.ones(shape, dtype)

@@ -54,10 +54,25 @@ class Ones(Initializer):
 class Constant(Initializer):
     """One value, or an array of them that is broadcast to the shape."""
 
+    # Whether the value must have the weight's shape, as an array has that stands for an initializer.
+    _is_exact = False
+
     def __init__(self, value=0.0):
         self.value = value
 
+    @classmethod
+    def exactly(cls, array) -> "Constant":
+        """The initializer that an array stands for: its own numbers, for a weight of its shape."""
+        initializer = cls(np.array(array))
+        initializer._is_exact = True
+        return initializer
+
     def __call__(self, shape, dtype=None):
+        if self._is_exact and tuple(shape) != self.value.shape:
+            raise ValueError(
+                f"Expected `shape` to be {self.value.shape}, that of an array which is used as an "
+                f"initializer. Received: shape={tuple(shape)}. Constant(array) is broadcast to any."
+            )
         return jnp.broadcast_to(as_array(self.value, standardize_dtype(dtype)), shape)
 
 
@@ -379,18 +394,6 @@ def get(identifier):
     >>> type(cornu.initializers.get("glorot_uniform")).__name__
     'GlorotUniform'
     """
-    if isinstance(identifier, np.ndarray | np.generic | jax.Array):
-        array = identifier
-
-        def as_given(shape, dtype=None):
-            if tuple(shape) != array.shape:
-                raise ValueError(
-                    f"Expected `shape` to be {array.shape} for an array that is used as an "
-                    f"initializer. Received: shape={shape}"
-                )
-            return as_array(array, standardize_dtype(dtype))
-
-        return as_given
     return registry.get("initializer", identifier)
 
 

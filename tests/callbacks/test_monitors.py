@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fake_training import run_epochs
 
+import cornu
 from cornu import callbacks
 
 NAN = float("nan")
@@ -203,9 +204,9 @@ def test_checkpoint_with_an_unknown_name(fake_model, path):
         ({"filepath": "a.weights.h5"}, "must end in `.keras`"),
         ({"filepath": "a.hdf"}, "must end in `.keras`"),
         ({"filepath": "a.keras", "save_weights_only": True}, "must end in `.weights.h5`"),
-        ({"filepath": "a.keras", "save_freq": "batch"}, "Unrecognized save_freq"),
-        ({"filepath": "a.keras", "save_freq": 0}, "Unrecognized save_freq"),
-        ({"filepath": "a.keras", "save_freq": True}, "Unrecognized save_freq"),
+        ({"filepath": "a.keras", "save_freq": "batch"}, "Invalid value for `save_freq`"),
+        ({"filepath": "a.keras", "save_freq": 0}, "Invalid value for `save_freq`"),
+        ({"filepath": "a.keras", "save_freq": True}, "Invalid value for `save_freq`"),
     ],
 )
 def test_checkpoint_checks_its_arguments(arguments, message):
@@ -265,6 +266,10 @@ def test_auto_finds_the_better_direction(fake_model, monitor, expected):
     callback.set_model(fake_model)
     assert callback._is_improvement(2.0, 1.0) is expected
     assert callback._is_improvement(1.0, 2.0) is not expected
+    assert callback.monitor_op == (cornu.ops.greater if expected else cornu.ops.less)
+    # As programs set it.
+    callback.monitor_op = np.less if expected else np.greater
+    assert callback._is_improvement(1.0, 2.0) is expected
 
 
 def test_auto_refuses_an_unknown_direction(fake_model):

@@ -271,7 +271,7 @@ def test_export(run, trained, tmp_path, monkeypatch):
     done = run("export", trained, tmp_path / "bars.pb")
     assert done.exit_code == 1 and ".stablehlo" in done.stderr and "Traceback" not in done.stderr
     done = run("export", tmp_path / "none.keras", path)
-    assert done.exit_code == 1 and "no file" in done.stderr
+    assert done.exit_code == 1 and "File not found" in done.stderr
     for ending, package in (("onnx", "onnx"), ("stablehlo", "flatbuffers")):
         monkeypatch.setitem(sys.modules, package, None)
         done = run("export", trained, tmp_path / f"new.{ending}")

@@ -369,13 +369,36 @@ def test_own_classes_by_the_names_in_a_configuration(make):
     assert again.get_config() == config
 
 
+def test_build_of_several_arguments():
+    class Pair(layers.Layer):
+        def call(self, left, right=None):
+            return left if right is None else left + right
+
+    def make(build):
+        return type("Pair", (Pair,), {"build": build})()
+
+    given = []
+    layer = make(lambda self, right_shape, left_shape: given.append((left_shape, right_shape)))
+    layer(X)
+    assert given == [(X.shape, None)]
+    with pytest.raises(ValueError, match=r"`other_shape`, but `call\(\)` does not have .* `other`"):
+        make(lambda self, left_shape, other_shape: None)(X, X)
+    with pytest.raises(ValueError, match="`right`, which does not end in `_shape`"):
+        make(lambda self, left_shape, right: None)(X, X)
+
+
 def test_old_methods():
     layer = layers.Layer()
     assert layer.add_variable((2,), "ones", name="w").path == "layer/w"
     with pytest.raises(NotImplementedError, match="compile"):
         layer.add_metric(1.0, name="mean")
     with pytest.raises(ValueError, match=r"keyword argument.*name='kernel'"):
-        layer.add_weight("kernel", (2, 3))
+        layer.add_weight("kernel", shape=(2, 3))
+    with pytest.raises(ValueError, match="`shape` was passed both"):
+        layer.add_weight((2, 3), shape=(2, 3))
+    with pytest.raises(TypeError, match="at most 3 arguments by position"):
+        layer.add_weight((2, 3), "ones", "int32", "w")
+    assert layer.add_weight((2, 3), "ones", "int32", name="w").dtype == "int32"
     with pytest.raises(TypeError, match=r"layout is a `distribution\.TensorLayout`"):
         cornu.Variable([1.0], layout="data")
 

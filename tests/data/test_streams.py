@@ -335,6 +335,11 @@ def used_up():
     return batches
 
 
+def test_batches_without_numbers():
+    model = cornu.Sequential([cornu.Input((0, 2)), cornu.layers.Identity()])
+    assert model.predict(iter([np.ones((3, 0, 2))]), verbose=0).shape == (3, 0, 2)
+
+
 @pytest.mark.parametrize(
     "data, arguments, message",
     [

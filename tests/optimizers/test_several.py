@@ -171,6 +171,12 @@ def test_names_and_kinds_of_arguments():
     optimizer.apply([gradient])
     np.testing.assert_allclose(weight, [[1.0, 1.5], [3.0, 4.0]])
     assert Mine.changed == 2
+    scaled = optimizers.LossScaleOptimizer(optimizers.SGD(0.5), initial_scale=1.0)
+    scaled.apply([gradient], [weight])
+    np.testing.assert_allclose(weight, [[1.0, 1.0], [3.0, 4.0]])
+    assert not scaled.check_finite([None, jnp.array([jnp.inf])])
+    dense = cornu.ops.convert_to_tensor(gradient, sparse=False)
+    np.testing.assert_array_equal(dense, gradient.todense())
     config = Mine(learning_rate=Twice(0.25)).get_config()
     twin = Mine.from_config(config, custom_objects={"Twice": Twice})
     assert float(twin.learning_rate) == 0.5
@@ -178,6 +184,22 @@ def test_names_and_kinds_of_arguments():
     empty = optimizers.Nadam()
     empty.build([])
     assert len(empty.variables) == 3
+
+
+def test_a_step_of_muon_in_parts():
+    rng = np.random.default_rng(0)
+    matrices = rng.normal(size=(2, 4, 3)).astype("float32")
+    ours, theirs = (k.optimizers.Muon(rms_rate=0.3) for k in (cornu, keras))
+    for x in (matrices, matrices[0], matrices[0].T):
+        for part, more in (
+            ("zeropower_via_newtonschulz5", (3,)),
+            ("transpose_last_axis", ()),
+            ("lr_adjust", ()),
+        ):
+            found, expected = (getattr(o, part)(jnp.asarray(x), *more) for o in (ours, theirs))
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="takes matrices"):
+        ours.zeropower_via_newtonschulz5(matrices[0, 0], 3)
 
 
 class Twice(optimizers.schedules.LearningRateSchedule):

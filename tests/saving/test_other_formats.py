@@ -252,10 +252,10 @@ def test_folders(tmp_path):
 @pytest.mark.parametrize(
     "name, given, match",
     [
-        ("m.keras", {"zipped": False}, "may not end in"),
+        ("m.keras", {"zipped": False}, "should not end in"),
         ("m.h5", {"zipped": True}, "extension"),
-        ("m.keras", {"save_format": "h5"}, "Leave `save_format` out"),
-        ("m", {"save_format": "tf"}, "extension"),
+        ("m.keras", {"save_format": "h5"}, "`save_format` argument is deprecated"),
+        ("m", {"save_format": "tf"}, "deprecated"),
     ],
 )
 def test_arguments_that_contradict_each_other(name, given, match, tmp_path):

@@ -71,7 +71,7 @@ def test_objects_to_skip(models, tmp_path):
         (lambda text: text.replace("m_00000", "../m_00000"), "not the name of a"),
         (lambda text: text.replace('"m_00000.weights.h5"', "3"), "not the name of a"),
         (lambda text: text.replace("m_00000.weights.h5", "link.h5"), "not the name of a"),
-        (lambda text: text.replace("m_00000", "m_09999"), "no file"),
+        (lambda text: text.replace("m_00000", "m_09999"), "not found"),
         (lambda text: text.replace("/layers/dense/vars", "/layers/else/vars"), "weights"),
         (lambda text: text[:-5], "not an index"),
         (lambda text: "[" * 100_000, "not an index"),

@@ -2,7 +2,9 @@
 
 import re
 import warnings
+from collections.abc import Callable
 
+from cornu import ops
 from cornu.training.callback import Callback
 from cornu.training.old_spellings import todays_metric
 
@@ -18,6 +20,9 @@ class MonitorCallback(Callback):
 
     Raises ValueError at the end of the first epoch if `"auto"` does not know the metric.
     """
+
+    # A comparison that a program has set in place of that of `mode`.
+    _op: Callable | None = None
 
     def __init__(self, monitor="val_loss", mode="auto", baseline=None, min_delta=0):
         if mode not in ("auto", "min", "max"):
@@ -37,6 +42,8 @@ class MonitorCallback(Callback):
         return logs.get(self.monitor)
 
     def _more_is_better(self) -> bool:
+        if self._op is not None:
+            return bool(self._op(1.0, 0.0))
         if self.mode != "auto":
             return self.mode == "max"
         name = self.monitor.removeprefix("val_")
@@ -65,6 +72,15 @@ class MonitorCallback(Callback):
             "`mode='max'` in order to monitor based on the highest metric value, or pass "
             "`mode='min'` in order to use the lowest value."
         )
+
+    @property
+    def monitor_op(self):
+        """Whether one value is better than another: `ops.greater`, `ops.less` or what it was set to."""
+        return self._op or (ops.greater if self._more_is_better() else ops.less)
+
+    @monitor_op.setter
+    def monitor_op(self, op):
+        self._op = op
 
     def _is_improvement(self, value, reference) -> bool:
         if reference is None:

@@ -21,8 +21,8 @@ class SavingInterval:
         )
         if not valid:
             raise ValueError(
-                f"Unrecognized save_freq: {save_freq!r}. Expected save_freq are 'epoch' or integer "
-                "values (a number of batches)."
+                f"Invalid value for `save_freq`: {save_freq!r}. Expected 'epoch', or an integer above 0: a "
+                "number of batches."
             )
         self.save_freq = save_freq
         # All that were counted.

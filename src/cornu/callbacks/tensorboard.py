@@ -78,6 +78,20 @@ class TensorBoard(Callback):
         self._num_batches = self._batches_before = 0
         self._profiles = False
 
+    @property
+    def summary(self):
+        """TensorFlow's module `tf.summary`, for subclasses that write with it; Cornu writes without.
+
+        Raises ImportError if TensorFlow is not installed.
+        """
+        try:
+            return importlib.import_module("tensorflow.summary")
+        except ImportError as error:
+            raise MissingPackage(
+                "`TensorBoard.summary` is the module of TensorFlow, which is not installed. Write with "
+                "tensorboardX.SummaryWriter(log_dir), or run: pip install tensorflow"
+            ) from error
+
     def _writer(self, folder: str) -> "_Writer":
         if folder not in self._writers:
             self._writers[folder] = _Writer(os.path.join(self.log_dir, folder))

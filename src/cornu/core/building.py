@@ -49,8 +49,35 @@ def build_for(layer, arguments: dict, is_overridden: bool) -> None:
         if len(wanted) > 1 and not any(n in shapes for n in names):
             layer.build(*list(shapes.values())[: len(wanted)])
         else:
-            layer.build(**{w: shapes[n] for w, n in zip(wanted, names, strict=True) if n in shapes})
+            layer.build(**_shapes_by_name(layer, shapes))
     layer._built_shapes = shapes
+
+
+def _shapes_by_name(layer, shapes: dict) -> dict:
+    """What a `build` of several arguments is given: each takes the shape of an argument of `call`."""
+    given = {}
+    for name, parameter in inspect.signature(layer.build).parameters.items():
+        of = name.removesuffix("_shape")
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if of in shapes and (name != of or parameter.default is not parameter.empty):
+            given[name] = shapes[of]
+        elif parameter.default is parameter.empty:
+            taken = call_parameters(type(layer))
+            if name == of or of not in taken:
+                why = (
+                    f"has the argument `{name}`, which does not end in `_shape`"
+                    if name == of
+                    else f"takes `{name}`, but `call()` does not have argument `{of}`"
+                )
+                raise ValueError(
+                    f"Layer '{layer.name}' ({type(layer).__name__}): `build` {why}. A `build` of several "
+                    "arguments names each after the argument of `call` whose shape it takes: "
+                    f"{', '.join(f'{n}_shape' for n in taken)}."
+                )
+            # The call leaves it out, and may.
+            given[name] = None
+    return given
 
 
 def with_masks(layer, arguments: dict, kwargs: dict) -> dict:

@@ -130,8 +130,6 @@ class Layer(Operation, WithPolicy, WithLosses):
         if context.remat is not None:
             self._remat_scope = context.remat
 
-    # The scope that the layer was made in, if it computes again what it needs for gradients.
-    _remat_scope: Any = None
     # Whether `input_dim` is the size of one step.
     _of_sequences = False
 
@@ -279,17 +277,6 @@ class Layer(Operation, WithPolicy, WithLosses):
             return self.rematerialized_call(call)(*args, **kwargs)
         finally:
             context.computing = before
-
-    def rematerialized_call(self, layer_call, *args, **kwargs):
-        """A `call` as the `RematScope` says that the layer was made in; without one, the same.
-
-        Args:
-            layer_call: `call`, or `quantized_call`.
-            args, kwargs: not used: the call's own arguments say whether their results are kept.
-        """
-        return (
-            layer_call if self._remat_scope is None else self._remat_scope.applied(self, layer_call)
-        )
 
     def _say_where(self, error: Exception, arguments: dict) -> None:
         """Add to an error the layer, the shapes and the line in which it happened."""

@@ -229,6 +229,8 @@ def get(kind: str, identifier):
         return identifier()
     if callable(identifier) or hasattr(identifier, "get_config"):
         return identifier
+    if kind == "initializer" and hasattr(identifier, "__array__"):
+        return find(kind, "constant").exactly(identifier)
     raise ValueError(
         f"Could not interpret {kind} identifier: {identifier!r}. Expected a name, a configuration "
         f"(dict) or a callable, but got an object of type {type(identifier).__name__}."
@@ -371,7 +373,7 @@ def deserialize(config, custom_objects: dict | None = None, kind: str | None = N
         return _find_class({**config, "class_name": inner}, custom_objects, None)
     if not (inner is None or isinstance(inner, dict)):
         raise TypeError(
-            f"The configuration of {name!r} must be a dict of its arguments. It is: {inner!r}"
+            f"Expected 'config' to be a dict: the arguments of {name!r}. It is: {inner!r}"
         )
     cls = _find_class(config, custom_objects, kind)
     if not inspect.isclass(cls) or not hasattr(cls, "from_config"):
@@ -415,8 +417,8 @@ def _find_custom(config: dict, name: str, custom_objects):
 def _find_function(config: dict, custom_objects, kind):
     name = config["config"]
     if not isinstance(name, str):
-        raise ValueError(
-            f"A function must be named by a string, but the configuration has {name!r}."
+        raise TypeError(
+            f"Expected 'config' to be a non-null string, the name of a function. It is: {name!r}"
         )
     found = _find_custom(config, name, custom_objects)
     if found is None and config.get("module") == "builtins":

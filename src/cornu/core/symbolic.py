@@ -230,6 +230,8 @@ class Operation(Configurable):
     """
 
     name: str
+    # The scope that it was made in, if it computes again what it needs for gradients.
+    _remat_scope: Any = None
 
     def __init__(self, name=None):
         if name is not None and not isinstance(name, str):
@@ -237,6 +239,8 @@ class Operation(Configurable):
         self._init_graph()
         self.name = name or naming.auto_name(type(self).__name__)
         self.trainable, self.built = False, True
+        if context.remat is not None:
+            self._remat_scope = context.remat
 
     def __call__(self, *args, **kwargs):
         if "_inbound_nodes" not in vars(self):
@@ -245,14 +249,34 @@ class Operation(Configurable):
                 f"In {kind}, `super().__init__()` is not called: call it in `__init__`."
             )
         if any_symbolic(args, kwargs):
-            outputs = self.compute_output_spec(*args, **kwargs)
-            Node(self, args, kwargs, outputs)
-            return outputs
-        return seen(self, (args, kwargs), {}, self.call(*plain(args), **plain(kwargs)))
+            return self.symbolic_call(*args, **kwargs)
+        call = self.rematerialized_call(self.call)
+        return seen(self, (args, kwargs), {}, call(*plain(args), **plain(kwargs)))
+
+    def symbolic_call(self, *args, **kwargs):
+        """Record a call on symbolic tensors in their graph; returns the symbolic outputs."""
+        outputs = self.compute_output_spec(*args, **kwargs)
+        Node(self, args, kwargs, outputs)
+        return outputs
 
     def call(self, *args, **kwargs):
         """The outputs for arrays."""
         raise NotImplementedError(f"{type(self).__name__} does not define `call`.")
+
+    def quantized_call(self, *args, **kwargs):
+        """`call` with quantized weights; only layers have any."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `quantized_call`.")
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        """A `call` as the `RematScope` says that the operation was made in; without one, the same.
+
+        Args:
+            layer_call: `call`, or `quantized_call`.
+            args, kwargs: not used: the call's own arguments say whether their results are kept.
+        """
+        return (
+            layer_call if self._remat_scope is None else self._remat_scope.applied(self, layer_call)
+        )
 
     def compute_output_spec(self, *args, **kwargs):
         """The symbolic outputs for symbolic inputs, by default those of `call`."""
@@ -340,6 +364,8 @@ class FunctionOperation(Operation):
         self, function_name: str, function: Callable | None = None, name: str | None = None
     ):
         super().__init__(name or naming.auto_name(function_name))
+        # A function may draw random numbers, which must be the same when it is computed again.
+        self._remat_scope = None
         self.function_name = function_name
         self.function = function or registry.find("op", function_name)
 

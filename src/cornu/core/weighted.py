@@ -48,6 +48,7 @@ class Weighted(Tracked):
 
     def add_weight(
         self,
+        *args,
         shape=None,
         initializer=None,
         dtype=None,
@@ -62,6 +63,7 @@ class Weighted(Tracked):
         """Make a weight that belongs to this layer.
 
         Args:
+            args: `shape`, `initializer` and `dtype` may be given by position.
             shape: sizes; () for a scalar.
             initializer: name, object or callable; default Glorot uniform, zeros for integers.
             dtype: default: the policy's variable dtype.
@@ -71,11 +73,9 @@ class Weighted(Tracked):
             name: last part of its path.
         """
         self._check_initialized()
-        if isinstance(shape, str):
-            raise ValueError(
-                f"Layer '{self.name}': `name` must be passed as a keyword argument. Use "
-                f"add_weight(shape=…, name={shape!r})."
-            )
+        if args:
+            given = {"shape": shape, "initializer": initializer, "dtype": dtype}
+            shape, initializer, dtype = self._by_position(args, given)
         if context.computing is self:
             raise ValueError(
                 f"Layer '{self.name}' ({type(self).__name__}): you cannot add new elements of state in "
@@ -102,6 +102,26 @@ class Weighted(Tracked):
         weight.trainable = weight.trainable and self._trainable
         self._variables.append(weight)
         return weight
+
+    def _by_position(self, args: tuple, given: dict[str, Any]) -> list:
+        """The values of `given`, some of which `add_weight` got by position."""
+        if isinstance(args[0], str):
+            raise ValueError(
+                f"Layer '{self.name}': `name` must be passed as a keyword argument. Use "
+                f"add_weight(shape=…, name={args[0]!r})."
+            )
+        if len(args) > len(given):
+            raise TypeError(
+                f"add_weight() takes at most {len(given)} arguments by position: {', '.join(given)}. "
+                f"Received: {len(args)}"
+            )
+        for name, value in zip(given, args, strict=False):
+            if given[name] is not None:
+                raise ValueError(
+                    f"add_weight(): `{name}` was passed both positionally and as a keyword argument."
+                )
+            given[name] = value
+        return list(given.values())
 
     def add_variable(
         self,

@@ -228,7 +228,7 @@ class StreamSource:
     def _standardize(self, batch):
         parts = to_arrays(*unpack_x_y_sample_weight(batch))
         x, y, sample_weight = jax.tree.map(_own, parts)
-        if not any(a.ndim and a.size for a in jax.tree.leaves(x)):
+        if not any(a.ndim and len(a) for a in jax.tree.leaves(x)):
             raise ValueError(
                 f"A batch of the dataset ({type(self._data).__name__}) holds no samples, which the "
                 f"first axis of its arrays counts. Received: {reprlib.repr(batch)}"

@@ -100,6 +100,10 @@ class Distribution:
         """The data set itself: `fit` shares out each batch, whatever the data come in."""
         return dataset
 
+    def distribute_tf_dataset(self, dataset):
+        """The same as `distribute_dataset`."""
+        return self.distribute_dataset(dataset)
+
     def check(self) -> None:
         """Warn of what is wrong with the layouts; called when a step has been traced."""
 

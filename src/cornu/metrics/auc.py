@@ -121,7 +121,7 @@ class AUC(ThresholdMetric):
 
     def result(self):
         if self.curve == "PR" and self.summation_method == "interpolation":
-            return self._average(self._interpolated_pr())
+            return self.interpolate_pr_auc()
         x, y = self._curve()
         if self.summation_method == "interpolation":
             heights = (y[:-1] + y[1:]) / 2
@@ -151,8 +151,11 @@ class AUC(ThresholdMetric):
             self.true_negatives.value + self.false_positives.value,
         )
 
-    def _interpolated_pr(self):
-        """Areas between thresholds if true positives grow linearly with positives."""
+    def interpolate_pr_auc(self):
+        """The area under the precision-recall curve if true positives grow linearly with positives.
+
+        So it is between any two thresholds. Source: Davis and Goadrich 2006.
+        """
         hits = self.true_positives.value
         positives = hits + self.false_positives.value
         more_hits, more = hits[:-1] - hits[1:], positives[:-1] - positives[1:]
@@ -161,7 +164,8 @@ class AUC(ThresholdMetric):
         both = (positives[:-1] > 0) & (positives[1:] > 0)
         growth = jnp.where(both, ratio(positives[:-1], positives[1:]), 1)
         true = hits[1:] + self.false_negatives.value[1:]
-        return ratio(slope * (more_hits + intercept * jnp.log(growth)), jnp.maximum(true, 0))
+        areas = slope * (more_hits + intercept * jnp.log(growth))
+        return self._average(ratio(areas, jnp.maximum(true, 0)))
 
     def _average(self, areas):
         by_label = jnp.sum(areas, axis=0)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core import registry
-from cornu.core.dtype import standardize_dtype
+from cornu.core.dtype import is_sparse, standardize_dtype
 from cornu.core.operation import operation
 from cornu.core.symbolic import KerasTensor, plain
 
@@ -43,9 +43,11 @@ def convert_to_numpy(x) -> np.ndarray:
 
 @registry.register("op", "convert_to_tensor", module="keras.ops")
 def convert_to_tensor(x, dtype=None, sparse=None, ragged=None):
-    """A JAX array with the same elements, of the given dtype."""
+    """A JAX array with the same elements, of the given dtype; of a sparse matrix with `sparse=False`."""
     if sparse or ragged:
         raise ValueError("Arrays are dense: leave `sparse` and `ragged` at None or False.")
+    if sparse is False and is_sparse(x):
+        x = x.todense()
     if isinstance(x, KerasTensor):
         return x if dtype is None or standardize_dtype(dtype) == x.dtype else cast(x, dtype)
     x = plain(x)

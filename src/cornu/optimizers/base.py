@@ -207,8 +207,7 @@ class Optimizer(OptimizerState):
 
         Raises ValueError if there is no gradient at all, or the optimizer belongs to other weights.
         """
-        # A matrix that JAX keeps sparse becomes a whole one, as each weight is.
-        grads = [g.todense() if hasattr(g, "todense") else g for g in grads]
+        grads = transforms.dense(grads)
         if not grads:
             return
         trainable_variables = self._known_variables(grads, trainable_variables)

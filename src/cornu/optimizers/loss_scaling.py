@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from cornu.core import registry
 from cornu.core.variable import functional
+from cornu.optimizers import transforms
 from cornu.optimizers.base import Optimizer
 
 # Files of older versions of Keras have these, without an effect.
@@ -120,13 +121,18 @@ class LossScaleOptimizer(Optimizer):
     def finalize_variable_values(self, var_list):
         self.inner_optimizer.finalize_variable_values(var_list)
 
+    def check_finite(self, grads):
+        """Whether no gradient holds infinity or NaN; those that are None do not count."""
+        present = [g for g in grads if g is not None]
+        return jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in present]))
+
     def apply(self, grads, trainable_variables=None):
         weights = self._trainable_variables if trainable_variables is None else trainable_variables
         weights = list(weights)
         if not self.built:
             self.build(weights)
-        present = [g for g in grads if g is not None]
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in present]))
+        grads = transforms.dense(grads)
+        finite = self.check_finite(grads)
         state = weights + self.variables
 
         def good():

@@ -163,10 +163,8 @@ class Muon(Optimizer):
             m = momentum.value + gradient + momentum.value * (self.momentum - 1)
             momentum.assign(m)
             direction = gradient + self.momentum * m if self.nesterov else m
-            move = rate * self._orthogonal(direction)
-            if self.rms_rate is not None:
-                move = move * float(np.sqrt(max(variable.shape))) * self.rms_rate
-            variable.assign_sub(move)
+            move = rate * self.zeropower_via_newtonschulz5(direction, self.ns_steps)
+            variable.assign_sub(self.lr_adjust(move))
             return
         step = (jnp.asarray(self.iterations) + 1).astype(variable.dtype)
         adam: Any = _AdamRule(self.adam_beta_1, self.adam_beta_2, self.epsilon)
@@ -178,15 +176,35 @@ class Muon(Optimizer):
         momentum.assign(slots["momentum"])
         velocity.assign(slots["velocity"])
 
-    def _orthogonal(self, x):
-        """The nearest matrix with orthogonal rows or columns, by Newton-Schulz iterations."""
+    def zeropower_via_newtonschulz5(self, x, steps: int):
+        """The nearest matrix with orthogonal rows or columns, by Newton-Schulz iterations.
+
+        Args:
+            x: a matrix, or several: the last two axes count.
+            steps: how many iterations.
+
+        Raises ValueError if `x` has less than two axes.
+        """
+        x = jnp.asarray(x)
+        if x.ndim < 2:
+            raise ValueError(f"Muon takes matrices. Received: an array of shape {x.shape}.")
         tall = x.shape[-2] > x.shape[-1]
-        x = x.T if tall else x
-        x = x / (jnp.sqrt(jnp.sum(jnp.square(x))) + 1e-7)
-        for _ in range(self.ns_steps):
-            gram = x @ x.T
+        x = self.transpose_last_axis(x) if tall else x
+        x = x / (jnp.sqrt(jnp.sum(jnp.square(x), axis=(-2, -1), keepdims=True)) + 1e-7)
+        for _ in range(steps):
+            gram = x @ self.transpose_last_axis(x)
             x = self.muon_a * x + (self.muon_b * gram + self.muon_c * gram @ gram) @ x
-        return x.T if tall else x
+        return self.transpose_last_axis(x) if tall else x
+
+    def transpose_last_axis(self, X):
+        """A matrix, or several, with rows and columns exchanged."""
+        return jnp.swapaxes(X, -1, -2)
+
+    def lr_adjust(self, x):
+        """A step of a matrix, made as large as one of Adam: `x * sqrt(max(x.shape)) * rms_rate`."""
+        if self.rms_rate is None:
+            return x
+        return x * float(np.sqrt(max(x.shape))) * self.rms_rate
 
     def _weight_decay_of(self, variable):
         return self.adam_weight_decay if self._uses_adam(variable) else self.weight_decay

@@ -3,6 +3,11 @@
 import jax.numpy as jnp
 
 
+def dense(grads) -> list:
+    """The gradients, with whole matrices in place of those that JAX keeps sparse, as weights are whole."""
+    return [g.todense() if hasattr(g, "todense") else g for g in grads]
+
+
 def clip_by_norm(gradient, most):
     """The gradient, shortened if it is longer than `most`."""
     squares = jnp.sum(jnp.square(gradient))

@@ -58,6 +58,11 @@ def save_model(model, filepath, overwrite=True, zipped=None, **kwargs) -> None:
         raise ValueError(f"The following argument(s) are not supported: {list(kwargs)}")
     path = Path(filepath)
     format = _FORMATS.get(path.suffix) if zipped is not False else "folder"
+    if save_format and save_format != format:
+        raise ValueError(
+            "The `save_format` argument is deprecated: the name chooses the file format, by its ending "
+            f"`.keras` or `.h5`. Received: filepath={filepath}, save_format={save_format!r}"
+        )
     if format is None or (zipped and format != "keras"):
         raise ValueError(
             "Invalid filepath extension for saving. Please add a `.keras` extension for the whole "
@@ -67,13 +72,8 @@ def save_model(model, filepath, overwrite=True, zipped=None, **kwargs) -> None:
         )
     if format == "folder" and path.suffix in _FORMATS:
         raise ValueError(
-            f"With `zipped=False` a folder is written, whose name may not end in `{path.suffix}`. "
+            f"With `zipped=False` a folder is written, whose name should not end in `{path.suffix}`. "
             f"Received: filepath={filepath}"
-        )
-    if save_format and save_format != format:
-        raise ValueError(
-            f"The name chooses the file format: `.keras` or `.h5`. Leave `save_format` out. Received: "
-            f"filepath={filepath}, save_format={save_format!r}"
         )
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already, and `overwrite` is False.")

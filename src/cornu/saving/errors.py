@@ -5,14 +5,18 @@ class FileFormatError(ValueError):
     """A file is damaged, of another file format, or requires what a model's file must not require.
 
     All loaders raise this, and nothing else, whatever bytes they are given; only a file that is not there
-    is a `FileNotFoundError`.
+    is a `MissingFileError`.
     """
+
+
+class MissingFileError(FileNotFoundError, ValueError):
+    """A file is not there. Keras raises a ValueError for that, everybody else a FileNotFoundError."""
 
 
 def mismatch(name: str, expected, shape, filename) -> str:
     """The message for weights of another shape."""
     return (
-        f"Shape mismatch in '{name}': the model expects shape {tuple(expected)}, but {filename} holds "
+        f"Shapes must match. In '{name}', the model expects shape {tuple(expected)}, but {filename} holds "
         f"{shape}. Layers that do not fit are left out with `skip_mismatch=True`."
     )
 

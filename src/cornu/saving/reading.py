@@ -16,7 +16,7 @@ from typing import Any
 
 from cornu.core import registry
 from cornu.saving import hdf5
-from cornu.saving.errors import FileFormatError
+from cornu.saving.errors import FileFormatError, MissingFileError
 
 
 def _memory() -> int:
@@ -219,10 +219,10 @@ def is_archive(path) -> bool:
 
 
 def open_file(path):
-    """Open for reading; raises FileNotFoundError with a message if it does not exist."""
+    """Open for reading; raises MissingFileError with a message if it does not exist."""
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}.")
+        raise MissingFileError(f"File not found: {path}.")
     if not path.is_file():
         raise FileFormatError(f"{path} is not a file.")
     return path.open("rb")
