@@ -1,4 +1,4 @@
-"""What the compiled step of a training on many devices holds: gradients are summed, nothing is gathered."""
+"""What the compiled step of a training on many devices holds: sums of gradients, nothing large gathered."""
 
 import math
 import os
@@ -72,19 +72,19 @@ def test_collectives(count, way):
     lowered, compiled, parameters = run.stdout.split("=====")
     sums = results_of("all-reduce", compiled)
     sizes = [sum(math.prod(shape) for shape in shapes) for shapes in sums]
-    # The moments of batch normalization forward, those of its gradient, and all gradients at once.
-    assert len(sums) <= 4
     weights = int(parameters) - 32
     assert weights <= sum(sizes) <= weights + 64
     gathered = results_of("all-gather", compiled)
     if way == "data":
-        assert not gathered
+        # The sums of batch normalization's gradient with all gradients behind it, and all others, each in
+        # one array, which is one message; and each device's moments of batch normalization.
+        assert [len(shapes) for shapes in sums] == [1, 1]
+        assert gathered == [[(count, 32)]]
     else:
-        # Weights that are kept in parts, for the layers that use them.
-        assert {math.prod(shape) for shapes in gathered for shape in shapes} <= {
-            3 * 3 * 16 * 32,
-            2880,
-        }
+        assert len(sums) <= 4
+        # Weights that are kept in parts, for the layers that use them; and moments.
+        sizes = {math.prod(shape) for shapes in gathered for shape in shapes}
+        assert sizes <= {3 * 3 * 16 * 32, 2880, count * 16, count * 32}
     for other in ("all-to-all", "collective-permute"):
         assert not results_of(other, compiled)
     if native().in_use:

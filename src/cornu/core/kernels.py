@@ -90,12 +90,14 @@ class Split(NamedTuple):
     """How an operation is computed on several devices, each with its part of the batch.
 
     `operands` and `results` have one entry for each: the axis of the batch, or None for what is whole on
-    each device. Of the results that are whole, `combine(axis name, *each device's own)` makes those of all.
+    each device. Results that are whole are sums over the devices, or else `combine` makes them of the
+    devices' own, which lie along a new first axis. If all operands are whole, so are all results, on each
+    device.
     """
 
     operands: tuple[int | None, ...]
     results: tuple[int | None, ...]
-    combine: Callable = lambda name, *results: lax.psum(results, name)
+    combine: Callable | None = None
 
 
 def _spread_call(call, split: Split, context, several):
@@ -113,7 +115,7 @@ def _spread_call(call, split: Split, context, several):
         for a, axis in zip(context.avals_in, split.operands, strict=True)
         if axis is not None
     ]
-    if any(n not in (1, counts[0]) for n in counts) or counts[0] % mesh.shape[name]:
+    if counts and (any(n not in (1, counts[0]) for n in counts) or counts[0] % mesh.shape[name]):
         return None
 
     def spec(axis, shape):
@@ -124,8 +126,12 @@ def _spread_call(call, split: Split, context, several):
     def local(*operands):
         results = list(call(*operands)) if several else [call(*operands)]
         whole = [n for n, axis in enumerate(split.results) if axis is None]
-        if whole:
-            combined = split.combine(name, *(results[n] for n in whole))
+        if whole and counts:
+            own = [results[n] for n in whole]
+            if split.combine is None:
+                combined = lax.psum(own, name)
+            else:
+                combined = split.combine(*lax.all_gather(own, name))
             for n, result in zip(whole, combined, strict=True):
                 results[n] = result
         return results if several else results[0]
@@ -203,6 +209,8 @@ class _Primitive(Primitive):
     of that is the sum over the devices.
     """
 
+    split: Split | None = None
+
     def bind(self, *operands, **parameters):
         for operand in operands:
             _refuse_explicit(jax.typeof(operand).sharding)
@@ -245,7 +253,7 @@ def primitive(
         in_place: how many results the kernel may write where its operands of the same numbers lie.
     """
     made = _Primitive(f"cornu_{name}")
-    made.multiple_results = several
+    made.multiple_results, made.split = several, split
 
     def results_as(kind, *avals, **parameters):
         results = abstract(*avals, **parameters)

@@ -204,6 +204,16 @@ def _with_rows_of_each_process(found: NamedSharding, rows: np.ndarray) -> jax.Ar
         ) from error
 
 
+def mesh_of_batches():
+    """The mesh of the distribution in force, if it is one of CPUs with one axis, that of batches."""
+    current = distribution()
+    if current is None:
+        return None
+    mesh = current.device_mesh.backend_mesh
+    one = mesh.axis_names == (current.batch_dim_name,) and mesh.size > 1
+    return mesh if one and mesh.devices.flat[0].platform == "cpu" else None
+
+
 def brings_own_rows(current) -> bool:
     """Whether each process' data are its own share, and not the whole."""
     return current is not None and current.num_processes > 1 and not current.auto_shard_dataset

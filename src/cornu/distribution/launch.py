@@ -62,16 +62,12 @@ def run_local(command: list[str], processes: int) -> int:
 
 
 def _shares_of_cores(processes: int) -> list[set[int]] | None:
-    """Which cores each process may use; None where they cannot be shared out.
-
-    On one core, what waits for the other processes and what computes would take turns of some milliseconds
-    each, in every sum of gradients: then all use all.
-    """
+    """Which cores each process may use; None where there are fewer than processes."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))
     each = len(cores) // processes
-    if each < 2:
+    if each < 1:
         return None
     return [set(cores[i * each : (i + 1) * each]) for i in range(processes)]
 

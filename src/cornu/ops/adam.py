@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import ad
 
-from cornu.core.kernels import primitive
+from cornu.core.kernels import Split, primitive
 
 
 def averages(momentum, velocity, gradient, first, second):
@@ -27,6 +27,7 @@ _step = primitive(
     _adam,
     lambda *operands, **how: {name: np.float32(number) for name, number in how.items()},
     batched=(),
+    split=Split((None,) * 5, (None,) * 3),
     several=True,
     in_place=3,
 )

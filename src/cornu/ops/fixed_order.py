@@ -177,13 +177,17 @@ def ordered(program):
     return _inside(program) if native().in_use else program
 
 
-def in_fixed_order(function):
-    """`function`, of pytrees of arrays, which JAX must be tracing, with its long sums in fixed order."""
+def in_fixed_order(function, then=lambda program, *args: program):
+    """`function`, of pytrees of arrays, which JAX must be tracing, with its long sums in fixed order.
+
+    `then(program, last argument)` may make another program of that.
+    """
 
     @functools.wraps(function)
     def with_order(*args):
         traced, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-        results = core.jaxpr_as_fun(ordered(traced))(*jax.tree.leaves(args))
+        program = then(ordered(traced), args[-1])
+        results = core.jaxpr_as_fun(program)(*jax.tree.leaves(args))
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
     return with_order

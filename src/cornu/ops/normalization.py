@@ -32,13 +32,19 @@ def moments_of_all(names, mean, variance):
     return of_all, lax.pmean(variance + jnp.square(mean - of_all), names)
 
 
+def _moments_of_parts(means, variances):
+    """The same, where those of all devices are there."""
+    mean = jnp.mean(means, 0)
+    return [mean, jnp.mean(variances + jnp.square(means - mean), 0)]
+
+
 _statistics = primitive(
     "batch_norm_statistics",
     lambda x: [(x.shape[-1:], x.dtype)] * 2,
     _moments,
     lambda x: {},
     batched=(),
-    split=Split((0,), (None, None), moments_of_all),
+    split=Split((0,), (None, None), _moments_of_parts),
     several=True,
 )
 

@@ -1,0 +1,178 @@
+"""One sum over all devices where XLA would make many: the gradients, the loss, the metrics.
+
+Each device computes its part of a batch, and what is summed over the batch is summed over the devices then.
+Between processes, each array of such a sum takes a message of its own, there and back, and small networks
+wait for messages longer than they compute. So the equations of a traced step are sorted by how many sums,
+one after the other, they need; those that need equally many are summed in one array.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend import core
+from jax.sharding import Mesh, PartitionSpec
+
+from cornu.core.kernels import Split
+
+
+def _split(equation, rows: int) -> Split | None:
+    """How the devices compute an equation whose results, or some, are sums over the batch."""
+    shapes = [v.aval.shape for v in equation.invars]
+    if equation.primitive.name in ("reduce_sum", "cornu_sum"):
+        found = Split((0,), (None,)) if 0 in equation.params["axes"] else None
+    elif equation.primitive is lax.dot_general_p:
+        summed, together = equation.params["dimension_numbers"]
+        both = all(0 in axes for axes in summed) and not any(together)
+        both = both and summed[0].index(0) == summed[1].index(0)
+        found = Split((0, 0), (None,)) if both else None
+    elif equation.primitive.name == "cornu_ordered_product":
+        both = all(axes[0] == 0 for axes in equation.params["summed"])
+        found = Split((0, 0), (None,)) if both else None
+    else:
+        found = getattr(equation.primitive, "split", None)
+    if found is None or None not in found.results:
+        return None
+    counts = {
+        shape[axis] for shape, axis in zip(shapes, found.operands, strict=True) if axis is not None
+    }
+    return found if len(counts) == 1 and counts.pop() % rows == 0 else None
+
+
+def joined(program, mesh: Mesh, rows: int):
+    """A traced program in which the devices of a mesh of one axis sum as seldom as can be.
+
+    Args:
+        program: traced; what is not summed over the batch stays as it is.
+        mesh: of one axis, along which batches lie.
+        rows: of a batch of all devices, which they divide.
+    """
+    if program.effects:
+        return program
+    given = [
+        jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in program.in_avals
+    ]
+    return jax.make_jaxpr(functools.partial(_evaluate, program, mesh, rows))(*given)
+
+
+def _evaluate(program, mesh, rows, *arguments):
+    known = dict(zip(program.jaxpr.constvars, program.consts, strict=True))
+    known |= dict(zip(program.jaxpr.invars, arguments, strict=True))
+
+    def value(v):
+        return v.val if isinstance(v, core.Literal) else known[v]
+
+    for equations in _by_sums(program.jaxpr, rows):
+        partial: list = []
+        for equation, split in equations:
+            operands = list(map(value, equation.invars))
+            if split is None:
+                results = _run(program.jaxpr, equation, operands)
+            else:
+                results = _on_each_device(equation, split, mesh, operands)
+            for v, result, axis in zip(
+                equation.outvars,
+                results,
+                split.results if split else [0] * len(results),
+                strict=True,
+            ):
+                if axis is not None:
+                    known[v] = result
+            if split is not None:
+                whole = [n for n, axis in enumerate(split.results) if axis is None]
+                partial.append((split, [(equation.outvars[n], results[n]) for n in whole]))
+        if partial:
+            known.update(_summed(partial, mesh))
+    return list(map(value, program.jaxpr.outvars))
+
+
+def _by_sums(program, rows: int) -> list[list[tuple]]:
+    """The equations, each with its split, by the number of sums that they wait for."""
+    waits: dict = {}
+    found: list[list[tuple]] = []
+    for equation in program.eqns:
+        count = max(
+            (waits.get(v, 0) for v in equation.invars if not isinstance(v, core.Literal)),
+            default=0,
+        )
+        split = _split(equation, rows)
+        while len(found) <= count:
+            found.append([])
+        found[count].append((equation, split))
+        for n, v in enumerate(equation.outvars):
+            waits[v] = count + (split is not None and split.results[n] is None)
+    return found
+
+
+def _run(program, equation, operands) -> list:
+    given = {
+        v: o
+        for v, o in zip(equation.invars, operands, strict=True)
+        if not isinstance(v, core.Literal)
+    }
+    alone = program.replace(
+        constvars=[],
+        invars=list(given),
+        outvars=equation.outvars,
+        eqns=[equation],
+        effects=equation.effects,
+    )
+    return jax.core.eval_jaxpr(alone, (), *given.values())
+
+
+def _on_each_device(equation, split: Split, mesh: Mesh, operands) -> list:
+    """The results; each device's own, along a new first axis, where they are sums."""
+    (name,) = mesh.axis_names
+
+    def spec(axis):
+        return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, name)
+
+    def local(*operands):
+        results = equation.primitive.bind(*operands, **equation.params)
+        results = results if equation.primitive.multiple_results else [results]
+        return [
+            r[None] if axis is None else r for r, axis in zip(results, split.results, strict=True)
+        ]
+
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=tuple(map(spec, split.operands)),
+        out_specs=[spec(axis or 0) for axis in split.results],
+        check_vma=False,
+    )(*operands)
+
+
+def _summed(partial: list, mesh: Mesh) -> dict:
+    """What all devices together have, by variable, of what each has."""
+    (name,) = mesh.axis_names
+    sums = [each for split, pairs in partial if split.combine is None for each in pairs]
+    others = [each for split, pairs in partial if split.combine is not None for each in pairs]
+    found: dict = {}
+    for pairs, collective in ((sums, lax.psum), (others, lax.all_gather)):
+        for dtype in dict.fromkeys(array.dtype for _, array in pairs):
+            same = [(v, array) for v, array in pairs if array.dtype == dtype]
+
+            def all_of(*arrays, collective=collective):
+                return collective(jnp.concatenate([a.ravel() for a in arrays]), name)
+
+            joined = jax.shard_map(
+                all_of,
+                mesh=mesh,
+                in_specs=(PartitionSpec(name),) * len(same),
+                out_specs=PartitionSpec(),
+                check_vma=False,
+            )(*(array for _, array in same))
+            begin = 0
+            for v, array in same:
+                end = begin + math.prod(array.shape[1:])
+                part = joined[..., begin:end]
+                found[v] = part.reshape(joined.shape[:-1] + array.shape[1:])
+                begin = end
+    for split, pairs in partial:
+        if split.combine is not None:
+            results = split.combine(*(found[v] for v, _ in pairs))
+            found.update(zip((v for v, _ in pairs), results, strict=True))
+    return found
