@@ -180,13 +180,13 @@ def ordered(program):
 def in_fixed_order(function, then=lambda program, *args: program):
     """`function`, of pytrees of arrays, which JAX must be tracing, with its long sums in fixed order.
 
-    `then(program, last argument)` may make another program of that.
+    `then(program, *arguments after the second)` may make another program of that.
     """
 
     @functools.wraps(function)
     def with_order(*args):
         traced, shapes = jax.make_jaxpr(function, return_shape=True)(*args)
-        program = then(ordered(traced), args[-1])
+        program = then(ordered(traced), *args[2:])
         results = core.jaxpr_as_fun(program)(*jax.tree.leaves(args))
         return jax.tree.unflatten(jax.tree.structure(shapes), results)
 

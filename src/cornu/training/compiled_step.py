@@ -157,7 +157,7 @@ class CompiledStep:
 
         made = jax.make_jaxpr(step, return_shape=True)
         traced, (result, new) = made(values, outside_values, rows[0])
-        traced = self._joined(outside, ordered(traced), rows[0])
+        traced = self._joined(outside, ordered(traced), arrays, rows[0])
         first = [*values, *outside_values]
         changed = [i for i, value in enumerate(new) if value is not None]
 
@@ -175,12 +175,18 @@ class CompiledStep:
             new[index] = value
         return jax.tree.unflatten(jax.tree.structure(result), results), new
 
-    def _joined(self, outside: list, traced, data):
-        """A traced step, which sums over the devices once instead of often where they are CPUs."""
+    def _joined(self, outside: list, traced, *data):
+        """A traced step, which sums over the devices once instead of often where they are CPUs.
+
+        `data` are those of a batch, or arrays and what is taken of them.
+        """
         places = [place for place in self._places(outside) if place is not None]
         mesh = placement.mesh_of_batches()
-        sizes = {leaf.shape[0] for leaf in jax.tree.leaves(data) if leaf.ndim}
-        if mesh is None or len(sizes) != 1 or not all(p.is_fully_replicated for p in places):
+        if mesh is None or not all(p.is_fully_replicated for p in places):
+            return traced
+        batch = jax.eval_shape(gather, *data) if len(data) > 1 else data
+        sizes = {leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.ndim}
+        if len(sizes) != 1:
             return traced
         (rows,) = sizes
         return traced if rows % mesh.size else joined_sums.joined(traced, mesh, rows)
