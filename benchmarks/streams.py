@@ -20,7 +20,8 @@ import numpy as np
 from common import in_a_process, in_turns, is_child, peak_memory, report, seconds
 
 BATCH = 128
-LIBRARIES = ["Cornu", "tf.data", "DataLoader"]
+MODULES = {"Cornu": "cornu", "tf.data": "tensorflow", "DataLoader": "torch"}
+LIBRARIES = list(MODULES)
 
 
 def draw(folder: Path, count: int) -> None:
@@ -116,7 +117,12 @@ def measure(library: str, folder: str, side: str) -> dict:
     memory = peak_memory()
     if library == "DataLoader":
         memory += sum(peak_memory(child) for child in children())
-    return {"rate": counts[-1] / took, "memory": memory / 1e6, "busy": busy / counts[-1] * 1e3}
+    return {
+        "rate": counts[-1] / took,
+        "memory": memory / 1e6,
+        "busy": busy / counts[-1] * 1e3,
+        "version": sys.modules[MODULES[library]].__version__,
+    }
 
 
 def processor_seconds() -> float:
@@ -135,7 +141,9 @@ def children() -> list[int]:
 
 
 def main(arguments) -> None:
-    rows = []
+    rows: list = []
+    versions: dict = {}
+    load = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with tarfile.open(Path(os.environ["CORNU_DATA_DIR"]) / "cifar10-jpeg.tar.gz") as file:
@@ -151,6 +159,8 @@ def main(arguments) -> None:
                     result = in_a_process(__file__, library, pictures, side, python=python)
                     print(name, library, result, flush=True)
                     results[library].append(result)
+                    versions[library] = f"{MODULES[library]} {result['version']}"
+                load.append(os.getloadavg()[0])
             for library in LIBRARIES:
                 rates = [r["rate"] for r in results[library]]
                 ratios = [
@@ -180,12 +190,13 @@ picture, and the peak memory in megabytes, workers included. The pictures are th
 CIFAR-10, and {arguments.photographs} that are drawn. Cornu decodes with simplejpeg, in threads, and keeps
 freed memory (`config.keep_freed_memory()`); `tf.data` has threads of its own; `DataLoader` has a
 process for each core, and Pillow, which resizes with smoothing.
-{os.getloadavg()[2]:.0f} programs wanted the machine's cores on average; where these are more than the
-cores, the time of the cores says more than the rate.
+{statistics.mean(load):.0f} programs wanted the machine's cores on average, from {min(load):.0f} to
+{max(load):.0f}; where these are more than the cores, the time of the cores says more than the rate.
 Written by `make streams`.
 """
     columns = ["pictures", "library", "a second", "range", "to Cornu", "ms of a core", "memory"]
-    report("Streams of pictures", text, columns, rows)
+    after = f"{versions['tf.data']}, {versions['DataLoader']};"
+    report("Streams of pictures", text, columns, rows, after)
 
 
 if __name__ == "__main__" and not is_child(measure):
