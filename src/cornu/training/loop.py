@@ -248,10 +248,14 @@ class _Pace:
             begun = time.perf_counter() if stacks.count == 1 else begun
             late = self._is_free and time.perf_counter() - begun > PATIENCE
             full = stacks.count >= min(self._size(), stacks.room)
-            if full or (late and is_ready(self._last_result)):
+            if full or (late and self._is_idle()):
                 yield self._placed(stacks)
         if failure is not None:
             raise failure
+
+    def _is_idle(self) -> bool:
+        """Whether the device is known to have nothing to do."""
+        return not jax.tree.leaves(self._last_result) or is_ready(self._last_result)
 
     def _count(self, group: list, arrays=None) -> _Group:
         self._done += len(group)
