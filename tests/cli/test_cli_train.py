@@ -92,6 +92,31 @@ def test_options_reach_the_training(run, tmp_path, tiny, npz):
     assert kinds[1:5] == ["Rescaling", "RandomTranslation", "RandomRotation", "RandomZoom"]
 
 
+def test_schedule_early_end_and_weights_of_classes(run, tmp_path, tiny):
+    x, y = make_images(70)
+    keep = (y == 0) | (np.arange(70) < 10)
+    np.savez(tmp_path / "few.npz", x=x[keep], y=y[keep])
+    # Such a rate teaches nothing: the first epoch stays the best.
+    options = (tmp_path / "few.npz", "--model", tiny, "--seed", 0, "--learning-rate", 1e-7)
+    options = (*options, "--batch-size", 8, "--epochs", 30, "--early-stopping", 2)
+    done = run("train", *options, "--output", tmp_path / "plain")
+    assert "training images of 0" in done.stderr and "--class-weights" in done.stderr
+    assert len(history_of(tmp_path / "plain")) == 3
+    more = ("--class-weights", "--schedule", "cosine")
+    done = run("train", *options, *more, "--output", tmp_path / "weighted")
+    assert done.exit_code == 0 and done.stderr == ""
+    # Of 30 epochs of 5 steps, 7 steps to warm up.
+    schedule = load_model(tmp_path / "weighted" / "model.keras").optimizer._learning_rate
+    assert (schedule.decay_steps, schedule.warmup_steps) == (143, 7)
+    # The loss counts classes and not images, and this network takes most images for one of them.
+    plain, weighted = (
+        float(history_of(tmp_path / name)[0]["loss"]) for name in ("plain", "weighted")
+    )
+    assert abs(plain - weighted) > 0.02
+    done = run("train", "digits", "--schedule", "linear", "--output", tmp_path / "c")
+    assert done.exit_code == 2 and "constant or cosine" in done.stderr
+
+
 def test_arrays_without_test_part_are_judged_by_validation(run, tmp_path, tiny):
     x, y = make_images(60)
     # Sorted by class: a validation part cut off from the end would hold one class only.

@@ -49,6 +49,12 @@ def _fraction(value: float) -> float:
     return value
 
 
+def _schedule(value: str) -> str:
+    if value not in ("constant", "cosine"):
+        raise typer.BadParameter(f"It is constant or cosine, not {value}.")
+    return value
+
+
 def _positive(value: float | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
         raise typer.BadParameter(f"{value} is not a positive number.")
@@ -118,6 +124,27 @@ def train(
         float | None,
         typer.Option(callback=_positive, metavar="RATE", help="Default: the optimizer's own."),
     ] = None,
+    schedule: Annotated[
+        str,
+        typer.Option(
+            callback=_schedule,
+            metavar="NAME",
+            help="constant, or cosine: the learning rate rises for a twentieth of the steps and falls to "
+            "nothing. With --backbone it is one cycle in any case.",
+        ),
+    ] = "constant",
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Stop after N epochs without a better validation accuracy."
+        ),
+    ] = None,
+    class_weights: Annotated[
+        bool,
+        typer.Option(
+            "--class-weights", help="Let each class weigh the same, however many images it has."
+        ),
+    ] = False,
     validation_split: Annotated[
         float,
         typer.Option(
@@ -210,6 +237,8 @@ def train(
     """
     if explore and (processes or hosts or coordinator):
         raise typer.BadParameter("It shows the training of one process.", param_hint="--explore")
+    if backbone is not None and schedule != "constant":
+        raise typer.BadParameter("It is for training without --backbone.", param_hint="--schedule")
     if backbone is not None and model != "simple":
         raise typer.BadParameter("It is for training without --backbone.", param_hint="--model")
     if port is not None and not explore:
@@ -236,6 +265,9 @@ def train(
         batch_size=batch_size,
         optimizer=optimizer,
         learning_rate=learning_rate,
+        schedule=schedule,
+        early_stopping=early_stopping,
+        class_weights=class_weights,
         validation_split=validation_split,
         augment=augment,
         image_size=image_size,

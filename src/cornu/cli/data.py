@@ -36,6 +36,11 @@ class Part:
     def __len__(self) -> int:
         return len(self.source[0]) if self.is_in_memory else len(self.source.file_paths)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """The classes of all images, by number."""
+        return np.asarray(self.source[1] if self.is_in_memory else self.source.labels)
+
     def some(self, rows):
         """Images and classes of a few rows; of a folder's data set, those files alone are read."""
         if self.is_in_memory:

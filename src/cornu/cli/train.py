@@ -10,7 +10,7 @@ import numpy as np
 
 from cornu import callbacks, layers, models, optimizers
 from cornu.cli import backbones, run_folder
-from cornu.cli.command import CommandError, Interrupted
+from cornu.cli.command import CommandError, Interrupted, say
 from cornu.cli.data import DEFAULT_IMAGE_SIZE, Data, Part, is_folder, load_data
 from cornu.cli.judge import judge
 from cornu.cli.networks import check_size, find_network, make_model
@@ -73,6 +73,8 @@ def train(
             network,
         )
         settings["learning_rate"] = _rounded(optimizer.learning_rate)
+        if settings["schedule"] == "cosine":
+            optimizer.learning_rate = _cosine(settings, len(loaded.train))
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     if network is not None and network.is_own:
         _check_probabilities(model, settings["model"], loaded)
@@ -97,6 +99,8 @@ def train(
     with _page(model, loaded, explore_port) as watching:
         try:
             found = [_OldPictures(folder), best, recorder, *watching]
+            if patience := settings["early_stopping"]:
+                found.append(callbacks.EarlyStopping("val_accuracy", mode="max", patience=patience))
             if backbone is None:
                 _fit(model, loaded, settings, found, shows_bars)
             else:
@@ -264,9 +268,34 @@ def _changes(data: Data) -> list:
     ]
 
 
+def _cosine(settings: dict, count: int) -> optimizers.schedules.LearningRateSchedule:
+    """Up to the learning rate in a twentieth of the steps, then down to nothing."""
+    steps = settings["epochs"] * -(-count // settings["batch_size"])
+    warm, rate = max(steps // 20, 1), settings["learning_rate"]
+    return optimizers.schedules.CosineDecay(
+        rate / 25, max(steps - warm, 1), warmup_target=rate, warmup_steps=warm
+    )
+
+
+def _class_weight(data: Data, settings: dict) -> dict | None:
+    """Weights by which each class counts the same, or a warning if few images are of some class."""
+    counts = np.bincount(data.train.labels, minlength=len(data.class_names))
+    if settings["class_weights"]:
+        weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
+        return {label: float(weight) for label, weight in enumerate(weights)}
+    if counts.max() > 5 * max(counts.min(), 1):
+        most, least = (data.class_names[i] for i in (counts.argmax(), counts.argmin()))
+        say(
+            f"there are {counts.max():,} training images of {most}, and {counts.min():,} of {least}. "
+            "--class-weights lets them weigh the same."
+        )
+    return None
+
+
 def _fit(model, data: Data, settings: dict, found: list, shows_bars: bool) -> None:
     options = {
         "epochs": settings["epochs"],
+        "class_weight": _class_weight(data, settings),
         "callbacks": found,
         "validation_data": data.validation.source,
         "verbose": 1 if shows_bars else 0,
@@ -289,6 +318,7 @@ def _fine_tune(model, data: Data, settings: dict, found: list, shows_bars: bool)
     """The head on frozen features, whose model is the first to be kept, then the whole."""
     options = {
         "batch_size": settings["batch_size"],
+        "class_weight": _class_weight(data, settings),
         "learning_rate": settings["learning_rate"],
         "validation_data": data.validation.source,
         "seed": settings["seed"],

@@ -52,6 +52,11 @@ class ImageFolderDataset(Dataset):
         super().__init__(Batched(self._files, batch_size, False) if batch_size else self._files)
 
     @property
+    def labels(self):
+        """The numbers of the classes of `file_paths`; None without labels."""
+        return self._labels
+
+    @property
     def workers(self) -> int:
         """How many threads read images."""
         return self._files.threads
