@@ -10,7 +10,7 @@ INSTALL = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet -
   --config-settings=build-dir=$(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons benchmark streams augmentation gallery explorer files scaling dtypes compatibility programs fuzz site clean
+.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons precision benchmark benchmark-gpu memory streams augmentation gallery explorer files scaling dtypes compatibility programs fuzz site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -70,6 +70,12 @@ check: $(VENV)/installed-test  ## lint, formatting and types
 lessons: $(VENV)/installed  ## train every lesson's model on MNIST and write docs/lessons.md
 	$(BIN)/python benchmarks/lessons.py
 
+precision: $(VENV)/installed  ## train every lesson's model in float32, bfloat16 and float16; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/precision.py
+
+memory: $(VENV)/installed  ## memory of a training step, by batch, accumulation, recomputation and dtype; writes docs/scaling.md
+	$(BIN)/python benchmarks/memory.py
+
 # The peers have an environment of their own.
 .venv-peers/installed: $(VENV)/installed
 	$(PYTHON) -m venv .venv-peers
@@ -84,6 +90,21 @@ benchmark: .venv-peers/installed  ## Cornu beside Keras, PyTorch, XLA and oneDNN
 	.venv-peers/bin/python benchmarks/kernels.py
 	.venv-peers/bin/python benchmarks/startup.py
 	.venv-peers/bin/python benchmarks/folder.py
+
+# JAX, PyTorch and TensorFlow each bring a CUDA of their own.
+.venv-gpu/installed: $(VENV)/installed
+	for kind in "" -torch -tensorflow; do $(PYTHON) -m venv .venv-gpu$$kind || exit 1; done
+	.venv-gpu/bin/python -m pip install --quiet --editable '.[cuda]' 'keras==3.15.*'
+	.venv-gpu-torch/bin/python -m pip install --quiet torch==2.13.0 'keras==3.15.*'
+	.venv-gpu-tensorflow/bin/python -m pip install --quiet 'tensorflow[and-cuda]>=2.20' 'keras==3.15.*'
+	touch $@
+
+benchmark-gpu: .venv-gpu/installed  ## Cornu beside Keras and PyTorch on a GPU; writes docs/benchmarks-gpu.md
+	.venv-gpu/bin/python benchmarks/gpu.py --python \
+	  "Keras on TensorFlow=.venv-gpu-tensorflow/bin/python" "Keras on PyTorch=.venv-gpu-torch/bin/python" \
+	  "PyTorch=.venv-gpu-torch/bin/python" "PyTorch, compiled=.venv-gpu-torch/bin/python"
+	.venv-gpu/bin/python benchmarks/gpu.py --flags
+	.venv-gpu/bin/python benchmarks/cifar10.py --runs 5
 
 streams: .venv-peers/installed  ## Cornu's reading of pictures beside tf.data and PyTorch's; writes docs/benchmarks.md
 	.venv-peers/bin/python benchmarks/streams.py
@@ -132,4 +153,4 @@ wheel: $(VENV)/installed-test  ## build the wheels for Linux, and try this machi
 	cd build && wheel-env/bin/python -c "import cornu, cornu.explorer as e; m = cornu.saving.load_model('wheel-demo/model.keras'); e.explore(m).stop()"
 
 clean:  ## remove everything that the other targets made
-	rm -rf $(VENV) .venv-peers demo dist build
+	rm -rf $(VENV) .venv-peers .venv-gpu .venv-gpu-torch .venv-gpu-tensorflow demo dist build

@@ -99,17 +99,19 @@ def table(path: Path, title: str, text: str, columns: list[str], rows: list, aft
     replace_section(path, title, text)
 
 
-def machine() -> str:
-    """Processor, cores and versions in one line."""
+def versions() -> str:
+    """Versions of Python and of the packages that are compared."""
     names = ("cornu", "keras", "jax", "jaxlib", "numpy", "tensorflow-cpu", "tensorflow", "torch")
-    versions = []
+    found = [f"Python {platform.python_version()}"]
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions.append(f"{name} {importlib.metadata.version(name)}")
-    return (
-        f"{_processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, "
-        + ", ".join(versions)
-    )
+            found.append(f"{name} {importlib.metadata.version(name)}")
+    return ", ".join(found)
+
+
+def machine() -> str:
+    """Processor, cores and versions in one line."""
+    return f"{_processor()}, {os.cpu_count()} cores; {versions()}"
 
 
 def peak_memory(process: str | int = "self") -> int:

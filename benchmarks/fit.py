@@ -74,7 +74,7 @@ def measure(library: str, model: str, folder: str, epochs: str | int) -> dict:
     if library in TORCH:
         network = Path(folder, f"{model}.json").read_text()
         compiled = library != "PyTorch"
-        times, first = in_torch.train(
+        times, first, _ = in_torch.train(
             network, x, labels, optimizer, BATCH, epochs + 1, compiled, since_start
         )
         return results([t / steps for t in times], first)

@@ -63,7 +63,8 @@ def module_of(kind: str, config: dict, shape):
         if config["padding"] == "valid":
             return nn.Identity(), 0
         assert config["padding"] == "same"
-        if all(step == 1 and side % 2 for step, side in zip(strides, window, strict=True)):
+        if all(side % 2 for side in window):
+            # As many outputs as Keras', which has more of the zeros behind; PyTorch does it without a copy.
             return nn.Identity(), tuple(side // 2 for side in window)
         # As Keras does it: what is missing for the last window, more of it behind.
         amounts: list[int] = []
@@ -162,36 +163,60 @@ def module_of(kind: str, config: dict, shape):
 
 
 def train(
-    description: str, x, y, optimizer: str, batch: int, epochs: int, compiled: bool, since_start
+    description: str,
+    x,
+    y,
+    optimizer: str,
+    batch: int,
+    epochs: int,
+    compiled: bool,
+    since_start=lambda: 0.0,
+    settings=None,
+    device="cpu",
+    bfloat16=False,
 ):
-    """Seconds of each epoch, and seconds from the start of the process to the end of the first step."""
+    """Seconds of each epoch, seconds from the start of the process to the end of the first step, and the
+    last loss.
+    """
     import torch
     from torch import nn
 
     torch.manual_seed(0)
-    network = build(description).to(memory_format=torch.channels_last).train()
-    run = torch.compile(network) if compiled else network
+    network = build(description).to(device, memory_format=torch.channels_last).train()
+    settings, fused = settings or {}, device != "cpu"
     # Figures of Keras' own defaults.
-    if optimizer == "sgd":
-        update = torch.optim.SGD(network.parameters(), lr=0.01)
+    if optimizer.lower() == "sgd":
+        rate, momentum = settings.get("learning_rate", 0.01), settings.get("momentum", 0)
+        update = torch.optim.SGD(network.parameters(), lr=rate, momentum=momentum, fused=fused)
     else:
-        update = torch.optim.Adam(network.parameters(), lr=0.001, eps=1e-7)
-    pictures = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+        update = torch.optim.Adam(network.parameters(), lr=0.001, eps=1e-7, fused=fused)
+    pictures = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1))).to(device)
     pictures = pictures.contiguous(memory_format=torch.channels_last)
-    classes = torch.from_numpy(y.astype("int64"))
+    classes = torch.from_numpy(y.astype("int64")).to(device)
     loss_of = nn.CrossEntropyLoss()
+
+    def run(images):
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            return network(images)
+
+    if compiled:
+        # On a GPU, with CUDA graphs.
+        run = torch.compile(run, mode="reduce-overhead" if fused else None)
     first, times = None, []
     for _ in range(epochs):
         begin, right, total = time.perf_counter(), 0, 0.0
-        for chosen in torch.randperm(len(pictures)).split(batch):
+        for chosen in torch.randperm(len(pictures), device=device).split(batch):
             update.zero_grad()
-            logits, target = run(pictures[chosen]), classes[chosen]
+            logits, target = run(pictures[chosen]).float(), classes[chosen]
             loss = loss_of(logits, target)
             loss.backward()
             update.step()
-            total += float(loss) * len(chosen)
-            right += int((logits.argmax(1) == target).sum())
-            first = first or since_start()
-        print(f"loss {total / len(pictures):.4f}, accuracy {right / len(pictures):.4f}")
+            total += loss.detach() * len(chosen)
+            right += (logits.argmax(1) == target).sum()
+            if first is None:
+                float(loss)
+                first = since_start()
+        last = float(total) / len(pictures)
+        print(f"loss {last:.4f}, accuracy {int(right) / len(pictures):.4f}")
         times.append(time.perf_counter() - begin)
-    return times, first
+    return times, first, last

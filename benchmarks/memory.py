@@ -46,12 +46,11 @@ def main() -> None:
         loss = model.evaluate(x, y, verbose=0)
         used = model.make_train_function().temporaries / 2**20
         rows.append([label, str(batch), f"{used:.1f} MiB", f"{loss:.5f}"])
-    text = (
-        "Four 3x3 convolutions with 32 filters and gelu, on 512 images of 32x32x3 "
-        "(`python benchmarks/memory.py`): what the\ncompiled step takes besides weights and data, and "
-        "the loss after an epoch. On a CPU, XLA converts float16 to float32,\nwhich costs memory "
-        "instead of saving it."
-    )
+    text = """
+Four 3x3 convolutions with 32 filters and gelu, on 512 images of 32x32x3 (`make memory`): what the compiled
+step takes besides weights and data, and the loss after an epoch. On a CPU, XLA converts float16 to float32,
+which costs memory instead of saving it.
+"""
     columns = ["", "batch", "memory", "loss after an epoch"]
     table(ROOT / "docs" / "scaling.md", "Memory, measured", text, columns, rows)
 

@@ -17,6 +17,7 @@ from cornu.layers import (
     Layer,
     LayerNormalization,
     MaxPooling1D,
+    MaxPooling2D,
     MultiHeadAttention,
     ReLU,
     Reshape,
@@ -101,3 +102,32 @@ def vision_transformer():
         x = Add()([x, Dense(64)(y)])
     x = Flatten()(LayerNormalization(epsilon=1e-6)(x))
     return Model(inputs, Dense(10, activation="softmax")(x))
+
+
+def resnet(depth: int, side: int, classes: int):
+    """ResNet-18 or ResNet-50 (He et al. 2016); for small images, without the first strides and pooling."""
+
+    def convolution(x, filters, size, strides=1, relu=True):
+        x = Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
+        x = BatchNormalization()(x)
+        return ReLU()(x) if relu else x
+
+    inputs = Input((side, side, 3))
+    x = convolution(inputs, 64, 3) if side <= 64 else convolution(inputs, 64, 7, 2)
+    if side > 64:
+        x = MaxPooling2D(3, strides=2, padding="same")(x)
+    counts, widening = {18: ((2, 2, 2, 2), 1), 50: ((3, 4, 6, 3), 4)}[depth]
+    for stage, count in enumerate(counts):
+        filters = 64 * 2**stage
+        for block in range(count):
+            strides = 2 if stage and not block else 1
+            if widening == 1:
+                y = convolution(x, filters, 3, strides)
+            else:
+                y = convolution(convolution(x, filters, 1), filters, 3, strides)
+            y = convolution(y, widening * filters, 3 if widening == 1 else 1, relu=False)
+            if strides > 1 or x.shape[-1] != widening * filters:
+                x = convolution(x, widening * filters, 1, strides, relu=False)
+            x = ReLU()(Add()([x, y]))
+    x = GlobalAveragePooling2D()(x)
+    return Model(inputs, Dense(classes, activation="softmax", dtype="float32")(x))

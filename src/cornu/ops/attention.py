@@ -1,5 +1,7 @@
 """Dot-product attention, and which kernel may compute it: ours on a CPU, cuDNN's on a GPU."""
 
+import contextlib
+import contextvars
 import functools
 
 import jax
@@ -11,6 +13,17 @@ from cornu.core.kernels import HALF_PRECISION, Split, primitive
 
 # None: where it can be used; False: nowhere.
 _flash: dict[str, bool | None] = {"enabled": None}
+_portable = contextvars.ContextVar("_portable", default=False)
+
+
+@contextlib.contextmanager
+def portable():
+    """What is traced within can be lowered for several platforms at once, as cuDNN's kernel cannot."""
+    before = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(before)
 
 
 def enable_flash_attention() -> None:
@@ -57,29 +70,32 @@ def dot_product_attention(
         # JAX wants one length; zeros change neither products nor means.
         scale = features[0] ** -0.5 if scale is None else scale
         query, key, value = (_lengthened(x, max(features)) for x in (query, key, value))
+    mask = None if mask is None else jnp.asarray(mask, bool)
     attend = functools.partial(
         _attend,
-        query,
-        key,
-        value,
         bias=None if bias is None else jnp.asarray(bias, dtype),
-        mask=None if mask is None else jnp.asarray(mask, bool),
+        mask=mask,
         scale=scale,
         is_causal=bool(is_causal),
     )
-    if flash_attention is None:
-        flash_attention = _fits_flash(attend, dtype)
+    by_cudnn = functools.partial(attend, implementation="cudnn")
+    elsewhere = functools.partial(attend, implementation="xla")
+    if _fits_kernel(query, key, mask, bias):
+        elsewhere = functools.partial(_by_kernel, mask=mask, scale=scale, is_causal=bool(is_causal))
+    if _portable.get():
+        flash_attention = False
     elif flash_attention and jax.default_backend() != "gpu":
         raise RuntimeError(
             "Flash attention needs a GPU with cuDNN, and this process computes on "
             f"'{jax.default_backend()}'. Leave `flash_attention=None`: it is then used where it can be."
         )
     if flash_attention:
-        output = attend(implementation="cudnn")
-    elif _fits_kernel(query, key, mask, bias):
-        output = _by_kernel(query, key, value, mask, scale, bool(is_causal))
+        output = by_cudnn(query, key, value)
+    elif flash_attention is None and _fits_flash(by_cudnn, query, key, value):
+        # This process has cuDNN, but a program of its may be for the CPU.
+        output = jax.lax.platform_dependent(query, key, value, cuda=by_cudnn, default=elsewhere)
     else:
-        output = attend(implementation="xla")
+        output = elsewhere(query, key, value)
     return output[..., : features[1]]
 
 
@@ -97,12 +113,12 @@ def _lengthened(x, size: int):
     return jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, size - x.shape[-1]),))
 
 
-def _fits_flash(attend, dtype) -> bool:
-    """Whether cuDNN takes these arrays; it says so when it is traced."""
-    if jax.default_backend() != "gpu" or dtype not in (jnp.float16, jnp.bfloat16):
+def _fits_flash(by_cudnn, *arrays) -> bool:
+    """Whether cuDNN takes these arrays; JAX says so when it is traced, and only where there is a GPU."""
+    if jax.default_backend() != "gpu" or arrays[0].dtype not in (jnp.float16, jnp.bfloat16):
         return False
     try:
-        jax.eval_shape(lambda: attend(implementation="cudnn"))
+        jax.eval_shape(by_cudnn, *arrays)
     except Exception:
         return False
     return True

@@ -357,7 +357,9 @@ def dot_product_attention(
         mask: of the same shape; where it is false, a query does not see a key.
         scale: default `1 / sqrt(features)`.
         is_causal: whether a query sees only keys at its own and earlier positions.
-        flash_attention: whether to use cuDNN's fused kernel; None for where it can be used.
+        flash_attention: whether to use cuDNN's fused kernel; None for where it can be used: in 16 bits, in
+            programs for CUDA of a process that has a GPU with cuDNN. JAX lowers it nowhere else: what a
+            process without one lowers for CUDA, and what `export` writes, has XLA's attention.
         attn_logits_soft_cap: only None: Keras, too, has it on a TPU alone.
     """
     if attn_logits_soft_cap is not None:

@@ -6,6 +6,7 @@ from typing import Any
 from cornu.core.optional import required
 from cornu.core.symbolic import KerasTensor, infer_outputs, struct
 from cornu.core.variable import throwaway_scope
+from cornu.ops import attention
 from cornu.saving.atomic import replacing
 
 FORMATS = {".stablehlo": "stablehlo", ".onnx": "onnx"}
@@ -138,7 +139,8 @@ def _prediction(model):
     )
 
     def predict(inputs) -> Any:
-        outputs, _ = model.stateless_call(trainable, others, inputs, training=False)
+        with attention.portable():
+            outputs, _ = model.stateless_call(trainable, others, inputs, training=False)
         return outputs
 
     return predict
