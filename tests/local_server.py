@@ -8,14 +8,20 @@ import pytest
 
 
 class LocalServer:
-    """`files` maps paths to contents, `status` to refusals, `cut` to the bytes sent before it ends."""
+    """`files` maps paths to contents, `status` to refusals, `cut` to the bytes sent before it ends.
+
+    `tags` maps paths to their `ETag`; these files have ranges, unless `whole` is set.
+    """
 
     def __init__(self, address):
         self.address = address
         self.files = {}
         self.status = {}
         self.cut = {}
+        self.tags = {}
+        self.whole = False
         self.asked = []
+        self.ranges = []
 
     def url(self, name, content=None):
         if content is not None:
@@ -33,7 +39,20 @@ def _serving():
                 self.send_error(state.status.get(name, 404))
                 return
             content = state.files[name]
-            self.send_response(200)
+            first, tag = 0, state.tags.get(name)
+            state.ranges.append(self.headers.get("Range"))
+            if state.ranges[-1] and not state.whole and self.headers.get("If-Range") == tag:
+                first = int(state.ranges[-1].removeprefix("bytes=").removesuffix("-"))
+            if first >= len(content) > 0:
+                self.send_error(416)
+                return
+            self.send_response(206 if first else 200)
+            if first:
+                last = len(content) - 1
+                self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            if tag:
+                self.send_header("ETag", tag)
+            content = content[first:]
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content[: state.cut.get(name)])

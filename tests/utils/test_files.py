@@ -113,6 +113,68 @@ def test_a_connection_that_breaks_leaves_nothing(server, cache, file_hash):
     assert Path(get_file(origin=origin, file_hash=file_hash)).read_bytes() == CONTENT
 
 
+def broken_off(server, after=131_072):
+    """A download that breaks off, with a file that its server knows by a tag."""
+    origin = server.url("a.bin", CONTENT)
+    server.tags["a.bin"], server.cut["a.bin"] = '"first"', after
+    with pytest.raises(ConnectionError, match=rf"first {after} bytes are kept"):
+        get_file(origin=origin)
+    server.cut.clear()
+    return origin
+
+
+def test_the_rest_of_a_broken_download_is_fetched(server, cache, capsys):
+    origin = broken_off(server)
+    assert files_in(cache) == ["datasets/.a.bin-part"]
+    # What comes is the rest: here, it breaks off once more.
+    server.cut["a.bin"] = 65_536
+    with pytest.raises(ConnectionError, match="first 196608 bytes are kept"):
+        get_file(origin=origin)
+    server.cut.clear()
+    assert Path(get_file(origin=origin, file_hash=SHA256)).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=131072-", "bytes=196608-"]
+    assert files_in(cache) == ["datasets/a.bin"]
+    assert "a.bin, from byte 196608" in capsys.readouterr().out
+
+
+OTHER = CONTENT[::-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "content", "asked"),
+    [
+        (lambda s: setattr(s, "whole", True), CONTENT, 2),
+        (lambda s: s.tags.update({"a.bin": '"second"'}) or s.url("a.bin", OTHER), OTHER, 2),
+        # Under the same tag, the whole has another hash, or no such range.
+        (lambda s: s.url("a.bin", OTHER), OTHER, 3),
+        (lambda s: s.url("a.bin", b"short"), b"short", 3),
+    ],
+    ids=["no ranges", "another version", "a false tag", "shorter"],
+)
+def test_a_part_that_is_of_no_use_is_fetched_again(server, cache, change, content, asked):
+    origin = broken_off(server)
+    change(server)
+    file_hash = hashlib.sha256(content).hexdigest()
+    assert Path(get_file(origin=origin, file_hash=file_hash)).read_bytes() == content
+    assert len(server.ranges) == asked and server.ranges[1] == "bytes=131072-"
+    assert files_in(cache) == ["datasets/a.bin"]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda b: b[:-3], lambda b: b"", lambda b: b[:30], lambda b: b[-21:]]
+)
+def test_a_damaged_part_or_that_of_another_address_is_left(server, cache, spoil):
+    origin = broken_off(server)
+    part = cache / "datasets" / ".a.bin-part"
+    kept = part.read_bytes()
+    part.write_bytes(spoil(kept))
+    assert Path(get_file(origin=origin)).read_bytes() == CONTENT
+    part.write_bytes(kept)
+    other = server.url("other", b"other")
+    assert Path(get_file("a.bin", other, force_download=True)).read_bytes() == b"other"
+    assert server.ranges == [None, None, None]
+
+
 @pytest.mark.parametrize("status", [403, 404, 500])
 def test_a_server_that_refuses(server, cache, status):
     server.status["a.bin"] = status
@@ -131,11 +193,11 @@ def test_no_server(cache):
 
 
 def test_an_interrupt_leaves_nothing(server, cache, monkeypatch):
-    def interrupt(origin, file):
-        file.write(b"half")
+    def interrupt(part):
+        part.file.write(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cornu.utils.files._fetch", interrupt)
+    monkeypatch.setattr("cornu.utils.downloads._Part.fetch", interrupt)
     with pytest.raises(KeyboardInterrupt):
         get_file(origin=server.url("a.bin", CONTENT))
     assert files_in(cache) == []

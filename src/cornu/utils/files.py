@@ -3,12 +3,11 @@
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 import urllib.parse
 from pathlib import Path
 
 from cornu.utils.archives import extract_archive
+from cornu.utils.downloads import download
 
 
 def cache_folder() -> Path:
@@ -35,8 +34,9 @@ def get_file(
 ) -> str:
     """Download a file unless the cache holds it, and return its path.
 
-    The file appears in the cache only when it is complete and its hash is right; a download that
-    breaks off leaves nothing behind. A cached file whose hash is wrong is downloaded again.
+    The file appears in the cache only when it is complete and its hash is right. If a download breaks
+    off, the next call asks for the rest, where the server tells versions of the file apart (`ETag` or
+    `Last-Modified`). A cached file whose hash is wrong is downloaded again.
 
     Args:
         fname: the name in the cache, without folders; None takes the last part of `origin`.
@@ -88,7 +88,9 @@ def get_file(
         or not target.exists()
         or (file_hash is not None and hash_file(target, algorithm) != file_hash.lower())
     ):
-        _download(origin, target, file_hash, algorithm)
+        download(
+            origin, target, lambda path: _wrong(path, target.name, origin, file_hash, algorithm)
+        )
         is_new = True
     if unpacked is None:
         return str(target)
@@ -153,89 +155,12 @@ def _file_name(fname, origin: str) -> str:
     return name
 
 
-def _download(origin: str, target: Path, file_hash: str | None, algorithm: str) -> None:
-    """Fetch `origin` into `target`, which is replaced only by a complete download with the right hash."""
-    handle, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            try:
-                _fetch(origin, file)
-            except OSError as error:
-                raise ConnectionError(
-                    f"URL fetch failure on {origin} -- {error}. Nothing was kept of it. Try again, "
-                    f"or fetch the file by other means and put it at {target}."
-                ) from error
-            file.flush()
-            os.fsync(file.fileno())
-        if file_hash is not None and (found := hash_file(part, algorithm)) != file_hash.lower():
-            raise ValueError(
-                f"Incomplete or corrupted file detected: {target.name}, downloaded from {origin}. "
-                f"The {algorithm} file hash does not match the provided value of {file_hash}; it is "
-                f"{found}. The download was deleted. Try again, or put a good copy at {target}."
-            )
-        os.chmod(part, 0o644)
-        os.replace(part, target)
-    except BaseException:
-        os.unlink(part)
-        raise
-
-
-def _fetch(origin: str, file) -> None:
-    scheme = urllib.parse.urlsplit(origin).scheme
-    if scheme not in ("http", "https", "file"):
-        raise ValueError(
-            "`origin` must be an address that starts with http:, https: or file:. "
-            f"Received: origin={origin!r}"
-        )
-    if scheme == "file":
-        from urllib.request import urlopen  # slow to load
-
-        with urlopen(origin) as source:
-            shutil.copyfileobj(source, file)
-        return
-    import pooch
-
-    print(f"Downloading data from {origin}")
-    progress = _Progress()
-    try:
-        pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16)(origin, file, None)
-    finally:
-        progress.close()
-
-
-class _Progress:
-    """A progress bar with the methods that pooch's downloader calls."""
-
-    def __init__(self):
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        # On standard error, and only where somebody watches: a log needs no bar.
-        console = Console(stderr=True)
-        columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("", total=None)
-        self._bar.start()
-
-    @property
-    def total(self):
-        return self._bar.tasks[self._task].total
-
-    @total.setter
-    def total(self, size):
-        self._bar.update(self._task, total=size or None)
-
-    def update(self, size):
-        self._bar.advance(self._task, size)
-
-    def reset(self):
-        self._bar.update(self._task, completed=0)
-
-    def close(self):
-        self._bar.stop()
+def _wrong(path, name: str, origin: str, file_hash: str | None, algorithm: str) -> str | None:
+    """What is wrong with a downloaded file, or None."""
+    if file_hash is None or (found := hash_file(path, algorithm)) == file_hash.lower():
+        return None
+    return (
+        f"Incomplete or corrupted file detected: {name}, downloaded from {origin}. "
+        f"The {algorithm} file hash does not match the provided value of {file_hash}; it is "
+        f"{found}. The download was deleted. Try again, or put a good copy in its place."
+    )
