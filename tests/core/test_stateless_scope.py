@@ -170,3 +170,42 @@ def test_settings_of_tracebacks_and_unsafe_files():
 def test_name_scope():
     with cornu.name_scope("outer"), cornu.name_scope("inner"):
         assert cornu.Variable(1.0, name="v").path == "outer/inner/v"
+
+
+def test_remat_of_a_function_that_changes_what_layers_own():
+    """A function has no variables of its own: those of the layers that it calls change once."""
+    x = jnp.asarray(np.random.default_rng(0).random((8, 3)), "float32")
+
+    class Part(cornu.layers.Layer):
+        def __init__(self, wrap):
+            super().__init__()
+            self.wrap = wrap
+            self.norm = cornu.layers.BatchNormalization()
+            self.dense = cornu.layers.Dense(3, activity_regularizer="l2")
+            self.dropout = cornu.layers.Dropout(0.5)
+
+        def build(self, shape):
+            self.norm.build(shape)
+            self.dense.build(shape)
+
+        def call(self, inputs, training=None):
+            function = self.wrap(
+                lambda x: self.dropout(
+                    self.dense(self.norm(x, training=training)), training=training
+                )
+            )
+            return function(inputs)
+
+    def run(wrap):
+        cornu.utils.set_random_seed(0)
+        part = Part(wrap)
+        outputs = [part(x, training=True), part(x, training=True), *part.losses]
+        model = cornu.Sequential([cornu.Input((3,)), part, cornu.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        history = model.fit(x, x[:, :1], epochs=2, verbose=0).history["loss"]
+        return [*outputs, np.array(history), *[v.numpy() for v in model.variables]]
+
+    ours, plain = run(cornu.remat), run(lambda f: f)
+    assert not np.array_equal(ours[0], ours[1])
+    for one, other in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

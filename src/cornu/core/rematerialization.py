@@ -8,16 +8,16 @@ import numpy as np
 
 from cornu.core.context import context
 from cornu.core.symbolic import any_symbolic
-from cornu.core.variable import functional, throwaway_scope
+from cornu.core.variable import Scope, Variable, throwaway_scope
 
 
 def remat(f: Callable) -> Callable:
     """A function whose intermediate results are computed again for its gradient, not kept in memory.
 
     Args:
-        f: a layer, a method of one, or a function. A function must not change variables that no layer of
-            this call owns; what a layer changes, such as the seed of its dropout, it changes once. A call
-            that builds a layer keeps all results.
+        f: a layer, a method of one, or a function. Variables that it changes, such as the seed of a
+            dropout, change once. A layer or method whose call builds something keeps all results; a
+            function must call layers that are built.
 
     Source: Keras: remat; Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
 
@@ -42,27 +42,29 @@ def remat(f: Callable) -> Callable:
         leaves, structure = jax.tree.flatten((args, kwargs))
         # What is no array, such as `training=True`, is not traced.
         traced = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
-        variables = list(getattr(owner, "non_trainable_variables", ()))
 
         @jax.checkpoint
-        def run(values, arrays):
+        def run(arrays):
             given = iter(arrays)
             filled = [next(given) if t else leaf for leaf, t in zip(leaves, traced, strict=True)]
             args, kwargs = jax.tree.unflatten(structure, filled)
-            pure = functional(f, variables, collect_losses=True)
-            result, after, losses = pure(values, *args, **kwargs)
-            adding[:] = [layer for layer, _ in losses]
-            changed[:] = [i for i, value in enumerate(after) if value is not values[i]]
-            return result, [after[i] for i in changed], [value for _, value in losses]
+            scope = Scope([], [], takes_all=True)
+            context.scopes.append(scope)
+            try:
+                result = f(*args, **kwargs)
+            finally:
+                context.scopes.pop()
+            adding[:] = [layer for layer, _ in scope.losses]
+            changed[:] = scope.taken.values()
+            after = [scope.values[id(variable)] for variable in changed]
+            return result, after, [value for _, value in scope.losses]
 
         # Of the trace: which layers add losses, and which variables get a new value.
         adding: list = []
-        changed: list[int] = []
-        before = [variable._stored() for variable in variables]
-        given = [leaf for leaf, t in zip(leaves, traced, strict=True) if t]
-        result, after, losses = run(before, given)
-        for i, value in zip(changed, after, strict=True):
-            variables[i].assign(value)
+        changed: list[Variable] = []
+        result, after, losses = run([leaf for leaf, t in zip(leaves, traced, strict=True) if t])
+        for variable, value in zip(changed, after, strict=True):
+            variable.assign(value)
         for layer, value in zip(adding, losses, strict=True):
             layer.add_loss(value)
         return result

@@ -35,6 +35,8 @@ class Scope:
     ):
         self.takes_all = takes_all or catch_all
         self.values = {id(v): value for v, value in zip(variables, values, strict=True)}
+        # The variables that were assigned only because it takes all.
+        self.taken: dict[int, Variable] = {}
         self.losses: list[tuple[Any, Any]] = []
         self.catch_all = catch_all
         self.missed = missed
@@ -275,6 +277,8 @@ class Variable(Tracked):
             )
         for scope in reversed(context.scopes):
             if id(self) in scope.values or scope.takes_all:
+                if id(self) not in scope.values:
+                    scope.taken[id(self)] = self
                 scope.values[id(self)] = jnp.asarray(value)
                 return self
         outermost = _outermost()
