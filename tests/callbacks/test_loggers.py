@@ -184,6 +184,11 @@ def test_lambda_callback():
     assert seen == expected
 
 
+def test_lambda_callback_has_what_it_is_given():
+    made = callbacks.LambdaCallback(custom_method=lambda: 5, count=3)
+    assert made.custom_method() == 5 and made.count == 3
+
+
 def test_lambda_callback_refuses_unknown_methods():
     with pytest.raises(TypeError, match="has no argument 'on_epoch_ends'"):
         callbacks.LambdaCallback(on_epoch_ends=print)

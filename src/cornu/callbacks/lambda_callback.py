@@ -12,9 +12,10 @@ class LambdaCallback(Callback):
         on_epoch_begin, on_epoch_end: functions `(epoch, logs)`.
         on_train_begin, on_train_end: functions `(logs)`.
         on_train_batch_begin, on_train_batch_end: functions `(batch, logs)`.
-        **kwargs: functions for other methods of `Callback`.
+        **kwargs: functions for other methods of `Callback`, and whatever else the callback should have
+            as an attribute.
 
-    Raises TypeError if there is no such method.
+    Raises TypeError for a name that begins with `on_` and is no method of a callback's.
 
     Source: Keras: LambdaCallback.
 
@@ -44,7 +45,7 @@ class LambdaCallback(Callback):
             **kwargs,
         }
         for name, function in functions.items():
-            if name not in HOOKS:
+            if name.startswith("on_") and name not in HOOKS:
                 raise TypeError(
                     f"LambdaCallback has no argument {name!r}. The methods of a callback are: "
                     f"{', '.join(HOOKS)}."
