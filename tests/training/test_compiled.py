@@ -137,7 +137,7 @@ def test_a_list_of_one_loss_for_an_output():
             float(np.mean((model(x) - 1) ** 2)), rel=1e-5
         )
     with pytest.raises(ValueError, match="one loss for each output"):
-        model.compile("sgd", {"out": ["mse", "mae"]})
+        model.compile("sgd", {"out": [["mse"], "mae"]})
 
 
 @pytest.mark.parametrize("eagerly", [False, True])

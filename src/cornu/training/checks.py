@@ -11,7 +11,6 @@ from cornu.core.dtype import is_float
 from cornu.core.symbolic import KerasTensor
 from cornu.data.arrays import in_default_dtype, is_leaf
 from cornu.data.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
-from cornu.training.compiled import align
 from cornu.training.model_steps import compiled_step
 from cornu.training.step import is_overridden
 
@@ -43,8 +42,8 @@ def is_plain(model) -> bool:
         is_overridden(type(model), name)
         for name in ("train_step", "test_step", "compute_loss", "compute_loss_and_updates")
     )
-    losses = model._compiled_loss.losses if model._compiled_loss is not None else []
-    return not overridden and all(_name_of(loss) for loss in losses if loss is not None)
+    terms = model._compiled_loss.terms if model._compiled_loss is not None else []
+    return not overridden and all(_name_of(term.loss) for term in terms)
 
 
 # ---- values that are not finite
@@ -204,13 +203,9 @@ def check_label_values(model, y, where: str = "`y`") -> None:
         return
     if not is_plain(model):
         return
-    outputs = jax.tree.leaves(model._output_specs)
-    targets = align(y, model._output_specs, model._compiled_loss.names)
-    several = len(outputs) > 1
-    for loss, name, target, output in zip(
-        model._compiled_loss.losses, model._compiled_loss.names, targets, outputs, strict=True
-    ):
-        if loss is None or target is None or hasattr(target, "toarray"):
+    several = len(model._compiled_loss.names) > 1
+    for loss, name, target, output in model._compiled_loss.pairs(y, model._output_specs):
+        if target is None or hasattr(target, "toarray"):
             continue
         kind = _name_of(loss)
         target = np.asarray(target)

@@ -15,6 +15,7 @@ from cornu.metrics import Mean
 from cornu.optimizers import LossScaleOptimizer
 from cornu.optimizers import get as get_optimizer
 from cornu.training.compiled import CompiledLoss, CompiledMetrics, unused
+from cornu.training.per_output import Outputs
 from cornu.training.step import loss_of
 
 
@@ -66,11 +67,13 @@ class Compilable(Layer):
 
         Args:
             optimizer: name, `Optimizer`, or an Optax transformation.
-            loss: name, `Loss`, or function `(y_true, y_pred)`; for several outputs a list, or a
-                dict from the outputs' names.
-            loss_weights: factor of each output's loss, a list or dict.
-            metrics: list of names, `Metric`s or functions; for several outputs a list of such, or
-                a dict.
+            loss: name, `Loss`, or function `(y_true, y_pred)`; for several outputs a list, a dict
+                from the outputs' names, or the structure of the outputs, such as `[("mse", "mae"),
+                "mse"]`. A list in an output's place is the sum of several losses. Logs name each
+                by its path: `0/a_loss`.
+            loss_weights: factor of each loss, a list, a dict or the structure.
+            metrics: list of names, `Metric`s or functions; for several outputs a list of such, a
+                dict, or the structure of the outputs.
             weighted_metrics: the same, but weighted by `sample_weight` and `class_weight`.
             run_eagerly: run steps operation by operation, for looking into them.
             steps_per_execution: number of steps between two calls of the batch callbacks. Where no
@@ -114,15 +117,16 @@ class Compilable(Layer):
         self.stop_training = False
         self.compiled = True
         if self._graph is not None:
-            self._resolve_outputs(self.output_names)
+            self._resolve_outputs(self.output)
 
-    def _resolve_outputs(self, names: list[str]) -> None:
+    def _resolve_outputs(self, structure) -> None:
         """Spread losses and metrics over the outputs, once these are known."""
+        outputs = Outputs(structure, self.output_names, are_layers=self._graph is not None)
         given = self._compile_arguments
         if self._compiled_loss is None and given["loss"] is not None:
-            self._compiled_loss = CompiledLoss(given["loss"], given["loss_weights"], names)
+            self._compiled_loss = CompiledLoss(given["loss"], given["loss_weights"], outputs)
         if self._compiled_metrics is not None:
-            self._compiled_metrics.spread(names)
+            self._compiled_metrics.spread(outputs)
 
     def _need_compiled(self, method: str) -> None:
         if not self.compiled:
@@ -277,6 +281,7 @@ class Compilable(Layer):
     # Defined by `Model`.
     _graph: Any = None
     output_names: Any
+    output: Any
 
 
 def _check_arguments(loss, loss_weights, run_eagerly, steps_per_execution, jit_compile) -> None:

@@ -1,7 +1,7 @@
 """What `compile` was given, resolved for a model's outputs: one loss and the metrics of each."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -14,137 +14,130 @@ from cornu.core.variable import Variable
 from cornu.losses import Loss, LossFunctionWrapper
 from cornu.metrics import Mean, MeanMetricWrapper, Metric
 from cornu.metrics import get as get_metric
+from cornu.training.per_output import Outputs, align, is_container, per_output
 
 
-def per_output(given, names: list[str], what: str, single: bool) -> list:
-    """Spread an argument of `compile` over the outputs: by name, by position, or the same for all."""
-    if isinstance(given, dict) and "class_name" not in given:
-        unknown = [key for key in given if key not in names]
-        if unknown:
-            raise ValueError(
-                f"In the dict argument `{what}`, key '{unknown[0]}' does not correspond to any "
-                f"model output. Received: {what}={given}. The outputs are {names}."
-            )
-        return [given.get(name) for name in names]
-    if isinstance(given, list | tuple):
-        if single and len(names) == 1:
-            return [list(given)]
-        if single and not given:
-            return [None] * len(names)
-        if len(given) != len(names):
-            raise ValueError(
-                f"For a model with multiple outputs, when providing the `{what}` argument as a "
-                f"list, it should have as many entries as the model has outputs. Received:\n"
-                f"{what}={given}\nof length {len(given)} whereas the model has {len(names)} "
-                f"outputs: {names}."
-            )
-        return list(given)
-    return [given] * len(names)
+class Term(NamedTuple):
+    """One loss of one output."""
 
-
-def align(targets, outputs, names: list[str], what: str = "y") -> list:
-    """The targets in the order of the flattened outputs; None where there is none."""
-    flat = jax.tree.leaves(outputs)
-    if targets is None:
-        return [None] * len(flat)
-    if isinstance(targets, dict):
-        if isinstance(outputs, dict):
-            names = sorted(outputs)
-        missing = [name for name in targets if name not in names]
-        if missing:
-            raise ValueError(
-                f"`{what}` is a dict with the key '{missing[0]}', but the model has no output of "
-                f"that name. The outputs are {names}."
-            )
-        return [targets.get(name) for name in names]
-    if isinstance(targets, list | tuple):
-        leaves = list(targets)
-        if len(leaves) != len(flat):
-            leaves = jax.tree.leaves(targets)
-        if len(leaves) != len(flat):
-            raise ValueError(
-                f"The model has {len(flat)} outputs ({', '.join(names)}), but `{what}` has "
-                f"{len(leaves)} entries."
-            )
-        return leaves
-    if len(flat) > 1 and what == "y":
-        raise ValueError(
-            f"The model has {len(flat)} outputs ({', '.join(names)}), but `y` is one array. Pass a "
-            "list of arrays, or a dict from the outputs' names."
-        )
-    return [targets] * len(flat)
+    output: int
+    loss: Callable
+    weight: float
+    # The mean in the logs, if there are several.
+    tracker: Mean | None
 
 
 class CompiledLoss:
     """The losses of all outputs as one scalar."""
 
-    def __init__(self, loss, loss_weights, names: list[str]):
-        self.names = names
-        self.losses = [_to_loss(entry) for entry in per_output(loss, names, "loss", single=False)]
-        self.weights = [1.0] * len(names)
-        if loss_weights is not None:
-            spread = per_output(loss_weights, names, "loss_weights", single=False)
-            self.weights = [1.0 if w is None else w for w in spread]
-            if any(not isinstance(w, int | float) for w in self.weights):
-                raise ValueError(
-                    "`loss_weights` must be numbers, one for each output. Received: "
-                    f"loss_weights={loss_weights}. (The third argument of `compile` is "
-                    "`loss_weights`; write metrics=[…] with its name.)"
-                )
-        if not any(self.losses):
+    def __init__(self, loss, loss_weights, outputs: Outputs):
+        self.names = outputs.names
+        spread = per_output(loss, outputs, "loss")
+        losses = [_several(entry) for entry in spread]
+        weights = _weights(loss_weights, losses, outputs)
+        given = [
+            (i, entry, weight)
+            for i, pairs in enumerate(zip(losses, weights, strict=True))
+            for entry, weight in zip(*pairs, strict=True)
+            if entry is not None
+        ]
+        if not given:
             raise ValueError("`loss` holds no loss for any output.")
-        several = len(names) > 1
-        self.trackers = [
-            Mean(name=f"{name}_loss") if several and entry is not None else None
-            for name, entry in zip(names, self.losses, strict=True)
+        several = len(given) > 1
+        self.terms = [
+            Term(
+                i,
+                entry,
+                weight,
+                Mean(name=f"{outputs.name_of_loss(i, entry)}_loss") if several else None,
+            )
+            for i, entry, weight in given
         ]
 
     @property
     def metrics(self) -> list[Metric]:
-        """The trackers of each output's own loss, if there are several outputs."""
-        return [tracker for tracker in self.trackers if tracker is not None]
+        """The trackers of each loss, if there are several."""
+        return [term.tracker for term in self.terms if term.tracker is not None]
+
+    def pairs(self, y, outputs) -> Iterator[tuple]:
+        """Each loss with the name of its output, its targets if there are any, and the output."""
+        leaves = jax.tree.leaves(outputs)
+        targets = align(y, outputs, self.names)
+        for term in self.terms:
+            yield term.loss, self.names[term.output], targets[term.output], leaves[term.output]
 
     def __call__(self, y, y_pred, sample_weight=None):
-        outputs = jax.tree.leaves(y_pred)
-        targets = align(y, y_pred, self.names)
         weights = align(sample_weight, y_pred, self.names, "sample_weight")
         total = 0.0
-        for loss, target, output, weight, share, tracker in zip(
-            self.losses, targets, outputs, weights, self.weights, self.trackers, strict=True
-        ):
-            if loss is None:
-                continue
+        for term, (loss, _, target, output) in zip(self.terms, self.pairs(y, y_pred), strict=True):
             if target is None:
                 raise ValueError(
                     f"The loss {getattr(loss, 'name', loss)} needs targets, but no `y` was passed "
                     "(or none for this output)."
                 )
             try:
-                value = loss(target, output, sample_weight=weight)
+                value = loss(target, output, sample_weight=weights[term.output])
             except Exception as error:
                 if not getattr(loss, "fn", loss).__module__.startswith("cornu."):
                     shapes = f"y_true: {np.shape(target)}, y_pred: {np.shape(output)}"
                     blame(error, f"the loss '{getattr(loss, 'name', loss)}'", shapes)
                 raise
-            if tracker is not None:
-                tracker.update_state(jax.lax.stop_gradient(value), sample_weight=output.shape[0])
-            total = total + share * value
+            if term.tracker is not None:
+                share = output.shape[0]
+                term.tracker.update_state(jax.lax.stop_gradient(value), sample_weight=share)
+            total = total + term.weight * value
         return total
 
 
+def _several(entry) -> list[Callable | None]:
+    """The losses of one output."""
+    return [_to_loss(one) for one in (entry if isinstance(entry, list | tuple) else [entry])]
+
+
+def _weights(given, losses: list[list], outputs: Outputs) -> list[list[float]]:
+    """The factor of each loss of each output."""
+    count = sum(map(len, losses))
+    if (
+        isinstance(given, list | tuple)
+        and len(given) == count
+        and not any(map(is_container, given))
+    ):
+        # One for each loss, in their order.
+        rest = iter(given)
+        spread = [[next(rest) for _ in entries] for entries in losses]
+    else:
+        spread = [
+            list(entry) if isinstance(entry, list | tuple) else [entry] * len(entries)
+            for entry, entries in zip(
+                per_output(given, outputs, "loss_weights"), losses, strict=True
+            )
+        ]
+    spread = [[1.0 if weight is None else weight for weight in entry] for entry in spread]
+    if list(map(len, spread)) != list(map(len, losses)) or any(
+        not isinstance(weight, int | float) for entry in spread for weight in entry
+    ):
+        raise ValueError(
+            "`loss_weights` must be numbers, one for each output. Received: "
+            f"loss_weights={given}. (The third argument of `compile` is "
+            "`loss_weights`; write metrics=[…] with its name.)"
+        )
+    return spread
+
+
 def _to_loss(entry) -> Callable | None:
-    if isinstance(entry, list | tuple) and len(entry) == 1:
-        (entry,) = entry
     if entry is None or isinstance(entry, Loss):
         return entry
-    if isinstance(entry, list | tuple):
-        raise ValueError(f"Expected one loss for each output. Received: loss={entry}")
+    if is_container(entry):
+        raise ValueError(
+            f"Expected one loss for each output, or a list of its losses. Received: loss={entry}"
+        )
     if isinstance(entry, str) and entry.lower() in ("crossentropy", "ce"):
         return LossFunctionWrapper(_crossentropy, name=entry)
     found = registry.get("loss", entry)
     if isinstance(found, Loss):
         return found
-    return LossFunctionWrapper(found, name=getattr(found, "__name__", "loss"))
+    name = entry if isinstance(entry, str) else getattr(found, "__name__", "loss")
+    return LossFunctionWrapper(found, name=name)
 
 
 def _crossentropy(y_true, y_pred):
@@ -165,16 +158,16 @@ class CompiledMetrics(Metric):
         self._spread: list[list] = []
         self._entries: list[_Entry] = []
         self.names: list[str] = []
+        self._prefixes: list[str] = []
         # The names in the last result.
         self.result_names: list[str] = []
         self.built = False
 
-    def spread(self, names: list[str]) -> None:
-        """Set the names of the outputs that the metrics are for."""
-        self.names = names
-        self._spread = [
-            per_output(given, names, what, single=True) for what, given in self._given.items()
-        ]
+    def spread(self, outputs: Outputs) -> None:
+        """Set the outputs that the metrics are for."""
+        self.names = outputs.names
+        self._prefixes = [outputs.prefix_of_metrics(i) for i in range(len(outputs))]
+        self._spread = [per_output(given, outputs, what) for what, given in self._given.items()]
 
     @property
     def metrics(self) -> list[Metric]:
@@ -190,15 +183,13 @@ class CompiledMetrics(Metric):
         """Make the metrics: what `"accuracy"` means depends on the shapes."""
         outputs = jax.tree.leaves(y_pred)
         targets = align(y, y_pred, self.names)
-        several = len(self.names) > 1
         self._entries = []
         for spread, weighted in zip(self._spread, (False, True), strict=True):
-            each_output = zip(spread, self.names, targets, outputs, strict=True)
-            for i, (given, name, target, output) in enumerate(each_output):
+            each_output = zip(spread, self._prefixes, targets, outputs, strict=True)
+            for i, (given, prefix, target, output) in enumerate(each_output):
                 for entry in _flat(given):
                     if entry is not None and target is not None:
                         metric = to_metric(entry, target, output)
-                        prefix = f"{name}_" if several else ""
                         self._entries.append(_Entry(metric, i, prefix, weighted))
         self.built = True
 

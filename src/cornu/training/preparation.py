@@ -9,8 +9,8 @@ import numpy as np
 from cornu.core.symbolic import KerasTensor, infer_outputs, known_batch
 from cornu.data.samples import unpack_x_y_sample_weight
 from cornu.training import checks
-from cornu.training.compiled import align
 from cornu.training.model_steps import has_own_step, step_method
+from cornu.training.per_output import entries
 from cornu.training.probabilities import call_with_origins, naming_outputs, warn_of_activations
 from cornu.training.step import loss_of
 
@@ -106,7 +106,7 @@ def _look(model, x, y, sample_weight, is_made: bool, count: Callable) -> None:
         specs = jax.tree.map(lambda a: _of_any_batch(a, size), y_pred)
         if model._graph is None:
             model._output_names_of_call = _names_of(y_pred)
-        model._resolve_outputs(model.output_names)
+        model._resolve_outputs(specs)
         with naming_outputs(origins):
             for loss, target, output in _pairs(model, y, specs):
                 checks.check_labels(loss, target, output)
@@ -120,18 +120,15 @@ def _look(model, x, y, sample_weight, is_made: bool, count: Callable) -> None:
     for loss, target, output in _pairs(model, y, outputs):
         checks.warn_of_broadcasting(loss, target, output)
     if y is not None and model._compiled_loss is not None:
-        warn_of_activations(model._compiled_loss.losses, outputs, origins)
+        warn_of_activations(model._compiled_loss.terms, outputs, origins)
 
 
 def _pairs(model, y, outputs) -> Iterator[tuple]:
     """Each loss with its targets and the output that it compares with them."""
     if y is None or model._compiled_loss is None:
         return
-    targets = align(y, outputs, model.output_names)
-    for loss, target, output in zip(
-        model._compiled_loss.losses, targets, jax.tree.leaves(outputs), strict=True
-    ):
-        if loss is not None and target is not None:
+    for loss, _, target, output in model._compiled_loss.pairs(y, outputs):
+        if target is not None:
             yield loss, target, output
 
 
@@ -160,7 +157,7 @@ def _batch_size(x) -> int | None:
 
 
 def _names_of(y_pred) -> list[str]:
-    if isinstance(y_pred, dict):
-        return sorted(y_pred)
     count = len(jax.tree.leaves(y_pred))
+    if isinstance(y_pred, dict) and len(y_pred) == count:
+        return [key for key, _ in entries(y_pred)]
     return ["output"] if count == 1 else [f"output_{i + 1}" for i in range(count)]

@@ -102,9 +102,12 @@ def naming_outputs(origins: list[Origin | None]) -> Iterator[None]:
         raise
 
 
-def warn_of_activations(losses: list, outputs, origins: list[Origin | None]) -> None:
+def warn_of_activations(terms: list, outputs, origins: list[Origin | None]) -> None:
     """Warn where a cross-entropy mistakes logits for probabilities or the reverse."""
-    for loss, output, origin in zip(losses, jax.tree.leaves(outputs), origins, strict=False):
+    leaves = jax.tree.leaves(outputs)
+    for term in terms:
+        loss, output = term.loss, leaves[term.output]
+        origin = origins[term.output] if term.output < len(origins) else None
         name, arguments = describe_loss(loss)
         if origin is not None and origin.kind == "softmax" and output.shape[-1:] == (1,):
             warnings.warn(
