@@ -36,7 +36,9 @@ need the whole.
 is shown, which names what Cornu does not have, or what the program or this machine lacks.
 
 Times are of one run each, with imports, on two cores that had other work as well: they say what is quick
-and what is slow, and no more. Where Keras on TensorFlow ran a program too, that came right afterwards.
+and what is slow, and no more. Where Keras 3 on TensorFlow was given a program too, that came right
+afterwards: *fails* there mostly means that the program's paths and arguments are older than Keras 3. What
+did not end here was not timed beside it, nor what needs JAX or another copy of the data.
 """
 _ERROR = re.compile(r"[\w.]+(Error|Exception|Interrupt)\b")
 
