@@ -423,3 +423,21 @@ def test_what_a_call_in_the_graph_says_of_training_holds(wrapped):
     ):
         first, second = np.asarray(drawn()), np.asarray(drawn())
         assert not np.array_equal(first, second)
+
+
+def test_a_default_that_keras_writes_as_given_is_left_to_the_model(tmp_path):
+    """Keras writes `training: false` for each Dropout, and true for each layer that changes images."""
+    inputs = keras.Input((8,))
+    inner = keras.Sequential([keras.Input((8,)), keras.layers.BatchNormalization()])
+    x = keras.layers.Dropout(0.5)(inner(inputs, training=False))
+    keras.Model(inputs, keras.layers.Dropout(0.5)(x, training=True)).save(tmp_path / "m.keras")
+    model = cornu.models.load_model(tmp_path / "m.keras")
+    said = [layer._inbound_nodes[-1].kwargs.get("training") for layer in model.layers[1:]]
+    assert said == [False, None, True]
+    # Cornu's own files keep what was given, and Keras reads them.
+    x = layers.Dropout(0.5)(inputs := cornu.Input((8,)), training=False)
+    cornu.Model(inputs, layers.Dropout(0.5)(x)).save(tmp_path / "m.keras")
+    model = cornu.models.load_model(tmp_path / "m.keras")
+    said = [layer._inbound_nodes[-1].kwargs.get("training") for layer in model.layers[1:]]
+    assert said == [False, None]
+    assert len(keras.saving.load_model(tmp_path / "m.keras").layers) == 3

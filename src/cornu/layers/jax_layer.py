@@ -104,7 +104,7 @@ class JaxLayer(Layer):
             value = jnp.asarray(value)
             dtype = None if is_float(value.dtype) else value.dtype
             return self.add_weight(
-                value.shape, lambda shape, dtype: value.astype(dtype), dtype, trainable
+                value.shape, lambda shape, dtype: value.astype(dtype), dtype, trainable=trainable
             )
 
         return jax.tree.map(variable, values)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from cornu.core import registry
+from cornu.core.call_arguments import call_defaults
 from cornu.core.symbolic import FunctionOperation, KerasTensor, Node
 
 
@@ -136,7 +137,26 @@ def _describe_node(args: tuple, kwargs: dict, kept: set[int]) -> dict:
             return {"class_name": "__keras_tensor__", "config": config}
         return registry.serialize(leaf)
 
-    return {"args": jax.tree.map(value, args), "kwargs": jax.tree.map(value, kwargs)}
+    described = {"args": jax.tree.map(value, args), "kwargs": jax.tree.map(value, kwargs)}
+    if isinstance(kwargs.get("training"), bool):
+        # As a number, which means the same to Keras: see `_said_of_training`.
+        described["kwargs"]["training"] = int(kwargs["training"])
+    return described
+
+
+def _said_of_training(layer, kwargs: dict) -> dict:
+    """The named arguments of a described call with `training` only where the model's author gave it.
+
+    Keras writes the default of a layer's `call` as if it had been given: False for Dropout, which drops
+    in training all the same. Cornu writes what was given as 0 or 1.
+    """
+    value = kwargs.get("training")
+    others = {name: each for name, each in kwargs.items() if name != "training"}
+    if value is None or (
+        isinstance(value, bool) and value is call_defaults(type(layer)).get("training")
+    ):
+        return others
+    return {**others, "training": bool(value) if value in (0, 1) else value}
 
 
 _DESCRIPTION = (
@@ -210,7 +230,7 @@ class _Described:
             args, kwargs = self._restore(list(node["args"])), self._restore(node["kwargs"])
         except _NotYet:
             return False
-        layer(*args, **kwargs)
+        layer(*args, **_said_of_training(layer, kwargs))
         return True
 
     def _find(self, reference):
