@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from cornu.callbacks import History
-from cornu.data.arrays import in_memory, to_arrays, train_validation_split
+from cornu.data.arrays import check_lengths, in_memory, to_arrays, train_validation_split
 from cornu.data.py_dataset import PyDataset
 from cornu.data.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from cornu.layers.batch_normalization import BatchNormalization
@@ -71,6 +71,7 @@ class _Samples:
         """The data; only who needs their features looks at all of them."""
         if in_memory(x):
             x, y, weight = to_arrays(x, y, weight)
+            check_lengths(x, y, weight)
         elif not (hasattr(x, "__iter__") or hasattr(x, "__getitem__")) or hasattr(x, "__next__"):
             raise ValueError(
                 f"`{name}` must be arrays or a data set that can be read several times, such as those "
@@ -304,6 +305,12 @@ def _check(model, head_epochs, epochs, draws, earlier) -> None:
             f"{type(model).__name__} has a `compile()` of its own, whose arguments are not known here. "
             "Put its layers into a plain Model."
         )
+    for name in ("train_step", "test_step", "compute_loss", "compute_metrics"):
+        if getattr(type(model), name) is not getattr(Model, name):
+            raise ValueError(
+                f"{type(model).__name__} has a `{name}` of its own, which a head alone does not have. Put "
+                "its layers into a plain Model."
+            )
     optimizer = _inner(model.optimizer)
     if isinstance(optimizer, MultiOptimizer) or hasattr(optimizer, "transformation"):
         raise ValueError(

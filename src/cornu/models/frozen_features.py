@@ -161,7 +161,9 @@ class Drawing(Model):
     def begin(self, seed: int, number: int) -> None:
         """Set the random numbers of one draw."""
         for index, layer in enumerate(self.random):
-            layer.generator.state.assign(np.array([seed + index, number << 20], np.uint32))
+            layer.generator.state.assign(
+                np.array([(seed + index) % 2**32, number << 20], np.uint32)
+            )
 
 
 def _parts(operation) -> list:
