@@ -85,6 +85,23 @@ def seconds(function, *arguments, **keywords) -> float:
     return time.perf_counter() - start
 
 
+def timed_epochs(keras) -> tuple:
+    """A callback of this Keras or Cornu, and the list to which it adds the seconds of each epoch."""
+    times: list[float] = []
+
+    class Watch(keras.callbacks.Callback):
+        needs_every_batch = False
+
+        def on_epoch_begin(self, epoch, logs=None):
+            times.append(-time.perf_counter())
+
+        def on_epoch_end(self, epoch, logs=None):
+            float(logs["loss"])
+            times[-1] += time.perf_counter()
+
+    return Watch(), times
+
+
 def report(title: str, text: str, columns: list[str], rows: list[list[str]], after="") -> None:
     """Print a table with words about it, and put it under its title into docs/benchmarks.md."""
     table(REPORT, title, text, columns, rows, after)

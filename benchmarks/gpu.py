@@ -15,13 +15,22 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import geometric_mean, median
 
 import in_torch
 import numpy as np
-from common import LIBRARIES, ROOT, in_a_process, in_turns, is_child, table, use, versions
+from common import (
+    LIBRARIES,
+    ROOT,
+    in_a_process,
+    in_turns,
+    is_child,
+    table,
+    timed_epochs,
+    use,
+    versions,
+)
 
 REPORT = ROOT / "docs" / "benchmarks-gpu.md"
 TORCH = ("PyTorch", "PyTorch, compiled")
@@ -118,20 +127,9 @@ def fit(library, name, precision, tiny, x, labels, epochs):
         # Cornu runs many steps at once by itself, and Keras on PyTorch cannot.
         steps_per_execution=10 if LIBRARIES[library] in ("jax", "tensorflow") else 1,
     )
-    times: list[float] = []
-
-    class Watch(keras.callbacks.Callback):
-        needs_every_batch = False
-
-        def on_epoch_begin(self, epoch, logs=None):
-            times.append(-time.perf_counter())
-
-        def on_epoch_end(self, epoch, logs=None):
-            float(logs["loss"])
-            times[-1] += time.perf_counter()
-
+    watch, times = timed_epochs(keras)
     history = network.fit(
-        x, labels, batch_size=batch, epochs=epochs + 1, callbacks=[Watch()], verbose=0
+        x, labels, batch_size=batch, epochs=epochs + 1, callbacks=[watch], verbose=0
     )
     return times, history.history["loss"][-1]
 

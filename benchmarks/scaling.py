@@ -18,11 +18,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from statistics import median
 
 import numpy as np
-from common import ROOT, in_turns, table, use
+from common import ROOT, in_turns, table, timed_epochs, use
 
 # Module of examples/, its function, and which pictures.
 MODELS = {
@@ -53,20 +52,9 @@ def measure(library: str, model: str, folder: str, epochs: str, batch: str) -> d
     keras.utils.set_random_seed(0)
     network = getattr(__import__(module), function)()
     network.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
-    times: list[float] = []
-
-    class Watch(keras.callbacks.Callback):
-        needs_every_batch = False
-
-        def on_epoch_begin(self, epoch, logs=None):
-            times.append(-time.perf_counter())
-
-        def on_epoch_end(self, epoch, logs=None):
-            float(logs["loss"])
-            times[-1] += time.perf_counter()
-
+    watch, times = timed_epochs(keras)
     history = network.fit(
-        x, y, batch_size=rows, epochs=int(epochs) + 1, callbacks=[Watch()], verbose=0
+        x, y, batch_size=rows, epochs=int(epochs) + 1, callbacks=[watch], verbose=0
     )
     return {"seconds": median(times[1:]), "loss": history.history["loss"][-1]}
 
