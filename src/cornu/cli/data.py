@@ -2,9 +2,13 @@
 
 import dataclasses
 import difflib
+import functools
+import hashlib
 import importlib
+import os
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +28,21 @@ class Part:
     """Images with their classes: arrays `(x, y)`, or a folder's data set, read while it is used.
 
     A folder's pixels are multiplied with `scale`.
+
+    Attributes:
+        names: the images' paths, relative to the folder of the data; None for arrays.
     """
 
     source: Any
     scale: float = 1.0
+    names: list[str] | None = None
+
+    @functools.cached_property
+    def digests(self) -> list[str]:
+        """A SHA-256 of each image: of its file's bytes, or of its numbers in an array."""
+        if self.is_in_memory:
+            return [hashlib.sha256(image.tobytes()).hexdigest() for image in self.source[0]]
+        return file_digests(self.source.file_paths)
 
     @property
     def is_in_memory(self) -> bool:
@@ -66,6 +81,7 @@ class Data:
 
     `white` is the value of a white pixel: 255 in image files, 16 in `digits`, 1 in
     arrays from 0 to 1; None if the values are not pixels, as some are negative.
+    `findings` are sentences about what is odd about them, such as that some are there twice.
     """
 
     name: str
@@ -76,6 +92,7 @@ class Data:
     shape: tuple[int, int, int]
     white: float | None
     can_be_mirrored: bool
+    findings: list[str] = dataclasses.field(default_factory=list)
 
     def describe(self) -> str:
         """One line about it."""
@@ -122,7 +139,7 @@ def load_data(
         )
     test = None
     if train_folder != folder and (folder / "test").is_dir():
-        test = _folder_to_judge(folder / "test", train.class_names, **options)
+        test = _folder_to_judge(folder / "test", folder, train.class_names, **options)
     if len(train.class_names) < 2:
         raise CommandError(
             f"{train_folder} has one class only, {train.class_names[0]!r}. Expected a subfolder with "
@@ -135,8 +152,8 @@ def load_data(
     return Data(
         name=folder.resolve().name,
         class_names=train.class_names,
-        train=Part(train),
-        validation=Part(validation),
+        train=_part(train, folder),
+        validation=_part(validation, folder),
         test=test,
         shape=(*size, 3),
         white=255,
@@ -166,8 +183,9 @@ def load_to_judge(
             folder = folder / "test"
         on_error = "skip" if skip_unreadable else "raise"
         options = {"image_size": shape[:2], "batch_size": batch_size, "on_error": on_error}
-        part = _folder_to_judge(folder, class_names, color_mode=mode, **options)
-        return Part(part.source, white / 255)
+        part = _folder_to_judge(folder, Path(data), class_names, color_mode=mode, **options)
+        part.scale = white / 255
+        return part
     if data in CLASS_NAMES:
         _, (x, y) = _load_named(data)
         # By name, as the model may know other classes.
@@ -256,9 +274,23 @@ def _visible_folders(folder: Path) -> set[str]:
     return {c.name for c in folder.iterdir() if c.is_dir() and not c.name.startswith(".")}
 
 
-def _folder_to_judge(folder: Path, class_names: list[str], **options) -> Part:
+def _folder_to_judge(folder: Path, root: Path, class_names: list[str], **options) -> Part:
     _check_folders(folder, class_names)
-    return Part(_open_folder(folder, class_names=class_names, shuffle=False, **options))
+    return _part(_open_folder(folder, class_names=class_names, shuffle=False, **options), root)
+
+
+def _part(dataset, root: Path) -> Part:
+    return Part(dataset, names=[os.path.relpath(path, root) for path in dataset.file_paths])
+
+
+def file_digests(paths: list[str]) -> list[str]:
+    """The SHA-256 of each file's bytes."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(_file_digest, paths))
+
+
+def _file_digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _check_folders(folder: Path, class_names: list[str]) -> None:
