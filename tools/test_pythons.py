@@ -1,11 +1,11 @@
 """Run the tests with every Python that is found, each with the newest packages that it gets.
 
-    python tools/test_pythons.py [--newest] [--jax VERSION] [TESTS …]       (`make test-pythons`)
+    python tools/test_pythons.py [--newest] [--jax VERSION] [--prepare] [TESTS …]      (`make test-pythons`)
 
 It looks on the PATH and in ~/.pyenv/versions. Each Python gets an environment in build/, and the wheel
 in dist/ (`make wheel`), which holds no Python and so serves all of them. With `--newest`, only the newest
-Python; with `--jax`, that version of JAX, such as the oldest that Cornu supports. TESTS are what pytest is
-given; default: all.
+Python; with `--jax`, that version of JAX, such as the oldest that Cornu supports; with `--prepare`, only
+the environments are made, with everything but the wheel. TESTS are what pytest is given; default: all.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -39,11 +40,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--newest", action="store_true")
     parser.add_argument("--jax")
+    parser.add_argument("--prepare", action="store_true")
     parser.add_argument("tests", nargs="*")
     arguments = parser.parse_args()
-    wheels = list((ROOT / "dist").glob(f"*_{platform.machine()}.whl"))
-    if not wheels:
+    if arguments.prepare:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    elif wheels := list((ROOT / "dist").glob(f"*_{platform.machine()}.whl")):
+        wanted = [f"cornu[test] @ {wheels[0].as_uri()}"]
+    else:
         sys.exit("There is no wheel in dist/. Run: make wheel")
+    if arguments.jax:
+        wanted.append(f"jax=={arguments.jax}")
     found = pythons()
     if arguments.newest:
         found = dict([max(found.items())])
@@ -56,10 +64,9 @@ def main() -> None:
         own = environment / "bin" / "python"
         if not own.exists():
             subprocess.run([python, "-m", "venv", environment], check=True)
-        wanted = [f"cornu[test] @ {wheels[0].as_uri()}"]
-        if arguments.jax:
-            wanted.append(f"jax=={arguments.jax}")
         subprocess.run([own, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        if arguments.prepare:
+            continue
         frozen = subprocess.run(
             [own, "-m", "pip", "freeze"], capture_output=True, text=True, check=True
         )
@@ -69,7 +76,8 @@ def main() -> None:
         command = [own, "-m", "pytest", *workers, *arguments.tests]
         if subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": ""}).returncode:
             failed.append(name)
-    print(f"Tested Python {', '.join('.'.join(map(str, v)) for v in found)}.")
+    done = "Prepared" if arguments.prepare else "Tested"
+    print(f"{done} Python {', '.join('.'.join(map(str, v)) for v in found)}.")
     if failed:
         sys.exit(f"Failed with Python {', '.join(failed)}.")
 
