@@ -31,7 +31,7 @@ def refuse_train(run, tmp_path):
     [
         ("digit", "Did you mean 'digits'?"),
         ("nothing.npz", "There is no data 'nothing.npz'"),
-        (__file__, "Expected an .npz file or a folder"),
+        (__file__, "Expected an .npz file, a .csv file or a folder"),
     ],
 )
 def test_data_that_is_not_there(refuse_train, data, message):
@@ -133,7 +133,7 @@ def test_test_folder_of_other_classes(refuse_train, tmp_path, photos):
     "options, message",
     [
         (["--model", "tutorial"], "needs images of at least 16x16 pixels; these are 8x8"),
-        (["--image-size", "9"], "--image-size is for folders"),
+        (["--image-size", "9"], "--image-size is for image files"),
     ],
 )
 def test_options_that_do_not_fit(refuse_train, options, message):
@@ -160,7 +160,7 @@ def test_options_are_checked_before_the_data_are_loaded(
     def load(*_, **__):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr("cornu.cli.data._load_named", load)
+    monkeypatch.setattr("cornu.cli.arrays.load_named", load)
     (tmp_path / "mine.py").write_text("def make(shape, n): pass")
     (tmp_path / "file").write_text("")
     (tmp_path / "old").mkdir()

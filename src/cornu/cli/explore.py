@@ -7,7 +7,7 @@ import numpy as np
 
 from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError, say
-from cornu.cli.data import Data, Part, check_range, is_folder, load_to_judge, read_npz
+from cornu.cli.data import Data, Part, check_range, has_image_files, load_to_judge, read_npz
 from cornu.cli.run_folder import SETTINGS, load, settings_of
 from cornu.explorer import Examples, Network, Server, Watch, guess_white, takes
 from cornu.explorer.server import listen
@@ -24,7 +24,7 @@ def explore(
     """Serve the page of a trained model until Ctrl-C."""
     # Arguments are checked before the model and the data are loaded.
     if data is not None:
-        is_folder(data)
+        has_image_files(data)
     check_address(host, port)
     loaded, path = load(model)
     network = Network(loaded, shape)
@@ -100,7 +100,7 @@ def load_examples(data: str, network: Network) -> Examples:
     """The examples of DATA: of its test part, or all if it has no parts; of many the first."""
     shape, names = network.shape, network.class_names
     most = _most(shape)
-    if data in CLASS_NAMES or is_folder(data):
+    if data in CLASS_NAMES or has_image_files(data):
         if len(shape) != 3:
             raise CommandError(
                 f"{data} holds images, and the model takes arrays of shape {shape}. Expected an .npz file."

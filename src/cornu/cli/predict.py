@@ -12,7 +12,7 @@ import numpy as np
 
 from cornu.cli import quality
 from cornu.cli.command import CommandError, say
-from cornu.cli.data import SKIP, Part, check_range, is_folder, load_to_judge, not_of_images
+from cornu.cli.data import SKIP, Part, check_range, has_image_files, load_to_judge, not_of_images
 from cornu.cli.judge import Judgement, judge
 from cornu.cli.run_folder import SETTINGS, TrainedModel, load_trained
 from cornu.data.ahead import in_order
@@ -25,7 +25,7 @@ def evaluate(
 ) -> None:
     """Print how many of DATA's images a model takes for what they are, and which it mistakes."""
     # Says what is wrong with the name before a large model is loaded.
-    is_folder(data)
+    has_image_files(data)
     trained = load_trained(model)
     part = load_to_judge(
         data, trained.class_names, trained.shape, trained.white, batch_size, skip_unreadable

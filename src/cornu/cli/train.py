@@ -11,7 +11,7 @@ import numpy as np
 from cornu import callbacks, layers, models, optimizers
 from cornu.cli import backbones, run_folder
 from cornu.cli.command import CommandError, Interrupted, say
-from cornu.cli.data import DEFAULT_IMAGE_SIZE, Data, Part, is_folder, load_data
+from cornu.cli.data import DEFAULT_IMAGE_SIZE, Data, Part, has_image_files, load_data
 from cornu.cli.judge import judge
 from cornu.cli.networks import check_size, find_network, make_model
 from cornu.core import processes
@@ -38,7 +38,7 @@ def train(
         seed = settings["seed"] = _of_first(int(np.random.default_rng().integers(2**31)))
     set_random_seed(seed)
     # Arguments are checked before the data are loaded, or even downloaded.
-    size = settings["image_size"] or DEFAULT_IMAGE_SIZE if is_folder(data) else None
+    size = settings["image_size"] or DEFAULT_IMAGE_SIZE if has_image_files(data) else None
     backbone, weights = settings["backbone"], settings["backbone_weights"]
     network = None
     if backbone is None:

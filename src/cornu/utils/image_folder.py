@@ -190,7 +190,7 @@ class ImageReader:
     def __call__(self, path: str, out: np.ndarray | None = None) -> np.ndarray:
         """The image as float32, in `out` if that is given."""
         out = np.empty(self.shape, "float32") if out is None else out
-        x = None if self.exif_orientation else decoded_jpeg(path, self.color_mode)
+        x = decoded_jpeg(path, self.color_mode, self.exif_orientation)
         if x is None:
             try:
                 image = open_image(path, self.color_mode, FORMATS, self.exif_orientation)
@@ -221,12 +221,13 @@ def mode_of(shape) -> str | None:
     return next((m for m, n in _CHANNELS.items() if len(shape) == 3 and n == shape[2]), None)
 
 
-def reader_for(shape, white):
+def reader_for(shape, white, aspect=None):
     """A function from an image (a path, or an `io.BytesIO`) to the pixels that a model takes.
 
     Args:
         shape: the model's input, `(rows, columns, channels)`.
         white: the value of white there; None if the values are not pixels.
+        aspect: `"crop"` or `"pad"` for images of other proportions; None distorts them.
 
     Returns:
         the function, to float32; None if these are no pixels of gray or coloured images.
@@ -234,7 +235,7 @@ def reader_for(shape, white):
     mode = mode_of(shape)
     if white is None or mode is None:
         return None
-    reader = ImageReader(mode, tuple(shape[:2]), "bilinear", None, "channels_last", True)
+    reader = ImageReader(mode, tuple(shape[:2]), "bilinear", aspect, "channels_last", True)
     return lambda image: reader(image) * np.float32(white / 255)
 
 

@@ -106,12 +106,12 @@ def open_image(
         return _in_colours(image, color_mode, white)
 
 
-def decoded_jpeg(source, color_mode: str) -> np.ndarray | None:
+def decoded_jpeg(source, color_mode: str, exif_orientation: bool = False) -> np.ndarray | None:
     """The pixels of a JPEG file, decoded by simplejpeg into their array; None leaves it to Pillow.
 
     The decoder and the pixels are Pillow's, which takes several times as long to copy small images about.
-    Left to Pillow are other formats, other colours, damaged files, which it has words for, and all
-    where simplejpeg is not installed.
+    Left to Pillow are other formats, other colours, damaged files, which it has words for, those with EXIF
+    data that may turn them, and all where simplejpeg is not installed.
     """
     simplejpeg = _simplejpeg()
     if simplejpeg is None or color_mode == "rgba":
@@ -119,6 +119,8 @@ def decoded_jpeg(source, color_mode: str) -> np.ndarray | None:
     try:
         data = source.getvalue() if isinstance(source, io.BytesIO) else Path(source).read_bytes()
         if not data.startswith(b"\xff\xd8"):
+            return None
+        if exif_orientation and any(mark in data for mark in _MAY_TURN):
             return None
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         if width * height > _MANY_PIXELS or colours not in _JPEG_COLOURS[color_mode]:
@@ -130,6 +132,10 @@ def decoded_jpeg(source, color_mode: str) -> np.ndarray | None:
 
 # What simplejpeg makes of a file, and of which other colours it makes that as Pillow does.
 _JPEG_COLOURS = {"grayscale": ("Gray",), "rgb": ("RGB", "YCbCr", "Gray")}
+
+
+# Of EXIF data, and of XMP.
+_MAY_TURN = (b"Exif\0\0", b"tiff:Orientation")
 
 
 @functools.cache
@@ -156,6 +162,37 @@ def check_image(path: str, formats: tuple[str, ...]) -> None:
             file.seek(0)
             # Some cameras append something; the decoder finds out whether pixels are missing.
             _opened(file, size, formats).load()
+
+
+def thumbnail_of(
+    file: io.BytesIO, name: str, size: int, formats: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """A small gray square of an image, upright, uint8, and the image's width and height.
+
+    All of the file is decoded, though of a large JPEG no more detail than that takes.
+    """
+    from PIL import Image, ImageOps
+
+    with _named(name, formats):
+        image = _opened(file, file.getbuffer().nbytes, formats)
+        width, height = image.size
+        image.draft("L", (4 * size, 4 * size))
+        image.load()
+        gray = _in_colours(image, "grayscale", _white_of(image))
+        if gray.mode != "L":
+            gray = Image.fromarray(np.asarray(gray).clip(0, 255).astype("uint8"))
+        small = gray.resize((size, size), Image.Resampling.BOX)
+        with contextlib.suppress(Exception):
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            small.getexif()[_ORIENTATION] = orientation
+            small = ImageOps.exif_transpose(small)
+            if orientation >= 5:
+                width, height = height, width
+        return np.asarray(small), (width, height)
+
+
+# Of the fields of EXIF.
+_ORIENTATION = 0x0112
 
 
 # What the last bytes of a whole file contain.
