@@ -226,7 +226,7 @@ def test_unreadable_images_are_named_and_can_be_skipped(run, tmp_path, tiny, pho
     assert len(refused.stderr.splitlines()) == 1
     skipped = run("train", photos, *options, "--skip-unreadable")
     assert skipped.exit_code == 0
-    assert "1 of 31 images are left out: " in skipped.stderr and "broken.png" in skipped.stderr
+    assert "1 of 31 images left out: " in skipped.stderr and "broken.png" in skipped.stderr
 
 
 def test_nothing_is_mixed_with_an_older_run(run, tmp_path, tiny, npz):

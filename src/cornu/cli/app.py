@@ -19,12 +19,12 @@ app = typer.Typer(
 )
 
 _DATA_HELP = (
-    "digits, mnist, fashion_mnist, cifar10 or cifar100; an .npz file; or a folder of images with a "
-    "subfolder for each class."
+    "digits, mnist, fashion_mnist, cifar10 or cifar100; an .npz file; a folder of images with a subfolder "
+    "for each class; or a .csv file of their paths and labels."
 )
 _MODEL_HELP = "The folder of a training run, or a .keras file."
 SkipUnreadable = Annotated[
-    bool, typer.Option("--skip-unreadable", help="For a folder: leave out damaged images.")
+    bool, typer.Option("--skip-unreadable", help="For image files: leave out damaged ones.")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -52,6 +52,12 @@ def _fraction(value: float) -> float:
 def _schedule(value: str) -> str:
     if value not in ("constant", "cosine"):
         raise typer.BadParameter(f"It is constant or cosine, not {value}.")
+    return value
+
+
+def _fit(value: str | None) -> str | None:
+    if value not in (None, "stretch", "crop", "pad"):
+        raise typer.BadParameter(f"It is stretch, crop or pad, not {value}.")
     return value
 
 
@@ -159,10 +165,24 @@ def train(
         typer.Option(
             parser=_size,
             metavar="SIZE",
-            help="For a folder: rows x columns to bring images to. Default: 128x128.",
+            help="For image files: rows x columns to bring them to. Default: 128x128.",
+        ),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            callback=_fit,
+            metavar="HOW",
+            help="For images of other proportions: stretch (default), crop, or pad with black.",
         ),
     ] = None,
     skip_unreadable: SkipUnreadable = False,
+    keep_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--keep-duplicates", help="Learn from copies of validation and test images, too."
+        ),
+    ] = False,
     seed: Annotated[
         int | None,
         typer.Option(min=0, max=2**32 - 1, metavar="N", help="The same seed, the same result."),
@@ -219,9 +239,10 @@ def train(
     curves.png, confusion_matrix.png, predictions.png and settings.json. Ctrl-C stops, and keeps the
     best model so far.
 
-    A folder of images may have the parts train/, validation/ and test/, each with a subfolder for
-    each class. An .npz file holds x_train, y_train, x_test, y_test; or x, y. Without a test part the
-    model is judged by the validation images.
+    A folder of images may have the parts train/, validation/ (or val/) and test/, each with a subfolder for
+    each class. A .csv file has the columns path and label, and perhaps split: train, validation or test.
+    An .npz file holds x_train, y_train, x_test, y_test; or x, y. Without a test part the model is judged by
+    the validation images.
 
     \b
     Examples:
@@ -271,7 +292,9 @@ def train(
         validation_split=validation_split,
         augment=augment,
         image_size=image_size,
+        fit=fit,
         skip_unreadable=skip_unreadable,
+        keep_duplicates=keep_duplicates,
         seed=seed,
     )
 

@@ -29,7 +29,8 @@ def arrays_to_learn(data: str, validation_split: float, seed: int) -> Data:
     x = _with_channels(arrays[f"x{key}"], f"x{key}")
     if class_names is None:
         class_names = _class_names(arrays[f"y{key}"], f"y{key}")
-    y = _encode(arrays[f"y{key}"], f"y{key}", len(x), class_names)
+    is_several = _is_multi_hot(arrays[f"y{key}"])
+    y = _encode(arrays[f"y{key}"], f"y{key}", len(x), class_names, is_several)
     test = None
     if "x_test" in arrays:
         x_test = _with_channels(arrays["x_test"], "x_test")
@@ -39,7 +40,8 @@ def arrays_to_learn(data: str, validation_split: float, seed: int) -> Data:
                 f"{x_test.shape[1:]}. Expected the same."
             )
         check_range(x_test, f"x_test in {data}", white_of(x), "those of x_train hold")
-        test = Part((x_test, _encode(arrays["y_test"], "y_test", len(x_test), class_names)))
+        y_test = _encode(arrays["y_test"], "y_test", len(x_test), class_names, is_several)
+        test = Part((x_test, y_test))
     is_chosen = stratified(y, validation_split, seed)
     return Data(
         name=Path(data).stem,
@@ -53,7 +55,7 @@ def arrays_to_learn(data: str, validation_split: float, seed: int) -> Data:
     )
 
 
-def arrays_to_judge(data: str, class_names: list[str], shape) -> Part:
+def arrays_to_judge(data: str, class_names: list[str], shape, is_multi_label: bool = False) -> Part:
     """The test part of arrays, or all of them, with the classes that a model knows."""
     if data in CLASS_NAMES:
         _, (x, y) = load_named(data)
@@ -64,7 +66,7 @@ def arrays_to_judge(data: str, class_names: list[str], shape) -> Part:
         arrays = read_npz(data)
         key = "_test" if "x_test" in arrays else ""
         x = _with_channels(arrays[f"x{key}"], f"x{key}")
-        y = _encode(arrays[f"y{key}"], f"y{key}", len(x), class_names)
+        y = _encode(arrays[f"y{key}"], f"y{key}", len(x), class_names, is_multi_label)
     if x.shape[1:] != tuple(shape):
         raise CommandError(
             f"The images of {data} have shape {x.shape[1:]}; the model was trained on {tuple(shape)}."
@@ -141,7 +143,7 @@ def _with_channels(x, key: str):
 
 def _class_names(y, key: str) -> list[str]:
     """A name for each class: its label, or, for one-hot labels, its column."""
-    if _is_one_hot(y):
+    if _is_one_hot(y) or _is_multi_hot(y):
         return [str(column) for column in range(y.shape[1])]
     labels = np.unique(_flat(y, key))
     if len(labels) < 2:
@@ -151,14 +153,16 @@ def _class_names(y, key: str) -> list[str]:
     return names
 
 
-def _encode(y, key: str, num_images: int, class_names: list[str]):
-    """Labels as class indices, int32 of shape (n,)."""
+def _encode(y, key: str, num_images: int, class_names: list[str], is_several: bool = False):
+    """Labels as class indices, int32 of shape (n,); of several classes as 0 and 1, `(n, classes)`."""
     if len(y) != num_images:
         raise CommandError(f"There are {num_images} images for {key}, but {len(y)} labels.")
-    if _is_one_hot(y):
+    if is_several or _is_one_hot(y):
+        if not _is_zeros_and_ones(y):
+            raise CommandError(f"{key} must hold 0 and 1 for each of {len(class_names)} classes.")
         if y.shape[1] != len(class_names):
             raise CommandError(f"{key} has {y.shape[1]} columns for {len(class_names)} classes.")
-        return y.argmax(1).astype("int32")
+        return y.astype("float32") if is_several else y.argmax(1).astype("int32")
     labels, inverse = np.unique(_flat(y, key), return_inverse=True)
     index = {name: number for number, name in enumerate(class_names)}
     if unknown := [str(label) for label in labels if str(label) not in index]:
@@ -170,11 +174,20 @@ def _encode(y, key: str, num_images: int, class_names: list[str]):
 
 
 def _is_one_hot(y) -> bool:
+    return _is_zeros_and_ones(y) and bool((y.sum(1) == 1).all())
+
+
+def _is_multi_hot(y) -> bool:
+    """Whether rows say of several classes whether an image is of them."""
+    return _is_zeros_and_ones(y) and bool(y.any(0).all() and (y.sum(1) != 1).any())
+
+
+def _is_zeros_and_ones(y) -> bool:
     return (
         y.ndim == 2
         and y.shape[1] > 1
         and y.dtype.kind in "buif"
-        and bool(((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all())
+        and bool(((y == 0) | (y == 1)).all())
     )
 
 
@@ -183,7 +196,8 @@ def _flat(y, key: str):
     is_whole = y.dtype.kind == "f" and y.ndim == 1 and bool((y == np.round(y)).all())
     if y.ndim != 1 or not (y.dtype.kind in "buiU" or is_whole):
         raise CommandError(
-            f"{key} must hold a class for each image: integers or text of shape (n,), or one-hot "
-            f"rows. Received: dtype {y.dtype}, shape {y.shape}."
+            f"{key} must hold a class for each image: integers or text of shape (n,), one-hot rows, or "
+            "rows of 0 and 1 for images of several classes, with images of each. Received: dtype "
+            f"{y.dtype}, shape {y.shape}."
         )
     return y.astype(int) if is_whole else y

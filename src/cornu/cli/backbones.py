@@ -69,7 +69,7 @@ def make_model(name: str, weights: str, data: Data, preprocessing):
     if len(x.shape) == 4:
         x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.2)(x)
-    outputs = layers.Dense(len(data.class_names), activation="softmax")(x)
+    outputs = layers.Dense(len(data.class_names), activation=data.activation)(x)
     backbone.trainable = False
     return models.Model(inputs, outputs, name="fine_tuned")
 

@@ -75,6 +75,7 @@ def load_to_judge(
     batch_size: int,
     skip_unreadable=False,
     fit: str = "stretch",
+    is_multi_label: bool = False,
 ) -> Part:
     """The images of DATA to judge a model by: its test part, or all if it has no parts.
 
@@ -86,11 +87,13 @@ def load_to_judge(
         batch_size: images a batch of a folder.
         skip_unreadable: whether to leave out images that cannot be read.
         fit: what becomes of images of other proportions.
+        is_multi_label: whether the model's images may be of several classes.
     """
     if not has_image_files(data):
         if skip_unreadable:
             raise CommandError(f"--skip-unreadable is for image files; {data} holds arrays.")
-        return arrays_to_judge(data, class_names, shape)
+        part = arrays_to_judge(data, class_names, shape, is_multi_label)
+        return _of_kind(part, data, is_multi_label)
     mode = mode_of(shape)
     if mode is None or white is None:
         raise not_of_images("The model", shape, white)
@@ -106,7 +109,18 @@ def load_to_judge(
         listing = listing.only(are_readable(reader, listing.paths))
     part = part_of(listing, reader, batch_size, unchecked=[] if skip_unreadable else listing.paths)
     part.scale = white / 255
-    return part
+    return _of_kind(part, data, is_multi_label)
+
+
+def _of_kind(part: Part, data: str, is_multi_label: bool) -> Part:
+    """The part, or an error if its images are of several classes and the model's of one, or the reverse."""
+    if (part.labels.ndim == 2) == is_multi_label:
+        return part
+    several, one = "several classes (a column labels, or 0 and 1 for each)", "one class each"
+    has, knows = (one, several) if is_multi_label else (several, one)
+    raise CommandError(
+        f"The images of {data} are of {has}; the model was trained on such of {knows}."
+    )
 
 
 def not_of_images(model: str, shape, white: float | None) -> CommandError:

@@ -8,6 +8,7 @@ import numpy as np
 from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Data, Part, check_range, has_image_files, load_to_judge, read_npz
+from cornu.cli.parts import FITS
 from cornu.cli.run_folder import SETTINGS, load, settings_of
 from cornu.explorer import Examples, Network, Server, Watch, guess_white, takes
 from cornu.explorer.server import listen
@@ -29,8 +30,9 @@ def explore(
     loaded, path = load(model)
     network = Network(loaded, shape)
     if network.num_classes is not None:
-        names, network.white = settings_of(path, network.num_classes)
-        network.name_classes(names)
+        known = settings_of(path, network.num_classes)
+        network.white, network.aspect = known.white, FITS[known.fit]
+        network.name_classes(known.class_names)
     examples = None if data is None else load_examples(data, network)
     has_settings = (path.parent / SETTINGS).is_file()
     if has_settings and examples is not None and data is not None:
@@ -60,7 +62,10 @@ def check_address(host: str, port: int) -> None:
 @contextmanager
 def training_page(model, data: Data, port: int):
     """Serve the page of a training, whose callbacks this gives; afterwards it stays until Ctrl-C."""
+    if data.is_multi_label:
+        raise CommandError("--explore is for images of one class each; these may be of several.")
     network = Network(model, class_names=data.class_names, white=data.white)
+    network.aspect = FITS[data.fit or "stretch"]
     part = data.validation if data.test is None else data.test
     examples = spread(part, _most(network.shape), network.shape)
     rows = np.linspace(0, len(examples) - 1, min(FOLLOWED, len(examples))).astype(int)
@@ -105,7 +110,8 @@ def load_examples(data: str, network: Network) -> Examples:
             raise CommandError(
                 f"{data} holds images, and the model takes arrays of shape {shape}. Expected an .npz file."
             )
-        part = load_to_judge(data, names, shape, network.white, 1)
+        fit = next(fit for fit, aspect in FITS.items() if aspect == network.aspect)
+        part = load_to_judge(data, names, shape, network.white, 1, fit=fit)
         return spread(part, most, shape)
     arrays = read_npz(data)
     key = "_test" if "x_test" in arrays else "_train" if "x_train" in arrays else ""

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from cornu.cli.data import Part
+from cornu.cli.quality import THRESHOLD, of_labels
 
 # For the figure of predictions: 4 rows of 6, of which so many at most are wrong.
 _SHOWN, _SHOWN_WRONG = 24, 8
@@ -12,7 +13,10 @@ _SHOWN, _SHOWN_WRONG = 24, 8
 
 @dataclasses.dataclass
 class Judgement:
-    """A model's answers; `shown` are the indices of a few images kept in `images`."""
+    """A model's answers; `shown` are the indices of a few images kept in `images`.
+
+    `y_true` is the class of each image, or, where an image may be of several, 0 and 1 for each class.
+    """
 
     y_true: np.ndarray
     probabilities: np.ndarray
@@ -21,11 +25,19 @@ class Judgement:
 
     @property
     def y_pred(self):
+        if self.is_multi_label:
+            return (self.probabilities >= THRESHOLD).astype(self.y_true.dtype)
         return self.probabilities.argmax(-1)
 
     @property
+    def is_multi_label(self) -> bool:
+        return self.y_true.ndim == 2
+
+    @property
     def num_wrong(self) -> int:
-        return int((self.y_pred != self.y_true).sum())
+        """Of images of several classes, those with any class that is wrong."""
+        is_wrong = self.y_pred != self.y_true
+        return int((is_wrong.any(1) if self.is_multi_label else is_wrong).sum())
 
     @property
     def accuracy(self) -> float:
@@ -34,10 +46,20 @@ class Judgement:
     @property
     def loss(self) -> float:
         """The mean cross-entropy."""
+        if self.is_multi_label:
+            chosen = np.where(self.y_true > 0, self.probabilities, 1 - self.probabilities)
+            return float(-np.log(np.maximum(chosen, 1e-7)).mean())
         chosen = self.probabilities[np.arange(len(self.y_true)), self.y_true]
         return float(-np.log(np.maximum(chosen, 1e-7)).mean())
 
     def describe(self) -> str:
+        if self.is_multi_label:
+            found = of_labels(self.y_true, self.probabilities)
+            return (
+                f"{found['mean_average_precision']:.4f} mean average precision, F1 "
+                f"{found['f1_macro']:.4f} ({len(self.y_true):,} images, {self.num_wrong:,} with a wrong "
+                f"class), loss {self.loss:.4f}"
+            )
         return (
             f"{self.accuracy:.2%}".replace("%", " %")
             + f" ({len(self.y_true):,} images, {self.num_wrong:,} wrong), loss {self.loss:.4f}"
@@ -52,7 +74,11 @@ def judge(model, part: Part, batch_size: int) -> Judgement:
     seen = 0
     for x, y in part.batches(batch_size):
         probabilities = model.predict_on_batch(x)
-        for row, is_right in enumerate(probabilities.argmax(-1) == y):
+        if y.ndim == 2:
+            are_right = ((probabilities >= THRESHOLD) == (y > 0)).all(1)
+        else:
+            are_right = probabilities.argmax(-1) == y
+        for row, is_right in enumerate(are_right):
             (right if is_right else wrong).offer(seen + row, x[row])
         seen += len(x)
         labels.append(y)

@@ -79,12 +79,10 @@ def list_folder(folder: Path) -> Listing:
         findings.append(
             f"no class, as there are no images in them: {', '.join(empty)} (in {train})."
         )
-    others = files_below(str(folder), False, _OTHER_ENDINGS)
-    if others:
-        findings.append(
-            f"{len(others):,} files are left out, as images must be JPEG, PNG, BMP, GIF or WebP: "
-            f"{', '.join(os.path.relpath(path, folder) for path in others[:3])}{', …' * (len(others) > 3)}."
-        )
+    if others := files_below(str(folder), False, _OTHER_ENDINGS):
+        more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
+        listed = ", ".join(os.path.relpath(path, folder) for path in others[:3]) + more
+        findings.append(f"left out, as images must be JPEG, PNG, BMP, GIF or WebP: {listed}.")
     found = []
     for part, place in parts.items() if parts else [("train", folder)]:
         if part != "train":

@@ -1,7 +1,8 @@
 """The networks that have a name on the command line, and those from a user's file.
 
-A named network is a function `(x, num_classes)` that continues the symbolic tensor `x`, images with
-pixels from 0 to 1, to the probabilities of the classes.
+A named network is a function `(x, num_classes, activation)` that continues the symbolic tensor `x`, images
+with pixels from 0 to 1, to the probabilities of the classes: softmax for one class an image, sigmoid for
+any number.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from cornu import layers, models
 from cornu.cli.command import CommandError
 
 
-def simple(x, num_classes):
+def simple(x, num_classes, activation="softmax"):
     """Pairs of 3x3 convolutions with batch normalization, each pair at half the size of the last.
 
     There are as many pairs as it takes to bring the images below 8 rows or columns.
@@ -34,29 +35,29 @@ def simple(x, num_classes):
         filters = min(2 * filters, 256)
     x = layers.Flatten()(x)
     x = layers.Dropout(0.3)(x)
-    return layers.Dense(num_classes, activation="softmax")(x)
+    return layers.Dense(num_classes, activation=activation)(x)
 
 
-def lecture(x, num_classes):
+def lecture(x, num_classes, activation="softmax"):
     """Two 3x3 convolutions with pooling, dropout and a softmax layer: the lecture's network."""
     for filters in (32, 64):
         x = layers.Conv2D(filters, 3, activation="relu")(x)
         x = layers.MaxPooling2D()(x)
     x = layers.Flatten()(x)
     x = layers.Dropout(0.5)(x)
-    return layers.Dense(num_classes, activation="softmax")(x)
+    return layers.Dense(num_classes, activation=activation)(x)
 
 
-def tutorial(x, num_classes):
+def tutorial(x, num_classes, activation="softmax"):
     """Two 5x5 convolutions with pooling and a softmax layer: the tutorial's network."""
     for filters in (32, 64):
         x = layers.Conv2D(filters, 5, activation="relu")(x)
         x = layers.MaxPooling2D()(x)
     x = layers.Flatten()(x)
-    return layers.Dense(num_classes, activation="softmax")(x)
+    return layers.Dense(num_classes, activation=activation)(x)
 
 
-def lenet(x, num_classes):
+def lenet(x, num_classes, activation="softmax"):
     """LeNet-5 with today's activations (LeCun et al. 1998)."""
     x = layers.Conv2D(6, 5, padding="same", activation="relu")(x)
     x = layers.MaxPooling2D()(x)
@@ -65,10 +66,10 @@ def lenet(x, num_classes):
     x = layers.Flatten()(x)
     x = layers.Dense(120, activation="relu")(x)
     x = layers.Dense(84, activation="relu")(x)
-    return layers.Dense(num_classes, activation="softmax")(x)
+    return layers.Dense(num_classes, activation=activation)(x)
 
 
-def resnet(x, num_classes):
+def resnet(x, num_classes, activation="softmax"):
     """Six residual blocks with batch normalization, as ResNet's (He et al. 2016), but small."""
     x = layers.Conv2D(16, 3, padding="same", use_bias=False)(x)
     x = layers.BatchNormalization()(x)
@@ -76,7 +77,7 @@ def resnet(x, num_classes):
     for filters, strides in ((16, 1), (16, 1), (32, 2), (32, 1), (64, 2), (64, 1)):
         x = _residual_block(x, filters, strides)
     x = layers.GlobalAveragePooling2D()(x)
-    return layers.Dense(num_classes, activation="softmax")(x)
+    return layers.Dense(num_classes, activation=activation)(x)
 
 
 def _residual_block(x, filters, strides):
@@ -96,7 +97,8 @@ def _residual_block(x, filters, strides):
 class Network:
     """A network and the least number of rows and columns that it can take.
 
-    `function` is `(x, num_classes)`, or, of a user's file, `(input_shape, num_classes)` to a model.
+    `function` is `(x, num_classes, activation)`, or, of a user's file, `(input_shape, num_classes)` to a
+    model.
     """
 
     function: Callable
@@ -114,7 +116,12 @@ NETWORKS = {
 
 
 def make_model(
-    name: str, input_shape, num_classes: int, preprocessing=(), network: Network | None = None
+    name: str,
+    input_shape,
+    num_classes: int,
+    preprocessing=(),
+    network: Network | None = None,
+    activation: str = "softmax",
 ):
     """The network called `name`, or that of `file.py:function`, behind layers of preprocessing.
 
@@ -125,6 +132,7 @@ def make_model(
         num_classes: number of probabilities.
         preprocessing: layers between the images and the network.
         network: what `find_network(name)` has found, if it was called before.
+        activation: of the last layer; a user's own network has its own.
     """
     network = network or find_network(name)
     check_size(name, network, input_shape)
@@ -135,7 +143,7 @@ def make_model(
         outputs = _own_model(name, network.function, input_shape, num_classes)(x)
         _check_output(name, outputs, num_classes)
     else:
-        outputs = network.function(x, num_classes)
+        outputs = network.function(x, num_classes, activation)
     return models.Model(inputs, outputs, name=name.rpartition(":")[2])
 
 

@@ -81,7 +81,8 @@ class Data:
 
     `white` is the value of a white pixel: 255 in image files, 16 in `digits`, 1 in
     arrays from 0 to 1; None if the values are not pixels, as some are negative.
-    `findings` are sentences about what is odd about them, such as that some are there twice.
+    `findings` are sentences about what is odd about them, such as that some are there twice. `fit` is what
+    becomes of image files of other proportions, one of `FITS`.
     """
 
     name: str
@@ -93,11 +94,36 @@ class Data:
     white: float | None
     can_be_mirrored: bool
     findings: list[str] = dataclasses.field(default_factory=list)
+    fit: str | None = None
 
     @property
     def is_multi_label(self) -> bool:
         """Whether an image may be of several classes, or of none."""
         return self.train.labels.ndim == 2
+
+    @property
+    def activation(self) -> str:
+        """Of a network's last layer."""
+        return "sigmoid" if self.is_multi_label else "softmax"
+
+    @property
+    def loss(self) -> str:
+        return "binary_crossentropy" if self.is_multi_label else "sparse_categorical_crossentropy"
+
+    @property
+    def measure(self) -> str:
+        """What the best epoch is chosen by: the accuracy, or the mean area under precision over recall."""
+        return "pr_auc" if self.is_multi_label else "accuracy"
+
+    @property
+    def image_settings(self) -> dict:
+        """What must be known of images to show others to the model."""
+        known: dict = {"shape": self.shape, "white": self.white}
+        if self.fit is not None:
+            known["fit"] = self.fit
+        if self.is_multi_label:
+            known["is_multi_label"] = True
+        return known
 
     def describe(self) -> str:
         """One line about it."""

@@ -62,6 +62,7 @@ def pictures_to_learn(
         white=255,
         can_be_mirrored=True,
         findings=findings,
+        fit=fit,
     )
 
 
@@ -107,7 +108,7 @@ def _readable(listing: Listing, looks: Looks, skip: bool, findings: list[str]) -
             raise CommandError(
                 f"{many}{listed} Delete {'them' if len(problems) > 1 else 'it'}, or {SKIP}"
             )
-        findings.append(f"{len(problems)} of {count} images are left out: {listed}")
+        findings.append(f"{len(problems)} of {count} images left out: {listed}")
     return np.array([number not in looks.problems for number in range(count)])
 
 

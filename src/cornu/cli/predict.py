@@ -14,6 +14,7 @@ from cornu.cli import quality
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import SKIP, Part, check_range, has_image_files, load_to_judge, not_of_images
 from cornu.cli.judge import Judgement, judge
+from cornu.cli.parts import FITS
 from cornu.cli.run_folder import SETTINGS, TrainedModel, load_trained
 from cornu.data.ahead import in_order
 from cornu.utils.image_dataset import image_files
@@ -28,13 +29,23 @@ def evaluate(
     has_image_files(data)
     trained = load_trained(model)
     part = load_to_judge(
-        data, trained.class_names, trained.shape, trained.white, batch_size, skip_unreadable
+        data,
+        trained.class_names,
+        trained.shape,
+        trained.white,
+        batch_size,
+        skip_unreadable,
+        trained.fit,
+        trained.is_multi_label,
     )
     if not part.is_in_memory:
         part.source.check(SKIP)
     elif (trained.path.parent / SETTINGS).is_file():
         check_range(part.source[0], data, trained.white, "the model was trained on")
     judged = judge(trained.model, part, batch_size)
+    if judged.is_multi_label:
+        _print_labels(judged, trained.class_names, as_json)
+        return
     found = _qualities(judged, part, trained.class_names)
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
@@ -56,6 +67,28 @@ def evaluate(
     error, divisor = found["calibration_error"], found["temperature"]
     says = "it is too sure" if divisor > 1.05 else "it is not sure enough" if divisor < 0.95 else ""
     print(f"\nCalibration error: {error:.3f}. Temperature: {divisor:.2f}{says and f' ({says})'}.")
+
+
+def _print_labels(judged: Judgement, names: list[str], as_json: bool) -> None:
+    """What `evaluate` prints where an image may be of several classes."""
+    found = quality.of_labels(judged.y_true, judged.probabilities)
+    classes = [
+        {"class": name, **numbers}
+        for name, numbers in zip(
+            names, quality.by_class(judged.y_true, judged.probabilities), strict=True
+        )
+    ]
+    if as_json:
+        plain = {**found, "images": len(judged.y_true), "loss": judged.loss, "classes": classes}
+        print(json.dumps(plain, ensure_ascii=False, indent=2))
+        return
+    print(f"Mean average precision: {found['mean_average_precision']:.4f}")
+    print(
+        f"F1: {found['f1_macro']:.4f} (mean of the classes), {found['f1_micro']:.4f} (all answers)"
+    )
+    print(f"All classes right: {100 * found['exact']:.2f} % of {_images(len(judged.y_true))}")
+    print(f"Loss: {judged.loss:.4f}\n")
+    print("\n".join(_table(classes)))
 
 
 # How many mistakes are listed.
@@ -215,7 +248,8 @@ def _paths(images: list[str]) -> Iterator[str]:
 
 def _reader(trained: TrainedModel, invert: bool):
     """A function from an image's path to its pixels as the model takes them."""
-    white, reader = trained.white, reader_for(trained.shape, trained.white)
+    white = trained.white
+    reader = reader_for(trained.shape, white, FITS[trained.fit])
     if white is None or reader is None:
         raise not_of_images(str(trained.path), trained.shape, white)
     return (lambda path: white - reader(path)) if invert else reader

@@ -6,6 +6,8 @@ import numpy as np
 
 # Of the bars that compare confidence with accuracy.
 _BINS = 15
+# From which probability on an image is taken for a class, where it may be of several.
+THRESHOLD = 0.5
 
 
 def interval(right: int, count: int) -> tuple[float, float]:
@@ -23,15 +25,24 @@ def interval(right: int, count: int) -> tuple[float, float]:
 def by_class(y_true, probabilities) -> list[dict]:
     """For each class, how many images it has, and how well they are told from all others.
 
+    `y_true` is the number of each image's class, or 0 and 1 for each class of `(n, classes)`; then those
+    are taken for a class that have at least `THRESHOLD` of its probability.
+
     Of a class: `precision` is the share that is right of the images that are taken for it, `recall` the
     share of its images that are taken for it, `f1` their harmonic mean. `roc_auc` is the chance that an
     image of the class gets more of its probability than one of another; `average_precision` the area under
     precision over recall. What has no value, such as the recall of a class without images, is None.
     """
-    y_true, predicted = np.asarray(y_true), probabilities.argmax(-1)
+    y_true = np.asarray(y_true)
+    if y_true.ndim == 2:
+        of_class, taken = y_true > 0, probabilities >= THRESHOLD
+    else:
+        classes = np.arange(probabilities.shape[1])
+        of_class = y_true[:, None] == classes
+        taken = probabilities.argmax(-1)[:, None] == classes
     found = []
     for label in range(probabilities.shape[1]):
-        is_one, is_taken = y_true == label, predicted == label
+        is_one, is_taken = of_class[:, label], taken[:, label]
         hits = int((is_one & is_taken).sum())
         precision, recall = _share(hits, is_taken.sum()), _share(hits, is_one.sum())
         both = int(is_one.sum() + is_taken.sum())
@@ -82,6 +93,28 @@ def confused(y_true, probabilities, most: int = 5) -> list[tuple[int, int, int]]
     )
     order = np.argsort(-counts, kind="stable")[:most]
     return [(int(pairs[i, 0]), int(pairs[i, 1]), int(counts[i])) for i in order]
+
+
+def of_labels(y_true, probabilities) -> dict:
+    """How good answers are where an image may be of several classes.
+
+    `mean_average_precision` is the mean of the classes' areas under precision over recall, `f1_macro` that
+    of their F1; `f1_micro` is the F1 of all answers together; `exact` is the share of images all of whose
+    classes are right.
+    """
+    classes = by_class(y_true, probabilities)
+    is_one, is_taken = np.asarray(y_true) > 0, probabilities >= THRESHOLD
+    return {
+        "mean_average_precision": _mean([each["average_precision"] for each in classes]),
+        "f1_macro": _mean([each["f1"] for each in classes]),
+        "f1_micro": _share(2 * (is_one & is_taken).sum(), is_one.sum() + is_taken.sum()),
+        "exact": float((is_one == is_taken).all(1).mean()),
+    }
+
+
+def _mean(values: list) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def calibration_error(y_true, probabilities) -> float:

@@ -9,9 +9,10 @@ import json
 import platform
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cornu.cli.command import CommandError
+from cornu.cli.parts import FITS
 from cornu.saving import load_model
 from cornu.saving.atomic import replacing
 
@@ -29,6 +30,24 @@ class TrainedModel:
     class_names: list[str]
     shape: tuple[int, ...]
     white: float | None
+    fit: str = "stretch"
+    is_multi_label: bool = False
+
+
+class Known(NamedTuple):
+    """What the settings say of the images that a model takes.
+
+    Attributes:
+        class_names: of the model's classes, by number.
+        white: the value of a white pixel; None if the values are not pixels.
+        fit: what became of images of other proportions, one of `FITS`.
+        is_multi_label: whether an image may be of several classes, or of none.
+    """
+
+    class_names: list[str]
+    white: float | None
+    fit: str = "stretch"
+    is_multi_label: bool = False
 
 
 def check_new(folder: Path, overwrite: bool) -> None:
@@ -110,18 +129,19 @@ def load_trained(path_text: str) -> TrainedModel:
             f"{[t.shape for t in model.inputs]} to {[t.shape for t in model.outputs]}. Expected one "
             "input (None, rows, columns, channels) and one output (None, classes)."
         )
-    class_names, white = settings_of(path, output[1])
-    return TrainedModel(model, path, class_names, shape, white)
+    return TrainedModel(model, path, shape=shape, **settings_of(path, output[1])._asdict())
 
 
-def settings_of(path: Path, num_classes: int) -> tuple[list[str], float | None]:
-    """The names of a model's classes, and the value of white, from the settings beside its file."""
+def settings_of(path: Path, num_classes: int) -> Known:
+    """What the settings beside a model's file say."""
     file = path.parent / SETTINGS
     if not file.is_file():
-        return [str(number) for number in range(num_classes)], 255.0
+        return Known([str(number) for number in range(num_classes)], 255.0)
     try:
         settings = json.loads(file.read_text("utf-8"))
         class_names, white = settings["classes"], settings["image"]["white"]
+        fit = settings["image"].get("fit", "stretch")
+        is_multi_label = settings["image"].get("is_multi_label", False)
     except (ValueError, KeyError, TypeError) as error:
         raise CommandError(f"{file} is damaged, or not written by cornu train: {error}") from error
     if not isinstance(class_names, list) or len(class_names) != num_classes:
@@ -129,4 +149,6 @@ def settings_of(path: Path, num_classes: int) -> tuple[list[str], float | None]:
             f"{file} does not belong to {path}: it must name {num_classes} classes. Found: "
             f"{class_names}."
         )
-    return [str(name) for name in class_names], white
+    if fit not in FITS:
+        raise CommandError(f"{file} is damaged: fit is {fit!r}. Expected {', '.join(FITS)}.")
+    return Known([str(name) for name in class_names], white, fit, bool(is_multi_label))

@@ -59,7 +59,11 @@ def train(
         settings["image_size"],
         settings["batch_size"],
         settings.pop("skip_unreadable"),
+        settings["fit"],
+        settings["keep_duplicates"],
     )
+    if loaded.is_multi_label:
+        raise CommandError("Training takes images of one class each.")
     print(loaded.describe())
     changes = _changes(loaded) if settings["augment"] else []
     if network is None:
@@ -89,7 +93,7 @@ def train(
         "data": data,
         **settings,
         "classes": loaded.class_names,
-        "image": {"shape": loaded.shape, "white": loaded.white},
+        "image": loaded.image_settings,
         "versions": run_folder.versions(),
     }
     recorder = Recorder(folder, settings, shows_bars)

@@ -64,6 +64,8 @@ class Network:
             )
         example = jnp.zeros((1, *shape), _dtype_of(model))
         self.model, self.white = model, white
+        # What becomes of images of other proportions: "crop", "pad", or None: they are stretched.
+        self.aspect: str | None = None
         self._variables = list(model.variables)
         self._lock = threading.Lock()
         self.refresh()

@@ -437,7 +437,7 @@ def _decoded(body: bytes, network: Network) -> np.ndarray:
     """An image file as the network takes images, as `cornu predict` reads it."""
     from PIL import Image
 
-    read = reader_for(network.shape, network.white)
+    read = reader_for(network.shape, network.white, network.aspect)
     if read is None:
         raise ValueError(
             f"The network takes arrays of shape {network.shape}, which are not the pixels of images."
