@@ -1,9 +1,12 @@
 """Imports go one way, and `import cornu` loads nothing that it does not need."""
 
 import ast
+import functools
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -36,16 +39,36 @@ def part_of(path: Path) -> str:
     return first.removesuffix(".py")
 
 
+@functools.cache
+def import_statements(path: Path):
+    """Those of a file, as `(line, module or None, names, whether within a function)`."""
+    tree = ast.parse(path.read_text())
+    at_the_top = set(map(id, tree.body))
+    return [
+        (
+            node.lineno,
+            getattr(node, "module", None),
+            [a.name for a in node.names],
+            id(node) not in at_the_top,
+        )
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+
+
 def imports_of(path: Path):
     """What a file imports of Cornu, as `(dotted names, whether within a function)`."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        names = []
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cornu":
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.startswith("cornu.")]
-        yield from ((name.split(".")[1:], node not in tree.body) for name in names)
+    for _, module, names, is_late in import_statements(path):
+        dotted = [f"{module}.{name}" for name in names] if module else names
+        for name in dotted:
+            if name.startswith("cornu."):
+                yield name.split(".")[1:], is_late
+
+
+def packages_of(path: Path):
+    """What a file imports of any package, as `(line, the packages' names)`."""
+    for line, module, names, _ in import_statements(path):
+        yield line, {name.split(".")[0] for name in ([module] if module else names)}
 
 
 def file_of(names: list[str]) -> Path:
@@ -132,11 +155,8 @@ def test_import_is_light():
 
 def test_no_engine_but_jax():
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            assert not {n.split(".")[0] for n in names} & {"keras", "tensorflow", "torch"}, path
+        for line, packages in packages_of(path):
+            assert not packages & {"keras", "tensorflow", "torch"}, f"{path}:{line}"
 
 
 def test_only_ops_touch_convolutions():
@@ -146,8 +166,8 @@ def test_only_ops_touch_convolutions():
         if part_of(path) == "ops":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                assert not (node.value.id == "lax" and node.attr in names), f"{path}:{node.lineno}"
+            if isinstance(node, ast.Attribute) and node.attr in names:
+                assert getattr(node.value, "id", None) != "lax", f"{path}:{node.lineno}"
 
 
 # What `import` calls a package of another name.
@@ -156,18 +176,12 @@ MODULE_OF = {"pillow": "PIL"}
 
 def test_optional_packages_are_asked_for():
     """What Cornu does not depend on is imported through `required`, which says how to install it."""
-    import re
-    import tomllib
-
     project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text())["project"]
     names = [re.match(r"[\w-]+", d)[0] for d in project["dependencies"]]
     ours = {MODULE_OF.get(n, n) for n in names} | {"cornu", *sys.stdlib_module_names}
     # JAX needs the first two. `export` has asked for onnx before `saving/onnx` imports it.
     ours |= {"ml_dtypes", "scipy"}
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module]
-            allowed = ours | {"onnx"} if path.parent == PACKAGE / "saving" / "onnx" else ours
-            assert {n.split(".")[0] for n in names} <= allowed, f"{path}:{node.lineno}"
+        allowed = ours | {"onnx"} if path.parent == PACKAGE / "saving" / "onnx" else ours
+        for line, packages in packages_of(path):
+            assert packages <= allowed, f"{path}:{line}"
