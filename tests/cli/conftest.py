@@ -20,6 +20,14 @@ def run():
     return invoke
 
 
+@pytest.fixture(autouse=True)
+def quick_report(monkeypatch):
+    """Grad-CAM takes a second to compile: the runs of fixtures for many tests alone have whole reports."""
+    monkeypatch.setattr(
+        "cornu.cli.report.page.write", lambda run: (run.folder / "report.html").write_text("")
+    )
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """`file.py:function` of a small network."""
@@ -43,3 +51,18 @@ def photos(tmp_path):
     """A folder of images without parts."""
     write_images(tmp_path / "photos", 30)
     return tmp_path / "photos"
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory):
+    """A folder for runs, and in it that of a whole run of four epochs."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "tiny_model.py").write_text(TINY_MODEL)
+    x, y = make_images(80)
+    np.savez(folder / "bars.npz", x=x, y=y)
+    words = ["train", str(folder / "bars.npz"), "--model", f"{folder / 'tiny_model.py'}:tiny"]
+    words += ["--epochs", "4", "--seed", "5", "--augment", "--schedule", "cosine"]
+    log = ["--log", str(folder / "a.jsonl"), "--tensorboard", str(folder / "tensorboard")]
+    done = CliRunner().invoke(app, [*words, "--output", str(folder / "whole"), *log])
+    assert done.exit_code == 0, done.stderr
+    return folder, words[1:]

@@ -78,8 +78,10 @@ def test_ctrl_c_keeps_the_best_model(long_training, tmp_path):
     assert long_training.returncode == 130
     assert len(errors.splitlines()) == 1
     assert "The best model so far" in errors and "model.keras" in errors
+    assert f"cornu train --resume --output {tmp_path / 'out'}" in errors
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"model.keras", "history.csv", "settings.json"}
+    begun = {"model.keras", "history.csv", "settings.json", "config.toml", "split.csv", "resume"}
+    assert names == begun
     load_model(tmp_path / "out" / "model.keras")
 
 

@@ -60,8 +60,14 @@ def test_calibration():
     y, probabilities = answers(count=20000, sure=2.0)
     found = quality.temperature(y, probabilities)
     assert found == pytest.approx(2, rel=0.05)
+    better = quality.calibrated(probabilities, found)
     shares = probabilities ** (1 / found)
-    better = shares / shares.sum(-1, keepdims=True)
+    np.testing.assert_allclose(better, shares / shares.sum(-1, keepdims=True), rtol=1e-4)
     assert quality.calibration_error(y, better) < 0.02 < quality.calibration_error(y, probabilities)
+    # A few images that are all right do not make a model sure of everything.
+    few = np.array([[0.9, 0.1]] * 3)
+    assert quality.calibrated(few, quality.temperature([0, 0, 0], few))[0, 0] == pytest.approx(
+        0.75, abs=1e-3
+    )
     # As many right as the confidence says: no error.
     assert quality.calibration_error([0, 0, 0, 1], np.array([[0.75, 0.25]] * 4)) == 0

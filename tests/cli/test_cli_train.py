@@ -17,7 +17,12 @@ FILES = {
     "confusion_matrix.png",
     "predictions.png",
     "settings.json",
+    "config.toml",
+    "split.csv",
+    "report.html",
 }
+# What a run has that is not finished.
+BEGUN = {"model.keras", "history.csv", "settings.json", "config.toml", "split.csv", "resume"}
 
 
 def settings_of(folder):
@@ -239,19 +244,19 @@ def test_nothing_is_mixed_with_an_older_run(run, tmp_path, tiny, npz):
     # A run that fails takes nothing away.
     assert run("train", npz, *options, "--overwrite", "--validation-split", 0.001).exit_code == 1
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    for name in ("curves.png", "confusion_matrix.png", "predictions.png"):
-        (folder / name).write_bytes(b"old")
+    (folder / "resume").mkdir()
+    (folder / "own notes.txt").write_text("kept")
 
     def stop(*_, **__):
         names = {path.name for path in folder.iterdir()}
-        assert names == {"model.keras", "history.csv", "settings.json"}
+        assert names == {*BEGUN, "own notes.txt"}
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cornu.cli.train.judge", stop)
         assert run("train", npz, *options, "--overwrite").exit_code == 130
     assert run("train", npz, *options, "--overwrite").exit_code == 0
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == {*FILES, "own notes.txt"}
 
 
 def test_two_runs_in_one_second_have_folders_of_their_own(tmp_path):

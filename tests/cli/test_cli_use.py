@@ -11,6 +11,7 @@ import pytest
 from bars import make_images
 from PIL import Image
 
+from cornu.cli import quality
 from cornu.saving import load_model
 
 
@@ -65,6 +66,50 @@ def test_evaluate_prints_what_train_printed(run, trained):
     assert low < found["accuracy"] <= high
     assert [each["images"] for each in found["classes"]] == [20, 20]
     assert len(found["worst"]) == min(found["wrong"], 5)
+    assert found["temperature"] == settings["temperature"] and found["loss"] == settings["loss"]
+    assert (found["trained_on"], found["chose_the_best_epoch"]) == (0, 0)
+    assert "The run was trained on none of these images." in done.stdout
+
+
+def test_evaluate_says_which_images_were_trained_on(run, trained, tmp_path):
+    x, y = make_images(160)
+    new, y_new = make_images(10, seed=7)
+    labels = np.array(["upright", "level"])[np.concatenate([y[:50], y_new])]
+    np.savez(tmp_path / "a.npz", x=np.concatenate([x[:50], new]), y=labels)
+    found = json.loads(run("evaluate", trained, tmp_path / "a.npz", "--json").stdout)
+    assert found["trained_on"] + found["chose_the_best_epoch"] == 50 and found["trained_on"] > 30
+    done = run("evaluate", trained, tmp_path / "a.npz")
+    assert f"trained on {found['trained_on']} of these 60 images" in done.stdout
+    shutil.copy(trained / "model.keras", tmp_path / "alone.keras")
+    np.savez(tmp_path / "b.npz", x=new, y=y_new)
+    done = run("evaluate", tmp_path / "alone.keras", tmp_path / "b.npz", "--json")
+    alone = json.loads(done.stdout)
+    assert alone["trained_on"] is None and alone["temperature"] == 1
+
+
+def test_runs_are_compared(run, trained, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    settings = json.loads((trained / "settings.json").read_text())
+    shutil.copy(trained / "history.csv", other)
+    settings |= {"accuracy": 0.25, "wrong": 30, "judged_sha256": "others", "batch_size": 9}
+    (other / "settings.json").write_text(json.dumps(settings))
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    (stopped / "settings.json").write_text(json.dumps({"batch_size": 32, "optimizer": "adam"}))
+    runs = (other, tmp_path / "nothing", trained, stopped)
+    done = run("compare", *runs)
+    assert done.exit_code == 0
+    head, *rows = [line.split() for line in done.stdout.splitlines()]
+    assert head[:2] == ["run", "accuracy"] and "batch_size" in head and "optimizer" not in head
+    assert [row[0] for row in rows] == [str(trained), str(other), str(stopped)]
+    assert rows[1][1] == "25.00" and rows[2][1:3] == ["not", "finished"]
+    assert "not all runs were judged by the same images" in done.stderr
+    assert "nothing holds no settings.json" in done.stderr
+    found = json.loads(run("compare", *runs, "--json").stdout)
+    assert [each["accuracy"] for each in found["runs"]][1:] == [0.25, None]
+    done = run("compare", tmp_path)
+    assert done.exit_code == 1 and "None of these folders holds a run." in done.stderr
 
 
 def test_evaluate_all_of_data_without_parts(run, trained, tmp_path):
@@ -138,7 +183,10 @@ def test_predict_prepares_images_as_training_did(run, trained, bar):
 
     gray = np.asarray(Image.open(bar).convert("L"))[..., None]
     pixels = resize(gray, (8, 8), "bilinear")
-    expected = load_model(trained / "model.keras").predict(pixels[None], verbose=0)[0]
+    raw = load_model(trained / "model.keras").predict(pixels[None], verbose=0)
+    divisor = json.loads((trained / "settings.json").read_text())["temperature"]
+    assert f"calibrated, with the run's temperature {divisor:.3f}" in done.stderr
+    expected = quality.calibrated(raw, divisor)[0]
     assert found["level"] == pytest.approx(100 * expected[0], abs=0.006)
 
 
@@ -157,7 +205,7 @@ def test_unreadable_images_are_named_and_the_others_predicted(run, trained, bar,
     done = run("predict", trained, broken, bar, tmp_path / "missing.png")
     assert done.exit_code == 1
     assert done.stdout.startswith(str(bar))
-    messages = done.stderr.splitlines()
+    messages = [line for line in done.stderr.splitlines() if "calibrated" not in line]
     assert len(messages) == 3
     assert "broken.jpg" in messages[0] and "missing.png" in messages[1]
     assert "2 of 3 images could not be read" in messages[2]

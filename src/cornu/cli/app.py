@@ -61,6 +61,12 @@ def _fit(value: str | None) -> str | None:
     return value
 
 
+def _sixteen_bits(value: str | None) -> str | None:
+    if value not in (None, "bfloat16", "float16"):
+        raise typer.BadParameter(f"It is bfloat16 or float16, not {value}.")
+    return value
+
+
 def _positive(value: float | None) -> float | None:
     if value is not None and not 0 < value < float("inf"):
         raise typer.BadParameter(f"{value} is not a positive number.")
@@ -95,7 +101,8 @@ def cornu(
 @app.command()
 @command
 def train(
-    data: Annotated[str, typer.Argument(help=_DATA_HELP, metavar="DATA")],
+    context: typer.Context,
+    data: Annotated[str | None, typer.Argument(help=_DATA_HELP, metavar="DATA")] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -183,6 +190,14 @@ def train(
             "--keep-duplicates", help="Learn from copies of validation and test images, too."
         ),
     ] = False,
+    mixed_precision: Annotated[
+        str | None,
+        typer.Option(
+            callback=_sixteen_bits,
+            metavar="FORMAT",
+            help="bfloat16 or float16, to compute in; weights stay in float32. For GPUs.",
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(min=0, max=2**32 - 1, metavar="N", help="The same seed, the same result."),
@@ -195,6 +210,30 @@ def train(
         bool,
         typer.Option("--overwrite", help="Replace an older training in the folder of the results."),
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the training in the folder of the results, which was stopped; its options are "
+            "known.",
+        ),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take options from a TOML file, such as the config.toml of a run. Those given here count.",
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a JSON object an epoch, and one every half minute, to FILE."
+        ),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write what TensorBoard shows.")
+    ] = None,
     explore: Annotated[
         bool,
         typer.Option(
@@ -236,8 +275,9 @@ def train(
     """Train a network on DATA.
 
     The folder of the results holds the best model by validation accuracy (model.keras), history.csv,
-    curves.png, confusion_matrix.png, predictions.png and settings.json. Ctrl-C stops, and keeps the
-    best model so far.
+    curves.png, confusion_matrix.png, predictions.png, settings.json, the options (config.toml), which
+    images were in which part (split.csv) and a page with all of it (report.html). Ctrl-C stops, and keeps
+    the best model so far; --resume then goes on, to the same end.
 
     A folder of images may have the parts train/, validation/ (or val/) and test/, each with a subfolder for
     each class. A .csv file has the columns path and label, and perhaps split: train, validation or test.
@@ -253,49 +293,52 @@ def train(
       cornu train new_photos/ --backbone runs/photos
       cornu train data.npz --model mine.py:make_model
       cornu train mnist --explore
+      cornu train --resume --output runs/photos
+      cornu train --config runs/photos/config.toml --epochs 30 --output runs/longer
       cornu train cifar10 --model resnet --processes 2
       srun cornu train photos/ --output runs/photos
     """
     if explore and (processes or hosts or coordinator):
         raise typer.BadParameter("It shows the training of one process.", param_hint="--explore")
-    if backbone is not None and schedule != "constant":
-        raise typer.BadParameter("It is for training without --backbone.", param_hint="--schedule")
-    if backbone is not None and model != "simple":
-        raise typer.BadParameter("It is for training without --backbone.", param_hint="--model")
     if port is not None and not explore:
         raise typer.BadParameter("It is for the page that --explore shows.", param_hint="--port")
+    if resume and overwrite:
+        raise typer.BadParameter("It is one or the other.", param_hint="--resume, --overwrite")
+    from cornu.cli.config import options_of
+
+    options, given = options_of(context, train, config)
+    if resume:
+        from cornu.cli import resume as resuming
+
+        if (begun := resuming.options_of_run(output, train)) is None:
+            return
+        resuming.check_options(given, options, begun)
+        options |= begun
+    if options["data"] is None:
+        raise typer.BadParameter("Which images to train on?", param_hint="DATA")
+    for name, default in (("schedule", "constant"), ("model", "simple")):
+        if options["backbone"] is not None and options[name] != default:
+            raise typer.BadParameter(
+                "It is for training without --backbone.", param_hint=f"--{name}"
+            )
     from cornu.cli import together
 
     status = together.start_here(processes, hosts, coordinator, process)
     if status is not None:
         raise typer.Exit(status)
-    together.use(devices, hosts, coordinator, processes, process, batch_size)
+    together.use(devices, hosts, coordinator, processes, process, options["batch_size"])
     from cornu.cli.train import train as run
 
     run(
-        data,
+        options.pop("data"),
         output,
         shows_bars=sys.stdout.isatty(),
         explore_port=port or 0 if explore else None,
         overwrite=overwrite,
-        model=model,
-        backbone=backbone,
-        backbone_weights=backbone_weights,
-        head_epochs=head_epochs,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        early_stopping=early_stopping,
-        class_weights=class_weights,
-        validation_split=validation_split,
-        augment=augment,
-        image_size=image_size,
-        fit=fit,
-        skip_unreadable=skip_unreadable,
-        keep_duplicates=keep_duplicates,
-        seed=seed,
+        resumes=resume,
+        log_file=log,
+        tensorboard=tensorboard,
+        **options,
     )
 
 
@@ -315,8 +358,9 @@ def evaluate(
     in which it lies for more such images (Wilson, 95 %). Of a class, precision is the share of the images
     taken for it that are, recall the share of its images that are taken for it, F1 their harmonic mean;
     the areas are those under the ROC curve and under precision over recall. The calibration error says how
-    far the probabilities are from how often the model is right; divided by the temperature, its logits
-    would fit.
+    far the probabilities are from how often the model is right. A run keeps a temperature, found on its
+    validation images; logits divided by it give the probabilities. Of a run's model, it is also said how
+    many of the images it was trained on.
 
     \b
     Examples:
@@ -326,6 +370,30 @@ def evaluate(
     from cornu.cli.predict import evaluate as run
 
     run(model, data, batch_size, skip_unreadable, json)
+
+
+@app.command()
+@command
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="The folders of runs, such as runs/*.", metavar="RUN")
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    debug: Debug = False,
+):
+    """Print a table of runs, the most accurate first, with the settings in which they differ.
+
+    Accuracy comes with its interval (Wilson, 95 %), and is comparable only if all were judged by the same
+    images; otherwise there is a warning.
+
+    \b
+    Examples:
+      cornu compare runs/*
+      cornu compare runs/a runs/b --json
+    """
+    from cornu.cli.compare import compare as run
+
+    run(runs, json)
 
 
 @app.command()
@@ -431,7 +499,8 @@ def predict(
 ):
     """Print the most probable classes of images.
 
-    Images are brought to the size that the model was trained on. The digits of digits and mnist are
+    Images are brought to the size that the model was trained on. A run's probabilities are calibrated, by
+    the temperature that it has found, and --threshold is about these. The digits of digits and mnist are
     white on black: use --invert for dark ink on paper.
 
     \b

@@ -9,6 +9,7 @@ from cornu import applications, layers, models
 from cornu.cli import run_folder
 from cornu.cli.command import CommandError
 from cornu.cli.data import Data
+from cornu.core.policies import dtype_policy
 from cornu.core.symbolic import node_of
 from cornu.layers.augmentation.base import RandomImageLayer
 from cornu.models.graph import Graph
@@ -69,7 +70,7 @@ def make_model(name: str, weights: str, data: Data, preprocessing):
     if len(x.shape) == 4:
         x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.2)(x)
-    outputs = layers.Dense(len(data.class_names), activation=data.activation)(x)
+    outputs = layers.Dense(len(data.class_names), activation=data.activation, dtype="float32")(x)
     backbone.trainable = False
     return models.Model(inputs, outputs, name="fine_tuned")
 
@@ -128,6 +129,9 @@ def _from_file(name: str, data: Data):
     if trained.white is None:
         raise CommandError(f"The model {name} was not trained on pixels.")
     model = trained.model
+    if (policy := dtype_policy()).name != "float32":
+        for layer in model._flatten_layers():
+            layer.dtype_policy = policy
     tensor = model.outputs[0]
     while isinstance(node_of(tensor).operation, _OF_THE_HEAD):
         (tensor,) = node_of(tensor).input_tensors

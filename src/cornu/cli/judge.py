@@ -1,9 +1,11 @@
 """How good a model is: its answers for images whose classes are known."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
+from cornu.cli import quality
 from cornu.cli.data import Part
 from cornu.cli.quality import THRESHOLD, of_labels
 
@@ -15,19 +17,29 @@ _SHOWN, _SHOWN_WRONG = 24, 8
 class Judgement:
     """A model's answers; `shown` are the indices of a few images kept in `images`.
 
-    `y_true` is the class of each image, or, where an image may be of several, 0 and 1 for each class.
+    `y_true` is the class of each image, or, where an image may be of several, 0 and 1 for each class. `raw`
+    is what the model itself answers; its logits divided by `temperature` give `probabilities`.
     """
 
     y_true: np.ndarray
-    probabilities: np.ndarray
+    raw: np.ndarray
     shown: list[int]
     images: np.ndarray
+    temperature: float = 1.0
+
+    @functools.cached_property
+    def probabilities(self) -> np.ndarray:
+        return quality.calibrated(self.raw, self.temperature)
 
     @property
     def y_pred(self):
         if self.is_multi_label:
             return (self.probabilities >= THRESHOLD).astype(self.y_true.dtype)
-        return self.probabilities.argmax(-1)
+        return self.raw.argmax(-1)
+
+    @property
+    def calibration_error(self) -> float:
+        return quality.calibration_error(self.y_true, self.probabilities)
 
     @property
     def is_multi_label(self) -> bool:
@@ -66,14 +78,17 @@ class Judgement:
         )
 
 
-def judge(model, part: Part, batch_size: int) -> Judgement:
+def judge(model, part: Part, batch_size: int, temperature: float = 1.0) -> Judgement:
     """Ask a model about all images of a part, in one pass, without keeping them."""
     labels, answers = [], []
     generator = np.random.default_rng(0)
     right, wrong = _Sample(_SHOWN, generator), _Sample(_SHOWN_WRONG, generator)
     seen = 0
     for x, y in part.batches(batch_size):
-        probabilities = model.predict_on_batch(x)
+        probabilities = np.asarray(model.predict_on_batch(x))
+        if probabilities.dtype.itemsize < 4:
+            # NumPy's sums of 16 bits are of 16 bits.
+            probabilities = probabilities.astype("float32")
         if y.ndim == 2:
             are_right = ((probabilities >= THRESHOLD) == (y > 0)).all(1)
         else:
@@ -89,6 +104,7 @@ def judge(model, part: Part, batch_size: int) -> Judgement:
         np.concatenate(answers),
         [index for index, _ in shown],
         np.stack([image for _, image in shown]),
+        temperature,
     )
 
 

@@ -35,7 +35,7 @@ def simple(x, num_classes, activation="softmax"):
         filters = min(2 * filters, 256)
     x = layers.Flatten()(x)
     x = layers.Dropout(0.3)(x)
-    return layers.Dense(num_classes, activation=activation)(x)
+    return layers.Dense(num_classes, activation=activation, dtype="float32")(x)
 
 
 def lecture(x, num_classes, activation="softmax"):
@@ -45,7 +45,7 @@ def lecture(x, num_classes, activation="softmax"):
         x = layers.MaxPooling2D()(x)
     x = layers.Flatten()(x)
     x = layers.Dropout(0.5)(x)
-    return layers.Dense(num_classes, activation=activation)(x)
+    return layers.Dense(num_classes, activation=activation, dtype="float32")(x)
 
 
 def tutorial(x, num_classes, activation="softmax"):
@@ -54,7 +54,7 @@ def tutorial(x, num_classes, activation="softmax"):
         x = layers.Conv2D(filters, 5, activation="relu")(x)
         x = layers.MaxPooling2D()(x)
     x = layers.Flatten()(x)
-    return layers.Dense(num_classes, activation=activation)(x)
+    return layers.Dense(num_classes, activation=activation, dtype="float32")(x)
 
 
 def lenet(x, num_classes, activation="softmax"):
@@ -66,7 +66,7 @@ def lenet(x, num_classes, activation="softmax"):
     x = layers.Flatten()(x)
     x = layers.Dense(120, activation="relu")(x)
     x = layers.Dense(84, activation="relu")(x)
-    return layers.Dense(num_classes, activation=activation)(x)
+    return layers.Dense(num_classes, activation=activation, dtype="float32")(x)
 
 
 def resnet(x, num_classes, activation="softmax"):
@@ -77,7 +77,7 @@ def resnet(x, num_classes, activation="softmax"):
     for filters, strides in ((16, 1), (16, 1), (32, 2), (32, 1), (64, 2), (64, 1)):
         x = _residual_block(x, filters, strides)
     x = layers.GlobalAveragePooling2D()(x)
-    return layers.Dense(num_classes, activation=activation)(x)
+    return layers.Dense(num_classes, activation=activation, dtype="float32")(x)
 
 
 def _residual_block(x, filters, strides):

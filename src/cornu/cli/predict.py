@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cornu.cli import quality
+from cornu.cli import quality, split
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import SKIP, Part, check_range, has_image_files, load_to_judge, not_of_images
 from cornu.cli.judge import Judgement, judge
@@ -42,17 +42,22 @@ def evaluate(
         part.source.check(SKIP)
     elif (trained.path.parent / SETTINGS).is_file():
         check_range(part.source[0], data, trained.white, "the model was trained on")
-    judged = judge(trained.model, part, batch_size)
+    judged = judge(trained.model, part, batch_size, trained.temperature)
+    seen = split.seen_before(trained.path.parent, part)
     if judged.is_multi_label:
-        _print_labels(judged, trained.class_names, as_json)
+        _print_labels(judged, trained.class_names, seen, as_json)
         return
     found = _qualities(judged, part, trained.class_names)
+    found |= _trained_on(seen)
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
     print(f"Accuracy: {judged.describe()}")
     low, high = found["accuracy_interval"]
-    print(f"With 95 % confidence {100 * low:.1f} to {100 * high:.1f} % of such images.\n")
+    print(f"With 95 % confidence {100 * low:.1f} to {100 * high:.1f} % of such images.")
+    if seen is not None:
+        print(_known(seen, len(judged.y_true)))
+    print()
     print("\n".join(_table(found["classes"])))
     if found["mistakes"]:
         print("\nThe most frequent mistakes:")
@@ -64,12 +69,11 @@ def evaluate(
                 f"  {each['image']}: {each['class']}, taken for {each['taken_for']} with "
                 f"{100 * each['probability']:.1f} %"
             )
-    error, divisor = found["calibration_error"], found["temperature"]
-    says = "it is too sure" if divisor > 1.05 else "it is not sure enough" if divisor < 0.95 else ""
-    print(f"\nCalibration error: {error:.3f}. Temperature: {divisor:.2f}{says and f' ({says})'}.")
+    print()
+    print("\n".join(_calibration(found)))
 
 
-def _print_labels(judged: Judgement, names: list[str], as_json: bool) -> None:
+def _print_labels(judged: Judgement, names: list[str], seen: dict | None, as_json: bool) -> None:
     """What `evaluate` prints where an image may be of several classes."""
     found = quality.of_labels(judged.y_true, judged.probabilities)
     classes = [
@@ -80,6 +84,7 @@ def _print_labels(judged: Judgement, names: list[str], as_json: bool) -> None:
     ]
     if as_json:
         plain = {**found, "images": len(judged.y_true), "loss": judged.loss, "classes": classes}
+        plain |= _trained_on(seen)
         print(json.dumps(plain, ensure_ascii=False, indent=2))
         return
     print(f"Mean average precision: {found['mean_average_precision']:.4f}")
@@ -87,7 +92,10 @@ def _print_labels(judged: Judgement, names: list[str], as_json: bool) -> None:
         f"F1: {found['f1_macro']:.4f} (mean of the classes), {found['f1_micro']:.4f} (all answers)"
     )
     print(f"All classes right: {100 * found['exact']:.2f} % of {_images(len(judged.y_true))}")
-    print(f"Loss: {judged.loss:.4f}\n")
+    print(f"Loss: {judged.loss:.4f}")
+    if seen is not None:
+        print(_known(seen, len(judged.y_true)))
+    print()
     print("\n".join(_table(classes)))
 
 
@@ -124,9 +132,42 @@ def _qualities(judged: Judgement, part: Part, names: list[str]) -> dict:
             }
             for i in map(int, worst)
         ],
-        "calibration_error": quality.calibration_error(y_true, probabilities),
-        "temperature": quality.temperature(y_true, probabilities),
+        "calibration_error": judged.calibration_error,
+        "calibration_error_of_model": quality.calibration_error(y_true, judged.raw),
+        "temperature": judged.temperature,
+        "fitting_temperature": quality.temperature(y_true, judged.raw),
     }
+
+
+def _calibration(found: dict) -> list[str]:
+    """What is said of how sure a model is."""
+    used, fitting = found["temperature"], found["fitting_temperature"]
+    lines = [f"Calibration error: {found['calibration_error']:.3f}."]
+    if used != 1:
+        lines[0] = (
+            f"Calibration error: {found['calibration_error']:.3f}, with the temperature {used:.2f} that "
+            f"the run has found; {found['calibration_error_of_model']:.3f} without."
+        )
+    ratio = fitting / used
+    says = "it is too sure" if ratio > 1.05 else "it is not sure enough" if ratio < 0.95 else ""
+    lines.append(f"The temperature that fits these images: {fitting:.2f}{says and f' ({says})'}.")
+    return lines
+
+
+def _trained_on(seen: dict[str, int] | None) -> dict:
+    """How many images the run has seen, as plain values."""
+    known = {"trained_on": "train", "chose_the_best_epoch": "validation"}
+    return {name: None if seen is None else seen[part] for name, part in known.items()}
+
+
+def _known(seen: dict[str, int], count: int) -> str:
+    """What is said of images that the run has seen."""
+    if seen["train"] or seen["validation"]:
+        return (
+            f"The run was trained on {seen['train']:,} of these {count:,} images, and chose its best epoch "
+            f"by {seen['validation']:,} of them, which flatters."
+        )
+    return "The run was trained on none of these images."
 
 
 def _images(count: int) -> str:
@@ -182,6 +223,9 @@ def predict(
         say(f"there is no {SETTINGS} beside {trained.path}: classes are numbers, pixels 0 to 255.")
     read = _reader(trained, invert)
 
+    if trained.temperature != 1:
+        say(f"probabilities are calibrated, with the run's temperature {trained.temperature:.3f}.")
+
     def load(path):
         try:
             return path, read(path), None
@@ -194,7 +238,7 @@ def predict(
     loaded = in_order(load, _paths(images), os.cpu_count() or 1, 2 * _BATCH)
     while batch := list(itertools.islice(loaded, _BATCH)):
         pixels = [each for _, each, _ in batch if each is not None]
-        answers = iter(trained.model.predict_on_batch(np.stack(pixels)) if pixels else ())
+        answers = iter(_answers(trained, pixels) if pixels else ())
         for path, each, error in batch:
             count += 1
             if each is None:
@@ -209,6 +253,11 @@ def predict(
         raise CommandError("There are no images.")
     if num_unreadable:
         raise CommandError(f"{num_unreadable} of {count} images could not be read.")
+
+
+def _answers(trained: TrainedModel, pixels: list) -> np.ndarray:
+    raw = np.asarray(trained.model.predict_on_batch(np.stack(pixels)), "float32")
+    return quality.calibrated(raw, trained.temperature)
 
 
 def _print(form: str, path: str, found: list[tuple[str, float]]) -> None:

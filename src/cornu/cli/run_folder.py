@@ -3,10 +3,12 @@
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import importlib.metadata
 import itertools
 import json
 import platform
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +20,18 @@ from cornu.saving.atomic import replacing
 
 MODEL, SETTINGS, HISTORY = "model.keras", "settings.json", "history.csv"
 CURVES, CONFUSION, PREDICTIONS = "curves.png", "confusion_matrix.png", "predictions.png"
-PICTURES = (CURVES, CONFUSION, PREDICTIONS)
+CONFIG, SPLIT, REPORT = "config.toml", "split.csv", "report.html"
+# What a run that was stopped goes on from.
+RESUME = "resume"
+_FILES = (MODEL, SETTINGS, HISTORY, CURVES, CONFUSION, PREDICTIONS, CONFIG, SPLIT, REPORT, RESUME)
 
 
 @dataclasses.dataclass
 class TrainedModel:
-    """A model with what must be known to use it."""
+    """A model with what must be known to use it.
+
+    Its logits are divided by `temperature`, so that its probabilities say how often it is right.
+    """
 
     model: Any
     path: Path
@@ -32,22 +40,25 @@ class TrainedModel:
     white: float | None
     fit: str = "stretch"
     is_multi_label: bool = False
+    temperature: float = 1.0
 
 
 class Known(NamedTuple):
-    """What the settings say of the images that a model takes.
+    """What the settings say of the images that a model takes, and of its answers.
 
     Attributes:
         class_names: of the model's classes, by number.
         white: the value of a white pixel; None if the values are not pixels.
         fit: what became of images of other proportions, one of `FITS`.
         is_multi_label: whether an image may be of several classes, or of none.
+        temperature: what the logits are divided by, so that probabilities say how often it is right.
     """
 
     class_names: list[str]
     white: float | None
     fit: str = "stretch"
     is_multi_label: bool = False
+    temperature: float = 1.0
 
 
 def check_new(folder: Path, overwrite: bool) -> None:
@@ -63,12 +74,23 @@ def check_new(folder: Path, overwrite: bool) -> None:
         for path in made:
             with contextlib.suppress(OSError):
                 path.rmdir()
-    old = [name for name in (MODEL, SETTINGS, HISTORY, *PICTURES) if (folder / name).exists()]
+    old = [name for name in _FILES if (folder / name).exists()]
     if old and not overwrite:
         raise CommandError(
             f"{folder} holds a training already: {', '.join(old)}. Choose another folder with --output, "
             "or pass --overwrite."
         )
+
+
+def clear(folder: Path) -> None:
+    """Take away what an older run left in its folder, and nothing else."""
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True) if name != RESUME else forget_state(folder)
+
+
+def forget_state(folder: Path) -> None:
+    """Take away what a run would go on from."""
+    shutil.rmtree(folder / RESUME, ignore_errors=True)
 
 
 def check_file(path: Path, endings: tuple[str, ...]) -> None:
@@ -96,8 +118,31 @@ def versions() -> dict[str, str]:
 
 def write_settings(folder: Path, settings: dict) -> None:
     """Write `settings.json`."""
-    with replacing(folder / SETTINGS) as temporary:
-        temporary.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps(settings, indent=2, ensure_ascii=False)
+    write_text(folder / SETTINGS, text + "\n")
+
+
+def sha256(text: str) -> str:
+    """The SHA-256 of a text's bytes."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text, whole or not at all."""
+    with replacing(path) as temporary:
+        # A name that is no UTF-8 keeps its bytes.
+        temporary.write_text(text, "utf-8", "surrogateescape")
+
+
+def read_settings(file: Path) -> dict:
+    """What a run has written about itself. Raises CommandError if the file is damaged."""
+    try:
+        settings = json.loads(file.read_text("utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError("it holds no JSON object")
+    except ValueError as error:
+        raise CommandError(f"{file} is damaged, or not written by cornu train: {error}") from error
+    return settings
 
 
 def write_history(folder: Path, rows: list[dict]) -> None:
@@ -108,19 +153,19 @@ def write_history(folder: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
-def load(path_text: str) -> tuple[Any, Path]:
+def load(path_text: str, compiles: bool = True) -> tuple[Any, Path]:
     """The model in a file, or in the folder of a run, and the file's path."""
     path = Path(path_text)
     if path.is_dir():
         path = path / MODEL
         if not path.is_file():
             raise CommandError(f"The folder {path.parent} holds no {MODEL}. Was it made by train?")
-    return load_model(path), path
+    return load_model(path, compile=compiles), path
 
 
 def load_trained(path_text: str) -> TrainedModel:
     """The model in a run's folder, or in a `.keras` file, whose settings may be beside it."""
-    model, path = load(path_text)
+    model, path = load(path_text, compiles=False)
     shape = model.inputs[0].shape[1:] if len(model.inputs) == 1 else ()
     output = model.outputs[0].shape
     if len(shape) != 3 or None in shape or len(model.outputs) != 1 or len(output) != 2:
@@ -137,12 +182,13 @@ def settings_of(path: Path, num_classes: int) -> Known:
     file = path.parent / SETTINGS
     if not file.is_file():
         return Known([str(number) for number in range(num_classes)], 255.0)
+    settings = read_settings(file)
     try:
-        settings = json.loads(file.read_text("utf-8"))
         class_names, white = settings["classes"], settings["image"]["white"]
         fit = settings["image"].get("fit", "stretch")
         is_multi_label = settings["image"].get("is_multi_label", False)
-    except (ValueError, KeyError, TypeError) as error:
+        temperature = settings.get("temperature", 1.0)
+    except (AttributeError, KeyError, TypeError) as error:
         raise CommandError(f"{file} is damaged, or not written by cornu train: {error}") from error
     if not isinstance(class_names, list) or len(class_names) != num_classes:
         raise CommandError(
@@ -151,4 +197,9 @@ def settings_of(path: Path, num_classes: int) -> Known:
         )
     if fit not in FITS:
         raise CommandError(f"{file} is damaged: fit is {fit!r}. Expected {', '.join(FITS)}.")
-    return Known([str(name) for name in class_names], white, fit, bool(is_multi_label))
+    if not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
+        raise CommandError(
+            f"{file} is damaged: the temperature is {temperature!r}, no number above 0."
+        )
+    names = [str(name) for name in class_names]
+    return Known(names, white, fit, bool(is_multi_label), float(temperature))

@@ -1,19 +1,23 @@
 """`cornu train`."""
 
 import contextlib
+import dataclasses
 import datetime
 import difflib
-import time
 from pathlib import Path
 
 import numpy as np
 
 from cornu import callbacks, layers, models, optimizers
-from cornu.cli import backbones, run_folder
+from cornu.cli import backbones, config, progress, quality, run_folder, split
 from cornu.cli.command import CommandError, Interrupted, say
 from cornu.cli.data import DEFAULT_IMAGE_SIZE, Data, Part, has_image_files, load_data
 from cornu.cli.judge import judge
 from cornu.cli.networks import check_size, find_network, make_model
+from cornu.cli.progress import Heartbeat, Log, Recorder, rounded
+from cornu.cli.report import page as report
+from cornu.cli.resume import Backup, HeadKept, kept_head
+from cornu.config import dtype_policy, set_dtype_policy
 from cornu.core import processes
 from cornu.core.random import set_random_seed
 from cornu.saving import load_model
@@ -27,6 +31,9 @@ def train(
     shows_bars: bool,
     explore_port: int | None = None,
     overwrite: bool = False,
+    resumes: bool = False,
+    log_file: Path | None = None,
+    tensorboard: Path | None = None,
     **settings,
 ) -> None:
     """Train a network on DATA and leave everything in a folder.
@@ -36,6 +43,7 @@ def train(
     seed = settings["seed"]
     if seed is None:
         seed = settings["seed"] = _of_first(int(np.random.default_rng().integers(2**31)))
+    options = {"data": data, **settings}
     set_random_seed(seed)
     # Arguments are checked before the data are loaded, or even downloaded.
     size = settings["image_size"] or DEFAULT_IMAGE_SIZE if has_image_files(data) else None
@@ -48,10 +56,15 @@ def train(
     else:
         backbones.check(backbone, weights)
     optimizer = _optimizer(settings)
-    if output is not None and processes.is_first():
+    if output is not None and not resumes and processes.is_first():
         run_folder.check_new(output, overwrite)
+    if tensorboard is not None and processes.is_first():
+        progress.check_tensorboard(tensorboard, resumes, overwrite)
     if explore_port:
         _check_port(explore_port)
+    log = None
+    if log_file is not None and processes.is_first():
+        log = Log(log_file, resumes, overwrite)
     loaded = load_data(
         data,
         settings["validation_split"],
@@ -65,21 +78,25 @@ def train(
     if loaded.is_multi_label:
         raise CommandError("Training takes images of one class each.")
     print(loaded.describe())
+    pictures = split.text_of(loaded) if processes.is_first() else ""
+    if resumes and output is not None and processes.is_first():
+        split.check_same(output, pictures)
     changes = _changes(loaded) if settings["augment"] else []
-    if network is None:
-        model = backbones.make_model(backbone, weights, loaded, changes)
-    else:
-        model = make_model(
-            settings["model"],
-            loaded.shape,
-            len(loaded.class_names),
-            [*_from_0_to_1(loaded), *changes],
-            network,
-        )
-        settings["learning_rate"] = _rounded(optimizer.learning_rate)
-        if settings["schedule"] == "cosine":
-            optimizer.learning_rate = _cosine(settings, len(loaded.train))
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    with _precision(settings["mixed_precision"]):
+        if network is None:
+            model = backbones.make_model(backbone, weights, loaded, changes)
+        else:
+            model = make_model(
+                settings["model"],
+                loaded.shape,
+                len(loaded.class_names),
+                [*_from_0_to_1(loaded), *changes],
+                network,
+            )
+            settings["learning_rate"] = rounded(optimizer.learning_rate)
+            if settings["schedule"] == "cosine":
+                optimizer.learning_rate = _cosine(settings, len(loaded.train))
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     if network is not None and network.is_own:
         _check_probabilities(model, settings["model"], loaded)
     model.summary()
@@ -88,37 +105,83 @@ def train(
         Path("runs", f"{loaded.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
     )
     folder = Path(_of_first(str(folder)))
-    folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "data": data,
         **settings,
         "classes": loaded.class_names,
         "image": loaded.image_settings,
         "versions": run_folder.versions(),
+        "split_sha256": run_folder.sha256(pictures),
     }
-    recorder = Recorder(folder, settings, shows_bars)
+    if not resumes and processes.is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        run_folder.clear(folder)
+        run_folder.write_text(folder / run_folder.CONFIG, config.text_of(options))
+        run_folder.write_text(folder / run_folder.SPLIT, pictures)
+        run_folder.write_settings(folder, settings)
+    recorder = Recorder(folder, settings)
     best = callbacks.ModelCheckpoint(
         folder / run_folder.MODEL, monitor="val_accuracy", mode="max", save_best_only=True
     )
-    with _page(model, loaded, explore_port) as watching:
+    with (
+        Heartbeat(recorder, not shows_bars, log) as heartbeat,
+        _page(model, loaded, explore_port) as watching,
+    ):
+        if log is not None:
+            log.write("resumed" if resumes else "begun", folder=str(folder), options=options)
         try:
-            found = [_OldPictures(folder), best, recorder, *watching]
+            found = [best, recorder, heartbeat, *watching]
             if patience := settings["early_stopping"]:
                 found.append(callbacks.EarlyStopping("val_accuracy", mode="max", patience=patience))
+            if tensorboard is not None:
+                found.append(callbacks.TensorBoard(tensorboard))
+            found.append(Backup(folder))
             if backbone is None:
                 _fit(model, loaded, settings, found, shows_bars)
+                model.load_weights(best.filepath)
             else:
-                _fine_tune(model, loaded, settings, found, shows_bars)
+                of_head = [recorder, heartbeat]
+                if tensorboard is not None:
+                    of_head.append(callbacks.TensorBoard(tensorboard / "head"))
+                _fine_tune(model, loaded, settings, found, of_head, shows_bars)
+            heartbeat.goes_on_with("judging the best model")
             _finish(model, loaded, folder, recorder)
         except KeyboardInterrupt as error:
-            stopped = f"Stopped by {interrupts.name_of(error)}"
-            if best.best is None:
-                raise Interrupted(f"{stopped} before the end of the first epoch.") from error
-            raise Interrupted(
-                f"{stopped} after {len(recorder.rows)} epochs. The best model so far, of epoch "
-                f"{recorder.best_epoch} with validation accuracy {best.best:.4f}, is kept: "
-                f"{folder / run_folder.MODEL}"
-            ) from error
+            raise Interrupted(_stopped(error, folder, recorder, best)) from error
+    if processes.is_first():
+        run_folder.forget_state(folder)
+    if log is not None:
+        kept = ("accuracy", "loss", "images", "wrong", "best_epoch", "judged_on")
+        log.write("finished", **{name: recorder.settings.get(name) for name in kept})
+        log.close()
+
+
+def _stopped(error: KeyboardInterrupt, folder: Path, recorder: Recorder, best) -> str:
+    """What is said of a run that was stopped."""
+    how = f"Stopped by {interrupts.name_of(error)}"
+    again = f"Go on: cornu train --resume --output {folder}"
+    if best.best is None:
+        return f"{how} before the end of the first epoch. {again}"
+    return (
+        f"{how} after {len(recorder.rows)} epochs. The best model so far, of epoch "
+        f"{recorder.best_epoch} with validation accuracy {best.best:.4f}, is kept: "
+        f"{folder / run_folder.MODEL}. {again}"
+    )
+
+
+@contextlib.contextmanager
+def _precision(kind: str | None):
+    """Within, layers compute in this format and keep their weights in float32."""
+    if kind is None:
+        yield
+        return
+    policy, before = f"mixed_{kind}", dtype_policy()
+    print(f"Mixed precision: policy {policy} (computing in {kind}, weights in float32)")
+    set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        set_dtype_policy(before)
 
 
 def _of_first(value):
@@ -159,21 +222,6 @@ def _check_port(port: int) -> None:
     check_address("127.0.0.1", port)
 
 
-class _OldPictures(callbacks.Callback):
-    """Takes away what an older run drew, before the first model of this one is saved."""
-
-    in_first_process_only = True
-
-    def __init__(self, folder: Path):
-        super().__init__()
-        self.folder = folder
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == 0:
-            for name in run_folder.PICTURES:
-                (self.folder / name).unlink(missing_ok=True)
-
-
 def _page(model, data: Data, port: int | None):
     """The callbacks that show a training on a page while it lasts; none without a port."""
     if port is None:
@@ -184,70 +232,12 @@ def _page(model, data: Data, port: int | None):
     return training_page(model, data, port)
 
 
-class Recorder(callbacks.Callback):
-    """Keeps `history.csv` and `settings.json` up to date, and prints a line an epoch.
-
-    It comes after the callback that saves the model, so that settings never belong to another one.
-    """
-
-    def __init__(self, folder: Path, settings: dict, shows_bars: bool):
-        super().__init__()
-        self.folder, self.settings, self.shows_bars = folder, settings, shows_bars
-        self.rows: list[dict] = []
-        # Epochs of a head, before those of the whole model, and whether it is being trained.
-        self.num_before, self.in_head = 0, False
-        self._start = 0.0
-
-    @property
-    def history(self) -> dict[str, list]:
-        return {
-            name: [row[name] for row in self.rows]
-            for name in self.rows[0]
-            if name not in ("epoch", "seconds")
-        }
-
-    @property
-    def best_epoch(self) -> int:
-        first = max(self.num_before - 1, 0)
-        accuracies = self.history["val_accuracy"][first:]
-        return first + accuracies.index(max(accuracies)) + 1
-
-    def write(self) -> None:
-        """Write `history.csv` and `settings.json`."""
-        run_folder.write_history(self.folder, self.rows)
-        run_folder.write_settings(self.folder, {**self.settings, "best_epoch": self.best_epoch})
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        seconds = time.perf_counter() - self._start
-        values = {name: _rounded(value) for name, value in logs.items()}
-        number = len(self.rows) + 1
-        self.rows.append({"epoch": number, **values, "seconds": round(seconds, 3)})
-        if not processes.is_first():
-            return
-        if not self.in_head:
-            self.write()
-        if not self.shows_bars:
-            total = self.num_before + (self.params or {})["epochs"]
-            print(
-                f"epoch {number:{len(str(total))}}/{total}  loss {logs['loss']:.4f}  "
-                f"accuracy {logs['accuracy']:.4f}  val_loss {logs['val_loss']:.4f}  "
-                f"val_accuracy {logs['val_accuracy']:.4f}  {seconds:.1f} s",
-                flush=True,
-            )
-
-
-def _rounded(value) -> float:
-    """A number without the digits that single precision does not have."""
-    return float(f"{float(value):.6g}")
-
-
 def _check_probabilities(model, name: str, data: Data) -> None:
     """A network of the user's may lack its softmax, and would then learn badly without a word."""
-    answer = model.predict_on_batch(np.zeros((1, *data.shape), "float32"))[0]
-    if answer.min() < 0 or abs(answer.sum() - 1) > 1e-3:
+    answer = np.asarray(model.predict_on_batch(np.zeros((1, *data.shape), "float32"))[0])
+    allowed = 1e-3 if answer.dtype.itemsize >= 4 else 0.02
+    answer = answer.astype("float32")
+    if answer.min() < 0 or abs(answer.sum() - 1) > allowed:
         raise CommandError(
             f"The output of {name} is not a probability for each class: for a black image it is "
             f"{np.round(answer[:5], 3).tolist()}… with sum {answer.sum():.3f}. Expected the sum 1, as "
@@ -318,57 +308,88 @@ def _fit(model, data: Data, settings: dict, found: list, shows_bars: bool) -> No
         ) from error
 
 
-def _fine_tune(model, data: Data, settings: dict, found: list, shows_bars: bool) -> None:
-    """The head on frozen features, whose model is the first to be kept, then the whole."""
+def _fine_tune(
+    model, data: Data, settings: dict, found: list, of_head: list, shows_bars: bool
+) -> None:
+    """The head on frozen features, whose model is the first to be kept, then the whole.
+
+    A run that was stopped while the whole was trained goes on there. Before that, all is done again, to the
+    same end.
+    """
     options = {
         "batch_size": settings["batch_size"],
         "class_weight": _class_weight(data, settings),
-        "learning_rate": settings["learning_rate"],
         "validation_data": data.validation.source,
         "seed": settings["seed"],
         "verbose": 1 if shows_bars else 0,
     }
     source = data.train.source if data.train.is_in_memory else (data.train.source,)
-    old, best, recorder, *_ = found
-    if settings["head_epochs"]:
+    best, recorder, heartbeat, *_ = found
+    rate = settings["learning_rate"]
+    if kept := kept_head(recorder.folder):
+        recorder.rows, recorder.num_before = kept["rows"], len(kept["rows"])
+        best.best, rate = kept["best"], (None, kept["whole_rate"])
+        recorder.settings |= kept["found"]
+    elif settings["head_epochs"]:
         recorder.in_head = True
+        heartbeat.goes_on_with("computing frozen features")
         done = models.fine_tune(
             model,
             *source,
             head_epochs=settings["head_epochs"],
             epochs=0,
-            head_callbacks=[recorder],
+            learning_rate=rate,
+            head_callbacks=of_head,
             **options,
         )
         recorder.in_head, recorder.num_before = False, len(recorder.rows)
-        recorder.settings["head_rate"] = _rounded(done.head_rate)
-        old.on_epoch_end(0)
+        recorder.settings["head_rate"] = rounded(done.head_rate)
         best.best = recorder.rows[-1]["val_accuracy"]
         if processes.is_first():
             model.save(best.filepath)
             recorder.write()
+    if not kept:
+        own = {name: recorder.settings[name] for name in ("head_rate",) if settings["head_epochs"]}
+        kept = {"rows": list(recorder.rows), "best": best.best, "found": own}
+    heartbeat.goes_on_with("looking for a learning rate")
     done = models.fine_tune(
-        model, *source, head_epochs=0, epochs=settings["epochs"], callbacks=found, **options
+        model,
+        *source,
+        head_epochs=0,
+        epochs=settings["epochs"],
+        learning_rate=rate,
+        callbacks=[*found, HeadKept(recorder.folder, kept)],
+        **options,
     )
-    recorder.settings["whole_rate"] = _rounded(done.whole_rate)
+    recorder.settings["whole_rate"] = rounded(done.whole_rate)
     # The file holds the optimizers of this stage, which are of no use to anyone.
     model.set_weights(load_model(best.filepath, compile=False).get_weights())
     model.save(best.filepath)
 
 
 def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
-    """Evaluate the best model, draw the figures, and print where everything is."""
-    model.load_weights(folder / run_folder.MODEL)
+    """Evaluate the model, which is the best, draw the figures, and print where everything is."""
     epoch = recorder.best_epoch
     accuracy = recorder.history["val_accuracy"][epoch - 1]
     print(f"\nBest epoch: {epoch} of {len(recorder.rows)} (validation accuracy {accuracy:.4f})")
+    batch_size = recorder.settings["batch_size"]
+    validated = judge(model, data.validation, batch_size)
+    temperature = rounded(quality.temperature(validated.y_true, validated.raw))
     part: Part = data.validation if data.test is None else data.test
-    judged = judge(model, part, recorder.settings["batch_size"])
+    if data.test is None:
+        judged = dataclasses.replace(validated, temperature=temperature)
+    else:
+        judged = judge(model, part, batch_size, temperature)
     if data.test is None:
         print(f"Validation accuracy: {judged.describe()}")
         print("The data have no test part. These images also chose the best epoch, which flatters.")
     else:
         print(f"Test accuracy: {judged.describe()}")
+    before = quality.calibration_error(judged.y_true, judged.raw)
+    print(
+        f"Calibration error: {judged.calibration_error:.3f}, with logits divided by the temperature "
+        f"{temperature:.3f} that fits the validation images; {before:.3f} without."
+    )
     if not processes.is_first():
         return
     results = {
@@ -378,8 +399,11 @@ def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
         "wrong": judged.num_wrong,
         "accuracy": judged.accuracy,
         "loss": judged.loss,
+        "temperature": temperature,
+        "judged_sha256": split.digest_of(part.digests),
     }
-    run_folder.write_settings(folder, {**recorder.settings, **results})
+    recorder.settings |= results
+    run_folder.write_settings(folder, recorder.settings)
     names = data.class_names
     plot_history(recorder.history, folder / run_folder.CURVES)
     plot_confusion_matrix(judged.y_true, judged.y_pred, names, folder / run_folder.CONFUSION)
@@ -399,7 +423,15 @@ def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
             folder / run_folder.PREDICTIONS,
         )
         files[run_folder.PREDICTIONS] = "some images, wrong ones among them"
-    files[run_folder.SETTINGS] = "settings, classes, versions and results"
+    files |= {
+        run_folder.SETTINGS: "settings, classes, versions and results",
+        run_folder.CONFIG: "the options, for cornu train --config",
+        run_folder.REPORT: "all of it on one page, with the worst mistakes",
+        run_folder.SPLIT: "which images were trained on, and their SHA-256",
+    }
+    report.write(
+        report.Finished(folder, model, data, recorder.settings, recorder.rows, epoch, part, judged)
+    )
     print(f"\nSaved in {folder}:")
     for name, what in files.items():
         print(f"  {name:<22}{what}")

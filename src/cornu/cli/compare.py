@@ -1,0 +1,94 @@
+"""`cornu compare`."""
+
+import csv
+import json
+from pathlib import Path
+
+from cornu.cli import quality, run_folder
+from cornu.cli.command import CommandError, say
+
+# What of `settings.json` is a result, or follows from the data.
+_NO_SETTING = (
+    *("classes", "image", "split_sha256", "judged_sha256", "versions", "seed"),
+    *("best_epoch", "judged_on", "images", "wrong", "accuracy", "loss", "temperature"),
+)
+
+
+def compare(folders: list[Path], as_json: bool) -> None:
+    """Print a table of runs, the most accurate first."""
+    runs = [found for folder in folders if (found := _read(folder)) is not None]
+    if not runs:
+        raise CommandError("None of these folders holds a run.")
+    finished = [run for run in runs if run["accuracy"] is not None]
+    if len({run["judged_sha256"] for run in finished}) > 1:
+        say(
+            "warning: not all runs were judged by the same images, so their accuracies may differ for that."
+        )
+    runs.sort(key=lambda run: (run["accuracy"] is None, -(run["accuracy"] or 0), run["run"]))
+    names = list(dict.fromkeys(name for run in runs for name in run["settings"]))
+    differing = [n for n in names if len({str(run["settings"].get(n)) for run in runs}) > 1]
+    if as_json:
+        print(json.dumps({"runs": runs, "differing": differing}, ensure_ascii=False, indent=2))
+        return
+    head = ["run", "accuracy", "95 %", "images", "epochs", "seconds", *differing]
+    rows = [[*_cells(run), *(_word(run["settings"].get(n)) for n in differing)] for run in runs]
+    for line in _aligned([head, *rows]):
+        print(line)
+
+
+def _read(folder: Path) -> dict | None:
+    """What is compared of a run; None, with a remark, for what is no run."""
+    file = folder / run_folder.SETTINGS
+    if not file.is_file():
+        say(f"{folder} holds no {run_folder.SETTINGS}, and is left out.")
+        return None
+    settings = run_folder.read_settings(file)
+    history = folder / run_folder.HISTORY
+    rows = list(csv.DictReader(history.read_text().splitlines())) if history.is_file() else []
+    try:
+        images = settings.get("images")
+        interval = quality.interval(images - settings["wrong"], images) if images else None
+        seconds = sum(float(row["seconds"]) for row in rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CommandError(
+            f"{folder} is damaged, or not written by cornu train: {error}"
+        ) from error
+    return {
+        "run": str(folder),
+        "accuracy": settings.get("accuracy"),
+        "accuracy_interval": interval,
+        "judged_on": settings.get("judged_on"),
+        "judged_sha256": settings.get("judged_sha256"),
+        "images": images,
+        "best_epoch": settings.get("best_epoch"),
+        "epochs": len(rows),
+        "seconds": round(seconds, 3),
+        "settings": {n: v for n, v in settings.items() if n not in _NO_SETTING},
+    }
+
+
+def _cells(run: dict) -> list[str]:
+    if run["accuracy"] is None:
+        measured = ["not finished", "", ""]
+    else:
+        low, high = run["accuracy_interval"]
+        measured = [
+            f"{100 * run['accuracy']:.2f} %",
+            f"{100 * low:.1f}-{100 * high:.1f} %",
+            f"{run['images']:,}",
+        ]
+    return [run["run"], *measured, f"{run['epochs']}", f"{run['seconds']:,.1f}"]
+
+
+def _word(value) -> str:
+    if isinstance(value, list):
+        return "x".join(map(str, value))
+    return "-" if value is None else str(value)
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,1 @@
+"""`report.html`: all that is known of a run, on one page that needs nothing else."""
