@@ -24,7 +24,11 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 flags = {"xla_force_host_platform_device_count": "2"}
 if os.environ.get("CORNU_QUICK_XLA") != "0":
     # Compiling takes most of the time, and this a third less. No test may depend on it.
-    quick = {"xla_cpu_use_fusion_emitters": "false", "xla_backend_optimization_level": "1"}
+    quick = {
+        "xla_cpu_use_fusion_emitters": "false",
+        "xla_backend_optimization_level": "1",
+        "xla_cpu_parallel_codegen_split_count": "1",
+    }
     quick = {k: v for k, v in quick.items() if k not in os.environ.get("XLA_FLAGS", "")}
     flags |= {option: quick[option] for option in known_to_xla(quick)}
 for option, value in flags.items():

@@ -55,12 +55,13 @@ def compare_with_keras(name, arguments, inputs, training=False, rtol=1e-6, atol=
             [jnp.asarray(v.value) for v in variables]
             for variables in (layer.trainable_variables, layer.non_trainable_variables)
         ]
-        results.append(jax.value_and_grad(run, by, has_aux=True)(*values, inputs))
-    for mine, other in zip(*(jax.tree.leaves(r) for r in results), strict=True):
-        assert mine.dtype == other.dtype and mine.shape == other.shape
-        np.testing.assert_allclose(
-            np.asarray(mine, "float32"), np.asarray(other, "float32"), rtol=rtol, atol=atol
-        )
+        # As one program: step by step, there would be dozens to compile.
+        results.append(jax.jit(jax.value_and_grad(run, by, has_aux=True))(*values, inputs))
+    same(*results, rtol, atol)
+    # The call alone, step by step.
+    output = ours(inputs, training=training)
+    (_, compiled), _ = results[0]
+    same((output, [v.value for v in ours.non_trainable_variables]), compiled, rtol, atol)
     shapes = jax.tree.map(lambda x: tuple(x.shape), inputs)
     assert tuple(ours.compute_output_shape(shapes)) == tuple(theirs.compute_output_shape(shapes))
 
@@ -73,10 +74,11 @@ def twins(make, inputs):
     return ours, theirs
 
 
-def same(ours, theirs, tolerance=1e-6):
-    """Compare the arrays of two structures."""
+def same(ours, theirs, tolerance=1e-6, atol=None):
+    """Compare the arrays of two structures; `tolerance` is relative, and absolute without `atol`."""
+    atol = tolerance if atol is None else atol
     ours, theirs = jax.tree.leaves(ours), jax.tree.leaves(theirs)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.shape == other.shape and mine.dtype == other.dtype
         mine, other = np.asarray(mine, "float32"), np.asarray(other, "float32")
-        np.testing.assert_allclose(mine, other, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(mine, other, rtol=tolerance, atol=atol)
