@@ -30,7 +30,7 @@ def compare(folders: list[Path], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"runs": runs, "differing": differing}, ensure_ascii=False, indent=2))
         return
-    head = ["run", "accuracy", "95 %", "images", "epochs", "seconds", *differing]
+    head = ["run", "accuracy", "95 %", "judged on", "epochs done", "seconds", *differing]
     rows = [[*_cells(run), *(_word(run["settings"].get(n)) for n in differing)] for run in runs]
     for line in _aligned([head, *rows]):
         print(line)
