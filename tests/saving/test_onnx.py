@@ -80,6 +80,8 @@ def test_every_layer(name, tmp_path):
         ("Conv2DTranspose", {"strides": 4, "padding": "valid", "kernel_size": 2}, 5),
         ("DepthwiseConv2D", {"strides": 2, "padding": "same", "depth_multiplier": 2}, 8),
         ("MaxPooling2D", {"pool_size": 3, "strides": 2, "padding": "same"}, 8),
+        ("MaxPooling2D", {"pool_size": 1, "strides": 2}, 9),
+        ("MaxPooling2D", {"pool_size": 17, "strides": 2}, 20),
         ("AveragePooling2D", {"pool_size": 3, "strides": 2, "padding": "same"}, 8),
     ],
 )
@@ -96,6 +98,112 @@ def test_windows(kind, arguments, size, tmp_path):
     x = np.random.default_rng(0).standard_normal((3, *model.input_shape[1:])).astype("float32")
     [found] = results(runtime(tmp_path / "m.onnx"), x)
     np.testing.assert_allclose(found, model.predict(x, verbose=0), rtol=1e-5, atol=1e-5)
+
+
+def normalized():
+    """What a convolution's bias, normalization and activation are folded from."""
+    cornu.utils.set_random_seed(0)
+    model = cornu.Sequential(
+        [
+            cornu.Input((8, 8, 3)),
+            layers.Conv2D(4, 3),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.layers[1].moving_mean.assign([0.5, -1, 2, 0.1])
+    model.layers[1].moving_variance.assign([0.5, 1, 2, 3])
+    return model
+
+
+def test_normalization_is_folded_into_the_convolution(tmp_path):
+    model, path = normalized(), tmp_path / "m.onnx"
+    model.export(path)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert not {"BatchNormalization", "Sub", "Add", "Mul"} & set(kinds), kinds
+    # A mean that is large beside the deviation is subtracted first: otherwise digits would be lost.
+    model = cornu.Sequential([cornu.Input((2, 2, 1)), layers.BatchNormalization()])
+    model.layers[0].moving_mean.assign([1e4])
+    model.export(path)
+    x = (1e4 + np.random.default_rng(0).random((3, 2, 2, 1))).astype("float32")
+    np.testing.assert_array_equal(results(runtime(path), x)[0], np.asarray(model(x)))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
+def test_16_bits(policy, tmp_path):
+    before = cornu.config.dtype_policy()
+    try:
+        cornu.config.set_dtype_policy(policy)
+        model = normalized()
+    finally:
+        cornu.config.set_dtype_policy(before)
+    path = tmp_path / "m.onnx"
+    if policy == "bfloat16":
+        with pytest.raises(ValueError, match=r"'conv2d\w*' \(Conv2D\).* in bfloat16"):
+            model.export(path)
+        return
+    model.export(path)
+    assert {layer.dtype_policy.name for layer in model.layers} == {policy}
+    x = np.random.default_rng(0).random((3, 8, 8, 3), "float32")
+    [found] = results(runtime(path), x)
+    if policy == "mixed_bfloat16":
+        whole = normalized()
+        np.testing.assert_allclose(found, whole.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+    else:
+        assert found.dtype == "float16"
+    np.testing.assert_allclose(found, np.asarray(model(x), "float32"), atol=1e-2)
+
+
+FAMILIES = [
+    ("VGG16", 32),
+    ("ResNet50", 64),
+    ("ResNet50V2", 64),
+    ("InceptionV3", 75),
+    ("InceptionResNetV2", 75),
+    ("Xception", 71),
+    ("MobileNet", 64),
+    ("MobileNetV2", 64),
+    ("MobileNetV3Small", 64),
+    ("DenseNet121", 64),
+    ("NASNetMobile", 64),
+    ("EfficientNetB0", 64),
+    ("EfficientNetV2B0", 64),
+    ("ConvNeXtTiny", 64),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("name, size", FAMILIES)
+def test_published_networks(name, size, data_format, tmp_path):
+    cornu.utils.set_random_seed(0)
+    shape = (size, size, 3) if data_format == "channels_last" else (3, size, size)
+    cornu.config.set_image_data_format(data_format)
+    try:
+        make = getattr(cornu.applications, name)
+        model = make(weights=None, input_shape=shape, classes=10, classifier_activation=None)
+    finally:
+        cornu.config.set_image_data_format("channels_last")
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        if "moving_mean" in weight.path:
+            weight.assign(random.normal(0, 0.1, weight.shape))
+        elif "moving_variance" in weight.path:
+            weight.assign(random.uniform(0.5, 1.5, weight.shape))
+    model.export(tmp_path / "m.onnx")
+    session = runtime(tmp_path / "m.onnx")
+    for count in (1, 5):
+        x = random.uniform(0, 255, (count, *shape)).astype("float32")
+        [found], expected = results(session, x), np.asarray(model(x))
+        np.testing.assert_allclose(
+            found / np.abs(expected).max(), expected / np.abs(expected).max(), atol=1e-4
+        )
 
 
 @pytest.mark.parametrize(

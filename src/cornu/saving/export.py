@@ -1,9 +1,12 @@
 """A model as a standalone program, for serving: StableHLO, which JAX alone can run, or ONNX."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cornu.core.optional import required
+from cornu.core.policies import get_policy
 from cornu.core.symbolic import KerasTensor, infer_outputs, struct
 from cornu.core.variable import throwaway_scope
 from cornu.ops import attention
@@ -24,7 +27,8 @@ def export(model, filepath, format=None, batch_size=None) -> None:
         batch_size: a number of examples that the program takes; default: any.
 
     ONNX has the model's input and output names, and runs in ONNX Runtime and whatever else reads it.
-    Writing it needs the package `onnx`.
+    Writing it needs the package `onnx`. What `mixed_bfloat16` computes in bfloat16 is written in float32,
+    as runtimes lack operations in bfloat16; a layer that keeps or makes such numbers itself is refused.
 
     StableHLO is loaded and called with JAX alone (and `flatbuffers`); no Cornu is needed:
 
@@ -50,12 +54,20 @@ def export(model, filepath, format=None, batch_size=None) -> None:
     _check(model)
     # Before the work, not after it.
     required("onnx" if format == "onnx" else "flatbuffers", f"Writing {path.name}")
-    if format == "onnx":
-        data = exported_onnx(model, batch_size).SerializeToString()
-    else:
-        data = exported(model, batch_size).serialize()
+    data = program(model, format, batch_size)
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def program(model, format: str, batch_size=None, metadata=None) -> bytes:
+    """What `export` writes. ONNX takes metadata along, texts by their names."""
+    _check(model)
+    if format != "onnx":
+        return exported(model, batch_size).serialize()
+    made = exported_onnx(model, batch_size)
+    for name, text in (metadata or {}).items():
+        made.metadata_props.add(key=name, value=text)
+    return made.SerializeToString()
 
 
 def exported(model, batch_size=None):
@@ -96,7 +108,9 @@ def exported_onnx(model, batch_size=None):
     # Without fused operations, which ONNX does not know.
     eager, model.run_eagerly = model.run_eagerly, True
     try:
-        return run(_prediction(model), structure, tensors, model.input_names, model.output_names)
+        with _in_float32(model):
+            names = model.input_names, model.output_names
+            return run(_prediction(model), structure, tensors, *names)
     except Unsupported as error:
         # Which layer is it? The first that cannot be exported by itself.
         for node in model._graph.steps:
@@ -114,7 +128,7 @@ def exported_onnx(model, batch_size=None):
                     args, kwargs = jax.tree.unflatten(own, values)
                     return node.operation(*args, **kwargs)
 
-                with throwaway_scope():
+                with throwaway_scope(), _in_float32(model):
                     run(
                         call,
                         jax.tree.structure(given),
@@ -130,6 +144,26 @@ def exported_onnx(model, batch_size=None):
         raise ValueError(f"Model {model.name} cannot be written as ONNX: {error}.") from error
     finally:
         model.run_eagerly = eager
+
+
+@contextlib.contextmanager
+def _in_float32(model) -> Iterator[None]:
+    """Layers that keep float32 and compute in bfloat16 compute in float32 meanwhile."""
+    whole = get_policy("float32")
+    mixed = [
+        (layer, layer.__dict__["dtype_policy"])
+        for layer in model._flatten_layers()
+        if layer.compute_dtype == "bfloat16"
+        and layer.variable_dtype == "float32"
+        and layer.quantization_mode is None
+    ]
+    try:
+        for layer, _ in mixed:
+            layer.__dict__["dtype_policy"] = whole
+        yield
+    finally:
+        for layer, policy in mixed:
+            layer.__dict__["dtype_policy"] = policy
 
 
 def _prediction(model):

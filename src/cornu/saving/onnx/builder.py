@@ -31,6 +31,7 @@ class Builder:
         self._helper, self._numpy = helper, numpy_helper
         self.nodes: list = []
         self.constants: list = []
+        self.arrays: dict[str, np.ndarray] = {}
         self._count = 0
         self.batch: str | None = None
 
@@ -47,7 +48,8 @@ class Builder:
     def constant(self, value) -> str:
         """Add an array."""
         name = self.name()
-        self.constants.append(self._numpy.from_array(np.asarray(value), name))
+        self.arrays[name] = np.asarray(value)
+        self.constants.append(self._numpy.from_array(self.arrays[name], name))
         return name
 
     def integers(self, numbers) -> str:

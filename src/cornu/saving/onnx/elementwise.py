@@ -62,7 +62,20 @@ def _unary(b: Builder, e, x):
 def _operands(b: Builder, e, *values: Value) -> list[str]:
     """Names of operands; those that are to be expanded are left to the operation, if another is full."""
     full = [v for v in values if not v.small]
-    return [v.name if full else b.text(v) for v in values]
+    if not full:
+        return [b.text(v) for v in values]
+    if all(v.name in b.arrays for v in full):
+        return [v.name for v in values]
+    return [_as_vector(b, v.name) for v in values]
+
+
+def _as_vector(b: Builder, name: str) -> str:
+    """A constant without leading sizes of 1, as tools expect a bias; the other operand has as many axes."""
+    array = b.arrays.get(name)
+    if array is None or array.ndim < 2 or array.shape[0] != 1:
+        return name
+    first = next((i for i, size in enumerate(array.shape) if size != 1), array.ndim - 1)
+    return b.constant(array.reshape(array.shape[first:]))
 
 
 @converts(*_BINARY)

@@ -71,6 +71,8 @@ def _run(b: Builder, first, second, arguments: list) -> list[Any]:
             tuple(zip(v.aval.shape, w.aval.shape, strict=True))
             for v, w in zip(one.outvars, two.outvars, strict=True)
         ]
+        if any(getattr(v.aval, "dtype", None) == jax.numpy.bfloat16 for v in one.outvars):
+            raise Unsupported("numbers in bfloat16, for which runtimes lack operations")
         if name in _INLINED:
             results = _run(b, _inner(one), _inner(two), values)
         elif all(isinstance(v, np.ndarray) for v in values) and _is_fixed(sizes):
@@ -143,7 +145,9 @@ def onnx_model(function, specs: list, input_names: list[str], output_names: list
         b.nodes.append(helper.make_node("Identity", [b.text(value)], [name]))
         shape = [a if a == c else "batch" if factor(a, c) == 1 else None for a, c in value.sizes]
         outputs.append(helper.make_tensor_value_info(name, onnx_type(value.dtype), shape))
-    graph = helper.make_graph(b.nodes, "cornu", inputs, outputs, b.constants)
+    read = {name for node in b.nodes for name in node.input}
+    constants = [constant for constant in b.constants if constant.name in read]
+    graph = helper.make_graph(b.nodes, "cornu", inputs, outputs, constants)
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="cornu", ir_version=10
     )
