@@ -1,5 +1,7 @@
 """`fine_tune` and `find_learning_rate`."""
 
+import errno
+
 import numpy as np
 import pytest
 
@@ -256,6 +258,25 @@ def test_mistakes(change, message, tmp_path):
 
 
 def test_no_room_for_features(tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
-    with pytest.raises(OSError, match="The features take"):
-        fine_tune(classifier(), *pictures(), learning_rate=0.01, features=tmp_path, verbose=0)
+    model, (x, y) = classifier(), pictures()
+    options = {"learning_rate": 0.01, "features": tmp_path, "verbose": 0}
+    options["validation_data"] = (x[:8], y[:8])
+    row = 4 * np.prod(cut(model).features.output_shape[1:])
+    # Room for those of the validation images alone: nothing is computed.
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 9 * row}))
+    with pytest.raises(OSError, match="CORNU_HOME") as raised:
+        fine_tune(model, x, y, **options)
+    assert f"{(len(x) + 8) * row / 2**20:,.1f} MiB" in str(raised.value)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+
+    def full(*arguments):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match=rf"Cannot write {tmp_path}.*quota"):
+        fine_tune(model, x, y, **options)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="cannot be made"):
+        fine_tune(model, x, y, **{**options, "features": tmp_path / "file" / "inner"})

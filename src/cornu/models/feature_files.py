@@ -36,11 +36,15 @@ def stored_rows(path: Path, count: int, shape: tuple, dtype, batches: Iterable) 
     """
     if not path.is_file():
         dtype = np.dtype(dtype)
-        _make_room(path.parent, count * int(np.prod(shape)) * dtype.itemsize)
+        make_room(path.parent, count * int(np.prod(shape)) * dtype.itemsize)
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.lib.format.write_array_header_1_0(file, {**header, "shape": (count, *shape)})
             begin, size = file.tell(), int(np.prod(shape)) * dtype.itemsize
+            file.flush()
+            if hasattr(os, "posix_fallocate"):
+                # A quota may be smaller than what is free, and others may fill the disk meanwhile.
+                os.posix_fallocate(file.fileno(), 0, begin + count * size)
             for numbers, rows in batches:
                 for number, row in zip(numbers, np.asarray(rows, dtype), strict=True):
                     file.seek(begin + int(number) * size)
@@ -50,8 +54,15 @@ def stored_rows(path: Path, count: int, shape: tuple, dtype, batches: Iterable) 
     return np.load(path, mmap_mode="r")
 
 
-def _make_room(folder: Path, needed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def make_room(folder: Path, needed: int) -> None:
+    """Delete old files, if all would take too much. Raises OSError if a disk has too little room."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"The folder {folder} for features cannot be made: {error.strerror}. {_CURE}",
+        ) from error
     files = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime, reverse=True)
     total = needed
     for path in files:
@@ -61,6 +72,9 @@ def _make_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
-            f"The features take {needed / 2**20:,.0f} MiB, and {folder} has {free / 2**20:,.0f} MiB left. "
-            "Name a folder on another disk, or use smaller pictures or fewer draws."
+            f"The features take {needed / 2**20:,.1f} MiB, and {folder} has {free / 2**20:,.1f} MiB left. "
+            f"{_CURE} Or use smaller pictures, fewer draws, or no epochs of the head."
         )
+
+
+_CURE = "Let CORNU_HOME, or `features=`, name a folder on another disk."

@@ -15,8 +15,8 @@ from cornu.data.py_dataset import PyDataset
 from cornu.data.samples import pack_x_y_sample_weight, unpack_x_y_sample_weight
 from cornu.layers.batch_normalization import BatchNormalization
 from cornu.models.cloning import with_own_metrics
-from cornu.models.feature_files import digest
-from cornu.models.frozen_features import Cut, computed, cut
+from cornu.models.feature_files import digest, make_room
+from cornu.models.frozen_features import Cut, computed, cut, needed_bytes
 from cornu.models.model import Model
 from cornu.optimizers import MultiOptimizer, OptimizerMap
 from cornu.optimizers.loss_scaling import LossScaleOptimizer
@@ -282,6 +282,10 @@ def fine_tune(
     head = whole = None
     if head_epochs:
         folder = Path(features) if features is not None else cache_folder() / "features"
+
+        # For all of them, before the first is computed.
+        plan = [(train, draws)] if validation is None else [(validation, 0), (train, draws)]
+        make_room(folder, sum(needed_bytes(two.features, s, folder, n, seed) for s, n in plan))
 
         def features_of(samples, draws):
             return computed(two.features, samples, folder, draws, seed, verbose != 0)

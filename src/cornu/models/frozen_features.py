@@ -193,6 +193,34 @@ def name_of(features: Model, data: str, seed: int | None, number: int) -> str:
     return digest("1", config, data, f"{seed} {number}", *weights)
 
 
+def _row_of(features: Model) -> tuple:
+    """Shape and dtype of the features of one sample."""
+    shape, dtype = features.output_shape[1:], features.output.dtype
+    if None in shape:
+        raise ValueError(
+            f"The backbone's output has the shape {features.output_shape}: its size must be known. Give "
+            "the model's Input a whole shape, or put a global pooling layer behind the backbone."
+        )
+    # Files of NumPy do not know bfloat16.
+    return shape, "float32" if dtype == "bfloat16" else dtype
+
+
+def _paths(features: Model, samples, folder: Path, draws: int, seed: int) -> list[Path]:
+    """The files of all draws."""
+    is_drawn = bool(draws and Drawing(features).random)
+    return [
+        folder / f"{name_of(features, samples.digest, seed if is_drawn else None, number)}.npy"
+        for number in range(draws if is_drawn else 1)
+    ]
+
+
+def needed_bytes(features: Model, samples, folder: Path, draws: int, seed: int) -> int:
+    """How much `computed` will write."""
+    shape, dtype = _row_of(features)
+    missing = [p for p in _paths(features, samples, folder, draws, seed) if not p.is_file()]
+    return len(missing) * samples.count * int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+
 def computed(
     features: Model, samples, folder: Path, draws: int, seed: int, verbose
 ) -> list[np.ndarray]:
@@ -207,15 +235,7 @@ def computed(
         seed: of what is drawn.
         verbose: whether to show a progress bar.
     """
-    shape, dtype = features.output_shape[1:], features.output.dtype
-    if dtype == "bfloat16":
-        # Which files of NumPy do not know.
-        dtype = "float32"
-    if None in shape:
-        raise ValueError(
-            f"The backbone's output has the shape {features.output_shape}: its size must be known. Give "
-            "the model's Input a whole shape, or put a global pooling layer behind the backbone."
-        )
+    shape, dtype = _row_of(features)
     drawing = Drawing(features)
     model = drawing if draws and drawing.random else features
     states = [layer.generator.state for layer in drawing.random]
@@ -233,15 +253,8 @@ def computed(
 
     try:
         return [
-            stored_rows(
-                folder
-                / f"{name_of(features, samples.digest, seed if model is drawing else None, number)}.npy",
-                samples.count,
-                shape,
-                dtype,
-                rows(number),
-            )
-            for number in range(draws if model is drawing else 1)
+            stored_rows(path, samples.count, shape, dtype, rows(number))
+            for number, path in enumerate(_paths(features, samples, folder, draws, seed))
         ]
     finally:
         for state, value in zip(states, before, strict=True):
