@@ -160,7 +160,7 @@ def test_targets_exist():
 
 def test_commands_are_known():
     texts = [path.read_text() for path in DOCUMENTS]
-    named = set(re.findall(r"^cornu (\w+)", "\n".join(texts), re.MULTILINE))
+    named = set(re.findall(r"^cornu ([\w-]+)", "\n".join(texts), re.MULTILINE))
     assert {"train", "run"} <= named
     for command in sorted(named):
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0, command

@@ -4,7 +4,7 @@ import importlib.metadata
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -335,6 +335,7 @@ def train(
         shows_bars=sys.stdout.isatty(),
         explore_port=port or 0 if explore else None,
         overwrite=overwrite,
+        watchers=context.obj or (),
         resumes=resume,
         log_file=log,
         tensorboard=tensorboard,
@@ -407,21 +408,76 @@ def export(
         int | None,
         typer.Option(min=1, metavar="N", help="Examples at once; any number if not given."),
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Images to compare on, and to calibrate on. Default: those of the training.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option(min=0, max=1, metavar="P", help="Less probable classes are no answer."),
+    ] = 0.0,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="ONNX with weights and activations of eight bits, and its accuracy."
+        ),
+    ] = False,
     debug: Debug = False,
 ):
     """Write a model for serving: as ONNX, or as a program that JAX alone can run.
 
+    Before anything is written, it is run, and compared with the model. The classes, how a picture becomes
+    the input, --threshold and the temperature travel along: in the metadata of an ONNX file, and beside a
+    .stablehlo file in one of the same name and .json.
+
     \b
     Examples:
       cornu export demo digits.onnx
+      cornu export runs/photos photos.onnx --int8 --threshold 0.5
       cornu export model.keras model.stablehlo --batch-size 1
     """
-    from cornu.cli.run_folder import check_file, load
-    from cornu.saving.export import FORMATS
+    from cornu.cli.export import export as run
 
-    check_file(output, tuple(FORMATS))
-    load(model)[0].export(output, batch_size=batch_size)
-    typer.echo(f"{output}: {output.stat().st_size:,} bytes")
+    run(model, output, batch_size, data, threshold, int8)
+
+
+@app.command()
+@command
+def deploy_check(
+    file: Annotated[
+        Path, typer.Argument(help="What `cornu export` wrote: .onnx or .stablehlo.", metavar="FILE")
+    ],
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Image files, folders, patterns. Default: those of --model's training, or made-up ones.",
+            metavar="IMAGE",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help=f"To compare with the original. {_MODEL_HELP}"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
+    debug: Debug = False,
+):
+    """Run an exported file as its users will: in a process of its own that knows no Cornu.
+
+    There it is read with ONNX Runtime, or JAX, NumPy and Pillow alone. Printed are what the file says of
+    itself, its answers, the time per picture, operations that other runtimes may lack, and how well it
+    agrees with the model.
+
+    \b
+    Examples:
+      cornu deploy-check photos.onnx cat.jpg dog.jpg
+      cornu deploy-check photos.onnx new_photos/ --model runs/photos
+    """
+    from cornu.cli.deploy_check import deploy_check as run
+
+    run(file, images or [], model, json)
 
 
 @app.command()
@@ -514,6 +570,46 @@ def predict(
     from cornu.cli.predict import predict as run
 
     run(model, images, top, invert, "json" if json else "csv" if csv else "text", threshold)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@command
+def tune(
+    context: typer.Context,
+    data: Annotated[str, typer.Argument(help=_DATA_HELP, metavar="DATA")],
+    trials: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Trainings, those of earlier calls among them.")
+    ] = 20,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUES,…",
+            help="Options of `cornu train`, each as low:high, low:high:log or one|other; yes and no "
+            "are for options without a value. Default: learning_rate=1e-4:1e-2:log,batch_size=32|64|128.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of the trials. Default: runs/tune-<data>."),
+    ] = None,
+    debug: Debug = False,
+):
+    """Train again and again, and find the settings with the best validation accuracy.
+
+    Each trial is a run of `cornu train` in a folder of its own; all further options are given to it. The
+    settings of a trial follow from how well those before it did (Optuna), and of the trials that reach 1,
+    3, 9, … epochs two thirds are stopped: successive halving. Ctrl-C stops; the same command goes on.
+
+    \b
+    Examples:
+      cornu tune photos/ --trials 30 --epochs 9 --image-size 64
+      cornu tune photos/ --search learning_rate=1e-4:1e-1:log,model=simple|resnet --optimizer sgd
+      cornu tune photos/ --search augment=yes|no,batch_size=32|64 --backbone MobileNetV2
+    """
+    from cornu.cli.tune import tune as run
+
+    group: Any = context.parent and context.parent.command
+    run(data, trials, search or [], output, context.args, group.commands["train"])
 
 
 @app.command()

@@ -235,7 +235,7 @@ def predict(
     if form == "csv":
         print("image,class,probability")
     count = num_unreadable = 0
-    loaded = in_order(load, _paths(images), os.cpu_count() or 1, 2 * _BATCH)
+    loaded = in_order(load, image_paths(images), os.cpu_count() or 1, 2 * _BATCH)
     while batch := list(itertools.islice(loaded, _BATCH)):
         pixels = [each for _, each, _ in batch if each is not None]
         answers = iter(_answers(trained, pixels) if pixels else ())
@@ -276,7 +276,7 @@ def _print(form: str, path: str, found: list[tuple[str, float]]) -> None:
             print("  no class is that probable")
 
 
-def _paths(images: list[str]) -> Iterator[str]:
+def image_paths(images: list[str]) -> Iterator[str]:
     """The files that are meant, those of a folder and of a pattern in the order of their names."""
     for image in images:
         if image == "-":

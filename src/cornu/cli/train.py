@@ -34,11 +34,12 @@ def train(
     resumes: bool = False,
     log_file: Path | None = None,
     tensorboard: Path | None = None,
+    watchers=(),
     **settings,
 ) -> None:
     """Train a network on DATA and leave everything in a folder.
 
-    With a port, the training is shown on a page, which stays until Ctrl-C.
+    With a port, the training is shown on a page, which stays until Ctrl-C. `watchers` are more callbacks.
     """
     seed = settings["seed"]
     if seed is None:
@@ -135,7 +136,7 @@ def train(
                 found.append(callbacks.EarlyStopping("val_accuracy", mode="max", patience=patience))
             if tensorboard is not None:
                 found.append(callbacks.TensorBoard(tensorboard))
-            found.append(Backup(folder))
+            found += [Backup(folder), *watchers]
             if backbone is None:
                 _fit(model, loaded, settings, found, shows_bars)
                 model.load_weights(best.filepath)
