@@ -69,7 +69,8 @@ def test_activations(name, arguments):
             ours(x, **arguments), theirs(x, **arguments), rtol=1e-6, atol=1e-6
         )
     slopes = [
-        jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x, **arguments))))(X) for f in (ours, theirs)
+        jax.jit(jax.grad(lambda x, f=f: jnp.sum(jnp.sin(f(x, **arguments)))))(X)
+        for f in (ours, theirs)
     ]
     np.testing.assert_allclose(*slopes, rtol=1e-5, atol=1e-6)
     half = jnp.asarray(X, "bfloat16")
