@@ -57,6 +57,8 @@ def module_of(kind: str, config: dict, shape):
         def forward(self, *values):
             if kind == "Add":
                 return sum(values[1:], values[0])
+            if kind == "Multiply":
+                return values[0] * values[1]
             return torch.cat(values, 1)
 
     def padding(window, strides):
@@ -74,7 +76,13 @@ def module_of(kind: str, config: dict, shape):
         return nn.ConstantPad2d(amounts, 0.0), 0
 
     def activated(*modules):
-        names = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
+        names = {
+            "relu": nn.ReLU,
+            "tanh": nn.Tanh,
+            "gelu": nn.GELU,
+            "silu": nn.SiLU,
+            "sigmoid": nn.Sigmoid,
+        }
         act = config.get("activation") or "linear"
         extra = [] if act in ("linear", "softmax") else [names[act]()]
         kept = [m for m in (*modules, *extra) if not isinstance(m, nn.Identity)]
@@ -109,16 +117,30 @@ def module_of(kind: str, config: dict, shape):
             return self.attention(query, value, value, need_weights=False)[0]
 
     class Sequence(nn.Module):
-        """Reshapes to (steps, channels); channels come first in images here."""
+        """Reshapes to (steps, channels), or (1, 1, channels); channels come first in images here."""
 
         def forward(self, x):
-            steps, channels = config["target_shape"]
+            *steps, channels = config["target_shape"]
+            if steps == [1, 1]:
+                return x.reshape(-1, channels, 1, 1)
+            (steps,) = steps
             if channels == 1:  # A signal; its channels come first, too.
                 return x.flatten(2)
             return x.permute(0, 2, 3, 1).reshape(-1, steps, channels)
 
-    if kind in ("Add", "Concatenate"):
+    if kind in ("Add", "Concatenate", "Multiply"):
         return Merge()
+    if kind == "Activation":
+        return activated()
+    if kind == "ReLU" and config.get("max_value") is not None:
+        assert config["max_value"] == 6
+        return nn.ReLU6()
+    if kind == "ZeroPadding2D":
+        (top, bottom), (left, right) = config["padding"]
+        return nn.ZeroPad2d((left, right, top, bottom))
+    if kind == "Normalization":
+        assert config["mean"] is None, "statistics are not carried over"
+        return nn.Identity()
     if kind == "Dense":
         return activated(nn.Linear(shape[-1], config["units"]))
     if kind in ("Conv1D", "Conv2D", "DepthwiseConv2D"):

@@ -200,6 +200,12 @@ def test_a_run_is_the_backbone_of_another(run, tmp_path, tiny, photos, monkeypat
             ("--backbone", "mobilenetv9"),
             "There is no backbone 'mobilenetv9'. Did you mean MobileNetV2?",
         ),
+        (("--backbone", "small_resnet"), "SmallResNet for images of 10x12"),
+        (("--backbone", "LeNet5"), "LeNet5 takes images with channels: 1; these have 3"),
+        (
+            ("--backbone", "LeNet5", "--backbone-weights", "imagenet"),
+            "there is no file imagenet. Expected 'mnist', 'none'",
+        ),
         (("--backbone", "VGG16", "--backbone-weights", "none"), "VGG16 for images of 10x12"),
         (("--backbone", "VGG16", "--backbone-weights", "no.h5"), "there is no file no.h5"),
         (("--backbone", first, "--backbone-weights", "none"), "is for networks by name"),

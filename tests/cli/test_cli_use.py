@@ -112,6 +112,18 @@ def test_runs_are_compared(run, trained, tmp_path):
     assert done.exit_code == 1 and "None of these folders holds a run." in done.stderr
 
 
+def test_networks_of_the_package_have_names(run, bar, monkeypatch):
+    monkeypatch.chdir(bar.parent)
+    for name, classes in {"SmallResNet": "airplane", "LeNet5": "7"}.items():
+        done = run("predict", name, bar, "--top", 10)
+        assert done.exit_code == 0 and not done.stderr
+        assert classes in done.stdout.split()
+    # A file of this name comes first.
+    (bar.parent / "LeNet5").mkdir()
+    done = run("predict", "LeNet5", bar)
+    assert done.exit_code == 1 and "holds no model.keras" in done.stderr
+
+
 def test_evaluate_all_of_data_without_parts(run, trained, tmp_path):
     x, y = make_images(30, seed=2)
     np.savez(tmp_path / "a.npz", x=x, y=np.array(["upright", "level"])[y])

@@ -1,10 +1,12 @@
-"""Networks for images, with weights trained on ImageNet.
+"""Networks for images, with trained weights.
 
 A network is made by its constructor, such as `MobileNetV2(weights=None)`. `weights="imagenet"`, the
 default, downloads the published weights once. Pixels go through the `preprocess_input` of the network's
-module, and `decode_predictions` names what comes out.
+module, and `decode_predictions` names what comes out. Layers, names, order of weights and configuration
+are those of Keras, so files can be exchanged.
 
-Layers, names, order of weights and configuration are those of Keras, so files can be exchanged.
+The weights of `SmallResNet` (CIFAR-10) and `LeNet5` (MNIST), which Keras does not have, come with the
+package.
 
 >>> import cornu
 >>> model = cornu.applications.MobileNetV2(
@@ -22,6 +24,7 @@ from cornu.applications import (
     imagenet_utils,
     inception_resnet_v2,
     inception_v3,
+    lenet,
     mobilenet,
     mobilenet_v2,
     mobilenet_v3,
@@ -29,6 +32,7 @@ from cornu.applications import (
     resnet,
     resnet50,
     resnet_v2,
+    small_resnet,
     vgg16,
     vgg19,
     xception,
@@ -62,12 +66,14 @@ from cornu.applications.efficientnet_v2 import (
 )
 from cornu.applications.inception_resnet_v2 import InceptionResNetV2
 from cornu.applications.inception_v3 import InceptionV3
+from cornu.applications.lenet import LeNet5
 from cornu.applications.mobilenet import MobileNet
 from cornu.applications.mobilenet_v2 import MobileNetV2
 from cornu.applications.mobilenet_v3 import MobileNetV3Large, MobileNetV3Small
 from cornu.applications.nasnet import NASNetLarge, NASNetMobile
 from cornu.applications.resnet import ResNet50, ResNet101, ResNet152
 from cornu.applications.resnet_v2 import ResNet50V2, ResNet101V2, ResNet152V2
+from cornu.applications.small_resnet import SmallResNet
 from cornu.applications.vgg16 import VGG16
 from cornu.applications.vgg19 import VGG19
 from cornu.applications.xception import Xception
@@ -100,6 +106,7 @@ __all__ = [
     "EfficientNetV2S",
     "InceptionResNetV2",
     "InceptionV3",
+    "LeNet5",
     "MobileNet",
     "MobileNetV2",
     "MobileNetV3Large",
@@ -112,6 +119,7 @@ __all__ = [
     "ResNet101V2",
     "ResNet152",
     "ResNet152V2",
+    "SmallResNet",
     "Xception",
     "convnext",
     "densenet",
@@ -120,6 +128,7 @@ __all__ = [
     "imagenet_utils",
     "inception_resnet_v2",
     "inception_v3",
+    "lenet",
     "mobilenet",
     "mobilenet_v2",
     "mobilenet_v3",
@@ -127,6 +136,7 @@ __all__ = [
     "resnet",
     "resnet50",
     "resnet_v2",
+    "small_resnet",
     "vgg16",
     "vgg19",
     "xception",

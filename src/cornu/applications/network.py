@@ -55,7 +55,7 @@ class Design:
     """
 
     body: Callable
-    published: Callable[[Request], Published]
+    published: Callable[[Request], Published] | None
     top: Callable = average_and_dense
     default_size: int = 224
     min_size: int = 32
@@ -91,7 +91,7 @@ def build(design: Design, request: Request, input_shape=None) -> Model:
         if design.after_pooling is not None:
             x = design.after_pooling(x)
     model = Model(inputs, x, name=request.name)
-    if request.weights == "imagenet":
+    if request.weights == "imagenet" and design.published is not None:
         model.load_weights(find_weights(design.published(request)))
     elif request.weights is not None:
         model.load_weights(request.weights)

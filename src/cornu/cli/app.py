@@ -22,7 +22,9 @@ _DATA_HELP = (
     "digits, mnist, fashion_mnist, cifar10 or cifar100; an .npz file; a folder of images with a subfolder "
     "for each class; or a .csv file of their paths and labels."
 )
-_MODEL_HELP = "The folder of a training run, or a .keras file."
+_MODEL_HELP = (
+    "The folder of a training run, a .keras file, or SmallResNet or LeNet5, which come with cornu."
+)
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="For image files: leave out damaged ones.")
 ]
@@ -115,14 +117,18 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Begin with a trained network instead, such as MobileNetV2, or with a model's file or "
-            "run: its head is trained on frozen features, then all of it, by found learning rates.",
+            help="Begin with a trained network instead: SmallResNet, which comes with cornu, another one "
+            "such as MobileNetV2, or a model's file or run. Its head is trained on frozen features, then "
+            "all of it, by found learning rates.",
         ),
     ] = None,
     backbone_weights: Annotated[
-        str,
-        typer.Option(metavar="WEIGHTS", help="Of a backbone by name: imagenet, none, or a file."),
-    ] = "imagenet",
+        str | None,
+        typer.Option(
+            metavar="WEIGHTS",
+            help="Of a backbone by name: none for random ones, or a file. Default: its own.",
+        ),
+    ] = None,
     head_epochs: Annotated[
         int, typer.Option(min=0, metavar="N", help="With --backbone: epochs of the head.")
     ] = 20,
@@ -483,7 +489,7 @@ def deploy_check(
 @app.command()
 @command
 def explore(
-    model: Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="MODEL")],
+    model: Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="[MODEL]")] = "LeNet5",
     data: Annotated[
         str | None,
         typer.Option(
@@ -520,6 +526,7 @@ def explore(
 
     \b
     Examples:
+      cornu explore
       cornu explore demo --data digits
       cornu explore runs/photos --data photos/ --open
       cornu explore demo --host 0.0.0.0 --port 8000

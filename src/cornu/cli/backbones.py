@@ -18,10 +18,10 @@ from cornu.models.graph import Graph
 _OF_THE_HEAD = (layers.Dense, layers.Activation, layers.Softmax, layers.Dropout)
 
 
-def check(name: str, weights: str) -> None:
+def check(name: str, weights: str | None) -> None:
     """Raise CommandError if there is no such backbone, before any data are read."""
     if _is_file(name):
-        if weights != "imagenet":
+        if weights is not None:
             raise CommandError(
                 f"--backbone-weights is for networks by name; those of {name} are in the file."
             )
@@ -33,19 +33,21 @@ def check(name: str, weights: str) -> None:
             f"There is no backbone {name!r}.{guess} Backbones: {', '.join(names)}; or a model's file, or "
             "the folder of a run."
         )
-    elif weights not in ("imagenet", "none") and not Path(weights).is_file():
-        raise CommandError(
-            f"--backbone-weights: there is no file {weights}. Expected 'imagenet', 'none' or a file that "
-            "Keras or Cornu wrote."
-        )
+    else:
+        own = _own_weights(_networks()[_plain(name)])
+        if not (weights in (None, "none", own) or Path(weights).is_file()):
+            raise CommandError(
+                f"--backbone-weights: there is no file {weights}. Expected {own!r}, 'none' or a file that "
+                "Keras or Cornu wrote."
+            )
 
 
-def make_model(name: str, weights: str, data: Data, preprocessing):
+def make_model(name: str, weights: str | None, data: Data, preprocessing):
     """A classifier of the data's classes: layers of preprocessing, the backbone, and a new head.
 
     Args:
         name: of a network in `applications`, or a model's file, or the folder of a run.
-        weights: of a network by name: `"imagenet"`, `"none"` for random ones, or a file.
+        weights: of a network by name: None for those that it has, `"none"` for random ones, or a file.
         data: what it is for.
         preprocessing: layers that change images at random in training.
     """
@@ -62,7 +64,7 @@ def make_model(name: str, weights: str, data: Data, preprocessing):
     else:
         constructor = _networks()[_plain(name)]
         backbone = _by_name(constructor, weights, data)
-        if data.shape[2] == 1:
+        if data.shape[2] == 1 and backbone.inputs[0].shape[-1] == 3:
             x = layers.Concatenate()([x, x, x])
         x = _scaled(x, 255 / data.white)
         x = sys.modules[constructor.__module__].preprocess_input(x)
@@ -84,6 +86,10 @@ def _networks() -> dict:
     return {_plain(each.__name__): each for each in named if inspect.isfunction(each)}
 
 
+def _own_weights(constructor) -> str:
+    return inspect.signature(constructor).parameters["weights"].default
+
+
 def _is_file(name: str) -> bool:
     return Path(name).exists() or Path(name).suffix in (".keras", ".h5")
 
@@ -92,16 +98,19 @@ def _scaled(x, factor: float):
     return x if factor == 1 else layers.Rescaling(factor)(x)
 
 
-def _by_name(constructor, weights: str, data: Data):
+def _by_name(constructor, weights: str | None, data: Data):
     rows, columns, channels = data.shape
-    if channels not in (1, 3):
+    packaged = getattr(sys.modules[constructor.__module__], "PACKAGED", None)
+    expected = packaged.shape[2] if packaged else 3
+    if channels not in (1, expected):
         raise CommandError(
-            f"{constructor.__name__} takes images of 3 channels; these have {channels}. Use --model."
+            f"{constructor.__name__} takes images with channels: {expected}; these have {channels}. Use "
+            "--model."
         )
-    given = None if weights == "none" else weights
+    given = {None: _own_weights(constructor), "none": None}.get(weights, weights)
     try:
         return constructor(
-            include_top=False, weights=given, input_shape=(rows, columns, 3), pooling="avg"
+            include_top=False, weights=given, input_shape=(rows, columns, expected), pooling="avg"
         )
     except ValueError as error:
         raise CommandError(

@@ -9,7 +9,7 @@ from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Data, Part, check_range, has_image_files, load_to_judge, read_npz
 from cornu.cli.parts import FITS
-from cornu.cli.run_folder import SETTINGS, load, settings_of
+from cornu.cli.run_folder import SETTINGS, is_described, load, settings_of
 from cornu.explorer import Examples, Network, Server, Watch, guess_white, takes
 from cornu.explorer.server import listen
 from cornu.explorer.watch import FOLLOWED
@@ -34,10 +34,10 @@ def explore(
         network.white, network.aspect = known.white, FITS[known.fit]
         network.name_classes(known.class_names)
     examples = None if data is None else load_examples(data, network)
-    has_settings = (path.parent / SETTINGS).is_file()
-    if has_settings and examples is not None and data is not None:
+    is_known = is_described(path)
+    if is_known and examples is not None and data is not None:
         check_range(examples.x, data, network.white, "the model was trained on")
-    if not has_settings and len(network.shape) == 3:
+    if not is_known and len(network.shape) == 3:
         network.white = guess_white(network, examples)
         say(
             f"there is no {SETTINGS} beside {path}: "

@@ -15,7 +15,7 @@ from cornu.cli.command import CommandError, say
 from cornu.cli.data import SKIP, Part, check_range, has_image_files, load_to_judge, not_of_images
 from cornu.cli.judge import Judgement, judge
 from cornu.cli.parts import FITS
-from cornu.cli.run_folder import SETTINGS, TrainedModel, load_trained
+from cornu.cli.run_folder import SETTINGS, TrainedModel, is_described, load_trained
 from cornu.data.ahead import in_order
 from cornu.utils.image_dataset import image_files
 from cornu.utils.image_folder import reader_for
@@ -40,7 +40,7 @@ def evaluate(
     )
     if not part.is_in_memory:
         part.source.check(SKIP)
-    elif (trained.path.parent / SETTINGS).is_file():
+    elif is_described(trained.path):
         check_range(part.source[0], data, trained.white, "the model was trained on")
     judged = judge(trained.model, part, batch_size, trained.temperature)
     seen = split.seen_before(trained.path.parent, part)
@@ -219,7 +219,7 @@ def predict(
         threshold: the least probability of a class that is printed.
     """
     trained = load_trained(model)
-    if not (trained.path.parent / SETTINGS).is_file():
+    if not is_described(trained.path):
         say(f"there is no {SETTINGS} beside {trained.path}: classes are numbers, pixels 0 to 255.")
     read = _reader(trained, invert)
 

@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cornu.applications import lenet, small_resnet
+from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError
 from cornu.cli.parts import FITS
 from cornu.saving import load_model
@@ -24,6 +26,13 @@ CONFIG, SPLIT, REPORT = "config.toml", "split.csv", "report.html"
 # What a run that was stopped goes on from.
 RESUME = "resume"
 _FILES = (MODEL, SETTINGS, HISTORY, CURVES, CONFUSION, PREDICTIONS, CONFIG, SPLIT, REPORT, RESUME)
+
+
+# The trained networks of the package, which can be named where a model's file can.
+PACKAGED = {
+    "SmallResNet": (small_resnet.SmallResNet, small_resnet.PACKAGED),
+    "LeNet5": (lenet.LeNet5, lenet.PACKAGED),
+}
 
 
 @dataclasses.dataclass
@@ -154,8 +163,10 @@ def write_history(folder: Path, rows: list[dict]) -> None:
 
 
 def load(path_text: str, compiles: bool = True) -> tuple[Any, Path]:
-    """The model in a file, or in the folder of a run, and the file's path."""
+    """The model in a file, in the folder of a run, or in the package, and the file's path or the name."""
     path = Path(path_text)
+    if path_text in PACKAGED and not path.exists():
+        return PACKAGED[path_text][0](), path
     if path.is_dir():
         path = path / MODEL
         if not path.is_file():
@@ -177,8 +188,15 @@ def load_trained(path_text: str) -> TrainedModel:
     return TrainedModel(model, path, shape=shape, **settings_of(path, output[1])._asdict())
 
 
+def is_described(path: Path) -> bool:
+    """Whether the classes and the pixels of a model are known: it is of the package, or has settings."""
+    return not path.exists() or (path.parent / SETTINGS).is_file()
+
+
 def settings_of(path: Path, num_classes: int) -> Known:
     """What the settings beside a model's file say."""
+    if not path.exists():
+        return Known(CLASS_NAMES[PACKAGED[path.name][1].dataset], 255.0)
     file = path.parent / SETTINGS
     if not file.is_file():
         return Known([str(number) for number in range(num_classes)], 255.0)
