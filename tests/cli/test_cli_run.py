@@ -207,10 +207,19 @@ def test_what_is_absent_is_named_and_errors_are_the_scripts(tmp_path):
 
 
 def test_tensorflow_that_is_installed_stays_with_its_keras_replaced(tmp_path):
-    package = tmp_path / "tensorflow"
-    package.mkdir()
-    (package / "__init__.py").write_text("keras = 'its own'\nraw_ops = 3")
-    (package / "io.py").write_text("read_file = 4")
+    files = {
+        "__init__.py": "keras = 'its own'\nfrom tensorflow.python import raw_ops",
+        "io.py": "read_file = 4",
+        # It has a Keras of its own, which it uses itself.
+        "python/__init__.py": "from tensorflow.python.keras.legacy import raw_ops",
+        "python/keras/__init__.py": "",
+        "python/keras/legacy.py": "raw_ops = 3",
+        "late.py": "def late():\n    import tensorflow.python.keras.legacy as own\n    return own.raw_ops",
+    }
+    for name, text in files.items():
+        file = tmp_path / "tensorflow" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
     script = tmp_path / "script.py"
     script.write_text(
         "import tensorflow as tf, tensorflow.io\n"
@@ -218,9 +227,28 @@ def test_tensorflow_that_is_installed_stays_with_its_keras_replaced(tmp_path):
         "import cornu\n"
         "assert tf.keras.layers.Dense is Dense is cornu.layers.Dense\n"
         "assert tf.raw_ops == 3 and tf.io.read_file == 4\n"
+        "import tensorflow.late\n"
+        "assert tf.late.late() == 3\n"
+        "from tensorflow.python.keras.layers.convolutional import Conv2D\n"
+        "assert Conv2D is cornu.layers.Conv2D\n"
     )
     done = call(str(script))
     assert done.returncode == 0, done.stderr
+
+
+def test_processes_that_a_script_starts(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing, concurrent.futures, keras\n"
+        "def home(name):\n"
+        "    return getattr(keras.layers, name).__module__\n"
+        "if __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    with concurrent.futures.ProcessPoolExecutor(1, context) as processes:\n"
+        "        print(*processes.map(home, ['Dense']))\n"
+    )
+    done = call(str(script))
+    assert done.stdout == "cornu.layers.dense\n", done.stderr
 
 
 def test_no_script(tmp_path):

@@ -21,6 +21,8 @@ def install_as_keras() -> None:
     what scripts use beside Keras, such as `tf.random.set_seed` and `tf.data`; everything else says what to
     use instead. Arrays of JAX get the method `numpy()`, as TensorFlow's tensors have.
 
+    So do the processes that `multiprocessing` and `concurrent.futures` start from here.
+
     `cornu run script.py` does this and then runs the script.
 
     Raises RuntimeError if Keras itself has been imported in this process.
@@ -42,8 +44,27 @@ def install_as_keras() -> None:
         importlib.import_module("jax._src.array").ArrayImpl.numpy = lambda array: np.asarray(array)
     finder = Finder()
     sys.meta_path.insert(0, finder)
+    _install_in_new_processes()
     if "tensorflow" in sys.modules:
         finder.replace_keras(sys.modules["tensorflow"])
+
+
+class _Installed:
+    """What is unpickled as a call of `install_as_keras`."""
+
+    def __reduce__(self):
+        return install_as_keras, ()
+
+
+def _install_in_new_processes() -> None:
+    """A process that is spawned unpickles a dict of settings before it imports the script."""
+    spawn = importlib.import_module("multiprocessing.spawn")
+    settings_of = spawn.get_preparation_data
+
+    def get_preparation_data(name):
+        return {**settings_of(name), "cornu": _Installed()}
+
+    spawn.get_preparation_data = get_preparation_data
 
 
 __all__ = ["install_as_keras"]

@@ -11,6 +11,9 @@ from cornu.alias import old_names, paths
 from cornu.alias.tensorflow import refuse_module, stand_in
 from cornu.core import absent
 
+# Where TensorFlow has a copy of Keras 2 for its own use. A script that names it means Keras.
+_OLD_KERAS = "tensorflow.python.keras"
+
 
 class Alias(types.ModuleType):
     """A module of Keras: its names are those of one or more of Cornu's modules."""
@@ -62,7 +65,15 @@ class Alias(types.ModuleType):
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds Keras' modules, and TensorFlow's where they have to do with it."""
 
+    def __init__(self):
+        # An old Keras is part of TensorFlow, which uses it itself: its modules, by name.
+        self._of_tensorflow: dict[str, types.ModuleType] = {}
+
     def find_spec(self, fullname, path=None, target=None):
+        if _is_within(fullname, _OLD_KERAS) and _asked_by_tensorflow():
+            if fullname in self._of_tensorflow:
+                return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+            return None
         if paths.split(fullname):
             if paths.homes_of(fullname, _exists) is None:
                 # With `name=fullname`, `from package import name` would say Python's own words instead.
@@ -88,6 +99,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def create_module(self, spec):
+        if spec.name in self._of_tensorflow and _asked_by_tensorflow():
+            return self._of_tensorflow[spec.name]
         homes = paths.homes_of(spec.name, _exists)
         if homes is not None:
             return Alias(spec.name, homes)
@@ -98,6 +111,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def replace_keras(self, tensorflow) -> None:
         """Let `tf.keras` of TensorFlow itself be Cornu."""
+        for name in [each for each in sys.modules if _is_within(each, _OLD_KERAS)]:
+            self._of_tensorflow[name] = sys.modules.pop(name)
         tensorflow.keras = importlib.import_module("tensorflow.keras")
 
     def _real(self, name: str):
@@ -111,6 +126,21 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def _is_stand_in(self) -> bool:
         found = sys.modules.get("tensorflow")
         return found is not None and getattr(found.__spec__, "loader", None) is self
+
+
+def _is_within(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
+
+
+def _asked_by_tensorflow() -> bool:
+    """Whether the import that is going on stands in a module of TensorFlow."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name != __name__ and not _is_within(name, "importlib"):
+            return _is_within(name, "tensorflow")
+        frame = frame.f_back
+    return False
 
 
 def _public(module: types.ModuleType) -> list[str]:
