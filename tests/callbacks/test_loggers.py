@@ -387,9 +387,31 @@ def test_tensorboard_checks_what_to_profile(wrong):
         callbacks.TensorBoard(profile_batch=wrong)
 
 
-def test_tensorboard_without_embeddings():
-    with pytest.raises(ValueError, match="embeddings are not supported"):
-        callbacks.TensorBoard(embeddings_freq=1)
+def test_tensorboard_writes_embeddings(tmp_path):
+    inner = cornu.Sequential([cornu.Input((2,)), cornu.layers.Embedding(3, 2, name="words")])
+    model = cornu.Sequential([inner, cornu.layers.Flatten(), cornu.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    board = callbacks.TensorBoard(
+        tmp_path, embeddings_freq=1, embeddings_metadata={"words": "words.txt"}
+    )
+    model.fit(np.zeros((4, 2), int), np.ones((4, 1)), epochs=2, verbose=0, callbacks=[board])
+    assert (tmp_path / "projector_config.pbtxt").read_text() == (
+        'embeddings {\n  tensor_name: "words"\n  tensor_path: "words.tsv"\n'
+        '  metadata_path: "words.txt"\n}\n'
+    )
+    written = np.loadtxt(tmp_path / "words.tsv", delimiter="\t")
+    np.testing.assert_allclose(written, inner.layers[0].embeddings, rtol=1e-6)
+    board.embeddings_metadata = {"other": "words.txt"}
+    with pytest.raises(
+        ValueError, match=r"\['other'\], but the model's Embedding layers are \['words'\]"
+    ):
+        board.on_train_begin()
+    with pytest.raises(ValueError, match="embeddings_freq=1"):
+        callbacks.TensorBoard(embeddings_metadata="words.txt")
+    empty = callbacks.TensorBoard(tmp_path, embeddings_freq=1)
+    empty.set_model(cornu.Sequential([cornu.Input((2,)), cornu.layers.Dense(1)]))
+    with pytest.warns(UserWarning, match="no Embedding layer"):
+        empty.on_train_begin()
 
 
 def test_tensorboard_profiles(tmp_path, board_model):

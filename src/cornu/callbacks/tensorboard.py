@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cornu.callbacks import projector
 from cornu.callbacks.learning_rate import learning_rates, optimizers_of
 from cornu.core import registry
 from cornu.core.old_arguments import takes_old_arguments
@@ -38,9 +39,13 @@ class TensorBoard(Callback):
             `"batch"` means 1. Each time waits for the device.
         profile_batch: number of a batch, or the first and the last, to write a profile of (counted
             from 1 over all epochs), 0 for none.
-        embeddings_freq, embeddings_metadata: not supported.
+        embeddings_freq: write the matrices of `Embedding` layers every so many epochs, for TensorBoard's
+            page "Projector", which shows the last ones; 0 for never.
+        embeddings_metadata: the name of a file in `log_dir` with a line for each row of all matrices, or
+            a dict from layers' names to such files.
 
-    Raises ImportError, when training begins, if neither package is installed.
+    Raises ImportError, when training begins, if neither package is installed, and ValueError if
+    `embeddings_metadata` names no `Embedding` layer of the model.
 
     Source: Keras: TensorBoard.
 
@@ -64,11 +69,12 @@ class TensorBoard(Callback):
         embeddings_freq=0,
         embeddings_metadata=None,
     ):
-        if embeddings_freq or embeddings_metadata:
+        if embeddings_metadata and not embeddings_freq:
             raise ValueError(
-                "TensorBoard: embeddings are not supported. Received: "
-                f"embeddings_freq={embeddings_freq}, embeddings_metadata={embeddings_metadata}"
+                "TensorBoard: `embeddings_metadata` describes what `embeddings_freq` writes. Give it, too: "
+                "embeddings_freq=1."
             )
+        self.embeddings_freq, self.embeddings_metadata = embeddings_freq, embeddings_metadata
         self.log_dir = os.fspath(log_dir)
         self.histogram_freq, self.write_graph = histogram_freq, write_graph
         self.write_images, self.write_steps_per_second = write_images, write_steps_per_second
@@ -114,6 +120,10 @@ class TensorBoard(Callback):
                     f"described: {error}",
                     stacklevel=2,
                 )
+
+        if self.embeddings_freq:
+            layers = projector.embedding_layers(self.model)
+            projector.describe(Path(self.log_dir), layers, self.embeddings_metadata)
 
     def on_train_end(self, logs=None):
         self._end_profile()
@@ -179,6 +189,9 @@ class TensorBoard(Callback):
             self._writer(folder).scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
         if self.histogram_freq and epoch % self.histogram_freq == 0:
             self._write_weights(epoch)
+        if self.embeddings_freq and epoch % self.embeddings_freq == 0:
+            for layer in projector.embedding_layers(self.model):
+                projector.write(Path(self.log_dir), layer)
         for writer in self._writers.values():
             writer.flush()
 
