@@ -129,6 +129,32 @@ class Own(cornu.Model):
         return self.out(self.conv(x).mean((1, 2)))
 
 
+def test_a_graph_for_graphviz():
+    pydot = pytest.importorskip("pydot")
+    inner = cornu.Sequential(
+        [cornu.Input((4,)), L.Dense(3, name='a "b"\\'), L.ReLU()], name="inner"
+    )
+    start = cornu.Input((4,), name="start")
+    model = cornu.Model(start, L.Add(name="sum")([inner(start), inner(2 * start)]), name="my model")
+    dot = cornu.utils.model_to_dot(model, show_shapes=True, expand_nested=True, rankdir="LR")
+    assert isinstance(dot, pydot.Dot) and dot.get("rankdir") == "LR"
+    assert len(dot.get_subgraphs()) == 2 and len(dot.get_nodes()) == 3
+    assert [len(frame.get_nodes()) for frame in dot.get_subgraphs()] == [3, 3]
+    assert 'label="a \\"b\\"\\\\\\nDense\\n3"' in dot.to_string()
+    ends = [(e.get("ltail") is not None, e.get("lhead") is not None) for e in dot.get_edges()]
+    assert sorted(ends) == [
+        (False, False),
+        (False, True),
+        (False, True),
+        (True, False),
+        (True, False),
+    ]
+    text = cornu.utils.model_to_dot(model, subgraph=True, show_layer_names=False).to_string()
+    assert text.startswith("subgraph cluster_my_model") and "start" not in text and "Add" in text
+    with pytest.raises(ValueError, match="not built yet"):
+        cornu.utils.model_to_dot(cornu.Sequential([L.Dense(2)]))
+
+
 def test_subclassed_models():
     model = Own()
     with pytest.raises(ValueError, match="Pass an example"):

@@ -47,7 +47,6 @@ _INSTEAD = {
     "set_session": "Functions of JAX run at once, without a session",
     "placeholder": "Use `Input`",
     "SymbolicScope": "Shapes are inferred by tracing; nothing marks it",
-    "model_to_dot": "Use `utils.plot_model`, which needs no Graphviz",
 }
 
 

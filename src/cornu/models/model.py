@@ -381,6 +381,12 @@ class Model(Trainer):
 
         return plot_model(self, to_file, **options)
 
+    def _to_dot(self, **options):
+        """The model for `utils.model_to_dot`."""
+        from cornu.visualize.model_dot import model_to_dot
+
+        return model_to_dot(self, **options)
+
     # ---- quantization
 
     def get_quantization_layer_structure(self, mode=None):

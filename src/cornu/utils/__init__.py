@@ -97,6 +97,52 @@ def plot_model(
     )
 
 
+def model_to_dot(
+    model,
+    show_shapes=False,
+    show_dtype=False,
+    show_layer_names=True,
+    rankdir="TB",
+    expand_nested=False,
+    dpi=200,
+    subgraph=False,
+    show_layer_activations=False,
+    show_trainable=False,
+    splines="ortho",
+):
+    """A model as a graph of the package pydot, whose method `create` runs Graphviz.
+
+    `plot_model` draws without both. A layer that is called several times has a box for each call.
+
+    Args:
+        model: a built model; of a subclassed one there is a single box.
+        show_shapes, show_dtype, show_layer_names, show_layer_activations, show_trainable: what boxes
+            say.
+        rankdir: `"TB"` from top to bottom, or `"LR"` from left to right.
+        expand_nested: whether a model within the model is a frame around its own boxes.
+        dpi: pixels an inch.
+        subgraph: whether to return a `pydot.Cluster`, which can be part of another graph, and not a
+            `pydot.Dot`.
+        splines: how arrows run: `"ortho"`, `"curved"`, `"polyline"`, `"spline"` or `"line"`.
+
+    Raises ValueError for a model that is not built, ImportError if pydot is not installed.
+
+    Source: Keras: model_to_dot.
+    """
+    return model._to_dot(
+        show_shapes=show_shapes,
+        show_dtype=show_dtype,
+        show_layer_names=show_layer_names,
+        rankdir=rankdir,
+        expand_nested=expand_nested,
+        dpi=dpi,
+        subgraph=subgraph,
+        show_activations=show_layer_activations,
+        show_trainable=show_trainable,
+        splines=splines,
+    )
+
+
 __all__ = [
     "Config",
     "CustomObjectScope",
@@ -123,6 +169,7 @@ __all__ = [
     "is_keras_tensor",
     "legacy",
     "load_img",
+    "model_to_dot",
     "normalize",
     "pack_x_y_sample_weight",
     "pad_sequences",

@@ -28,19 +28,21 @@ _OTHER, _FRAME = "#eeeeee", "#fafafa"
 
 
 @dataclass
-class _Box:
+class Box:
     """What is drawn for one call of a layer."""
 
     name: str
     kind: str
     lines: list[str]
     is_shared: bool = False
-    inner: "_Diagram | None" = None
+    inner: "Diagram | None" = None
 
 
 @dataclass
-class _Diagram:
-    boxes: list[_Box] = field(default_factory=list)
+class Diagram:
+    """Boxes, and the pairs of their numbers between which there are arrows."""
+
+    boxes: list[Box] = field(default_factory=list)
     edges: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -100,32 +102,15 @@ def plot_model(
     if rankdir not in ("TB", "LR"):
         raise ValueError(f"`rankdir` must be 'TB' or 'LR'. Received: rankdir={rankdir!r}")
 
-    def lines(operation, outputs) -> list[str]:
-        found = []
-        parts = []
-        if show_shapes:
-            parts.append(_shape_text(outputs))
-        if show_parameters and (count := _num_parameters(operation)):
-            parts.append(f"{count:,} params")
-        if parts:
-            found.append(" · ".join(parts))
-        if show_dtype:
-            found.append(", ".join(str(o.dtype) for o in jax.tree.leaves(outputs)))
-        activation = getattr(operation, "activation", None)
-        if show_activations and activation is not None:
-            found.append(getattr(activation, "__name__", type(activation).__name__))
-        if show_trainable and getattr(operation, "weights", None):
-            found.append("trainable" if operation.trainable else "not trainable")
-        return found
-
-    diagram = _diagram_of(model, x, expand_nested, lines)
+    lines = lines_of(show_shapes, show_parameters, show_dtype, show_activations, show_trainable)
+    diagram = diagram_of(model, x, expand_nested, lines)
     if suffix == ".txt":
         text = f"{model.name} ({type(model).__name__})\n" + "\n".join(_text_of(diagram, ""))
         with replacing(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
         return text
     if not show_layer_names:
-        _take_names_off(diagram)
+        take_names_off(diagram)
     figure = _draw(diagram, rankdir == "LR", dpi)
     if path is not None and suffix == ".html":
         _save_page(figure, Path(path), model.name)
@@ -137,16 +122,41 @@ def plot_model(
 # ---- what there is to draw
 
 
+def lines_of(shapes: bool, parameters: bool, dtype: bool, activations: bool, trainable: bool):
+    """The function of a layer and its outputs that gives the lines in its box, below the names."""
+
+    def lines(operation, outputs) -> list[str]:
+        found = []
+        parts = []
+        if shapes:
+            parts.append(_shape_text(outputs))
+        if parameters and (count := _num_parameters(operation)):
+            parts.append(f"{count:,} params")
+        if parts:
+            found.append(" · ".join(parts))
+        if dtype:
+            found.append(", ".join(str(o.dtype) for o in jax.tree.leaves(outputs)))
+        activation = getattr(operation, "activation", None)
+        if activations and activation is not None:
+            found.append(getattr(activation, "__name__", type(activation).__name__))
+        if trainable and getattr(operation, "weights", None):
+            found.append("trainable" if operation.trainable else "not trainable")
+        return found
+
+    return lines
+
+
 def _shape_text(outputs) -> str:
     shapes = [tuple(o.shape)[1:] for o in jax.tree.leaves(outputs)]
     return ", ".join("x".join("?" if n is None else str(n) for n in s) or "1" for s in shapes)
 
 
-def _diagram_of(model, x, expand: bool, lines) -> _Diagram:
+def diagram_of(model, x, expand: bool, lines) -> Diagram:
+    """The boxes and arrows of a model; see `plot_model` for the arguments."""
     if getattr(model, "_graph", None) is None:
         return _diagram_of_calls(model, x, lines)
     graph = model._graph
-    diagram, number = _Diagram(), {id(node): n for n, node in enumerate(graph.nodes)}
+    diagram, number = Diagram(), {id(node): n for n, node in enumerate(graph.nodes)}
     counts: dict[int, int] = {}
     for node in graph.nodes:
         counts[id(node.operation)] = counts.get(id(node.operation), 0) + 1
@@ -154,7 +164,7 @@ def _diagram_of(model, x, expand: bool, lines) -> _Diagram:
         operation = node.operation
         box = _box(operation, node.outputs, lines, counts[id(operation)] > 1)
         if expand and getattr(operation, "_graph", None) is not None:
-            box.inner = _diagram_of(operation, None, expand, lines)
+            box.inner = diagram_of(operation, None, expand, lines)
         diagram.boxes.append(box)
         if not graph._is_start(node):
             parents = dict.fromkeys(id(node_of(tensor)) for tensor in node.input_tensors)
@@ -162,9 +172,9 @@ def _diagram_of(model, x, expand: bool, lines) -> _Diagram:
     return diagram
 
 
-def _diagram_of_calls(model, x, lines) -> _Diagram:
+def _diagram_of_calls(model, x, lines) -> Diagram:
     found = shapes_of_calls(model, None if x is None else as_batch(model, x))
-    diagram, number = _Diagram([_Box("input", "Input", [])]), {INPUT: 0}
+    diagram, number = Diagram([Box("input", "Input", [])]), {INPUT: 0}
     for n, call in enumerate(found):
         if not call.is_whole:
             continue
@@ -174,25 +184,25 @@ def _diagram_of_calls(model, x, lines) -> _Diagram:
         for maker in dict.fromkeys(call.makers):
             if maker not in number:
                 # What the model's own code made between its layers: from where, is not known.
-                diagram.boxes.append(_Box("computed", "in call()", []))
+                diagram.boxes.append(Box("computed", "in call()", []))
                 diagram.edges.append((len(diagram.boxes) - 1, number[n]))
             else:
                 diagram.edges.append((number[maker], number[n]))
     return diagram
 
 
-def _box(operation, outputs, lines, is_shared: bool) -> _Box:
+def _box(operation, outputs, lines, is_shared: bool) -> Box:
     kind = type(operation).__name__
     if kind == "FunctionOperation":
         kind = operation.function_name
-    return _Box(operation.name, kind, lines(operation, outputs), is_shared)
+    return Box(operation.name, kind, lines(operation, outputs), is_shared)
 
 
 def _num_parameters(operation) -> int:
     return sum(math.prod(w.shape) for w in getattr(operation, "weights", []))
 
 
-def _text_of(diagram: _Diagram, indent: str) -> list[str]:
+def _text_of(diagram: Diagram, indent: str) -> list[str]:
     sources: dict[int, list[int]] = {}
     for start, end in diagram.edges:
         sources.setdefault(end, []).append(start)
@@ -220,15 +230,16 @@ def _width_of(text: str, weight="normal") -> float:
     )
 
 
-def _titles(box: _Box) -> list[str]:
+def _titles(box: Box) -> list[str]:
     return [shortened(title, _LONGEST_NAME) for title in (box.name, box.kind) if title]
 
 
-def _take_names_off(diagram: _Diagram) -> None:
+def take_names_off(diagram: Diagram) -> None:
+    """Let boxes show kinds of layers alone."""
     for box in diagram.boxes:
         box.name = ""
         if box.inner is not None:
-            _take_names_off(box.inner)
+            take_names_off(box.inner)
 
 
 class _Laid:
@@ -237,7 +248,7 @@ class _Laid:
     width: float
     height: float
 
-    def __init__(self, diagram: _Diagram, sideways: bool):
+    def __init__(self, diagram: Diagram, sideways: bool):
         self.diagram = diagram
         self.inner = [
             _Laid(b.inner, sideways) if b.inner is not None else None for b in diagram.boxes
@@ -265,7 +276,7 @@ class _Laid:
             self.routes = [[(y, x) for x, y in route] for route in self.routes]
 
 
-def _draw(diagram: _Diagram, sideways: bool, dpi: int):
+def _draw(diagram: Diagram, sideways: bool, dpi: int):
     laid = _Laid(diagram, sideways)
     width, height = laid.width + 2 * _MARGIN, laid.height + 2 * _MARGIN
     figure = new_figure(max(width, 60) / 72, max(height, 40) / 72)
