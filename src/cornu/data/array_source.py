@@ -75,10 +75,14 @@ class ArraySource:
             self.on_device = placement.on_each_device(made)
             self._host = None
 
-    def first_batch(self):
-        """The start of the data, for finding out shapes."""
-        if self.shuffle and self.shuffle != "batch":
-            # Keras shuffles for this look as well; the same draw keeps runs with one seed equal.
+    def first_batch(self, draws=True):
+        """The start of the data, for finding out shapes.
+
+        Args:
+            draws: whether Keras looks at them, too. It then shuffles for this look as well, and the same
+                draw keeps runs with one seed equal.
+        """
+        if draws and self.shuffle and self.shuffle != "batch":
             np.random.permutation(self.num_samples)
         return self._rows(slice(0, self.batch_size))
 

@@ -50,8 +50,8 @@ class StreamSource:
         self._hooks: list[dict | None] = []
         self._epoch_done = 0
 
-    def first_batch(self):
-        """The first batch, which the first pass will yield again."""
+    def first_batch(self, draws=True):
+        """The first batch, which the first pass will yield again; nothing is drawn for it."""
         if self._first is None and self._py_dataset is not None:
             return self._standardize(get_batch(self._py_dataset, next(iter(self._order()))))
         if self._first is None:

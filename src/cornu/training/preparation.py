@@ -21,7 +21,10 @@ def prepare(model, data, training: bool) -> None:
     with model._making:
         if not model.built or kind not in model._checked:
             step_method(model, kind)
-            parts = unpack_x_y_sample_weight(data.first_batch())
+            # Keras looks at the data only if there is something to make from their shapes.
+            given = ("loss", "metrics", "weighted_metrics")
+            draws = not model.built or any(model._compile_arguments.get(each) for each in given)
+            parts = unpack_x_y_sample_weight(data.first_batch(draws))
             with known_batch(_batch_size(parts[0])):
                 if has_own_step(model, kind):
                     _prepare_own_step(model, *parts)
