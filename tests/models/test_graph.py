@@ -338,7 +338,7 @@ def test_a_list_for_inputs_with_names():
     with pytest.raises(ValueError, match="structure of `inputs` doesn't match"):
         model([two, one])
     model = cornu.Model({"a": a, "b": b}, layers.Subtract()([a, b]))
-    with pytest.warns(UserWarning, match="in the order of the keys"):
+    with pytest.warns(UserWarning, match="in this order"):
         assert model([one, two])[0, 0] == -1
 
 

@@ -120,6 +120,23 @@ def test_names_and_numbers(make, case, eagerly):
         np.testing.assert_allclose(got[name], value, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize(
+    ("structure", "loss", "y"),
+    [("list", ["mse", None, "mae"], [A, C]), ("dict", {"k1": "mse"}, B)],
+)
+def test_targets_for_outputs_with_a_loss_alone(structure, loss, y):
+    found = []
+    for k in (cornu, keras):
+        model = functional(k, structure)
+        model.compile("sgd", loss, run_eagerly=True)
+        found.append(model.test_on_batch(X, y, return_dict=True))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    model = functional(cornu, structure)
+    model.compile("sgd", loss, metrics={"k2": "mse"} if structure == "dict" else [[], "mse", []])
+    with pytest.raises(ValueError, match=r"metrics of the output .[ab]. need targets"):
+        model.evaluate(X, y, verbose=0)
+
+
 @pytest.mark.parametrize("weights", [None, [0.3, 2.0]])
 def test_several_losses_of_one_output(weights):
     totals = []

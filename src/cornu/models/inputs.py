@@ -35,32 +35,62 @@ def standardized(model, inputs) -> list:
                 f"the inputs {list(graph.inputs)}, and of the data {more} are left out.",
                 stacklevel=2,
             )
-        flat = leaves_and_none({key: inputs[key] for key in graph.inputs})
+        inputs = {key: inputs[key] for key in graph.inputs}
+        flat = leaves_and_none(inputs)
     else:
         flat = leaves_and_none(inputs)
-        if isinstance(graph.inputs, dict) and len(flat) > 1:
-            _check_order(model, list(graph.inputs), flat)
     if len(flat) != len(names):
         raise ValueError(
             f"Model '{model.name}' expects {len(names)} input(s) ({', '.join(names)}), but it received "
             f"{len(flat)} input tensors, of shapes {[np.shape(v) for v in flat]}."
         )
+    by_name = isinstance(inputs, dict) and not isinstance(graph.inputs, dict)
+    if not by_name and _form(inputs) != _form(graph.inputs):
+        _warn_of_structure(model, inputs)
     return [
         _fit(model, value, symbol, i)
         for i, (value, symbol) in enumerate(zip(flat, graph.flat_inputs, strict=True))
     ]
 
 
-def _check_order(model, keys: list, flat: list) -> None:
-    """Say that a list's values go to the inputs that a dict names in the order of the names."""
+def _form(structure):
+    """What has to agree between two structures: lists and tuples are the same, and leaves have no form."""
+    if isinstance(structure, list | tuple):
+        return [_form(each) for each in structure]
+    if isinstance(structure, dict):
+        return {key: _form(value) for key, value in structure.items()}
+    return None
+
+
+def _warn_of_structure(model, inputs) -> None:
+    """Say that values go to the inputs in their order, as their structure does not say to which."""
+    expected = model._graph.inputs
+    if isinstance(expected, dict):
+        what = f"a dict with the keys {list(expected)}"
+    elif len(model.input_names) == 1:
+        return  # One array and a list of it mean the same.
+    else:
+        what = str(_shown(expected, lambda tensor: tensor.name))
     said = (
         f"Model '{model.name}': The structure of `inputs` doesn't match the expected structure.\n"
-        f"Expected: a dict with the keys {keys}\n"
-        f"Received: a list of arrays of the shapes {[np.shape(value) for value in flat]}"
+        f"Expected: {what}\n"
+        f"Received: {_shown(inputs, lambda value: f'array of shape {np.shape(value)}')}"
     )
-    if keys != sorted(keys):
+    if (
+        isinstance(expected, dict)
+        and not isinstance(inputs, dict)
+        and list(expected) != sorted(expected)
+    ):
         raise ValueError(f"{said}\nWhich of them is which input is not clear. Pass a dict.")
-    warnings.warn(f"{said}\nThey are taken in the order of the keys.", stacklevel=2)
+    warnings.warn(f"{said}\nThey are taken in this order.", stacklevel=2)
+
+
+def _shown(structure, shown):
+    return jax.tree.map(
+        lambda leaf: None if leaf is None else shown(leaf),
+        structure,
+        is_leaf=lambda leaf: leaf is None,
+    )
 
 
 def _fit(model, value, symbol: KerasTensor, index: int):

@@ -168,6 +168,10 @@ class Adadelta(Optimizer):
         super().__init__(learning_rate, **kwargs)
         self.rho, self.epsilon = rho, epsilon
 
+    def update_step(self, grad, variable, learning_rate):
+        """Change one weight; the gradient has another name here, as in Keras."""
+        super().update_step(grad, variable, learning_rate)
+
     def slots(self):
         return {"accumulated_grad": 0.0, "accumulated_delta_var": 0.0}
 

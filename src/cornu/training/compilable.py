@@ -126,7 +126,7 @@ class Compilable(Layer):
         if self._compiled_loss is None and given["loss"] is not None:
             self._compiled_loss = CompiledLoss(given["loss"], given["loss_weights"], outputs)
         if self._compiled_metrics is not None:
-            self._compiled_metrics.spread(outputs)
+            self._compiled_metrics.spread(outputs, self._compiled_loss)
 
     def _need_compiled(self, method: str) -> None:
         if not self.compiled:

@@ -53,6 +53,8 @@ class CompiledLoss:
             )
             for i, entry, weight in given
         ]
+        # The numbers of the outputs that have a loss: `y` may hold targets for them alone.
+        self.trained = sorted({term.output for term in self.terms})
 
     @property
     def metrics(self) -> list[Metric]:
@@ -62,12 +64,12 @@ class CompiledLoss:
     def pairs(self, y, outputs) -> Iterator[tuple]:
         """Each loss with the name of its output, its targets if there are any, and the output."""
         leaves = jax.tree.leaves(outputs)
-        targets = align(y, outputs, self.names)
+        targets = align(y, outputs, self.names, trained=self.trained)
         for term in self.terms:
             yield term.loss, self.names[term.output], targets[term.output], leaves[term.output]
 
     def __call__(self, y, y_pred, sample_weight=None):
-        weights = align(sample_weight, y_pred, self.names, "sample_weight")
+        weights = align(sample_weight, y_pred, self.names, "sample_weight", self.trained)
         total = 0.0
         for term, (loss, _, target, output) in zip(self.terms, self.pairs(y, y_pred), strict=True):
             if target is None:
@@ -158,14 +160,16 @@ class CompiledMetrics(Metric):
         self._spread: list[list] = []
         self._entries: list[_Entry] = []
         self.names: list[str] = []
+        self._trained: list[int] = []
         self._prefixes: list[str] = []
         # The names in the last result.
         self.result_names: list[str] = []
         self.built = False
 
-    def spread(self, outputs: Outputs) -> None:
-        """Set the outputs that the metrics are for."""
+    def spread(self, outputs: Outputs, loss: CompiledLoss | None) -> None:
+        """Set the outputs that the metrics are for, and their losses."""
         self.names = outputs.names
+        self._trained = [] if loss is None else loss.trained
         self._prefixes = [outputs.prefix_of_metrics(i) for i in range(len(outputs))]
         self._spread = [per_output(given, outputs, what) for what, given in self._given.items()]
 
@@ -182,11 +186,18 @@ class CompiledMetrics(Metric):
     def build(self, y, y_pred) -> None:
         """Make the metrics: what `"accuracy"` means depends on the shapes."""
         outputs = jax.tree.leaves(y_pred)
-        targets = align(y, y_pred, self.names)
+        targets = align(y, y_pred, self.names, trained=self._trained)
         self._entries = []
-        for spread, weighted in zip(self._spread, (False, True), strict=True):
+        of_each_kind = zip(self._given.values(), self._spread, (False, True), strict=True)
+        for argument, spread, weighted in of_each_kind:
+            is_chosen = is_container(argument) and any(target is not None for target in targets)
             each_output = zip(spread, self._prefixes, targets, outputs, strict=True)
             for i, (given, prefix, target, output) in enumerate(each_output):
+                if target is None and is_chosen and any(e is not None for e in _flat(given)):
+                    raise ValueError(
+                        f"The metrics of the output '{self.names[i]}' need targets, but `y` has none for "
+                        f"it. Received: {given}"
+                    )
                 for entry in _flat(given):
                     if entry is not None and target is not None:
                         metric = to_metric(entry, target, output)
@@ -196,8 +207,8 @@ class CompiledMetrics(Metric):
     def update_state(self, y, y_pred, sample_weight=None) -> None:
         """Update all of them with a batch."""
         outputs = jax.tree.leaves(y_pred)
-        targets = align(y, y_pred, self.names)
-        weights = align(sample_weight, y_pred, self.names, "sample_weight")
+        targets = align(y, y_pred, self.names, trained=self._trained)
+        weights = align(sample_weight, y_pred, self.names, "sample_weight", self._trained)
         masks = [masking.get_mask(output) for output in outputs]
         for metric, i, _, weighted in self._entries:
             if targets[i] is None:

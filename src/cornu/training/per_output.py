@@ -140,11 +140,27 @@ def _along(given, structure, leaf, spreads) -> list:
     return [found for one, part in parts for found in _along(one, part, leaf, spreads)]
 
 
-def align(targets, structure, names: list[str], what: str = "y") -> list:
-    """The targets in the order of the flattened outputs; None where there is none."""
+def align(targets, structure, names: list[str], what: str = "y", trained=()) -> list:
+    """The targets in the order of the flattened outputs; None where there is none.
+
+    Args:
+        targets: for all outputs, or for those alone that have a loss.
+        structure: of the outputs.
+        names: of the outputs.
+        what: the argument that the targets come from.
+        trained: the numbers of the outputs that have a loss.
+    """
     count = len(jax.tree.leaves(structure))
     if targets is None:
         return [None] * count
+    if 0 < len(trained) < count and not isinstance(targets, dict):
+        few = list(targets) if isinstance(targets, list | tuple) else [targets]
+        is_few = len(few) == len(trained) and not any(map(is_container, few))
+        if is_few and (what == "y" or isinstance(targets, list | tuple)):
+            filled: list[Any] = [None] * count
+            for index, target in zip(trained, few, strict=True):
+                filled[index] = target
+            return filled
     if not isinstance(targets, list | tuple | dict):
         if count > 1 and what == "y":
             raise ValueError(
