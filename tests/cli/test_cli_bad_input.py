@@ -257,3 +257,33 @@ def test_wrong_usage(run, arguments):
     done = run(*arguments)
     assert done.exit_code == 2
     assert "Usage" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("a.png,up\n", "must name the columns path and label"),
+        ("path,label\nnone.png,up\n", "are not there: none.png (line 2)"),
+        ("path,label\n{0},up\n{0},up\n", "twice, in the lines 2 and 3"),
+        ("path,label\n{0},up\n{1},up\n", "one class only, 'up'"),
+        ("path,label\n{0},up\n{1},Up\n", "differ in case or spaces only: 'Up' and 'up'"),
+        ("path,label\n{0}\n", "line 2: expected 2 values"),
+        ("path,label,split\n{0},up,train\n{1},down,tset\n", "the split is 'tset'"),
+        (
+            "path,label,split\n{0},up,train\n{1},level,train\n{2},round,test\n",
+            "classes in the split test that there are none of to learn from: round",
+        ),
+    ],
+)
+def test_csv_files_that_cannot_be_learned(refuse_train, photos, text, message):
+    names = [f"level/{n}.png" for n in (1, 3, 5)]
+    (photos / "labels.csv").write_text(text.format(*names))
+    assert message in refuse_train(photos / "labels.csv")
+
+
+def test_folders_whose_names_do_not_fit(refuse_train, photos):
+    for path in photos.rglob("*.png"):
+        path.write_bytes(b"no image")
+    assert "None of the 30 images can be read" in refuse_train(photos)
+    (photos / "upright").rename(photos / "Level")
+    assert "differ in case or spaces only: 'Level' and 'level'" in refuse_train(photos)
