@@ -126,7 +126,10 @@ def _shown(trained: TrainedModel, part: Part | None, source: str, batch_size: in
     if batch_size:
         # A file for so many takes no fewer.
         rows = np.resize(rows, -(-len(rows) // size) * size)
-    batches = [[part.some(rows[at : at + size])[0]] for at in range(0, len(rows), size)]
+    # Arrays may hold bytes; a file takes the dtype of the model's input alone.
+    dtype = trained.model.inputs[0].dtype
+    starts = range(0, len(rows), size)
+    batches = [[np.asarray(part.some(rows[at : at + size])[0], dtype)] for at in starts]
     return batches, f"{len(np.unique(rows)):,} images of {source}"
 
 

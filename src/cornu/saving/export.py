@@ -52,8 +52,6 @@ def export(model, filepath, format=None, batch_size=None) -> None:
             f"format= one of {sorted(set(FORMATS.values()))}. Received: filepath={filepath}"
         )
     _check(model)
-    # Before the work, not after it.
-    required("onnx" if format == "onnx" else "flatbuffers", f"Writing {path.name}")
     data = program(model, format, batch_size)
     with replacing(path) as temporary:
         temporary.write_bytes(data)
@@ -62,6 +60,8 @@ def export(model, filepath, format=None, batch_size=None) -> None:
 def program(model, format: str, batch_size=None, metadata=None) -> bytes:
     """What `export` writes. ONNX takes metadata along, texts by their names."""
     _check(model)
+    # Before the work, not after it.
+    required("onnx" if format == "onnx" else "flatbuffers", f"Writing {format}")
     if format != "onnx":
         return exported(model, batch_size).serialize()
     made = exported_onnx(model, batch_size)
