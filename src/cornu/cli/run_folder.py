@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cornu.applications import lenet, small_resnet
+from cornu.applications.packaged import FOLDER
 from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError
 from cornu.cli.parts import FITS
@@ -163,10 +164,11 @@ def write_history(folder: Path, rows: list[dict]) -> None:
 
 
 def load(path_text: str, compiles: bool = True) -> tuple[Any, Path]:
-    """The model in a file, in the folder of a run, or in the package, and the file's path or the name."""
+    """The model in a file, in the folder of a run, or in the package, and the file's path."""
     path = Path(path_text)
     if path_text in PACKAGED and not path.exists():
-        return PACKAGED[path_text][0](), path
+        constructor, packaged = PACKAGED[path_text]
+        return constructor(), FOLDER / packaged.file
     if path.is_dir():
         path = path / MODEL
         if not path.is_file():
@@ -190,13 +192,14 @@ def load_trained(path_text: str) -> TrainedModel:
 
 def is_described(path: Path) -> bool:
     """Whether the classes and the pixels of a model are known: it is of the package, or has settings."""
-    return not path.exists() or (path.parent / SETTINGS).is_file()
+    return path.parent == FOLDER or (path.parent / SETTINGS).is_file()
 
 
 def settings_of(path: Path, num_classes: int) -> Known:
     """What the settings beside a model's file say."""
-    if not path.exists():
-        return Known(CLASS_NAMES[PACKAGED[path.name][1].dataset], 255.0)
+    for _, packaged in PACKAGED.values():
+        if path == FOLDER / packaged.file:
+            return Known(CLASS_NAMES[packaged.dataset], 255.0)
     file = path.parent / SETTINGS
     if not file.is_file():
         return Known([str(number) for number in range(num_classes)], 255.0)
