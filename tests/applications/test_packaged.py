@@ -52,7 +52,7 @@ def test_photos(photos, size):
     assert len(x) == 300
     x = np.asarray(cornu.layers.Resizing(size, size)(x))
     answers = SmallResNet(input_shape=(size, size, 3)).predict(x, verbose=0).argmax(1)
-    assert np.mean(answers == y) > 0.88
+    assert np.mean(answers == y) > 0.84
 
 
 def test_digits():

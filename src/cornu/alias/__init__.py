@@ -7,6 +7,7 @@ a script finds as TensorFlow where that is not installed.
 import contextlib
 import importlib
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class _Installed:
 
 def _install_in_new_processes() -> None:
     """A process that is spawned unpickles a dict of settings before it imports the script."""
-    spawn = importlib.import_module("multiprocessing.spawn")
+    spawn: Any = importlib.import_module("multiprocessing.spawn")
     settings_of = spawn.get_preparation_data
 
     def get_preparation_data(name):

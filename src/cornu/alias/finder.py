@@ -134,7 +134,7 @@ def _is_within(name: str, package: str) -> bool:
 
 def _asked_by_tensorflow() -> bool:
     """Whether the import that is going on stands in a module of TensorFlow."""
-    frame = sys._getframe(1)
+    frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name != __name__ and not _is_within(name, "importlib"):
