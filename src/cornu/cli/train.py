@@ -24,6 +24,9 @@ from cornu.saving import load_model
 from cornu.training import interrupts
 from cornu.visualize import plot_confusion_matrix, plot_history, plot_predictions
 
+# With fewer validation images, chance would decide how sure the model is made.
+_ENOUGH_TO_CALIBRATE = 50
+
 
 def train(
     data: str,
@@ -375,7 +378,8 @@ def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
     print(f"\nBest epoch: {epoch} of {len(recorder.rows)} (validation accuracy {accuracy:.4f})")
     batch_size = recorder.settings["batch_size"]
     validated = judge(model, data.validation, batch_size)
-    temperature = rounded(quality.temperature(validated.y_true, validated.raw))
+    few = len(validated.y_true) < _ENOUGH_TO_CALIBRATE
+    temperature = 1.0 if few else rounded(quality.temperature(validated.y_true, validated.raw))
     part: Part = data.validation if data.test is None else data.test
     if data.test is None:
         judged = dataclasses.replace(validated, temperature=temperature)
@@ -387,10 +391,16 @@ def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
     else:
         print(f"Test accuracy: {judged.describe()}")
     before = quality.calibration_error(judged.y_true, judged.raw)
-    print(
-        f"Calibration error: {judged.calibration_error:.3f}, with logits divided by the temperature "
-        f"{temperature:.3f} that fits the validation images; {before:.3f} without."
-    )
+    if few:
+        print(
+            f"Calibration error: {before:.3f}. Probabilities stay as they are: to fit a temperature takes "
+            f"{_ENOUGH_TO_CALIBRATE} validation images; these are {len(validated.y_true)}."
+        )
+    else:
+        print(
+            f"Calibration error: {judged.calibration_error:.3f}, with logits divided by the temperature "
+            f"{temperature:.3f} that fits the validation images; {before:.3f} without."
+        )
     if not processes.is_first():
         return
     results = {
