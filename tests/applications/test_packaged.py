@@ -100,7 +100,8 @@ def test_channels_first(make, shape):
 @BOTH
 def test_what_does_not_fit_is_refused(make, shape):
     for name, value, message in (
-        ("weights", "imagenet", "was not trained on ImageNet"),
+        ("weights", "imagenet", "or the path of a file; there is no such file"),
+        ("classifier_activation", "relu", "Only `None` and `softmax`"),
         ("classes", 7, "are for 10 classes"),
         ("weights", "elsewhere.h5", "no such file"),
         ("input_shape", (8, 8, shape[2]), "must be at least"),

@@ -1,11 +1,13 @@
 """Networks whose weights come with the package, in half precision, in `.npz` files beside this one."""
 
+import dataclasses
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from cornu.applications.network import Design, Request, build
+from cornu.applications.network import Design, Request, build, check
 from cornu.models import Model
 
 FOLDER = Path(__file__).with_name("weights")
@@ -27,20 +29,20 @@ def build_packaged(design: Design, request: Request, packaged: Packaged) -> Mode
         ValueError: for weights that are neither in the package nor a file, or do not fit the classifier.
     """
     dataset, classes = packaged.dataset, packaged.classes
-    if request.weights == "imagenet":
-        raise ValueError(
-            f"{request.name} was not trained on ImageNet. Expected weights={dataset!r}, None, or the path "
-            "of a file. Received: weights='imagenet'"
-        )
     if request.weights != dataset:
+        if request.weights is not None and not os.path.exists(request.weights):
+            raise ValueError(
+                f"Expected weights={dataset!r}, None, or the path of a file; there is no such file. "
+                f"Received: weights={request.weights!r}"
+            )
         return build(design, request)
     if request.include_top and request.classes != classes:
         raise ValueError(
             f"The weights {dataset!r} are for {classes} classes. For others take include_top=False and add "
             f"a layer of your own. Received: classes={request.classes}"
         )
-    request.weights = None
-    model = build(design, request)
+    check(dataclasses.replace(request, weights=FOLDER / packaged.file))
+    model = build(design, dataclasses.replace(request, weights=None))
     with np.load(FOLDER / packaged.file, allow_pickle=False) as values:
         for variable in model.weights:
             if variable.path not in values:
