@@ -52,7 +52,7 @@ def test_trials_go_on_and_the_best_is_kept(run, npz, tiny, tmp_path, monkeypatch
     assert (folder / "tuning.png").stat().st_size > 10_000
     # The interrupted trial is tried again.
     settings = [
-        json.loads((folder / f"trial-{n:03}" / "settings.json").read_text()) for n in (2, 3)
+        json.loads((folder / f"trial-{n:03}" / "settings.json").read_text()) for n in (3, 4)
     ]
     assert settings[0]["learning_rate"] == settings[1]["learning_rate"]
     best = done.stdout.split("Best: trial ")[1].split(",")[0]

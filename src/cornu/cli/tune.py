@@ -167,7 +167,7 @@ class _Reporter(callbacks.Callback):
 
 def _run_trial(study, trial, folder: Path, command, words: list[str], optuna) -> None:
     """Train as `cornu train` does, with its output in a file."""
-    own = folder / f"trial-{trial.number:03}"
+    own = folder / f"trial-{trial.number + 1:03}"
     own.mkdir(exist_ok=True)
     watcher = _Reporter(trial, optuna)
     states = optuna.trial.TrialState
@@ -223,8 +223,8 @@ def _finish(study, folder: Path, settings: list[Setting]) -> None:
     """Draw the trials, and say which was best and how to repeat it."""
     best = study.best_trial
     tuning_plot.draw(_ended(study), settings, folder / PLOT)
-    own = folder / f"trial-{best.number:03}"
-    print(f"\nBest: trial {best.number}, {_describe(best)}")
+    own = folder / f"trial-{best.number + 1:03}"
+    print(f"\nBest: trial {best.number + 1}, {_describe(best)}")
     print(f"\nSaved in {folder}:")
     print(f"  {own.name:<22}the best run, to evaluate, predict and export")
     print(f"  {PLOT:<22}accuracy by trial and by each setting")

@@ -19,7 +19,8 @@ def draw(trials: list, settings: list[Setting], path: Path) -> None:
     first.step(numbers, np.fmax.accumulate(values), where="post", color="0.4", label="best so far")
     first.set_xlabel("trial")
     first.set_ylabel("best validation accuracy")
-    first.legend(loc="lower right", fontsize="small")
+    first.xaxis.get_major_locator().set_params(integer=True)
+    first.legend(fontsize="small")
     for axes, setting in zip(others, settings, strict=True):
         found = [t.params[setting.name] for t in trials]
         if setting.choices is None:
