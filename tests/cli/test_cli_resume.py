@@ -71,6 +71,7 @@ def test_what_cannot_be_resumed(run, places, tmp_path):
     assert done.exit_code == 0 and "is finished: its best epoch is" in done.stdout
     for arguments, message in (
         (("--output", tmp_path), "holds no run that can be resumed"),
+        (("--output", folder / "whole", "--epochs", 99), "Changed: --epochs 99"),
         ((), "--resume needs the folder of the run"),
     ):
         done = run("train", "--resume", *arguments)

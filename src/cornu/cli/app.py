@@ -316,9 +316,10 @@ def train(
     if resume:
         from cornu.cli import resume as resuming
 
-        if (begun := resuming.options_of_run(output, train)) is None:
-            return
+        begun, settings = resuming.options_of_run(output, train)
         resuming.check_options(given, options, begun)
+        if resuming.is_finished(output, settings):
+            return
         options |= begun
     if options["data"] is None:
         raise typer.BadParameter("Which images to train on?", param_hint="DATA")

@@ -13,12 +13,14 @@ from cornu.core import processes
 # Seconds of an epoch after which the state is written within it.
 LONG_EPOCH = 300
 _HEAD = "head.json"
+# What the settings of a run hold at its end.
+_IS_FINISHED = "accuracy"
 
 
-def options_of_run(folder: Path | None, function) -> dict | None:
-    """The options of a run that can be resumed, all of them; None if it is finished, which is said.
+def options_of_run(folder: Path | None, function) -> tuple[dict, dict]:
+    """The options of a run, all of them, and its settings.
 
-    Raises CommandError if there is no such run, or if it is one of another version.
+    Raises CommandError if there is no such run, or if it is not finished and of another version.
 
     Args:
         folder: of the run.
@@ -31,13 +33,10 @@ def options_of_run(folder: Path | None, function) -> dict | None:
             f"{folder} holds no run that can be resumed. Leave --resume out to begin one."
         )
     settings = run_folder.read_settings(folder / run_folder.SETTINGS)
+    options = config.read(folder / run_folder.CONFIG, function)
+    if _IS_FINISHED in settings:
+        return options, settings
     now, then = run_folder.versions(), settings.get("versions", {})
-    if "accuracy" in settings:
-        print(
-            f"The run in {folder} is finished: its best epoch is {settings['best_epoch']}, with accuracy "
-            f"{settings['accuracy']:.4f} on the {settings['judged_on']} images."
-        )
-        return None
     if now["cornu"] != then.get("cornu"):
         raise CommandError(
             f"The run in {folder} was begun by cornu {then.get('cornu')}, and this is {now['cornu']}. "
@@ -45,7 +44,18 @@ def options_of_run(folder: Path | None, function) -> dict | None:
         )
     if others := [f"{n} {then.get(n)}, now {now[n]}" for n in now if now[n] != then.get(n)]:
         say(f"the run was begun with {', '.join(others)}: its last digits may differ.")
-    return config.read(folder / run_folder.CONFIG, function)
+    return options, settings
+
+
+def is_finished(folder: Path | None, settings: dict) -> bool:
+    """Whether there is nothing left to do for a run, which is then said."""
+    if _IS_FINISHED not in settings:
+        return False
+    print(
+        f"The run in {folder} is finished: its best epoch is {settings['best_epoch']}, with accuracy "
+        f"{settings['accuracy']:.4f} on the {settings['judged_on']} images."
+    )
+    return True
 
 
 def check_options(given: set[str], wanted: dict, begun: dict) -> None:
