@@ -50,8 +50,16 @@ class _Ears:
                     continue
                 self._hosts[number] = handler
         self._gave_up = False
+        # What `_hear` raised last, and for which signal.
+        self._raised: tuple | None = None
+        self._hosts_hook = sys.unraisablehook
+        self._hook = self._hear_of_unraisable
+        sys.unraisablehook = self._hook
 
     def close(self) -> None:
+        self._raised = None
+        if sys.unraisablehook is self._hook:
+            sys.unraisablehook = self._hosts_hook
         for number, handler in self._hosts.items():
             # Somebody else's handler, set meanwhile, stays.
             if signal.getsignal(number) in (self._hear, signal.SIG_DFL):
@@ -61,9 +69,7 @@ class _Ears:
         """From now on signals wait."""
         if self._gave_up:
             # Whoever caught the last one goes on.
-            self._gave_up = False
-            for number in self._hosts:
-                signal.signal(number, self._hear)
+            self._listen_again()
         self.is_busy = True
 
     def end(self) -> tuple | None:
@@ -80,8 +86,30 @@ class _Ears:
             self._gave_up = True
         if self.is_busy:
             self._pending = number, frame
-        else:
+            return
+        try:
             self.pass_on(number, frame)
+        except BaseException as error:
+            self._raised = error, number
+            raise
+
+    def _listen_again(self) -> None:
+        self._gave_up = False
+        self._raised = None
+        for number in self._hosts:
+            signal.signal(number, self._hear)
+
+    def _hear_of_unraisable(self, unraisable) -> None:
+        """Called by Python with an exception that it cannot raise where it came up."""
+        if self._raised is None or unraisable.exc_value is not self._raised[0]:
+            self._hosts_hook(unraisable)
+            return
+        number = self._raised[1]
+        self._listen_again()
+        # Not now: raised from here, it would be lost again.
+        again = threading.Timer(0.01, _send, (number,))
+        again.daemon = True
+        again.start()
 
     def _is_default(self, number: int) -> bool:
         return self._hosts[number] in (signal.default_int_handler, signal.SIG_DFL)
@@ -93,6 +121,14 @@ class _Ears:
             ends_with(error.code)
             raise error
         self._hosts[number](number, frame)
+
+
+def _send(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):
+        # A main thread that waits is woken.
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
 
 
 _ears: _Ears | None = None
