@@ -164,3 +164,14 @@ def test_a_variable_outside_of_the_model_is_assigned_in_every_step(eagerly):
         before = float(count)
         run()
         assert float(count) - before == steps
+
+
+def test_what_an_earlier_call_set_is_gone():
+    model = cornu.Sequential([cornu.Input((3,)), cornu.layers.Dense(1, activity_regularizer="l2")])
+    x, y = np.ones((4, 3), "float32"), np.full((4, 1), 9, "float32")
+    model.compile("sgd", "mse", metrics=["mae"])
+    assert model.evaluate(x, y, verbose=0)[0] > 1
+    model.compile("sgd")
+    expected = float(np.square(model(x)).sum() * 0.01 / len(x))
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-6)
+    assert model.loss is None and model.get_compile_config()["metrics"] is None

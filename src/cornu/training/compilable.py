@@ -82,6 +82,9 @@ class Compilable(Layer):
             jit_compile: whether to compile steps; `"auto"` means yes.
             auto_scale_loss: under `mixed_float16`, wrap the optimizer in a `LossScaleOptimizer`.
 
+        Each call replaces all that an earlier one set. In Keras 3.15 a call without `loss` or without
+        `metrics` keeps the earlier ones, although a saved file says otherwise.
+
         Source: Keras: Model training APIs.
         """
         optimizer = get_optimizer(optimizer)
