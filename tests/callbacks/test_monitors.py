@@ -237,6 +237,10 @@ def test_missing_logs_are_a_warning(fake_model, name, text):
     with pytest.warns(UserWarning, match=text) as caught:
         callback.on_epoch_end(0, {"loss": 0.5})
     assert "Available metrics are: loss" in str(caught[0].message)
+    unknown = getattr(callbacks, name)("vall_loss_")
+    unknown.set_model(fake_model)
+    with pytest.raises(ValueError, match="monitor=vall_loss_"):
+        unknown.on_epoch_end(0, {"loss": 0.5})
 
 
 def metric(name, direction=None):

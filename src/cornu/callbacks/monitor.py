@@ -37,9 +37,12 @@ class MonitorCallback(Callback):
         self.min_delta = abs(min_delta)
 
     def _monitored(self, logs: dict):
-        """The value in the logs, or None."""
+        """The value in the logs, or None. Raises ValueError if there is no such metric."""
         self.monitor = todays_metric(self.monitor, logs)
-        return logs.get(self.monitor)
+        value = logs.get(self.monitor)
+        if value is None:
+            self._more_is_better()
+        return value
 
     def _more_is_better(self) -> bool:
         if self._op is not None:
