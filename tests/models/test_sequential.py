@@ -228,6 +228,20 @@ def test_a_dict_goes_through_the_layers():
     assert len(fresh.weights) == len(fresh.optimizer.variables) == 2
 
 
+def test_a_layer_that_does_not_know_its_outputs_shape(capsys):
+    class Doubled(layers.Layer):
+        def call(self, inputs):
+            return 2 * inputs
+
+        def compute_output_spec(self, *args, **kwargs):
+            raise NotImplementedError
+
+    model = cornu.Sequential([Doubled(), layers.Dense(1, kernel_initializer="ones")])
+    np.testing.assert_allclose(model(ROWS)[:, 0], 2 * ROWS.sum(-1), rtol=1e-6)
+    model.summary()
+    assert "Doubled" in capsys.readouterr().out and len(model.weights) == 2
+
+
 def test_shapes_of_a_model_that_is_not_built():
     for k in (cornu, keras):
         model = k.Sequential([k.layers.Conv2D(4, 3), k.layers.Flatten(), k.layers.Dense(8)])

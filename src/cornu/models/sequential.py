@@ -143,8 +143,14 @@ class Sequential(Model):
         inputs = Input(batch_shape=(None, *input_shape[1:]))
         self._layers.insert(0, inputs._keras_history.operation)
         self._takes_other_sizes = True
-        with known_batch(input_shape[0]):
-            self._chain(inputs)
+        try:
+            with known_batch(input_shape[0]):
+                self._chain(inputs)
+        except NotImplementedError:
+            # A layer does not know its output's shape: each will be called on what the one before it gave.
+            del self._layers[0]
+            self._tensor_of.clear()
+            self._takes_other_sizes = False
 
     def _check_declared(self, input_shape) -> None:
         """Refuse a shape that does not fit that of the `Input`."""
