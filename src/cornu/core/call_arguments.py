@@ -8,7 +8,7 @@ import numpy as np
 
 from cornu.core import masking
 from cornu.core.configurable import once_per_class
-from cornu.core.dtype import check_real
+from cornu.core.dtype import check_real, is_sparse_of_jax
 from cornu.core.symbolic import KerasTensor, known_sizes
 from cornu.core.variable import Variable
 
@@ -65,7 +65,7 @@ def is_mask(name: str) -> bool:
 
 def is_leaf(value) -> bool:
     """Whether a value counts as one leaf, although JAX may treat it as a structure."""
-    return isinstance(value, KerasTensor | Variable)
+    return isinstance(value, KerasTensor | Variable) or is_sparse_of_jax(value)
 
 
 def cast_tensor(value, dtype: str):
@@ -74,7 +74,7 @@ def cast_tensor(value, dtype: str):
         return value
     check_real(value, dtype)
     if isinstance(value, KerasTensor):
-        cast: Any = KerasTensor(value.shape, dtype)
+        cast: Any = KerasTensor(value.shape, dtype, sparse=value.sparse)
         cast._keras_history = value._keras_history
     else:
         cast = value.astype(dtype)
@@ -133,5 +133,7 @@ def with_variables(given: tuple, arguments: tuple) -> tuple:
 
 def holds_tensors(value) -> bool:
     """Whether a value is a tensor, or a structure of nothing but tensors."""
-    leaves = jax.tree.leaves(value)
-    return bool(leaves) and all(isinstance(leaf, jax.Array | KerasTensor) for leaf in leaves)
+    leaves = jax.tree.leaves(value, is_leaf=is_sparse_of_jax)
+    return bool(leaves) and all(
+        isinstance(leaf, jax.Array | KerasTensor) or is_sparse_of_jax(leaf) for leaf in leaves
+    )

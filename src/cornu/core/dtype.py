@@ -123,7 +123,12 @@ def is_discrete(dtype) -> bool:
 
 def is_sparse(value) -> bool:
     """Whether a value is a matrix of SciPy or JAX that keeps only what is not zero."""
-    return type(value).__module__.startswith(("scipy.sparse", "jax.experimental.sparse"))
+    return is_sparse_of_jax(value) or type(value).__module__.startswith("scipy.sparse")
+
+
+def is_sparse_of_jax(value) -> bool:
+    """Whether a value is a matrix of JAX that keeps only what is not zero."""
+    return type(value).__module__.startswith("jax.experimental.sparse")
 
 
 def for_jax(value, dtype: str | None = None):

@@ -2,7 +2,7 @@
 
 import jax
 
-from cornu.core.dtype import standardize_dtype
+from cornu.core.dtype import is_sparse_of_jax, standardize_dtype
 
 
 class InputSpec:
@@ -73,7 +73,7 @@ def check_inputs(spec, inputs, layer_name: str) -> None:
                 f"Missing data for input '{missing[0]}' of layer '{layer_name}'. You passed a data "
                 f"dictionary with keys {list(inputs)}. Expected the following keys: {list(spec)}"
             )
-    values = jax.tree.leaves(inputs, is_leaf=lambda v: v is None)
+    values = jax.tree.leaves(inputs, is_leaf=lambda v: v is None or is_sparse_of_jax(v))
     if len(values) != len(specs):
         raise ValueError(
             f"Layer '{layer_name}' expects {len(specs)} input(s). "

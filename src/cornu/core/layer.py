@@ -31,12 +31,21 @@ from cornu.core.configurable import (
     takes_anything,
 )
 from cornu.core.context import context
-from cornu.core.dtype import check_real, for_jax, is_discrete, is_float, is_sparse, new_array
+from cornu.core.dtype import (
+    check_real,
+    for_jax,
+    is_discrete,
+    is_float,
+    is_sparse,
+    is_sparse_of_jax,
+    new_array,
+)
 from cornu.core.input_spec import check_inputs
 from cornu.core.layer_losses import WithLosses
 from cornu.core.layer_policy import WithPolicy
 from cornu.core.old_arguments import callers_level, todays_name
 from cornu.core.policies import DTypePolicy, get_policy
+from cornu.core.sparse import as_sparse_as, dense
 from cornu.core.symbolic import (
     KerasTensor,
     Node,
@@ -234,7 +243,7 @@ class Layer(Operation, WithPolicy, WithLosses):
                     args, recorded = with_variables(given, (args, recorded))
                     Node(self, args, recorded, outputs)
                     self._pass_mask_on(arguments, previous_mask, outputs)
-                    return outputs
+                    return self._as_sparse_as(given, outputs)
                 if caller is None:
                     self._clear_losses()
                 if training is not None and accepts(self, "training"):
@@ -254,7 +263,7 @@ class Layer(Operation, WithPolicy, WithLosses):
             context.layer, context.training, context.autocast = previous
         outputs = seen(self, given, arguments, outputs)
         self._pass_mask_on(arguments, previous_mask, outputs)
-        return outputs
+        return self._as_sparse_as(given, outputs)
 
     def _watched_call(self, args: tuple, kwargs: dict):
         """`call`; while a user's own is traced, random numbers that it draws would become constants."""
@@ -314,9 +323,11 @@ class Layer(Operation, WithPolicy, WithLosses):
     def _to_tensor(self, value):
         if isinstance(value, Variable):
             value = value.value
+        elif is_sparse_of_jax(value) and not _is_users(type(self)):
+            value = dense(value)
         if not isinstance(value, jax.Array | KerasTensor):
             if not hasattr(value, "__array__") or isinstance(value, str):
-                # Of a sparse matrix, it says what to pass. A user's layer may take one.
+                # Of a matrix of SciPy, it says what to pass. A user's layer may take one.
                 return value if _is_users(type(self)) else for_jax(value)
             value = value if isinstance(value, np.ndarray) else np.asarray(value)
             if value.dtype.kind in "OSUT":
@@ -328,6 +339,14 @@ class Layer(Operation, WithPolicy, WithLosses):
         if self.autocast and is_float(value.dtype):
             return cast_tensor(value, self.input_dtype)
         return value
+
+    # Whether zeros become zeros: of sparse inputs the outputs are then sparse.
+    _keeps_zeros = False
+
+    def _as_sparse_as(self, given: tuple, outputs):
+        if not self._keeps_zeros or _is_users(type(self)):
+            return outputs
+        return as_sparse_as(next(iter(bind_call(self, *given).values()), None), outputs)
 
     # Whether `call` gets text, in arrays of NumPy.
     _takes_text = False

@@ -21,6 +21,8 @@ class Identity(Layer):
     [[1.0, 1.0]]
     """
 
+    _keeps_zeros = True
+
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True

@@ -16,7 +16,7 @@ class InputLayer(Layer):
         shape: sizes without the batch; None where any size goes.
         batch_size: size of the batch, None for any.
         dtype: dtype of the input, `floatx()` by default.
-        sparse: whether data may be sparse matrices of SciPy; they are made dense batch by batch.
+        sparse: whether data may be sparse matrices of SciPy or JAX; they are made dense batch by batch.
         ragged: must be False: arrays of JAX have rows of one length.
         batch_shape: sizes with the batch, instead of `shape` and `batch_size`.
         input_tensor: a symbolic tensor to start from instead.
@@ -141,7 +141,7 @@ def Input(
         shape: sizes without the batch, such as `(28, 28, 1)`; None where any size goes.
         batch_size: size of the batch, None for any.
         dtype: dtype of the input, `floatx()` by default.
-        sparse: whether data may be sparse matrices of SciPy; they are made dense batch by batch.
+        sparse: whether data may be sparse matrices of SciPy or JAX; they are made dense batch by batch.
         ragged: must be False: arrays of JAX have rows of one length.
         batch_shape: sizes with the batch, instead of `shape` and `batch_size`.
         name: name of the input, the key if data is given as a dict.

@@ -18,6 +18,8 @@ class Merge(Layer):
     input with fewer axes gets axes of size one behind the batch.
     """
 
+    _keeps_zeros = True
+
     # Whether outputs are computed, and not merely selected from the inputs.
     _combines = False
 

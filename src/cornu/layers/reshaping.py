@@ -28,6 +28,8 @@ class Flatten(Layer):
     (2, 48)
     """
 
+    _keeps_zeros = True
+
     def __init__(self, data_format=None, **kwargs):
         super().__init__(**kwargs)
         self.data_format = standardize_data_format(data_format)
@@ -54,6 +56,8 @@ class Reshape(Layer):
     >>> cornu.layers.Reshape((-1, 2))(jnp.ones((5, 12))).shape
     (5, 6, 2)
     """
+
+    _keeps_zeros = True
 
     def __init__(self, target_shape, **kwargs):
         super().__init__(**kwargs)
@@ -107,6 +111,8 @@ class Permute(Layer):
     >>> cornu.layers.Permute((2, 1))(jnp.ones((5, 10, 64))).shape
     (5, 64, 10)
     """
+
+    _keeps_zeros = True
 
     def __init__(self, dims, **kwargs):
         super().__init__(**kwargs)

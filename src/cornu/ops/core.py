@@ -37,8 +37,8 @@ def is_tensor(x) -> bool:
 
 
 def convert_to_numpy(x) -> np.ndarray:
-    """An array of NumPy with the same elements."""
-    return np.array(x)
+    """An array of NumPy with the same elements, those that a sparse matrix leaves out too."""
+    return np.array(x.todense() if is_sparse(x) else x)
 
 
 @registry.register("op", "convert_to_tensor", module="keras.ops")
