@@ -396,7 +396,7 @@ def test_old_methods():
         layer.add_weight("kernel", shape=(2, 3))
     with pytest.raises(ValueError, match="`shape` was passed both"):
         layer.add_weight((2, 3), shape=(2, 3))
-    with pytest.raises(TypeError, match="at most 3 arguments by position"):
+    with pytest.raises(TypeError, match="at most 3 positional arguments"):
         layer.add_weight((2, 3), "ones", "int32", "w")
     assert layer.add_weight((2, 3), "ones", "int32", name="w").dtype == "int32"
     with pytest.raises(TypeError, match=r"layout is a `distribution\.TensorLayout`"):

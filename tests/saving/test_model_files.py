@@ -72,6 +72,8 @@ def test_wrong_names(tmp_path):
         cornu.saving.load_model(tmp_path / "missing.keras")
     with pytest.raises(FileNotFoundError, match="File not found"):
         model.load_weights(tmp_path / "missing.weights.h5")
+    with pytest.raises(ValueError, match=r"missing\.pkl\. File format not supported"):
+        cornu.saving.load_model(tmp_path / "missing.pkl")
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "half", "no config", "no json"])

@@ -112,7 +112,7 @@ class Weighted(Tracked):
             )
         if len(args) > len(given):
             raise TypeError(
-                f"add_weight() takes at most {len(given)} arguments by position: {', '.join(given)}. "
+                f"add_weight() takes at most {len(given)} positional arguments: {', '.join(given)}. "
                 f"Received: {len(args)}"
             )
         for name, value in zip(given, args, strict=False):

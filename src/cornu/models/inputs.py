@@ -72,7 +72,7 @@ def _warn_of_structure(model, inputs) -> None:
     else:
         what = str(_shown(expected, lambda tensor: tensor.name))
     said = (
-        f"Model '{model.name}': The structure of `inputs` doesn't match the expected structure.\n"
+        f"The structure of `inputs` doesn't match the expected structure of model '{model.name}'.\n"
         f"Expected: {what}\n"
         f"Received: {_shown(inputs, lambda value: f'array of shape {np.shape(value)}')}"
     )

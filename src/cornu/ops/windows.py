@@ -200,8 +200,8 @@ def as_tuple(value, rank: int, name: str, allow_zero: bool = False) -> tuple[int
     good = len(values) == rank and all(v >= smallest for v in values)
     if not good or isinstance(value, bool):
         kind = "non-negative" if allow_zero else "positive"
-        raise ValueError(
-            f"The `{name}` argument must be a tuple of {rank} {kind} integers, or one of them for "
-            f"all axes. Received: {described(name, value)}"
-        )
+        wanted = f"must be a tuple of {rank} {kind} integers, or one of them for all axes"
+        if rank == 1:
+            wanted = f"should be a {kind} integer"
+        raise ValueError(f"The `{name}` argument {wanted}. Received: {described(name, value)}")
     return values

@@ -18,6 +18,14 @@ from cornu.core import registry
 from cornu.saving import hdf5
 from cornu.saving.errors import FileFormatError, MissingFileError
 
+# Endings of files that others write for pickled, TensorFlow's, PyTorch's and compiled models. They are
+# named if the file is missing; one that is there is read by its content.
+_OF_OTHERS = {".pkl", ".pickle", ".joblib", ".pb", ".ckpt", ".pt", ".pth", ".onnx", ".tflite"}
+_NOT_OF_OTHERS = (
+    " File format not supported: Cornu reads models from `.keras` and `.h5` files, and weights from "
+    "`.weights.h5` and `.safetensors` files."
+)
+
 
 def _memory() -> int:
     try:
@@ -222,7 +230,8 @@ def open_file(path):
     """Open for reading; raises MissingFileError with a message if it does not exist."""
     path = Path(path)
     if not path.exists():
-        raise MissingFileError(f"File not found: {path}.")
+        other = path.suffix.lower() in _OF_OTHERS
+        raise MissingFileError(f"File not found: {path}.{_NOT_OF_OTHERS if other else ''}")
     if not path.is_file():
         raise FileFormatError(f"{path} is not a file.")
     return path.open("rb")
