@@ -2,8 +2,11 @@
 
 It writes docs/keras_tests.md. KERAS is the folder of Keras' source; ADAPTER one with `conftest.py`, which
 lets `keras.src` mean Cornu's public names, and `files.txt`, which lists what is counted. A PART is a
-file or folder within `keras/src`; default: all of `files.txt`. What each gave is kept in build/keras-tests,
-so that parts can be run one at a time, and the page has all of them. With the PART `page`, nothing is run.
+file or folder within `keras/src`; default: all of `files.txt`. What each file gave is kept in
+build/keras-tests, so that parts can be run one at a time, and the page has all of them. With the PART
+`page`, nothing is run.
+
+Why a test fails is looked up in tools/keras_tests_reasons.tsv.
 """
 
 import collections
@@ -18,29 +21,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "build" / "keras-tests"
 PAGE = ROOT / "docs" / "keras_tests.md"
-ANOTHER_ENGINE = "needs TensorFlow or another engine"
-INTERNAL = "takes an internal name of Keras"
-OTHER_WORDS = "an error has other words, or is none here"
-REFUSED = "refused with a message"
-SPARSE = "sparse tensors of JAX"
-# Of a failed test's message: what it contains, and why the test fails. The first that fits counts.
-REASONS = (
-    (r"adapter: keras\.src\.\S+ is not provided", INTERNAL),
-    (r"object has no attribute '_|has no attribute '\w+__", INTERNAL),
-    (r"KeyError: <|Expected '\w+' to be called|isinstance\(\) arg 2 must be a type", INTERNAL),
-    (r"No module named '?(tensorflow|tf2onnx|torch|openvino|litert)|tensorflow", ANOTHER_ENGINE),
-    (r"BCOO|sparse", SPARSE),
-    (r"does not match|did not match|not raised|DID NOT RAISE", OTHER_WORDS),
-    (r"not implemented|holds no|holds infinity|There is no file|has no name", REFUSED),
-    (r"not supported|cannot|must|Invalid|expected|needs|Unrecognized|refus", REFUSED),
-    (r"Not equal to tolerance|!=|not equal|Mismatch", "has another result"),
-    (r"has no attribute|unexpected keyword|no argument", "a name or argument that Cornu lacks"),
-)
+REASONS = Path(__file__).with_name("keras_tests_reasons.tsv")
+NOT_DONE = ("not done", "")
 
 
-def run(source: Path, adapter: Path, part: str) -> None:
-    """Run one file or folder of tests, and keep each test's outcome."""
-    report = KEPT / f"{part.replace('/', '.')}.xml"
+def run(source: Path, adapter: Path, parts: list[str]) -> None:
+    """Run files or folders of tests, and keep each test's outcome, by file."""
+    report = KEPT / "report.xml"
     environment = {
         **os.environ,
         "TARGET": "cornu",
@@ -55,10 +42,9 @@ def run(source: Path, adapter: Path, part: str) -> None:
     options = "-p conftest --noconftest -p no:cacheprovider -q --tb=line -o addopts="
     command = [sys.executable, "-m", "pytest", *options.split(), f"--junitxml={report}"]
     command.append("--continue-on-collection-errors")
-    subprocess.run(
-        [*command, str(source / "keras/src" / part)], cwd=adapter, env=environment, check=False
-    )
-    outcomes = {}
+    paths = [str(source / "keras/src" / part) for part in parts]
+    subprocess.run([*command, *paths], cwd=adapter, env=environment, check=False)
+    outcomes: dict[str, list] = collections.defaultdict(list)
     for case in xml.etree.ElementTree.parse(report).iter("testcase"):
         problem = next(
             (case.find(kind) for kind in ("failure", "error") if case.find(kind) is not None), None
@@ -67,70 +53,85 @@ def run(source: Path, adapter: Path, part: str) -> None:
         message = "" if problem is None else f"{problem.get('message')}\n{problem.text}"
         if case.find("skipped") is not None:
             state = "skipped"
-        file = re.sub(r".*keras\.src\.", "", case.get("classname") or "").rpartition(".")[0]
-        name = f"{file.replace('.', '/')}.py::{case.get('name')}"
-        outcomes[f"{case.get('classname')}::{name}"] = [
-            file.replace(".", "/"),
-            case.get("name"),
-            state,
-            message,
-        ]
-    (KEPT / f"{part.replace('/', '.')}.json").write_text(json.dumps(list(outcomes.values())))
+        # A file that cannot be imported is one test, and has its name.
+        place = case.get("classname") or f"{case.get('name')}."
+        file = re.sub(r".*keras\.src\.", "", place).rpartition(".")[0]
+        outcomes[file].append((case.get("name"), state, message))
+    for file, tests in outcomes.items():
+        (KEPT / f"{file}.json").write_text(json.dumps(tests))
     report.unlink()
 
 
-def reason(message: str) -> str:
-    """Why a test fails, from its message."""
-    return next((why for pattern, why in REASONS if re.search(pattern, message)), "another error")
+def read_reasons() -> list[tuple[re.Pattern, tuple[str, str]]]:
+    """Patterns of a failed test's file, name and message, each with the kind of reason and the reason."""
+    rows = [line.split("\t") for line in REASONS.read_text().splitlines() if line]
+    return [(re.compile(pattern, re.DOTALL), (kind, why)) for kind, pattern, why in rows]
 
 
 def write_page(parts: list[str]) -> None:
-    """Write the table of all that was kept, of the parts that count first."""
-    wanted = sorted((part.removesuffix(".py") for part in parts), key=len, reverse=True)
-    # The latest run of a file counts.
-    latest: dict[str, list] = {}
-    for kept in sorted(KEPT.glob("*.json"), key=lambda path: path.stat().st_mtime):
-        run_now: dict[str, list] = collections.defaultdict(list)
-        for file, name, state, message in json.loads(kept.read_text()):
-            # One that cannot be imported has its file as a name.
-            file = file or re.sub(r".*keras\.src\.", "", name).replace(".", "/")
-            run_now[file].append((name, state, message))
-        latest.update(run_now)
-    counted: dict = collections.defaultdict(collections.Counter)
-    others: dict = collections.defaultdict(collections.Counter)
-    reasons: dict = collections.defaultdict(collections.Counter)
-    for file, tests in latest.items():
-        part = next((p for p in wanted if file == p or file.startswith(f"{p}/")), None)
-        table = others if part is None else counted
-        part = part or file.rpartition("/")[0]
-        for name, state, message in tests:
-            table[part][state] += 1
-            if state == "failed":
-                reasons[part][reason(f"{name} {message}")] += 1
+    """Write what was kept of the parts that count, and of others."""
+    reasons = read_reasons()
+    counted, others = {}, {}
+    for kept in sorted(KEPT.glob("*.json")):
+        file = kept.stem.replace(".", "/")
+        wanted = any(f"{file}.py".startswith(part) for part in parts)
+        (counted if wanted else others)[file] = json.loads(kept.read_text())
     lines = [
         "# Keras' own tests",
         "",
-        "Keras' unit tests run on Cornu through an adapter that has its public names only. A test that",
-        "takes an internal name, or another engine, says nothing of Cornu. Written by",
-        "`tools/keras_tests.py`.",
+        "Keras' unit tests run on Cornu through an adapter that has its public names only.",
+        "Why a test fails:",
+        "",
+        "- **internal name**: it takes a name that Keras does not export. It says nothing of Cornu.",
+        "- **other engine**: it needs TensorFlow or a package of another engine.",
+        "- **other words**: Cornu raises an error too, and says it in its own words.",
+        "- **on purpose**: Cornu does something else, for the reason given.",
+        "- **not done**: Cornu lacks it.",
+        "",
+        "Written by `tools/keras_tests.py`; the reasons are kept in `tools/keras_tests_reasons.tsv`.",
     ]
-    for title, table in (("The parts that count", counted), ("More parts", others)):
-        if not table:
-            continue
-        total = sum(table.values(), collections.Counter())
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            f"{total['passed']} of {total['passed'] + total['failed']} pass.",
-            "",
-            "| Part | Pass | Fail | Why the others fail |",
-            "|---|--:|--:|---|",
-        ]
-        for part, outcome in sorted(table.items()):
-            why = "; ".join(f"{count} {text}" for text, count in reasons[part].most_common())
-            lines.append(f"| `{part}` | {outcome['passed']} | {outcome['failed']} | {why} |")
+    for title, files in (("The files that count", counted), ("More files", others)):
+        if files:
+            lines += ["", f"## {title}", "", *_table(files, reasons)]
     PAGE.write_text("\n".join(lines) + "\n")
+
+
+def _table(files: dict[str, list], reasons: list) -> list[str]:
+    total: collections.Counter = collections.Counter()
+    kinds: collections.Counter = collections.Counter()
+    rows, failing = [], []
+    for file, tests in files.items():
+        states = collections.Counter(state for _, state, _ in tests)
+        total += states
+        rows.append(f"| `{file}` | {states['passed']} | {states['failed']} |")
+        why: dict = collections.defaultdict(collections.Counter)
+        for name, state, message in tests:
+            if state == "failed":
+                said = f"{file}::{name} {message}"
+                reason = next((r for pattern, r in reasons if pattern.search(said)), NOT_DONE)
+                # The cases of a parametrized test are one line with their number.
+                why[reason][_without_case(name)] += 1
+                kinds[reason[0]] += 1
+        for (kind, text), names in sorted(why.items()):
+            shown = ", ".join(f"`{n}`" + (f" ({k})" if k > 1 else "") for n, k in names.items())
+            failing.append(f"| `{file}` | {shown} | {kind}{text and ': '}{text} |")
+    failed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return [
+        f"{total['passed']} of {total['passed'] + total['failed']} pass. Of the others: {failed}.",
+        "",
+        "| File | Pass | Fail |",
+        "|---|--:|--:|",
+        *rows,
+        "",
+        "| File | Tests that fail | Why |",
+        "|---|---|---|",
+        *failing,
+    ]
+
+
+def _without_case(name: str) -> str:
+    """The name of a test without the number of its case."""
+    return re.sub(r"(?<=[a-z_])_?\d+$", "", name.removeprefix("test_"))
 
 
 def main() -> None:
@@ -138,8 +139,8 @@ def main() -> None:
     source, adapter, *parts = sys.argv[1:]
     KEPT.mkdir(parents=True, exist_ok=True)
     listed = (Path(adapter) / "files.txt").read_text().split()
-    for part in [] if parts == ["page"] else parts or listed:
-        run(Path(source).resolve(), Path(adapter).resolve(), part)
+    if parts != ["page"]:
+        run(Path(source).resolve(), Path(adapter).resolve(), parts or listed)
     write_page(listed)
 
 
