@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 
 import jax.numpy as jnp
 import keras
@@ -31,6 +32,7 @@ from tiny import (
 
 import cornu
 from cornu.data.adapt import adapt
+from cornu.data.ahead import LONG_WAIT, Turn
 from cornu.utils.image_dataset import image_dataset_from_directory
 from cornu.utils.image_folder import ImageReader
 
@@ -324,6 +326,24 @@ def test_no_more_images_are_read_ahead_than_the_queue_holds(tmp_path, monkeypatc
     fit(cornu, data, model=model, epochs=1, callbacks=[Watch()])
     assert len(ahead) == 20 and 0 < max(ahead) <= 2 * 4
     assert sorted(read) == sorted(data.file_paths)
+
+
+def test_a_turn_ends_with_an_error_and_where_items_take_long():
+    def is_free():
+        free = Turn._lock.acquire(blocking=False)
+        if free:
+            Turn._lock.release()
+        return free
+
+    with Turn() as turn:
+        turn.end_if_long(8)
+        assert not is_free()
+        time.sleep(8 * LONG_WAIT)
+        turn.end_if_long(8)
+        assert is_free()
+    with pytest.raises(OSError), Turn():
+        raise OSError
+    assert is_free()
 
 
 # ---- mistakes

@@ -274,6 +274,19 @@ def test_whole_images_are_distinguished_from_truncated_ones(tmp_path, ending):
         path.write_bytes(whole[:length])
         with pytest.raises(OSError, match=rf"Cannot read the image .*a\.{ending}"):
             check_readable([str(path)], "")
+    path.write_bytes(whole)
+    with pytest.raises(OSError, match=rf"Cannot read the image .*none\.{ending}"):
+        check_readable([str(path), str(tmp_path / f"none.{ending}")], "")
+
+
+def test_a_size_that_its_checksum_contradicts_is_damage(tmp_path):
+    path = tmp_path / "a.png"
+    save_img(path, np.zeros((40, 40, 3)))
+    whole = bytearray(path.read_bytes())
+    whole[18] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(OSError, match=r"Cannot read the image .*a\.png"):
+        check_readable([str(path)], "")
 
 
 def test_an_unreadable_image_is_named(damaged_folder):

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from cornu.data.ahead import Turn
 from cornu.data.dataset import Dataset
 from cornu.data.elements import TensorSpec, row_of, spec_of
 from cornu.data.nodes import Batched, Node, Numbers, Shuffled
 from cornu.data.passes import Indexed, Pass
 from cornu.utils.folders import encode_labels
-from cornu.utils.images import check_image, decoded_jpeg, open_image
+from cornu.utils.images import check_image, decoded_jpeg, image_of, name_and_data, open_image
 from cornu.utils.resizing import INTERPOLATIONS, resize
 
 # Pillow reads more file formats, some of them through other programs.
@@ -82,8 +83,10 @@ class ImageFolderDataset(Dataset):
     def some(self, chosen):
         """The images of some of `file_paths`, by number, and their labels, or None."""
         x = np.empty((len(chosen), *self._reader.shape), "float32")
-        for row, i in enumerate(chosen):
-            self._reader(self.file_paths[i], x[row])
+        with Turn() as turn:
+            for row, i in enumerate(chosen):
+                self._reader(self.file_paths[i], x[row])
+                turn.end_if_long(row + 1)
         return x, None if self._labels is None else self._encode(self._labels[np.asarray(chosen)])
 
     def __getitem__(self, index):
@@ -190,13 +193,15 @@ class ImageReader:
     def __call__(self, path: str, out: np.ndarray | None = None) -> np.ndarray:
         """The image as float32, in `out` if that is given."""
         out = np.empty(self.shape, "float32") if out is None else out
-        x = decoded_jpeg(path, self.color_mode, self.exif_orientation)
-        if x is None:
-            try:
-                image = open_image(path, self.color_mode, FORMATS, self.exif_orientation)
-            except OSError as error:
-                raise OSError(f"{error} Delete it, or {_SKIP}") from error
-            x = np.asarray(image)
+        try:
+            name, data = name_and_data(path)
+            x = decoded_jpeg(data, self.color_mode, self.exif_orientation)
+            if x is None:
+                x = np.asarray(
+                    image_of(data, name, self.color_mode, FORMATS, self.exif_orientation)
+                )
+        except OSError as error:
+            raise OSError(f"{error} Delete it, or {_SKIP}") from error
         x = x[:, :, None] if x.ndim == 2 else x
         is_last = self.data_format == "channels_last"
         if x.shape[:2] != tuple(self.image_size):
@@ -267,14 +272,25 @@ def check_readable(paths: list[str], cure: str) -> None:
 def _problems(read: Callable, paths: list[str]) -> dict[int, str]:
     """The errors of the images that cannot be read, by index."""
 
-    def problem(path):
-        try:
-            read(path)
-        except OSError as error:
-            return str(error)
+    def problems_from(start):
+        found = {}
+        with Turn() as turn:
+            for done, path in enumerate(paths[start : start + _IN_A_TURN], 1):
+                try:
+                    read(path)
+                except OSError as error:
+                    found[start + done - 1] = str(error)
+                turn.end_if_long(done)
+        return found
 
+    problems = {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return {n: text for n, text in enumerate(pool.map(problem, paths)) if text}
+        for found in pool.map(problems_from, range(0, len(paths), _IN_A_TURN)):
+            problems.update(found)
+    return problems
+
+
+_IN_A_TURN = 64
 
 
 def _listed(problems: dict[int, str]) -> str:
