@@ -60,6 +60,7 @@ def finished(folder, channels=3, classes=3, count=60, right=False, monkeypatch=N
         | {"seconds": 70.0}
     ] * 2
     settings = {"data": EVIL, "model": EVIL, "backbone": None, "judged_on": "validation", "seed": 1}
+    settings["augment"] = "strong"
     settings |= {"versions": {"cornu": "0"}, "split_sha256": "ab", "judged_sha256": "cd"}
     (folder / "model.keras").write_bytes(b"model")
     judged = Judgement(y, raw.astype("float32"), [], x[:1], quality.temperature(y, raw))
@@ -78,6 +79,7 @@ def test_a_page(tmp_path, monkeypatch, channels, classes, right):
     text = (tmp_path / "report.html").read_text("utf-8")
     found = Reader(text)
     assert not found.all("script") and EVIL in "".join(found.text)
+    assert "changed at random (strong) and mixed with each other" in text
     # Nothing is asked for elsewhere: only pictures within the page, and places on it.
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text) and "url(" not in text
     assert all(image["src"].startswith("data:image/") for image in found.all("img"))

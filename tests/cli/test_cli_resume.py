@@ -157,7 +157,7 @@ def test_options_survive_their_file(tmp_path):
         "data": 'a "b"\\ä\n\x7f😀',
         "learning_rate": 1e-07,
         "image_size": (3, 4),
-        "augment": True,
+        "augment": "light",
         "seed": None,
     }
     (tmp_path / "a.toml").write_text(text_of(options), "utf-8")

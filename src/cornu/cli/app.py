@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cornu.cli import strength
 from cornu.cli.command import command
 
 app = typer.Typer(
@@ -100,7 +101,7 @@ def cornu(
     """
 
 
-@app.command()
+@app.command(cls=strength.WithStrength)
 @command
 def train(
     context: typer.Context,
@@ -171,8 +172,15 @@ def train(
         ),
     ] = 0.1,
     augment: Annotated[
-        bool, typer.Option("--augment", help="Move, turn and zoom images at random in training.")
-    ] = False,
+        str | None,
+        typer.Option(
+            callback=strength.check,
+            metavar="[STRENGTH]",
+            help="Change images at random in training. light, as --augment alone: move, turn, zoom, mirror "
+            "photographs; medium: brightness, contrast and colours, too; strong: RandAugment, "
+            "covered parts, MixUp and CutMix as well.",
+        ),
+    ] = None,
     image_size: Annotated[
         tuple | None,
         typer.Option(
@@ -294,7 +302,7 @@ def train(
     Examples:
       cornu train digits
       cornu train mnist --model lecture --epochs 15 --batch-size 128 --seed 0
-      cornu train photos/ --image-size 96 --augment --output runs/photos
+      cornu train photos/ --image-size 96 --augment medium --output runs/photos
       cornu train photos/ --backbone MobileNetV2 --epochs 3
       cornu train new_photos/ --backbone runs/photos
       cornu train data.npz --model mine.py:make_model
@@ -612,7 +620,7 @@ def tune(
     Examples:
       cornu tune photos/ --trials 30 --epochs 9 --image-size 64
       cornu tune photos/ --search learning_rate=1e-4:1e-1:log,model=simple|resnet --optimizer sgd
-      cornu tune photos/ --search augment=yes|no,batch_size=32|64 --backbone MobileNetV2
+      cornu tune photos/ --search augment=no|light|strong,batch_size=32|64 --backbone MobileNetV2
     """
     from cornu.cli.tune import tune as run
 

@@ -56,6 +56,10 @@ def read(file: Path, function) -> dict:
     return {key: _checked(key, value, known, file) for key, value in found.items()}
 
 
+# Options of text that had no value in files of before, and what they meant.
+_WERE_FLAGS = {"augment": "light"}
+
+
 def _checked(key: str, value, known: dict, file: Path):
     if key in OF_A_CALL:
         option = key.replace("_", "-")
@@ -64,6 +68,8 @@ def _checked(key: str, value, known: dict, file: Path):
         near = difflib.get_close_matches(key.lower().replace("-", "_"), known, 1, 0.5)
         guess = f" Did you mean {near[0]}?" if near else f" Keys: {', '.join(known)}."
         raise CommandError(f"{file}: there is no key {key!r}.{guess}")
+    if key in _WERE_FLAGS and type(value) is bool:
+        return _WERE_FLAGS[key] if value else None
     annotation, option = typing.get_args(known[key])[:2]
     kinds = [each for each in _kinds(annotation) if each is not types.NoneType]
     what, allowed = _EXPECTED[kinds[0]]

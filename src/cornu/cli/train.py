@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cornu import callbacks, layers, models, optimizers
-from cornu.cli import backbones, config, progress, quality, run_folder, split
+from cornu.cli import augmentation, backbones, config, mixing, progress, quality, run_folder, split
 from cornu.cli.command import CommandError, Interrupted, say
 from cornu.cli.data import DEFAULT_IMAGE_SIZE, Data, Part, has_image_files, load_data
 from cornu.cli.judge import judge
@@ -85,7 +85,10 @@ def train(
     pictures = split.text_of(loaded) if processes.is_first() else ""
     if resumes and output is not None and processes.is_first():
         split.check_same(output, pictures)
-    changes = _changes(loaded) if settings["augment"] else []
+    # A backbone takes pixels as they are, other networks from 0 to 1.
+    white = loaded.white if network is None or loaded.white is None else 1.0
+    changes = augmentation.changes(loaded, settings["augment"], white)
+    is_mixing = augmentation.is_mixing(settings["augment"])
     with _precision(settings["mixed_precision"]):
         if network is None:
             model = backbones.make_model(backbone, weights, loaded, changes)
@@ -100,7 +103,8 @@ def train(
             settings["learning_rate"] = rounded(optimizer.learning_rate)
             if settings["schedule"] == "cosine":
                 optimizer.learning_rate = _cosine(settings, len(loaded.train))
-        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        loss = "categorical_crossentropy" if is_mixing else "sparse_categorical_crossentropy"
+        model.compile(optimizer, loss, metrics=["accuracy"])
     if network is not None and network.is_own:
         _check_probabilities(model, settings["model"], loaded)
     model.summary()
@@ -254,18 +258,6 @@ def _from_0_to_1(data: Data) -> list:
     return [] if data.white in (None, 1) else [layers.Rescaling(1 / data.white)]
 
 
-def _changes(data: Data) -> list:
-    """Layers that change images at random in training."""
-    # An edge of a photograph goes on as it is; what is beside a digit is empty.
-    filling = {"fill_mode": "nearest" if data.shape[2] == 3 else "constant"}
-    return [
-        *([layers.RandomFlip("horizontal")] if data.can_be_mirrored else []),
-        layers.RandomTranslation(0.1, 0.1, **filling),
-        layers.RandomRotation(0.03, **filling),
-        layers.RandomZoom(0.1, **filling),
-    ]
-
-
 def _cosine(settings: dict, count: int) -> optimizers.schedules.LearningRateSchedule:
     """Up to the learning rate in a twentieth of the steps, then down to nothing."""
     steps = settings["epochs"] * -(-count // settings["batch_size"])
@@ -293,23 +285,35 @@ def _class_weight(data: Data, settings: dict) -> dict | None:
 def _fit(model, data: Data, settings: dict, found: list, shows_bars: bool) -> None:
     options = {
         "epochs": settings["epochs"],
-        "class_weight": _class_weight(data, settings),
         "callbacks": found,
-        "validation_data": data.validation.source,
+        "validation_data": _validation(data, settings),
         "verbose": 1 if shows_bars else 0,
     }
-    if data.train.is_in_memory:
+    weights = _class_weight(data, settings)
+    source = data.train.source
+    if augmentation.is_mixing(settings["augment"]):
+        source = mixing.mixed(data, settings["batch_size"], settings["seed"], weights)
+    else:
+        options["class_weight"] = weights
+    if isinstance(source, tuple):
         options["batch_size"] = settings["batch_size"]
-        model.fit(*data.train.source, **options)
+        model.fit(*source, **options)
         return
     try:
-        model.fit(data.train.source, **options)
+        model.fit(source, **options)
     except OSError as error:
         if not isinstance(error.__cause__, OSError):
             raise
         raise CommandError(
             f"{error.__cause__} Delete it, or leave out unreadable images with --skip-unreadable."
         ) from error
+
+
+def _validation(data: Data, settings: dict):
+    """Validation images as `fit` takes them, with labels as those of the training."""
+    if augmentation.is_mixing(settings["augment"]):
+        return mixing.one_hot(data.validation, len(data.class_names))
+    return data.validation.source
 
 
 def _fine_tune(
@@ -320,14 +324,17 @@ def _fine_tune(
     A run that was stopped while the whole was trained goes on there. Before that, all is done again, to the
     same end.
     """
+    weights = _class_weight(data, settings)
     options = {
         "batch_size": settings["batch_size"],
-        "class_weight": _class_weight(data, settings),
-        "validation_data": data.validation.source,
+        "validation_data": _validation(data, settings),
         "seed": settings["seed"],
         "verbose": 1 if shows_bars else 0,
     }
-    source = data.train.source if data.train.is_in_memory else (data.train.source,)
+    source, mixes = data.train.source, augmentation.is_mixing(settings["augment"])
+    if mixes:
+        # Features are kept, so those of each mixture are not computed: the head learns from whole images.
+        source = mixing.one_hot(data.train, len(data.class_names))
     best, recorder, heartbeat, *_ = found
     rate = settings["learning_rate"]
     if kept := kept_head(recorder.folder):
@@ -339,10 +346,11 @@ def _fine_tune(
         heartbeat.goes_on_with("computing frozen features")
         done = models.fine_tune(
             model,
-            *source,
+            *(source if isinstance(source, tuple) else (source,)),
             head_epochs=settings["head_epochs"],
             epochs=0,
             learning_rate=rate,
+            class_weight=weights,
             head_callbacks=of_head,
             **options,
         )
@@ -356,12 +364,15 @@ def _fine_tune(
         own = {name: recorder.settings[name] for name in ("head_rate",) if settings["head_epochs"]}
         kept = {"rows": list(recorder.rows), "best": best.best, "found": own}
     heartbeat.goes_on_with("looking for a learning rate")
+    if mixes:
+        source = mixing.mixed(data, settings["batch_size"], settings["seed"], weights)
     done = models.fine_tune(
         model,
-        *source,
+        *(source if isinstance(source, tuple) else (source,)),
         head_epochs=0,
         epochs=settings["epochs"],
         learning_rate=rate,
+        class_weight=None if mixes else weights,
         callbacks=[*found, HeadKept(recorder.folder, kept)],
         **options,
     )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cornu.cli import quality, run_folder
+from cornu.cli.augmentation import is_mixing
 from cornu.cli.data import Data, Part
 from cornu.cli.judge import Judgement
 from cornu.cli.report import charts
@@ -170,10 +171,22 @@ def _curves(run: Finished) -> str:
     note = (
         f"<p>Epochs 1 to {before} train the head alone, on frozen features.</p>" if before else ""
     )
+    note += _changes(run.settings.get("augment"))
     return (
         f'<section><h2>Training</h2>{note}<div class="two">{"".join(drawings)}</div>'
         '<div class="key"><span><i class="t"></i>training</span><span><i class="v"></i>validation</span>'
         f'<span><i class="b"></i>best epoch ({run.best_epoch})</span></div></section>'
+    )
+
+
+def _changes(strength: str | None) -> str:
+    """What is said of images that were changed at random."""
+    if strength is None:
+        return ""
+    mixed = " and mixed with each other, labels too" if is_mixing(strength) else ""
+    return (
+        f"<p>Training images were changed at random ({escape(strength)}){mixed}; those of validation were "
+        "not, so that their accuracy may be the higher one.</p>"
     )
 
 
