@@ -7,18 +7,19 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from cornu.core.dtype import floatx
 from cornu.utils import resizing
 from cornu.utils.images import (
     array_to_img,
-    decoded_jpeg,
     img_to_array,
     load_img,
     open_image,
+    quickly_decoded,
     save_img,
 )
+from cornu.utils.png import _kernel
 from cornu.utils.resizing import INTERPOLATIONS, resize
 
 
@@ -373,6 +374,18 @@ def test_a_few_bytes_that_claim_to_be_a_huge_image(tmp_path):
         load_img(path)
 
 
+COLOURS = ("rgb", "grayscale", "rgba")
+
+
+def same_as_by_pillow(data, color_mode):
+    """Whether a quick decoder reads a file; if so, it has to give Pillow's pixels."""
+    found = quickly_decoded(data, color_mode, True)
+    if found is not None:
+        expected = np.asarray(open_image(io.BytesIO(data), color_mode, None, True))
+        np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+    return found is not None
+
+
 @pytest.mark.parametrize(("mode", "count"), [("RGB", 6), ("L", 12), ("CMYK", 0)])
 def test_both_decoders_of_jpeg_give_the_same_pixels(mode, count, picture):
     pytest.importorskip("simplejpeg")
@@ -380,13 +393,67 @@ def test_both_decoders_of_jpeg_give_the_same_pixels(mode, count, picture):
     for progressive, subsampling in itertools.product((False, True), (0, 1, 2)):
         file = io.BytesIO()
         image.save(file, "jpeg", progressive=progressive, subsampling=subsampling)
-        for color_mode in ("rgb", "grayscale", "rgba"):
-            found = decoded_jpeg(file.getvalue(), color_mode)
-            if found is not None:
-                decoded += 1
-                expected = np.asarray(open_image(file, color_mode))
-                np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+        data = file.getvalue()
+        decoded += sum(same_as_by_pillow(data, color_mode) for color_mode in COLOURS)
         # What is damaged is Pillow's to explain.
-        half = io.BytesIO(file.getvalue()[: len(file.getvalue()) // 2])
-        assert decoded_jpeg(half.getvalue(), "rgb") is None
+        assert quickly_decoded(data[: len(data) // 2], "rgb", False) is None
     assert decoded == count
+
+
+def as_png(image, **options):
+    file = io.BytesIO()
+    image.save(file, "png", **options)
+    return file.getvalue()
+
+
+def with_filters(data):
+    """A PNG file whose rows have all filters in turn; the pixels are others for each."""
+    start = data.index(b"IDAT")
+    length = int.from_bytes(data[start - 4 : start], "big")
+    height = int.from_bytes(data[20:24], "big")
+    rows = bytearray(zlib.decompress(data[start + 4 : start + 4 + length]))
+    for row in range(height):
+        rows[row * (len(rows) // height)] = row % 5
+    chunk = b"IDAT" + zlib.compress(rows)
+    rest = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return data[: start - 4] + rest + data[start + 8 + length :]
+
+
+@pytest.mark.parametrize(
+    ("mode", "colours"),
+    [("RGB", ["rgb"]), ("L", ["rgb", "grayscale"]), ("RGBA", ["rgb", "rgba"])]
+    + [(mode, []) for mode in ("P", "LA", "1", "I;16")],
+)
+def test_both_decoders_of_png_give_the_same_pixels(mode, colours, picture):
+    if _kernel() is None:
+        pytest.skip("the kernels are not in use")
+    image = Image.fromarray(picture[:, :, :3]).resize((13, 21))
+    image = image.convert("L").convert(mode) if mode == "I;16" else image.convert(mode)
+    data = as_png(image)
+    for each in (data, with_filters(data)):
+        assert [c for c in COLOURS if same_as_by_pillow(each, c)] == colours
+
+
+def test_what_is_unusual_in_png_is_left_to_pillow(picture):
+    if _kernel() is None:
+        pytest.skip("the kernels are not in use")
+    image = Image.fromarray(picture[:, :, :3])
+    about, exif = PngImagePlugin.PngInfo(), Image.Exif()
+    about.add_text("Author", "nobody")
+    exif[0x0112] = 6
+    assert same_as_by_pillow(as_png(image, dpi=(72, 72), icc_profile=b"some profile"), "rgb")
+    for options in (
+        {"pnginfo": about},
+        {"exif": exif},
+        {"transparency": (1, 2, 3)},
+        {"save_all": True, "append_images": [image.rotate(90)]},
+    ):
+        assert not same_as_by_pillow(as_png(image, **options), "rgb"), options
+    assert quickly_decoded(as_png(image, pnginfo=about), "rgb", False) is not None
+    # Whatever is damaged is Pillow's to explain, or has the same pixels as to Pillow.
+    data = as_png(image.resize((5, 4)))
+    assert not any(same_as_by_pillow(data[:length], "rgb") for length in range(len(data) - 16))
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << place % 8
+        same_as_by_pillow(bytes(damaged), "rgb")

@@ -232,6 +232,14 @@ CORNU_EXPORT bool cornu_resize(const Picture* picture, const void* image, bool o
     return false;
   }
 }
+// The pixels of a PNG picture of 1, 3 or 4 channels of bytes. Returns whether there were memory and known filters.
+CORNU_EXPORT bool cornu_rows_of_png(const uint8_t* from, int64_t rows, int64_t width, int64_t channels, uint8_t* to) {
+  try {
+    return rows_of_png(from, rows, width, channels, to);
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
 CORNU_EXPORT bool cornu_multiplies_pairs() { return multiplies_pairs(); }
 
 }  // namespace cornu

@@ -239,6 +239,10 @@ struct Kernels {
   void (*resize)(const Picture&, const void* image, bool of_bytes, float* result);
 };
 
+// The rows of a PNG picture from what its file holds, inflated: a byte for the filter, and the differences, of each row.
+// Returns whether all filters are known.
+bool rows_of_png(const uint8_t* from, int64_t rows, int64_t width, int64_t channels, uint8_t* to);
+
 // Throws std::invalid_argument: an error of the call, whichever thread finds it. (Not written where it is used,
 // because the code of std::string must not be that of an instruction set.)
 [[noreturn]] void refuse(const char* what, int64_t number);

@@ -15,7 +15,7 @@ from cornu.data.elements import TensorSpec, row_of, spec_of
 from cornu.data.nodes import Batched, Node, Numbers, Shuffled
 from cornu.data.passes import Indexed, Pass
 from cornu.utils.folders import encode_labels
-from cornu.utils.images import check_image, decoded_jpeg, image_of, name_and_data, open_image
+from cornu.utils.images import check_image, image_of, name_and_data, open_image, quickly_decoded
 from cornu.utils.resizing import INTERPOLATIONS, resize
 
 # Pillow reads more file formats, some of them through other programs.
@@ -195,7 +195,7 @@ class ImageReader:
         out = np.empty(self.shape, "float32") if out is None else out
         try:
             name, data = name_and_data(path)
-            x = decoded_jpeg(data, self.color_mode, self.exif_orientation)
+            x = quickly_decoded(data, self.color_mode, self.exif_orientation)
             if x is None:
                 x = np.asarray(
                     image_of(data, name, self.color_mode, FORMATS, self.exif_orientation)

@@ -12,6 +12,7 @@ import numpy as np
 
 from cornu.core.dtype import floatx, standardize_data_format
 from cornu.core.optional import required
+from cornu.utils.png import SIGNATURE, decoded_png
 
 _PILLOW_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
 
@@ -136,15 +137,27 @@ def _bytes_of(path: str) -> bytes:
 _READ_AT_ONCE = 2**18
 
 
-def decoded_jpeg(data: bytes, color_mode: str, exif_orientation: bool = False) -> np.ndarray | None:
-    """The pixels of a JPEG file's bytes, decoded by simplejpeg into their array; None leaves it to Pillow.
+def quickly_decoded(data: bytes, color_mode: str, exif_orientation: bool) -> np.ndarray | None:
+    """The pixels of a file's bytes, `(height, width, channels)`; None leaves it to Pillow.
 
-    The decoder and the pixels are Pillow's, which takes several times as long to copy small images about.
-    Left to Pillow are other formats, other colours, damaged files, which it has words for, those with EXIF
-    data that may turn them, and all where simplejpeg is not installed.
+    They are Pillow's, which takes several times as long to copy small images about, and has words for what
+    is damaged.
+    """
+    if data.startswith(_JPEG):
+        return _decoded_jpeg(data, color_mode, exif_orientation)
+    if data.startswith(SIGNATURE):
+        return decoded_png(data, color_mode, exif_orientation, _MANY_PIXELS)
+    return None
+
+
+def _decoded_jpeg(data: bytes, color_mode: str, exif_orientation: bool) -> np.ndarray | None:
+    """The pixels of a JPEG file, decoded by simplejpeg, whose decoder is Pillow's, into their array.
+
+    Left to Pillow are other colours, damaged files, those with EXIF data that may turn them, and all where
+    simplejpeg is not installed.
     """
     simplejpeg = _simplejpeg()
-    if simplejpeg is None or color_mode == "rgba" or not data.startswith(_JPEG):
+    if simplejpeg is None or color_mode == "rgba":
         return None
     if exif_orientation and any(mark in data for mark in _MAY_TURN):
         return None
@@ -189,7 +202,7 @@ def _looks_whole(path: str) -> bool:
             end = file.read(12)
     except OSError:
         return False
-    if head.startswith(_PNG):
+    if head.startswith(SIGNATURE):
         # Of the first chunk, with its checksum; none comes between it and the pixels.
         is_whole = head[12:16] == b"IHDR" and head[37:41] == b"IDAT" and _ENDS["PNG"] in end
         is_whole = is_whole and zlib.crc32(head[12:29]) == int.from_bytes(head[29:33], "big")
@@ -207,7 +220,7 @@ def _looks_whole(path: str) -> bool:
 
 # Most files have in so many bytes what comes before the pixels.
 _HEAD = 2**12
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_JPEG = b"\xff\xd8"
 
 
 def _check_image(path: str, formats: tuple[str, ...]) -> None:
