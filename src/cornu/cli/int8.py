@@ -46,6 +46,9 @@ def quantized(content: bytes, part: Part, batch_size: int | None) -> tuple[bytes
             per_channel=True,
             activation_type=tool.QuantType.QUInt8,
             weight_type=tool.QuantType.QInt8,
+            # The scale of a normalization that follows no convolution has one axis, the channels'; the tool
+            # looks for them on the second.
+            extra_options={"QDQOpTypePerChannelSupportToAxis": {"BatchNormalization": 0}},
         )
         made = paths[2].read_bytes()
     return made, {
