@@ -57,6 +57,7 @@ def test_the_numbers_are_those_of_the_dense_array(form):
     matrix = FORMS[form]
     for layer, keeps in ONE.values():
         same(layer(matrix), layer(matrix.todense()), keeps)
+    assert cornu.ops.is_tensor(matrix)
     np.testing.assert_array_equal(cornu.ops.convert_to_numpy(matrix), matrix.todense())
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core import registry
-from cornu.core.dtype import is_sparse, standardize_dtype
+from cornu.core.dtype import is_sparse, is_sparse_of_jax, standardize_dtype
 from cornu.core.operation import operation
 from cornu.core.symbolic import KerasTensor, plain
 
@@ -32,8 +32,8 @@ def ndim(x) -> int:
 
 
 def is_tensor(x) -> bool:
-    """Whether something is an array of JAX."""
-    return isinstance(x, jax.Array)
+    """Whether something is an array of JAX, or a sparse matrix of it."""
+    return isinstance(x, jax.Array) or is_sparse_of_jax(x)
 
 
 def convert_to_numpy(x) -> np.ndarray:
