@@ -151,6 +151,31 @@ def test_ends_when_the_loss_is_broken(capsys):
     assert lengths[0] == lengths[1] < 24
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_data_that_are_not_finite(streamed):
+    """They are an error, unless a callback waits for the loss that they give."""
+    y = Y.copy()
+    y[10] = np.inf
+    batches = [(X[i : i + 8], y[i : i + 8]) for i in (0, 8, 16)]
+
+    def run(k, *own):
+        seen = []
+        begin = k.callbacks.LambdaCallback(on_train_batch_begin=lambda b, logs: seen.append(b))
+        data = {"x": X, "y": y, "batch_size": 8}
+        if streamed:
+            data = {"x": (batch for batch in itertools.cycle(batches)), "steps_per_epoch": 3}
+        model_of(k).fit(**data, epochs=2, shuffle=False, verbose=0, callbacks=[begin, *own])
+        return seen
+
+    with pytest.raises(ValueError, match="`y` holds infinity"):
+        run(cornu, callbacks.EarlyStopping("loss"))
+    with pytest.warns(UserWarning, match="`y` holds infinity"):
+        seen = run(cornu, callbacks.TerminateOnNaN())
+    assert seen == run(keras, keras.callbacks.TerminateOnNaN()) == [0, 1]
+    with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="at batch 1"):
+        run(cornu, callbacks.TerminateOnNaN(raise_error=True))
+
+
 def test_best_weights_survive_the_training_that_follows():
     model = model_of(cornu, rate=0.8)
     stop = callbacks.EarlyStopping("loss", patience=1, restore_best_weights=True)

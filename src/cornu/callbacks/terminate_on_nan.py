@@ -11,7 +11,8 @@ from cornu.utils.messages import print_message
 class TerminateOnNaN(Callback):
     """Ends training when the loss is NaN or infinite.
 
-    It reads the loss after every batch and so waits for the device each time.
+    It reads the loss after every batch and so waits for the device each time. With it, `fit` takes data
+    that hold NaN or infinity, and warns of them; without it, they are an error before the first step.
 
     Args:
         raise_error: whether to raise RuntimeError, which keeps other callbacks from ending their
@@ -22,6 +23,8 @@ class TerminateOnNaN(Callback):
     >>> import cornu
     >>> cornu.callbacks.TerminateOnNaN(raise_error=True).on_batch_end(0, {"loss": 0.5})
     """
+
+    ends_at_nan = True
 
     def __init__(self, raise_error=False):
         self.raise_error = raise_error

@@ -35,6 +35,8 @@ class Callback:
     _model = None
     # A property where it depends on arguments.
     needs_every_batch: Any = True
+    # Whether it ends training at a loss that is not finite: `fit` then takes data that give one.
+    ends_at_nan = False
     # Whether it is called after all callbacks without this.
     comes_last = False
 

@@ -49,10 +49,13 @@ def is_plain(model) -> bool:
 # ---- values that are not finite
 
 
-def check_finite(model, x, y, sample_weight, batch_size: int | None = None, where="") -> None:
+def check_finite(
+    model, x, y, sample_weight, batch_size: int | None = None, where="", warns=False
+) -> None:
     """Raise ValueError if the arrays hold NaN or infinity and a step on them would spoil the weights.
 
-    The step is tried, as a loss or a layer of the user's may leave out what is not finite.
+    The step is tried, as a loss or a layer of the user's may leave out what is not finite. With `warns`,
+    it is a warning instead.
     """
     bad: dict[str, tuple] = {}
     for name, part in (("x", x), ("y", y), ("sample_weight", sample_weight)):
@@ -75,12 +78,15 @@ def check_finite(model, x, y, sample_weight, batch_size: int | None = None, wher
         "not meet such numbers either, so replace them first, as in "
         "jnp.where(known, jnp.where(known, y_true, 0) - y_pred, 0) with known = jnp.isfinite(y_true)."
     )
-    raise ValueError(
+    message = (
         f"`{name}` holds {what} in {int(wrong.sum())} of {len(wrong)} samples{where}, the first at "
         f"index {int(wrong.argmax())}. Training on it would turn every weight into NaN. Remove these "
         f"samples ({name}[np.isfinite({name})…]) or fill the gaps, for example with "
         f"np.nan_to_num.{hint}"
     )
+    if not warns:
+        raise ValueError(message)
+    warnings.warn(message, stacklevel=5)
 
 
 def _not_finite(array) -> tuple[np.ndarray, str] | None:
@@ -277,8 +283,8 @@ def _check_yes_or_no(y: np.ndarray, kind: str, where: str, of: str) -> None:
 class BatchCheck:
     """The checks above for the batches of a stream, each before its step."""
 
-    def __init__(self, model):
-        self._model = model
+    def __init__(self, model, warns=False):
+        self._model, self._warns = model, warns
 
     def __call__(self, batch, number: int) -> None:
         parts = batch if isinstance(batch, tuple) else (batch,)
@@ -288,4 +294,4 @@ class BatchCheck:
         x, y, sample_weight = unpack_x_y_sample_weight(parts)
         where = f" of batch {number}"
         check_label_values(self._model, y, f"`y`{where}")
-        check_finite(self._model, x, y, sample_weight, where=where)
+        check_finite(self._model, x, y, sample_weight, where=where, warns=self._warns)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from cornu.core.run_limits import max_epochs
@@ -50,8 +51,11 @@ def open_data(
     validation_data,
     validation_steps,
     validation_batch_size,
+    callbacks,
 ) -> FitData:
     """The data of a run, converted and checked, and a model that is ready for them."""
+    given_callbacks = jax.tree.leaves(getattr(callbacks, "callbacks", callbacks))
+    ends_at_nan = any(getattr(each, "ends_at_nan", False) for each in given_callbacks)
     given = converted(*given)
     if validation_split and validation_data is None:
         given, validation_data = train_validation_split(given, validation_split)
@@ -61,9 +65,9 @@ def open_data(
     check = None
     if isinstance(data, ArraySource):
         checks.check_label_values(model, given[1])
-        checks.check_finite(model, *given, data.batch_size)
+        checks.check_finite(model, *given, data.batch_size, warns=ends_at_nan)
     else:
-        check = checks.BatchCheck(model)
+        check = checks.BatchCheck(model, ends_at_nan)
     if validation_data is None:
         if validation_steps is not None or validation_batch_size is not None:
             warnings.warn(

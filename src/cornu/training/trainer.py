@@ -195,6 +195,7 @@ class Trainer(Compilable, OldMethods):
             validation_data,
             validation_steps,
             validation_batch_size,
+            callbacks,
         )
         settings = {"epochs": epochs, "initial_epoch": initial_epoch, "batch_size": batch_size}
         settings["shuffle"], settings["steps_per_epoch"] = shuffle, steps_per_epoch
