@@ -37,3 +37,6 @@ def test_an_optional_input_may_be_none():
     assert history.history["loss"] == [4.0]
     with pytest.raises(ValueError, match="the input 'a' is not optional"):
         model([None, X])
+    for x in ([None], {"a": None, "b": None}):
+        with pytest.raises(ValueError, match=r"`x` holds no array.*not optional"):
+            model.fit(x, np.ones((2, 1)))

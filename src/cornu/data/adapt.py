@@ -13,6 +13,7 @@ there with the same data in another process, after `step` batches of an epoch: t
 import reprlib
 import warnings
 
+import jax
 import numpy as np
 
 from cornu.core.run_limits import max_steps_per_epoch
@@ -71,6 +72,11 @@ def adapt(
                 f"`batch_size` has no effect: x, a {kind}, makes the batches itself.", stacklevel=3
             )
         return _within_limit(StreamSource(x, steps, shuffle, class_weight, repeat))
+    if isinstance(x, dict | list | tuple) and x and not jax.tree.leaves(x):
+        raise ValueError(
+            f"`x` holds no array: {x}. None may be passed for an input with `optional=True`. An input that "
+            "is not optional needs an array, and of several optional ones one does."
+        )
     raise ValueError(
         f"Cannot take data of type {type(x).__name__} ({reprlib.repr(x)}). Pass arrays, pandas frames, a "
         "PyDataset, a generator, or anything else that yields batches `(x, y)`."
