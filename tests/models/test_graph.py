@@ -133,6 +133,17 @@ def test_copies(make, how):
         assert mine is not other and mine.name == other.name
 
 
+def test_a_tuple_stays_one():
+    for k in (cornu, keras):
+        inputs = k.Input((3,))
+        model = k.Model(inputs, (k.layers.Dense(1)(inputs), k.layers.Dense(2)(inputs)))
+        for copy in (k.Model.from_config(model.get_config()), k.models.clone_model(model)):
+            assert type(copy(np.ones((2, 3), "float32"))) is type(
+                copy.predict(np.ones((2, 3)), verbose=0)
+            )
+            assert type(copy(np.ones((2, 3), "float32"))) is tuple
+
+
 @pytest.mark.parametrize("make", MODELS)
 def test_configuration_is_read_from_keras(make):
     """What Keras writes about a graph, Cornu understands."""

@@ -363,6 +363,30 @@ def test_whole_models_of_keras_2(tmp_path, config):
     same(again.weights, model.weights)
     np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
     assert again.layers[-4].kernel_regularizer.l2 == pytest.approx(0.01)
+    # What `to_json` and `get_config` of Keras 2 gave. A graph was named "Model" at first.
+    names = {"Functional": "Model"}
+    of_an_age = {**config, "class_name": names.get(config["class_name"], config["class_name"])}
+    for text in (config, {**of_an_age, "keras_version": "2.2.4"}):
+        again = cornu.models.model_from_json(json.dumps(text))
+        is_same(again, model)
+    if "input_layers" in config["config"]:
+        is_same(cornu.Model.from_config(config["config"]), model)
+
+
+def is_same(again, model):
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(again(X), model(X))
+    assert again.layers[-4].kernel_regularizer.l2 == pytest.approx(0.01)
+
+
+def test_damaged_graphs_of_keras_2():
+    config = keras_2_graph()
+    config["config"]["layers"][1]["inbound_nodes"] = [[["top_3", 0, 0, {}]]]
+    with pytest.raises(ValueError, match="contains a cycle"):
+        cornu.models.model_from_json(json.dumps(config))
+    config["config"]["layers"][1]["inbound_nodes"] = [[["gone", 0, 0, {}]]]
+    with pytest.raises(ValueError, match="'gone'"):
+        cornu.models.model_from_json(json.dumps(config))
 
 
 def test_weights_of_keras_2(tmp_path):

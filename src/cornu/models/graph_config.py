@@ -9,6 +9,7 @@ import jax
 from cornu.core import registry
 from cornu.core.call_arguments import call_defaults
 from cornu.core.symbolic import FunctionOperation, KerasTensor, Node
+from cornu.saving.old_configs import is_old, modern
 
 
 def describe(model) -> dict:
@@ -57,7 +58,8 @@ def _references(structure, kept):
         return _reference(structure, kept)
     if isinstance(structure, dict):
         return {key: _references(value, kept) for key, value in structure.items()}
-    return [_references(value, kept) for value in structure]
+    references = [_references(value, kept) for value in structure]
+    return tuple(references) if isinstance(structure, tuple) else references
 
 
 # What Keras' classes for operations are called with; other arguments belong to their constructors.
@@ -179,6 +181,8 @@ def rebuild(config: dict):
 
     Raises ValueError if a layer refers to one that is not there, or the graph contains a cycle.
     """
+    if is_old(config["layers"]):
+        config = modern({"class_name": "Functional", "config": config})["config"]
     described = _Described(config["layers"])
     described.call_all()
     inputs, outputs = (
@@ -262,7 +266,8 @@ class _Described:
                 raise ValueError(
                     f"The configuration refers to {references}, which is not called."
                 ) from None
-        return [self.structure(value) for value in references]
+        found = [self.structure(value) for value in references]
+        return tuple(found) if isinstance(references, tuple) else found
 
 
 class _NotYet(Exception):

@@ -17,6 +17,7 @@ from typing import Any
 from cornu.core import registry
 from cornu.saving import hdf5
 from cornu.saving.errors import FileFormatError, MissingFileError
+from cornu.saving.old_configs import is_old, modern
 
 # Endings of files that others write for pickled, TensorFlow's, PyTorch's and compiled models. They are
 # named if the file is missing; one that is there is read by its content.
@@ -132,6 +133,8 @@ def check(config, path) -> None:
 def model_of(config: dict, custom_objects, filepath):
     """The model that a configuration describes; raises FileFormatError if it describes something else."""
     check(config, filepath)
+    if is_old(config):
+        config = modern(config)
     with registry.sharing():
         model = registry.deserialize(config, custom_objects, kind="layer")
     if not getattr(model, "_is_model", False):
