@@ -10,6 +10,7 @@ import pytest
 from cornu.cli import quality
 from cornu.cli.data import Data, Part
 from cornu.cli.judge import Judgement
+from cornu.cli.label_noise import Candidate
 from cornu.cli.report import charts, page, pictures
 
 WRITE = page.write
@@ -64,7 +65,8 @@ def finished(folder, channels=3, classes=3, count=60, right=False, monkeypatch=N
     settings |= {"versions": {"cornu": "0"}, "split_sha256": "ab", "judged_sha256": "cd"}
     (folder / "model.keras").write_bytes(b"model")
     judged = Judgement(y, raw.astype("float32"), [], x[:1], quality.temperature(y, raw))
-    return page.Finished(folder, None, data, settings, rows, 1, part, judged)
+    doubtful = [Candidate("train", n, f"{EVIL}/{n}.png", 0, 1, 0.9) for n in range(30)]
+    return page.Finished(folder, None, data, settings, rows, 1, part, judged, doubtful)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,7 @@ def test_a_page(tmp_path, monkeypatch, channels, classes, right):
     found = Reader(text)
     assert not found.all("script") and EVIL in "".join(found.text)
     assert "changed at random (strong) and mixed with each other" in text
+    assert "30 images are perhaps of another class" in text and "the first 24" in text
     # Nothing is asked for elsewhere: only pictures within the page, and places on it.
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text) and "url(" not in text
     assert all(image["src"].startswith("data:image/") for image in found.all("img"))
@@ -89,6 +92,7 @@ def test_a_page(tmp_path, monkeypatch, channels, classes, right):
         - (np.diag(counts.reshape(classes, classes)) > 0).sum()
     )
     shelves = [each["id"] for each in found.all("div") if each.get("class") == "shelf"]
+    shelves.remove("labels")
     assert len(shelves) == wrong == len(set(shelves)) and (wrong == 0) == right
     links = [each["href"][1:] for each in found.all("a")]
     assert sorted(links) == (sorted(shelves) if classes <= charts.MOST_CLASSES else [])
@@ -96,7 +100,7 @@ def test_a_page(tmp_path, monkeypatch, channels, classes, right):
     if channels == 2:
         assert not found.all("img")
     else:
-        assert len(found.all("img")) == 2 * shown + run.judged.num_wrong
+        assert len(found.all("img")) == 2 * shown + run.judged.num_wrong + 24
     says = "There are no mistakes" if right else "The worst mistakes"
     assert says in text and "2 min 20 s" in text and "no test part" in text
 

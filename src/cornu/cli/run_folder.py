@@ -24,9 +24,13 @@ from cornu.saving.atomic import replacing
 MODEL, SETTINGS, HISTORY = "model.keras", "settings.json", "history.csv"
 CURVES, CONFUSION, PREDICTIONS = "curves.png", "confusion_matrix.png", "predictions.png"
 CONFIG, SPLIT, REPORT = "config.toml", "split.csv", "report.html"
+NOISE = "label_noise.csv"
 # What a run that was stopped goes on from.
 RESUME = "resume"
-_FILES = (MODEL, SETTINGS, HISTORY, CURVES, CONFUSION, PREDICTIONS, CONFIG, SPLIT, REPORT, RESUME)
+_FILES = (
+    *(MODEL, SETTINGS, HISTORY, CURVES, CONFUSION, PREDICTIONS),
+    *(CONFIG, SPLIT, REPORT, NOISE, RESUME),
+)
 
 
 # The trained networks of the package, which can be named where a model's file can.

@@ -9,7 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from cornu import callbacks, layers, models, optimizers
-from cornu.cli import augmentation, backbones, config, mixing, progress, quality, run_folder, split
+from cornu.cli import (
+    augmentation,
+    backbones,
+    config,
+    label_noise,
+    mixing,
+    progress,
+    quality,
+    run_folder,
+    split,
+)
 from cornu.cli.command import CommandError, Interrupted, say
 from cornu.cli.data import DEFAULT_IMAGE_SIZE, Data, Part, has_image_files, load_data
 from cornu.cli.judge import judge
@@ -412,8 +422,11 @@ def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
             f"Calibration error: {judged.calibration_error:.3f}, with logits divided by the temperature "
             f"{temperature:.3f} that fits the validation images; {before:.3f} without."
         )
+    doubtful = label_noise.candidates(model, data, batch_size)
     if not processes.is_first():
         return
+    if doubtful:
+        label_noise.write(doubtful, data, folder / run_folder.NOISE)
     results = {
         "best_epoch": epoch,
         "judged_on": "validation" if data.test is None else "test",
@@ -451,9 +464,12 @@ def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
         run_folder.REPORT: "all of it on one page, with the worst mistakes",
         run_folder.SPLIT: "which images were trained on, and their SHA-256",
     }
-    report.write(
-        report.Finished(folder, model, data, recorder.settings, recorder.rows, epoch, part, judged)
+    if doubtful:
+        files[run_folder.NOISE] = f"{len(doubtful):,} images whose class is perhaps wrong"
+    run = report.Finished(
+        folder, model, data, recorder.settings, recorder.rows, epoch, part, judged, doubtful
     )
+    report.write(run)
     print(f"\nSaved in {folder}:")
     for name, what in files.items():
         print(f"  {name:<22}{what}")

@@ -14,12 +14,15 @@ from cornu.cli import quality, run_folder
 from cornu.cli.augmentation import is_mixing
 from cornu.cli.data import Data, Part
 from cornu.cli.judge import Judgement
+from cornu.cli.label_noise import Candidate
 from cornu.cli.report import charts
 from cornu.cli.report.pictures import Pictures
 from cornu.explain import grad_cam
 
 # Mistakes that are shown with Grad-CAM, and pictures of a cell of the confusion matrix.
 _WORST, _OF_A_CELL = 12, 12
+# Images that are shown because their class is perhaps wrong.
+_DOUBTFUL = 24
 # Of settings, what has a place of its own on the page.
 _SHOWN_ELSEWHERE = ("classes", "image", "versions", "split_sha256", "judged_sha256")
 _RESULTS = ("best_epoch", "judged_on", "images", "wrong", "accuracy", "loss", "temperature")
@@ -29,7 +32,8 @@ _RESULTS = ("best_epoch", "judged_on", "images", "wrong", "accuracy", "loss", "t
 class Finished:
     """A run that has ended.
 
-    `rows` are those of `history.csv`; `part` holds the images of `judged`.
+    `rows` are those of `history.csv`; `part` holds the images of `judged`; of `doubtful`, the class is
+    perhaps wrong.
     """
 
     folder: Path
@@ -40,6 +44,7 @@ class Finished:
     best_epoch: int
     part: Part
     judged: Judgement
+    doubtful: list[Candidate]
 
 
 def write(run: Finished) -> None:
@@ -54,6 +59,7 @@ def write(run: Finished) -> None:
         _classes(run),
         _confusion(run, pictures),
         worst,
+        _doubtful(run, pictures),
         _calibration(run),
         _settings(run),
     ]
@@ -333,6 +339,29 @@ def _worst(run: Finished, pictures: Pictures) -> str:
     return (
         f"<section><h2>{title}</h2><p>{about}</p>"
         f'<div class="worst">{"".join(figures)}</div></section>'
+    )
+
+
+def _doubtful(run: Finished, pictures: Pictures) -> str:
+    """The images whose class is perhaps wrong, the surest first."""
+    chosen = run.doubtful[:_DOUBTFUL]
+    if not chosen:
+        return ""
+    names, figures = run.data.class_names, []
+    for each in chosen:
+        images, _ = getattr(run.data, each.part).some(np.array([each.row]))
+        figures.append(
+            f"<figure>{_image(pictures.picture(images[0], 96), each.name)}<figcaption>"
+            f"{escape(names[each.label])}, or <b>{escape(names[each.looks_like])}</b>?<br>"
+            f"<small>{escape(each.name)}</small></figcaption></figure>"
+        )
+    count = len(run.doubtful)
+    rest = f" These are the first {len(chosen)}." if count > len(chosen) else ""
+    images_are = "1 image is" if count == 1 else f"{count:,} images are"
+    return (
+        f"<section><h2>Labels to look at again</h2><p>{images_are} perhaps of another class, as a "
+        f"classifier of all other images says; label_noise.csv lists them.{rest}</p>"
+        f'<div class="shelf" id="labels">{"".join(figures)}</div></section>'
     )
 
 
