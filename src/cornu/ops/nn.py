@@ -231,9 +231,13 @@ def top_k(x, k, sorted=True):
 
 @operation
 def in_top_k(targets, predictions, k):
-    """Whether each target is among the `k` classes with the largest predictions."""
+    """Whether each target is among the `k` classes with the largest predictions.
+
+    A target whose prediction is NaN is the last of all, as is one that is no class.
+    """
     targets, predictions = jnp.asarray(targets), jnp.asarray(predictions)
     own = jnp.take_along_axis(predictions, targets[:, None], axis=-1)
+    own = jnp.where(jnp.isnan(own), -jnp.inf, own)
     return jnp.sum(predictions > own, axis=-1) < k
 
 

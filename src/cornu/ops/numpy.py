@@ -58,7 +58,7 @@ _UNARY = """
 _BINARY = """
     add arctan2 divide dot equal floor_divide fmax fmin fmod gcd greater greater_equal heaviside
     hypot inner kron lcm ldexp less less_equal logaddexp logaddexp2 logical_and logical_or
-    logical_xor matmul maximum minimum mod multiply nextafter not_equal outer power subtract
+    logical_xor maximum minimum mod multiply nextafter not_equal outer power subtract
     true_divide vdot
 """
 _BITS = """
@@ -166,9 +166,23 @@ def pad(x, pad_width, mode="constant", constant_values=None):
     return jnp.pad(jnp.asarray(x), pad_width, mode=mode, constant_values=constant_values)
 
 
+def _dtype_of_sums(*arrays):
+    """Of products of 8 bits alone, 32 bits: they would overflow. Else JAX's."""
+    return jnp.int32 if {x.dtype.name for x in arrays} == {"int8"} else None
+
+
+@operation
+def matmul(x1, x2):
+    """The product of matrices; of two of int8, in int32."""
+    x1, x2 = jnp.asarray(x1), jnp.asarray(x2)
+    return jnp.matmul(x1, x2, preferred_element_type=_dtype_of_sums(x1, x2))
+
+
 @operation
 def einsum(subscripts, *operands, **kwargs):
-    """Products of arrays summed over indices, in Einstein's notation."""
+    """Products of arrays summed over indices, in Einstein's notation; of int8 alone, in int32."""
+    operands = tuple(jnp.asarray(x) for x in operands)
+    kwargs.setdefault("preferred_element_type", _dtype_of_sums(*operands))
     return jnp.einsum(subscripts, *operands, **kwargs)
 
 

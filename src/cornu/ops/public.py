@@ -10,7 +10,7 @@ from cornu.core.operation import operation
 
 # Parameters that hold an array; a list or a tuple given for one becomes an array.
 _ARRAYS = frozenset(
-    "x x1 x2 y a b q indices condition values sorted_sequence inputs kernel".split()
+    "x x1 x2 y a b q array bins condition indices inputs kernel sorted_sequence values weights".split()
 )
 
 
@@ -27,6 +27,8 @@ def renamed(name: str, target: Callable, signature: inspect.Signature) -> Callab
         for parameter, value in bound.arguments.items():
             if parameter in _ARRAYS and isinstance(value, (list, tuple)):
                 value = jnp.asarray(value)
+            elif parameter == "axis" and isinstance(value, list):
+                value = tuple(value)
             if signature.parameters[parameter].default is inspect.Parameter.empty:
                 required.append(value)
             else:
