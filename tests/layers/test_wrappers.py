@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 
+import cornu
 from cornu import layers
 from cornu.core import registry
 
@@ -56,6 +57,40 @@ def test_time_distributed(inner, arguments, training):
     )
     for mine, other in zip(ours.variables, theirs.variables, strict=True):
         np.testing.assert_allclose(mine.numpy(), np.asarray(other), rtol=1e-5, atol=1e-6)
+
+
+def centered(k):
+    inputs = k.Input((5,))
+    return k.Model(inputs, inputs - k.ops.mean(inputs, axis=0))
+
+
+def with_loss(k):
+    class WithLoss(k.layers.Layer):
+        def call(self, inputs):
+            self.add_loss(k.ops.mean(inputs**2))
+            return inputs
+
+    return WithLoss()
+
+
+@pytest.mark.parametrize(
+    "inner, losses",
+    [
+        (centered, 0),
+        (with_loss, 4),
+        (lambda k: k.layers.Lambda(lambda x: x - x[:1]), 0),
+        (lambda k: k.layers.Softmax(axis=0), 0),
+        (lambda k: k.Sequential([k.Input(batch_shape=(3, 5)), k.layers.ReLU()]), 0),
+        (lambda k: k.Sequential([k.layers.ReLU(activity_regularizer="l2")]), 4),
+        (lambda k: k.Sequential([k.layers.ActivityRegularization(l1=0.1)]), 4),
+        (lambda k: k.Sequential([k.Input((5,)), k.layers.ReLU()]), 0),
+    ],
+)
+def test_time_distributed_calls_that_see_the_batch(inner, losses):
+    ours, theirs = (k.layers.TimeDistributed(inner(k)) for k in (cornu, keras))
+    np.testing.assert_allclose(ours(STEPS), theirs(STEPS), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours.losses, theirs.losses, rtol=1e-5)
+    assert len(ours.losses) == losses
 
 
 def test_time_distributed_images():

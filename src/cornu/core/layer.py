@@ -267,7 +267,7 @@ class Layer(Operation, WithPolicy, WithLosses):
 
     def _watched_call(self, args: tuple, kwargs: dict):
         """`call`; while a user's own is traced, random numbers that it draws would become constants."""
-        leaves = jax.tree.leaves(args) if _is_users(type(self)) else ()
+        leaves = jax.tree.leaves(args) if calls_users_code(type(self)) else ()
         call = self._compute
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return call(*args, **kwargs)
@@ -323,12 +323,12 @@ class Layer(Operation, WithPolicy, WithLosses):
     def _to_tensor(self, value):
         if isinstance(value, Variable):
             value = value.value
-        elif is_sparse_of_jax(value) and not _is_users(type(self)):
+        elif is_sparse_of_jax(value) and not calls_users_code(type(self)):
             value = dense(value)
         if not isinstance(value, jax.Array | KerasTensor):
             if not hasattr(value, "__array__") or isinstance(value, str):
                 # Of a matrix of SciPy, it says what to pass. A user's layer may take one.
-                return value if _is_users(type(self)) else for_jax(value)
+                return value if calls_users_code(type(self)) else for_jax(value)
             value = value if isinstance(value, np.ndarray) else np.asarray(value)
             if value.dtype.kind in "OSUT":
                 return self._text(value)
@@ -344,7 +344,7 @@ class Layer(Operation, WithPolicy, WithLosses):
     _keeps_zeros = False
 
     def _as_sparse_as(self, given: tuple, outputs):
-        if not self._keeps_zeros or _is_users(type(self)):
+        if not self._keeps_zeros or calls_users_code(type(self)):
             return outputs
         return as_sparse_as(next(iter(bind_call(self, *given).values()), None), outputs)
 
@@ -551,8 +551,8 @@ def _takes(cls: type, name: str) -> bool:
 
 
 @once_per_class
-def _is_users(cls: Any) -> bool:
-    """Whether `call` is the user's code."""
+def calls_users_code(cls: Any) -> bool:
+    """Whether the `call` of a class is the user's code, or calls it."""
     return not (cls.call.__module__ or "").startswith("cornu.") or cls.__name__ == "Lambda"
 
 

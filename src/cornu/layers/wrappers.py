@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from cornu.core import registry
 from cornu.core.input_spec import InputSpec
-from cornu.core.layer import Layer
+from cornu.core.layer import Layer, calls_users_code
 
 
 @registry.register("layer", module="keras.layers")
@@ -55,6 +55,9 @@ class TimeDistributed(Wrapper):
 
     Shapes: (batch, steps, …) -> (batch, steps, …).
 
+    Losses are those of the calls, one for each step, added up. (Keras leaves out the activity regularizer
+    of the layer itself, but counts those of the layers within it.)
+
     Source: Keras: TimeDistributed layer.
 
     >>> import cornu, jax.numpy as jnp
@@ -91,7 +94,7 @@ class TimeDistributed(Wrapper):
                 f"mask shape prefix: ({batch}, {steps})."
             )
         takes_mask = mask is not None and "mask" in inspect.signature(self.layer.call).parameters
-        if takes_mask or self.layer.non_trainable_variables:
+        if takes_mask or self.layer.non_trainable_variables or not _looks_at_rows_alone(self.layer):
             # Moving averages and random generators carry over from step to step.
             outputs = [
                 self.layer(
@@ -105,6 +108,24 @@ class TimeDistributed(Wrapper):
         # Steps are independent: as one large batch they need one call.
         outputs = self.layer(inputs.reshape(batch * steps, *inputs.shape[2:]), training=training)
         return outputs.reshape(batch, steps, *outputs.shape[1:])
+
+
+def _looks_at_rows_alone(layer) -> bool:
+    """Whether a larger batch surely changes nothing: no row's output, no loss."""
+    for each in layer._flatten_layers():
+        if calls_users_code(type(each)) or getattr(each, "activity_regularizer", None):
+            return False
+        axes = getattr(each, "axis", None)
+        if 0 in (axes if isinstance(axes, list | tuple) else [axes]):
+            return False
+        # An operation in a model may do anything, and a model be made for one size of batch.
+        graph = getattr(each, "_graph", None)
+        if graph is not None and not (
+            all(isinstance(operation, Layer) for operation in graph.operations)
+            and all(tensor.shape[:1] == (None,) for tensor in graph.flat_inputs)
+        ):
+            return False
+    return True
 
 
 @registry.register("layer", module="keras.layers")
