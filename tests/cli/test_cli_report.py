@@ -63,7 +63,7 @@ def finished(folder, channels=3, classes=3, count=60, right=False, monkeypatch=N
     settings = {"data": EVIL, "model": EVIL, "backbone": None, "judged_on": "validation", "seed": 1}
     settings["augment"] = "strong"
     settings |= {"versions": {"cornu": "0"}, "split_sha256": "ab", "judged_sha256": "cd"}
-    (folder / "model.keras").write_bytes(b"model")
+    settings["model_sha256"] = "ef"
     judged = Judgement(y, raw.astype("float32"), [], x[:1], quality.temperature(y, raw))
     doubtful = [Candidate("train", n, f"{EVIL}/{n}.png", 0, 1, 0.9) for n in range(30)]
     return page.Finished(folder, None, data, settings, rows, 1, part, judged, doubtful)

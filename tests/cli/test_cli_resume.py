@@ -46,6 +46,11 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(run, places, tmp_path
     done = run("train", "--resume", "--output", part)
     assert done.exit_code == 1 and "The data have changed" in done.stderr
     (part / "split.csv").write_text(split)
+    config = (part / "config.toml").read_text()
+    (part / "config.toml").write_text(config.replace("epochs = 4", "epochs = 5"))
+    done = run("train", "--resume", "--output", part)
+    assert done.exit_code == 1 and "config.toml has been changed" in done.stderr
+    (part / "config.toml").write_text(config)
     done = run("train", "--resume", "--output", part)
     assert done.exit_code == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("epoch")] == [
@@ -59,6 +64,8 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(run, places, tmp_path
     found, expected = (
         json.loads((path / "settings.json").read_text()) for path in (part, folder / "whole")
     )
+    # The file says when it was saved.
+    assert found.pop("model_sha256") != expected.pop("model_sha256")
     assert found == expected
     assert {path.name for path in part.iterdir()} == {
         path.name for path in (folder / "whole").iterdir()

@@ -272,16 +272,71 @@ def test_a_model_without_settings(run, trained, bar, tmp_path):
         lambda settings: "[]",
         lambda settings: json.dumps({**settings, "classes": ["a"]}),
         lambda settings: json.dumps({**settings, "image": None}),
+        lambda settings: json.dumps({**settings, "image": {"white": "255"}}),
+        lambda settings: json.dumps({**settings, "image": {"white": float("nan")}}),
+        lambda settings: json.dumps({**settings, "image": {"white": 1, "fit": ["crop"]}}),
+        lambda settings: json.dumps({**settings, "classes": ["a", "a"]}),
+        lambda settings: json.dumps({**settings, "temperature": True}),
+        lambda settings: json.dumps({**settings, "accuracy": "high"}),
+        lambda settings: json.dumps({**settings, "wrong": None}),
+        lambda settings: json.dumps({**settings, "data": 5}),
+        lambda settings: json.dumps({**settings, "versions": ["0.1.0"]}),
     ],
 )
-def test_damaged_settings(run, trained, bar, tmp_path, change):
-    folder = tmp_path / "copy"
-    shutil.copytree(trained, folder)
-    settings = json.loads((folder / "settings.json").read_text())
-    (folder / "settings.json").write_text(change(settings))
-    done = run("predict", folder, bar)
-    assert done.exit_code == 1
-    assert "settings.json" in done.stderr and len(done.stderr.splitlines()) == 1
+def test_damaged_settings(run, copy, bar, change):
+    change_settings(copy, change)
+    line = the_line(run("predict", copy, bar), 1)
+    assert re.search("settings.json (is damaged|does not belong to)", line)
+
+
+def test_runs_of_other_versions(run, copy, bar, photos):
+    versions = {"cornu": "99.0"}
+    change_settings(copy, lambda settings: json.dumps({**settings, "versions": versions}))
+    newer = "written by cornu 99.0, which is newer than this one"
+    for command in (("predict", copy, bar), ("evaluate", copy, photos), ("summary", copy)):
+        assert newer in the_line(run(*command), 0)
+    (copy / "config.toml").write_text("telepathy = true")
+    assert newer in the_line(run("train", "--config", copy / "config.toml"), 1)
+    (copy / "model.keras").write_text("of a new form")
+    assert newer in the_line(run("predict", copy, bar), 1)
+    change_settings(copy, lambda settings: json.dumps({**settings, "form": 2}))
+    for command in (
+        ("predict", copy, bar),
+        ("compare", copy),
+        ("train", "--resume", "--output", copy),
+    ):
+        assert "by cornu 99.0 in form 2, which this version" in the_line(run(*command), 1)
+
+
+def test_files_of_a_run_that_were_changed(run, copy, photos):
+    with (copy / "split.csv").open("a") as file:
+        file.write("x")
+    unknown = "so which images were trained on is not known"
+    assert unknown in the_line(run("evaluate", copy, photos), 0)
+    (copy / "split.csv").unlink()
+    assert unknown in the_line(run("evaluate", copy, photos), 0)
+    (copy / "history.csv").write_bytes(b"\xff\xfe")
+    assert "history.csv is damaged" in the_line(run("compare", copy), 1)
+    with (copy / "model.keras").open("ab") as file:
+        file.write(b" ")
+    assert "is not the file that the run wrote" in run("summary", copy).stderr
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "copy")
+
+
+def change_settings(folder, change):
+    file = folder / "settings.json"
+    file.write_text(change(json.loads(file.read_text())))
+
+
+def the_line(done, status):
+    """What a command says besides its output and its temperature."""
+    assert done.exit_code == status
+    [line] = [line for line in done.stderr.splitlines() if "are calibrated" not in line]
+    return line
 
 
 def test_models_that_are_not_there_or_damaged(run, tmp_path, bar):

@@ -4,12 +4,13 @@ import csv
 import json
 from pathlib import Path
 
-from cornu.cli import quality, run_folder
+from cornu.cli import quality, run_folder, run_settings
 from cornu.cli.command import CommandError, say
 
 # What of `settings.json` is a result, or follows from the data.
 _NO_SETTING = (
-    *("classes", "image", "split_sha256", "judged_sha256", "versions", "seed"),
+    *("form", "classes", "image", "versions", "seed"),
+    *("config_sha256", "split_sha256", "model_sha256", "judged_sha256"),
     *("best_epoch", "judged_on", "images", "wrong", "accuracy", "loss", "temperature"),
 )
 
@@ -38,20 +39,21 @@ def compare(folders: list[Path], as_json: bool) -> None:
 
 def _read(folder: Path) -> dict | None:
     """What is compared of a run; None, with a remark, for what is no run."""
-    file = folder / run_folder.SETTINGS
+    file = folder / run_settings.SETTINGS
     if not file.is_file():
-        say(f"{folder} holds no {run_folder.SETTINGS}, and is left out.")
+        say(f"{folder} holds no {run_settings.SETTINGS}, and is left out.")
         return None
-    settings = run_folder.read_settings(file)
+    settings = run_settings.read(file)
     history = folder / run_folder.HISTORY
-    rows = list(csv.DictReader(history.read_text().splitlines())) if history.is_file() else []
+    images = settings.get("images")
+    interval = quality.interval(images - settings["wrong"], images) if images else None
     try:
-        images = settings.get("images")
-        interval = quality.interval(images - settings["wrong"], images) if images else None
+        rows = list(csv.DictReader(history.read_text().splitlines())) if history.is_file() else []
         seconds = sum(float(row["seconds"]) for row in rows)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise CommandError(
-            f"{folder} is damaged, or not written by cornu train: {error}"
+            f"{history} is damaged, or not written by cornu train: it must be a table with a column "
+            "seconds."
         ) from error
     return {
         "run": str(folder),

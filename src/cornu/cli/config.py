@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from cornu.cli import run_settings
 from cornu.cli.command import CommandError
 
 # What is said anew for each run, as where it goes and what shows it.
@@ -67,7 +68,8 @@ def _checked(key: str, value, known: dict, file: Path):
     if key not in known:
         near = difflib.get_close_matches(key.lower().replace("-", "_"), known, 1, 0.5)
         guess = f" Did you mean {near[0]}?" if near else f" Keys: {', '.join(known)}."
-        raise CommandError(f"{file}: there is no key {key!r}.{guess}")
+        newer = run_settings.from_newer(run_settings.read_beside(file))
+        raise CommandError(f"{file}: there is no key {key!r}.{guess} {newer}".rstrip())
     if key in _WERE_FLAGS and type(value) is bool:
         return _WERE_FLAGS[key] if value else None
     annotation, option = typing.get_args(known[key])[:2]

@@ -12,10 +12,11 @@ import numpy as np
 
 from cornu.cli import alone
 from cornu.cli.command import CommandError, say
-from cornu.cli.described import description_of, settings_beside
+from cornu.cli.described import description_of
 from cornu.cli.parts import FITS
 from cornu.cli.predict import image_paths
 from cornu.cli.run_folder import load_trained
+from cornu.cli.run_settings import read_beside
 from cornu.core.optional import required
 from cornu.saving.export import FORMATS
 from cornu.utils.image_folder import reader_for
@@ -74,7 +75,7 @@ def _check_same_source(file: Path, about: dict, trained) -> None:
 def _pictures(images: list[str], about: dict, trained) -> tuple[list[str], str]:
     """The paths of at most so many pictures, and what they are; none if they have to be made up."""
     if not images and trained is not None:
-        data = settings_beside(trained.path).get("data")
+        data = read_beside(trained.path).get("data")
         images = [data] if data is not None and Path(data).is_dir() else []
     if not images or about["input"]["colors"] is None:
         if images:

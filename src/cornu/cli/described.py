@@ -6,19 +6,13 @@ import json
 from pathlib import Path
 
 from cornu.cli.command import CommandError
-from cornu.cli.run_folder import SETTINGS, TrainedModel
+from cornu.cli.run_folder import TrainedModel
 from cornu.core.optional import required
 from cornu.utils.image_folder import mode_of
 
 # The name in the metadata of an ONNX file, and the number of the form described below.
 KEY, FORM = "cornu", 1
 _COLORS = {"grayscale": "gray", "rgb": "rgb", "rgba": "rgba"}
-
-
-def settings_beside(path: Path) -> dict:
-    """The settings of the run that a model's file belongs to; empty for a model alone."""
-    file = path.parent / SETTINGS
-    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
 
 def describe(trained: TrainedModel, threshold: float, batch_size: int | None) -> dict:

@@ -9,7 +9,8 @@ from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Data, Part, check_range, has_image_files, load_to_judge, read_npz
 from cornu.cli.parts import FITS
-from cornu.cli.run_folder import SETTINGS, is_described, load, settings_of
+from cornu.cli.run_folder import is_described, load, settings_of
+from cornu.cli.run_settings import SETTINGS
 from cornu.explorer import Examples, Network, Server, Watch, guess_white, takes
 from cornu.explorer.server import listen
 from cornu.explorer.watch import FOLLOWED

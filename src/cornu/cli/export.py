@@ -8,9 +8,10 @@ import numpy as np
 
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Part, load_to_judge
-from cornu.cli.described import KEY, beside, describe, settings_beside
+from cornu.cli.described import KEY, beside, describe
 from cornu.cli.int8 import describe_int8, quantized
-from cornu.cli.run_folder import TrainedModel, check_file, load, load_trained
+from cornu.cli.run_folder import TrainedModel, check_file, described, load, say_unknown
+from cornu.cli.run_settings import read_beside
 from cornu.core.optional import MissingPackage, required
 from cornu.saving.atomic import replacing
 from cornu.saving.export import FORMATS, program
@@ -36,7 +37,7 @@ def export(
         if format != "onnx":
             raise CommandError("--int8 is for ONNX: choose a FILE that ends in .onnx.")
         required("onnxruntime", "--int8")
-    model, path = load(name)
+    model, path = load(name, compiles=False)
     if not _is_classifier(model):
         if data is not None or int8 or threshold:
             raise CommandError(
@@ -47,9 +48,10 @@ def export(
         lines = [_compare(model, content, format, _made_up(model, batch_size), "made-up inputs")]
         _write(output, content)
     else:
-        trained = load_trained(name)
-        settings = settings_beside(trained.path)
+        trained = described(model, path)
+        settings = read_beside(trained.path)
         part, source = _part(trained, settings, data, int8)
+        say_unknown(path)
         about = describe(trained, threshold, batch_size)
         content = program(trained.model, format, batch_size, {KEY: _text(about)})
         shown, what = _shown(trained, part, source, batch_size)

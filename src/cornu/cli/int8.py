@@ -69,7 +69,8 @@ def _last_nodes(path: Path) -> list[str]:
     onnx = required("onnx", "--int8")
     model = onnx.load(path)
     made_by = {name: node for node in model.graph.node for name in node.output}
-    tensors, found = [output.name for output in model.graph.output], []
+    tensors = [output.name for output in model.graph.output]
+    found: list[str] = []
     while tensors:
         node = made_by.get(tensors.pop())
         if node is not None and node.op_type not in _PRODUCTS:

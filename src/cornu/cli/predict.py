@@ -15,7 +15,7 @@ from cornu.cli.command import CommandError, say
 from cornu.cli.data import SKIP, Part, check_range, has_image_files, load_to_judge, not_of_images
 from cornu.cli.judge import Judgement, judge
 from cornu.cli.parts import FITS
-from cornu.cli.run_folder import SETTINGS, TrainedModel, is_described, load_trained
+from cornu.cli.run_folder import TrainedModel, is_described, load_trained, say_unknown
 from cornu.data.ahead import in_order
 from cornu.utils.image_dataset import image_files
 from cornu.utils.image_folder import reader_for
@@ -26,8 +26,10 @@ def evaluate(
 ) -> None:
     """Print how many of DATA's images a model takes for what they are, and which it mistakes."""
     # Says what is wrong with the name before a large model is loaded.
-    has_image_files(data)
+    of_files = has_image_files(data)
     trained = load_trained(model)
+    if of_files:
+        say_unknown(trained.path)
     part = load_to_judge(
         data,
         trained.class_names,
@@ -219,8 +221,7 @@ def predict(
         threshold: the least probability of a class that is printed.
     """
     trained = load_trained(model)
-    if not is_described(trained.path):
-        say(f"there is no {SETTINGS} beside {trained.path}: classes are numbers, pixels 0 to 255.")
+    say_unknown(trained.path)
     read = _reader(trained, invert)
 
     if trained.temperature != 1:

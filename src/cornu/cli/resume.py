@@ -6,7 +6,7 @@ import types
 from pathlib import Path
 
 from cornu import callbacks
-from cornu.cli import config, run_folder
+from cornu.cli import config, run_folder, run_settings
 from cornu.cli.command import CommandError, say
 from cornu.core import processes
 
@@ -28,11 +28,11 @@ def options_of_run(folder: Path | None, function) -> tuple[dict, dict]:
     """
     if folder is None:
         raise CommandError("--resume needs the folder of the run: --output FOLDER.")
-    if not (folder / run_folder.CONFIG).is_file() or not (folder / run_folder.SETTINGS).is_file():
+    if not (folder / run_folder.CONFIG).is_file() or not (folder / run_settings.SETTINGS).is_file():
         raise CommandError(
             f"{folder} holds no run that can be resumed. Leave --resume out to begin one."
         )
-    settings = run_folder.read_settings(folder / run_folder.SETTINGS)
+    settings = run_settings.read(folder / run_settings.SETTINGS)
     options = config.read(folder / run_folder.CONFIG, function)
     if _IS_FINISHED in settings:
         return options, settings
@@ -41,6 +41,11 @@ def options_of_run(folder: Path | None, function) -> tuple[dict, dict]:
         raise CommandError(
             f"The run in {folder} was begun by cornu {then.get('cornu')}, and this is {now['cornu']}. "
             "Resume it with that version, or begin another with --overwrite."
+        )
+    if not run_folder.is_as_written(folder, run_folder.CONFIG, settings):
+        raise CommandError(
+            f"{folder / run_folder.CONFIG} has been changed since the run was begun, which goes on as it "
+            "began. Undo that, or begin another run with --config and another --output."
         )
     if others := [f"{n} {then.get(n)}, now {now[n]}" for n in now if now[n] != then.get(n)]:
         say(f"the run was begun with {', '.join(others)}: its last digits may differ.")

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 from cornu.applications import lenet, small_resnet
 from cornu.applications.packaged import FOLDER
+from cornu.cli import run_settings
 from cornu.cli.class_names import CLASS_NAMES
-from cornu.cli.command import CommandError
-from cornu.cli.parts import FITS
+from cornu.cli.command import CommandError, say
+from cornu.cli.run_settings import SETTINGS
 from cornu.saving import load_model
 from cornu.saving.atomic import replacing
 
-MODEL, SETTINGS, HISTORY = "model.keras", "settings.json", "history.csv"
+MODEL, HISTORY = "model.keras", "history.csv"
 CURVES, CONFUSION, PREDICTIONS = "curves.png", "confusion_matrix.png", "predictions.png"
 CONFIG, SPLIT, REPORT = "config.toml", "split.csv", "report.html"
 NOISE = "label_noise.csv"
@@ -132,7 +133,7 @@ def versions() -> dict[str, str]:
 
 def write_settings(folder: Path, settings: dict) -> None:
     """Write `settings.json`."""
-    text = json.dumps(settings, indent=2, ensure_ascii=False)
+    text = json.dumps({"form": run_settings.FORM, **settings}, indent=2, ensure_ascii=False)
     write_text(folder / SETTINGS, text + "\n")
 
 
@@ -141,22 +142,23 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def digest_of(file: Path) -> str:
+    """The SHA-256 of a file."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def is_as_written(folder: Path, name: str, settings: dict) -> bool:
+    """Whether a run's file has the SHA-256 in the settings, such as `split_sha256`; True without one."""
+    digest = settings.get(f"{Path(name).stem}_sha256")
+    return digest is None or digest == digest_of(folder / name)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file of text, whole or not at all."""
     with replacing(path) as temporary:
         # A name that is no UTF-8 keeps its bytes.
         temporary.write_text(text, "utf-8", "surrogateescape")
-
-
-def read_settings(file: Path) -> dict:
-    """What a run has written about itself. Raises CommandError if the file is damaged."""
-    try:
-        settings = json.loads(file.read_text("utf-8"))
-        if not isinstance(settings, dict):
-            raise ValueError("it holds no JSON object")
-    except ValueError as error:
-        raise CommandError(f"{file} is damaged, or not written by cornu train: {error}") from error
-    return settings
 
 
 def write_history(folder: Path, rows: list[dict]) -> None:
@@ -177,12 +179,30 @@ def load(path_text: str, compiles: bool = True) -> tuple[Any, Path]:
         path = path / MODEL
         if not path.is_file():
             raise CommandError(f"The folder {path.parent} holds no {MODEL}. Was it made by train?")
-    return load_model(path, compile=compiles), path
+    # Beside a file of another name, settings may be anyone's.
+    settings = run_settings.read_beside(path) if path.name == MODEL else {}
+    newer = run_settings.from_newer(settings)
+    try:
+        model = load_model(path, compile=compiles)
+    except ValueError as error:
+        raise CommandError(f"{error} {newer}".strip()) from error
+    if newer:
+        say(f"warning: {newer}")
+    if not is_as_written(path.parent, MODEL, settings):
+        say(
+            f"warning: {path} is not the file that the run wrote. Classes and pixels may be others than "
+            f"{SETTINGS} says."
+        )
+    return model, path
 
 
 def load_trained(path_text: str) -> TrainedModel:
     """The model in a run's folder, or in a `.keras` file, whose settings may be beside it."""
-    model, path = load(path_text, compiles=False)
+    return described(*load(path_text, compiles=False))
+
+
+def described(model, path: Path) -> TrainedModel:
+    """A loaded classifier of images with what is known of it."""
     shape = model.inputs[0].shape[1:] if len(model.inputs) == 1 else ()
     output = model.outputs[0].shape
     if len(shape) != 3 or None in shape or len(model.outputs) != 1 or len(output) != 2:
@@ -199,6 +219,12 @@ def is_described(path: Path) -> bool:
     return path.parent == FOLDER or (path.parent / SETTINGS).is_file()
 
 
+def say_unknown(path: Path) -> None:
+    """Say what is taken for granted of a model of which nothing is known."""
+    if not is_described(path):
+        say(f"there is no {SETTINGS} beside {path}: classes are numbers, pixels 0 to 255.")
+
+
 def settings_of(path: Path, num_classes: int) -> Known:
     """What the settings beside a model's file say."""
     for _, packaged in PACKAGED.values():
@@ -207,24 +233,21 @@ def settings_of(path: Path, num_classes: int) -> Known:
     file = path.parent / SETTINGS
     if not file.is_file():
         return Known([str(number) for number in range(num_classes)], 255.0)
-    settings = read_settings(file)
-    try:
-        class_names, white = settings["classes"], settings["image"]["white"]
-        fit = settings["image"].get("fit", "stretch")
-        is_multi_label = settings["image"].get("is_multi_label", False)
-        temperature = settings.get("temperature", 1.0)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise CommandError(f"{file} is damaged, or not written by cornu train: {error}") from error
-    if not isinstance(class_names, list) or len(class_names) != num_classes:
+    settings = run_settings.read(file)
+    class_names, image = settings.get("classes"), settings.get("image")
+    if class_names is None or image is None:
+        raise CommandError(
+            f"{file} is damaged, or not written by cornu train: it has no classes, or no image."
+        )
+    if len(class_names) != num_classes:
         raise CommandError(
             f"{file} does not belong to {path}: it must name {num_classes} classes. Found: "
             f"{class_names}."
         )
-    if fit not in FITS:
-        raise CommandError(f"{file} is damaged: fit is {fit!r}. Expected {', '.join(FITS)}.")
-    if not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
-        raise CommandError(
-            f"{file} is damaged: the temperature is {temperature!r}, no number above 0."
-        )
-    names = [str(name) for name in class_names]
-    return Known(names, white, fit, bool(is_multi_label), float(temperature))
+    return Known(
+        class_names,
+        image["white"],
+        image.get("fit", "stretch"),
+        image.get("is_multi_label", False),
+        float(settings.get("temperature", 1)),
+    )

@@ -4,8 +4,8 @@ import csv
 import io
 from pathlib import Path
 
-from cornu.cli import run_folder
-from cornu.cli.command import CommandError
+from cornu.cli import run_folder, run_settings
+from cornu.cli.command import CommandError, say
 from cornu.cli.data import Data, Part
 
 _PARTS = ("train", "validation", "test")
@@ -78,7 +78,18 @@ def parts_of(folder: Path) -> dict[str, set[str]] | None:
 
 def seen_before(folder: Path, part: Part) -> dict[str, int] | None:
     """How many images of a part are, byte for byte, in a run's parts; None if that is not known."""
-    known = parts_of(folder)
+    settings = run_settings.read_beside(folder / run_folder.MODEL)
+    known = None
+    if not (folder / run_folder.SPLIT).is_file():
+        what = "is not there" if "split_sha256" in settings else ""
+    elif not run_folder.is_as_written(folder, run_folder.SPLIT, settings):
+        what = "has been changed since the run"
+    else:
+        what, known = "", parts_of(folder)
+    if what:
+        say(
+            f"warning: {folder / run_folder.SPLIT} {what}, so which images were trained on is not known."
+        )
     if known is None:
         return None
     return {name: sum(digest in known[name] for digest in part.digests) for name in _PARTS}

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from cornu.cli.command import CommandError
 from cornu.cli.networks import make_model
-from cornu.cli.run_folder import MODEL
-from cornu.saving import load_model
+from cornu.cli.run_folder import load
 
 
 def summary(
@@ -18,7 +17,7 @@ def summary(
             raise CommandError(
                 f"--input-shape and --classes are for networks that have a name; {model} has its own."
             )
-        found = load_model(path / MODEL if path.is_dir() else path)
+        found, _ = load(model)
     else:
         found = make_model(model, input_shape or (28, 28, 1), num_classes or 10)
     found.summary(expand_nested=True, explain=explain)

@@ -18,6 +18,7 @@ from cornu.cli import (
     progress,
     quality,
     run_folder,
+    run_settings,
     split,
 )
 from cornu.cli.command import CommandError, Interrupted, say
@@ -123,18 +124,20 @@ def train(
         Path("runs", f"{loaded.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
     )
     folder = Path(_of_first(str(folder)))
+    config_text = config.text_of(options)
     settings = {
         "data": data,
         **settings,
         "classes": loaded.class_names,
         "image": loaded.image_settings,
         "versions": run_folder.versions(),
+        "config_sha256": run_folder.sha256(config_text),
         "split_sha256": run_folder.sha256(pictures),
     }
     if not resumes and processes.is_first():
         folder.mkdir(parents=True, exist_ok=True)
         run_folder.clear(folder)
-        run_folder.write_text(folder / run_folder.CONFIG, config.text_of(options))
+        run_folder.write_text(folder / run_folder.CONFIG, config_text)
         run_folder.write_text(folder / run_folder.SPLIT, pictures)
         run_folder.write_settings(folder, settings)
     recorder = Recorder(folder, settings)
@@ -436,6 +439,7 @@ def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
         "loss": judged.loss,
         "temperature": temperature,
         "judged_sha256": split.digest_of(part.digests),
+        "model_sha256": run_folder.digest_of(folder / run_folder.MODEL),
     }
     recorder.settings |= results
     run_folder.write_settings(folder, recorder.settings)
@@ -459,7 +463,7 @@ def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
         )
         files[run_folder.PREDICTIONS] = "some images, wrong ones among them"
     files |= {
-        run_folder.SETTINGS: "settings, classes, versions and results",
+        run_settings.SETTINGS: "settings, classes, versions and results",
         run_folder.CONFIG: "the options, for cornu train --config",
         run_folder.REPORT: "all of it on one page, with the worst mistakes",
         run_folder.SPLIT: "which images were trained on, and their SHA-256",

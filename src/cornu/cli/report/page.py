@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import hashlib
 import platform
 from html import escape
 from pathlib import Path
@@ -24,7 +23,10 @@ _WORST, _OF_A_CELL = 12, 12
 # Images that are shown because their class is perhaps wrong.
 _DOUBTFUL = 24
 # Of settings, what has a place of its own on the page.
-_SHOWN_ELSEWHERE = ("classes", "image", "versions", "split_sha256", "judged_sha256")
+_SHOWN_ELSEWHERE = (
+    *("classes", "image", "versions"),
+    *("config_sha256", "split_sha256", "judged_sha256", "model_sha256"),
+)
 _RESULTS = ("best_epoch", "judged_on", "images", "wrong", "accuracy", "loss", "temperature")
 
 
@@ -387,7 +389,6 @@ def _calibration(run: Finished) -> str:
 
 def _settings(run: Finished) -> str:
     settings = run.settings
-    model_file = run.folder / run_folder.MODEL
     options = {
         name: value
         for name, value in settings.items()
@@ -399,7 +400,7 @@ def _settings(run: Finished) -> str:
     hashes = {
         "split.csv": settings["split_sha256"],
         "judged images": settings["judged_sha256"],
-        "model.keras": hashlib.sha256(model_file.read_bytes()).hexdigest(),
+        "model.keras": settings["model_sha256"],
     }
     versions = {**settings["versions"], "system": platform.platform()}
     return (
