@@ -43,10 +43,12 @@ def check_trained(folder, count, expected):
     assert not list(folder.glob(".*.part"))
 
 
-def test_two_processes_train_as_one(tmp_path, alone):
-    statuses, errors = run(2, tmp_path)
+def test_two_processes_train_as_one(tmp_path):
+    statuses, errors = run(2, tmp_path, streams=True)
     assert statuses == [0, 0], errors
-    check_trained(tmp_path, 2, alone)
+    (tmp_path / "alone").mkdir()
+    train(tmp_path / "alone", streams=True, name="alone")
+    check_trained(tmp_path, 2, results(tmp_path / "alone", "alone"))
 
 
 @pytest.mark.slow

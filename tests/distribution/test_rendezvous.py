@@ -200,14 +200,18 @@ def test_what_they_agree_on(groups):
         together(*[lambda g=g: g.same("x", {"y": (1, "2")}) for g in groups])
         == [{"y": [1, "2"]}] * 3
     )
-    more = [lambda g=g: g.has_more("x", None if g.number == 1 else {"y": g.number}) for g in groups]
-    assert together(*more) == [False] * 3
-    for error in together(*[lambda g=g: g.same("x", {"y": 1, "z": g.number // 2}) for g in groups]):
-        assert str(error) == (
-            "x: z must be the same in every process. Process 2 (h2) has 1, process 0 has 0."
-        )
-    for error in together(*[lambda g=g: g.same(f"x{g.number}", {}) for g in groups]):
+    common = [lambda g=g: g.common("x", [{"y": 1}] * (1 + g.number)) for g in groups]
+    assert together(*common) == [1] * 3
+    assert together(*[lambda g=g: g.common("x", [{}] * g.number) for g in groups]) == [0] * 3
+    values = [lambda g=g: g.common("x", [{"y": 1}, {"y": g.number % 2}]) for g in groups]
+    for error in together(*values):
+        assert "x: y must be the same in every process. Process 1 (h1) has 1, " in str(error)
+    for error in together(*[lambda g=g: g.common(f"x{g.number}", []) for g in groups]):
         assert "Process 1 is in `x1`, and process 0 in `x0`" in str(error)
+    error, *_ = together(
+        lambda: groups[0].common("a", [{}]), *[lambda g=g: g.stops("b", False) for g in groups[1:]]
+    )
+    assert "Process 1 is in `b`, and process 0 in `a`" in str(error)
 
 
 def test_files_are_waited_for(groups):

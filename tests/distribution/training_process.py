@@ -1,5 +1,6 @@
 """One of several processes, or the only one, that trains; what it finds goes to a file."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import cornu
 from cornu import layers
 from cornu.cli.programs import keep_programs_in
+from cornu.training.compiled_step import CompiledStep
 
 # Seconds to wait for the others.
 START = 60
@@ -69,10 +71,34 @@ def model_of(filters):
     return model
 
 
+@contextlib.contextmanager
+def counted():
+    """How many steps each call of a compiled function does within."""
+    sizes, call = [], CompiledStep.__call__
+
+    def count(self, batch, arrays=None):
+        sizes.append(1 if arrays is None else len(batch))
+        return call(self, batch, arrays)
+
+    CompiledStep.__call__ = count
+    try:
+        yield sizes
+    finally:
+        CompiledStep.__call__ = call
+
+
 def train(
-    folder, event="nothing", rows=42, filters=4, shift=0.0, resumes=False, lasts=0.0, name=None
+    folder,
+    event="nothing",
+    rows=42,
+    filters=4,
+    shift=0.0,
+    resumes=False,
+    lasts=0.0,
+    streams=False,
+    name=None,
 ):
-    """Train three epochs; batches of 8, of which the last has 2 rows."""
+    """Train three epochs; batches of 8, of which the last has 2 rows. Then, on request, on a stream."""
     number = int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0))
     if "KERAS_DISTRIBUTION_PROCESS_ID" in os.environ:
         cornu.distribution.initialize(timeout=START)
@@ -94,6 +120,14 @@ def train(
     again = cornu.saving.load_model(f"{folder}/best.keras").predict(x, verbose=0)
     measured = model.evaluate(x, y, verbose=0, return_dict=True)
     results = {**history.history, **{f"measured {name}": [each] for name, each in measured.items()}}
+    if streams:
+        stream = cornu.data.Dataset.from_tensor_slices((x, y)).shuffle(rows, seed=1).batch(8)
+        model.steps_per_execution = 3
+        with counted() as sizes:
+            found = model.fit(stream, epochs=2, verbose=0, callbacks=[Event(EVENTS["nothing"])])
+        # Of six batches the last has another size.
+        assert sizes == [3, 2, 1] * 2, sizes
+        results |= {f"streamed {name}": each for name, each in found.history.items()}
     name = name or f"process {number}"
     np.savez(f"{folder}/{name}.npz", *[np.asarray(w) for w in model.weights], predicted, again)
     with open(f"{folder}/{name}.json", "w") as file:

@@ -174,7 +174,7 @@ def share_out(tree, axis: int = 0):
     if current is None:
         return tree
     mesh = current.device_mesh.backend_mesh
-    own = axis == 0 and brings_own_rows(current)
+    own = brings_own_rows(current)
 
     def shared(leaf):
         shape = tuple(leaf.shape)
@@ -183,7 +183,7 @@ def share_out(tree, axis: int = 0):
         axes = current.get_data_layout(shape[axis:]).axes
         found = NamedSharding(mesh, PartitionSpec(*[None] * axis, *axes))
         if own:
-            return _with_rows_of_each_process(found, np.asarray(leaf))
+            return _with_rows_of_each_process(found, np.asarray(leaf), axis)
         if not _divides(found, shape):
             found = NamedSharding(mesh, PartitionSpec())
         return put(leaf, found)
@@ -191,13 +191,13 @@ def share_out(tree, axis: int = 0):
     return jax.tree.map(shared, tree)
 
 
-def _with_rows_of_each_process(found: NamedSharding, rows: np.ndarray) -> jax.Array:
+def _with_rows_of_each_process(found: NamedSharding, rows: np.ndarray, axis: int) -> jax.Array:
     try:
         return jax.make_array_from_process_local_data(found, rows)
     except ValueError as error:
         devices = len(found.addressable_devices)
         raise ValueError(
-            f"This process brings {rows.shape[0]} rows of a batch, which cannot be shared out to its "
+            f"This process brings {rows.shape[axis]} rows of a batch, which cannot be shared out to its "
             f"{devices} devices: with `auto_shard_dataset=False` they have to divide each batch, the last "
             "one, too. Leave the rest out, as with `batch(n, drop_remainder=True)`, or let `fit` share "
             "the data out."

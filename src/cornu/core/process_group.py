@@ -119,12 +119,17 @@ class Group:
         """Process 0's value."""
         return self._ask(what, value)["value"]
 
-    def has_more(self, what: str, values: dict[str, Any] | None) -> bool:
-        """Whether all processes have something to go on with, which must be the same; None is nothing."""
+    def common(self, what: str, values: list[dict[str, Any]]) -> int:
+        """How many of the values, in their order, all processes have; these must be the same."""
         answer = self._ask(what, values)
-        if not answer["ended"]:
+        others = answer["others"]
+        if any(other != answer["what"] for other, _ in others.values()):
             self._compare(answer)
-        return not answer["ended"]
+        for number, (_, found) in others.items():
+            pairs = zip(answer["value"], found, strict=False)
+            first, other = next(pair for pair in pairs if pair[0] != pair[1])
+            self._compare({"what": what, "value": first, "others": {number: (what, other)}})
+        return answer["least"]
 
     def least(self, what: str, value: int) -> int:
         """The least of all processes' values."""
@@ -359,12 +364,14 @@ class Group:
             del self._asked[number], self._asked_since[number]
         own = asked[0]
         values = [each["value"] for each in asked.values()]
-        numbers = all(isinstance(v, int) for v in values)
-        others = [
-            (n, [each["what"], each["value"]])
+        counts = [len(v) if isinstance(v, list) else v for v in values]
+        least = min(counts) if all(isinstance(n, int) for n in counts) else None
+        # Of lists, what is in all of them.
+        common = {
+            n: (each["what"], v[:least] if isinstance(v := each["value"], list) else v)
             for n, each in sorted(asked.items())
-            if (each["what"], each["value"]) != (own["what"], own["value"])
-        ]
+        }
+        others = [(n, found) for n, found in common.items() if found != common[0]]
         self._tell_all(
             {
                 "kind": "answer",
@@ -372,8 +379,7 @@ class Group:
                 "what": own["what"],
                 "value": own["value"],
                 "others": dict(others[:3]),
-                "least": min(values) if numbers else None,
-                "ended": None in values,
+                "least": least,
                 "wanted": _wanted(values),
             }
         )

@@ -95,30 +95,46 @@ def check_data(what: str, parts: Any) -> None:
     group.same(what, {"the structure of the data": str(structure), **values})
 
 
-def together(group: Group, batches: Iterable, what: str) -> Iterator:
+def together(group: Group, batches: Iterable, what: str, size: Callable[[], int]) -> Iterator:
     """Batches, as long as every process has another one; they must have the same shapes.
 
-    Where each process reads all of the data, they must be the same, too.
+    Where each process reads all of the data, they must be the same, too. The processes compare as many
+    batches at a time as `size` says, with 0 for an end, which has to say the same in all of them.
     """
     own = placement.brings_own_rows(placement.distribution())
     iterator = iter(batches)
-    while True:
-        batch = next(iterator, None)
-        values: dict[str, Any] | None = None
-        if batch is not None:
-            leaves = jax.tree.leaves(batch)
-            values = {"the shapes of a batch": [f"{np.shape(a)} {a.dtype}" for a in leaves]}
-            if not own:
-                values["the first row of a batch"] = [_digest(np.asarray(a[:1])) for a in leaves]
-        if not group.has_more(what, values):
-            if batch is not None:
-                warnings.warn(
-                    "Another process has fewer batches than this one: all processes end the pass with its "
-                    "last one. Share the data out evenly.",
-                    stacklevel=4,
-                )
-            return
-        yield batch
+    read: list = []
+    failure: BaseException | None = None
+    while wanted := size():
+        try:
+            while failure is None and len(read) < wanted:
+                read.append(next(iterator))
+        except BaseException as error:
+            # First the steps on what came before, which the others do, too.
+            failure = error
+        if not (read or failure is None or isinstance(failure, StopIteration)):
+            raise failure
+        ready = read[:wanted]
+        count = group.common(what, [_look_of(batch, own) for batch in ready])
+        if not count:
+            break
+        yield from ready[:count]
+        del read[:count], ready
+    if read:
+        warnings.warn(
+            "Another process has fewer batches than this one: all processes end the pass with its last "
+            "one. Share the data out evenly.",
+            stacklevel=5,
+        )
+
+
+def _look_of(batch, own: bool) -> dict[str, Any]:
+    """What must be the same of a batch in all processes."""
+    leaves = jax.tree.leaves(batch)
+    values: dict[str, Any] = {"the shapes of a batch": [f"{np.shape(a)} {a.dtype}" for a in leaves]}
+    if not own:
+        values["the first row of a batch"] = [_digest(np.asarray(a[:1])) for a in leaves]
+    return values
 
 
 def _digest(array: np.ndarray) -> int:

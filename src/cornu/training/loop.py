@@ -140,12 +140,12 @@ class _Pace:
         self._kind, self._calls = kind, 0
         # Several processes make the same calls, of as many steps.
         self._others = processes.group()
-        self._at_once = function.at_once if self.gathers else 1
         self.is_alone = self._others is None
+        # Whether all processes stop here, as one of them wants to.
+        self._stops = False
         # Whether the next group is read before the calls that are under way are waited for.
-        self.reads_on = (
-            not self.gathers and self.is_alone and kind != "predict" and function.compiles
-        )
+        self.reads_on = not self.gathers and kind != "predict" and function.compiles
+        self._at_once = function.at_once if self.gathers or self.reads_on else 1
         self._stacks = Stacks(MOST_AT_ONCE) if self.reads_on else None
         # What the last call has returned, and the bytes of a stream's batches in it.
         self._last_result: Any = None
@@ -153,7 +153,7 @@ class _Pace:
         if self._others is not None:
             least = self._others.least("steps", self._at_once if self._is_free else 0)
             self._is_free = least > 0
-            if self.gathers:
+            if self.gathers or self.reads_on:
                 function.at_once = max(least, 1)
         self._last = time.perf_counter()
 
@@ -177,29 +177,26 @@ class _Pace:
 
         None if several processes stop here.
         """
-        batches = self._data.batches()
-        if self._others is not None and not self.gathers:
-            batches = agreement.together(self._others, batches, self._kind)
-        batches = iter(batches)
-        if self._stacks is not None:
-            yield from self._stacked(self._stacks, batches)
-            return
+        batches = iter(self._data.batches())
+        if self.gathers:
+            yield from self._gathered(batches)
+        else:
+            if self._others is not None:
+                batches = agreement.together(self._others, batches, self._kind, self._next_size)
+            yield from self._stacked(batches) if self._stacks else self._singly(batches)
+        if self._stops:
+            if self._others is not None and self._others.stop_reason() is not None:
+                yield None
+            setattr(self._model, STOP[self._kind], True)
+
+    def _gathered(self, batches: Iterator) -> Iterator[_Group]:
+        """Rows of arrays on the device, of several batches of one size in a group."""
         group: list = []
-        while True:
-            if not group and self._stops_here():
-                if self._others is not None and self._others.stop_reason() is not None:
-                    yield None
-                setattr(self._model, STOP[self._kind], True)
-                return
+        while group or not self._stops_here():
             batch = next(batches, None)
             if batch is None:
                 break
-            if not self.gathers and self._check is not None:
-                self._check(batch, self._taken)
             self._taken += 1
-            if not self.gathers:
-                yield self._single(batch)
-                continue
             if group and len(batch) != len(group[0]):
                 yield self._count(group, self._data.on_device)
                 group = []
@@ -209,6 +206,21 @@ class _Pace:
                 group = []
         if group:
             yield self._count(group, self._data.on_device)
+
+    def _singly(self, batches: Iterator) -> Iterator[_Group]:
+        """Each batch of a stream by itself."""
+        for batch in batches:
+            if self._check is not None:
+                self._check(batch, self._taken)
+            self._taken += 1
+            yield self._single(batch)
+
+    def _next_size(self) -> int:
+        """How many batches of a stream several processes read before they compare them; 0 to stop."""
+        if self._stops_here():
+            return 0
+        room = self._stacks.room if self._stacks is not None else 1
+        return max(min(self._size(), room) - (self._taken - self._done), 1)
 
     def _single(self, batch) -> _Group:
         """A batch of a stream by itself."""
@@ -223,8 +235,9 @@ class _Pace:
         self._bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(group.arrays))
         return group
 
-    def _stacked(self, stacks: Stacks, batches: Iterator) -> Iterator[_Group]:
+    def _stacked(self, batches: Iterator) -> Iterator[_Group]:
         """Batches of a stream, several of one shape in a group where they are small."""
+        stacks: Any = self._stacks
         failure, begun = None, 0.0
         while True:
             try:
@@ -246,7 +259,8 @@ class _Pace:
                 continue
             stacks.add(batch)
             begun = time.perf_counter() if stacks.count == 1 else begun
-            late = self._is_free and time.perf_counter() - begun > PATIENCE
+            # Several processes make the same groups, however long one of them has to wait.
+            late = self._is_free and self.is_alone and time.perf_counter() - begun > PATIENCE
             full = stacks.count >= min(self._size(), stacks.room)
             if full or (late and self._is_idle()):
                 yield self._placed(stacks)
@@ -262,7 +276,7 @@ class _Pace:
         self._calls += 1
         if (
             self._others is not None
-            and self.gathers
+            and (self.gathers or self.reads_on)
             and self._is_free
             and self._calls & (self._calls - 1) == 0
         ):
@@ -271,13 +285,14 @@ class _Pace:
 
     def _stops_here(self) -> bool:
         """Whether all processes stop before the next batch, as one of them wants to."""
-        return (
+        self._stops = (
             self._others is not None
             # Without callbacks for batches, nobody stops an evaluation or a prediction.
             and (self._kind == "train" or not self._is_free)
             and self._taken == self._done
             and self._others.stops(self._kind, getattr(self._model, STOP[self._kind]))
         )
+        return self._stops
 
     def called(self, result) -> None:
         """Say what the call of a group has returned."""
