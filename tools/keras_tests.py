@@ -4,7 +4,7 @@ It writes docs/keras_tests.md. KERAS is the folder of Keras' source; ADAPTER one
 lets `keras.src` mean Cornu's public names, and `files.txt`, which lists what is counted. A PART is a
 file or folder within `keras/src`; default: all of `files.txt`. What each file gave is kept in
 build/keras-tests, so that parts can be run one at a time, and the page has all of them. With the PART
-`page`, nothing is run.
+`page`, nothing is run. Some tests need TensorFlow or PyTorch: the page says which of them there were.
 
 Why a test fails is looked up in tools/keras_tests_reasons.tsv.
 """
@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,9 @@ KEPT = ROOT / "build" / "keras-tests"
 PAGE = ROOT / "docs" / "keras_tests.md"
 REASONS = Path(__file__).with_name("keras_tests_reasons.tsv")
 NOT_DONE = ("not done", "")
+# Other engines, whose arrays and data sets some tests need.
+ENGINES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
+FOUND = KEPT / "engines.txt"
 
 
 def run(source: Path, adapter: Path, parts: list[str]) -> None:
@@ -60,6 +64,7 @@ def run(source: Path, adapter: Path, parts: list[str]) -> None:
     for file, tests in outcomes.items():
         (KEPT / f"{file}.json").write_text(json.dumps(tests))
     report.unlink()
+    FOUND.write_text(", ".join(ENGINES[name] for name in ENGINES if find_spec(name)))
 
 
 def read_reasons() -> list[tuple[re.Pattern, tuple[str, str]]]:
@@ -71,6 +76,7 @@ def read_reasons() -> list[tuple[re.Pattern, tuple[str, str]]]:
 def write_page(parts: list[str]) -> None:
     """Write what was kept of the parts that count, and of others."""
     reasons = read_reasons()
+    engines = FOUND.read_text() if FOUND.exists() else ""
     counted, others = {}, {}
     for kept in sorted(KEPT.glob("*.json")):
         file = kept.stem.replace(".", "/")
@@ -79,7 +85,8 @@ def write_page(parts: list[str]) -> None:
     lines = [
         "# Keras' own tests",
         "",
-        "Keras' unit tests run on Cornu through an adapter that has its public names only.",
+        "Keras' unit tests run on Cornu through an adapter that has its public names only. Installed",
+        f"beside it, for the tests that need them: {engines or 'no other engine'}.",
         "Why a test fails:",
         "",
         "- **internal name**: it takes a name that Keras does not export. It says nothing of Cornu.",
