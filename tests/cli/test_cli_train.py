@@ -1,7 +1,9 @@
 """`cornu train`: what it leaves, and that it learns."""
 
 import csv
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -306,3 +308,22 @@ def test_images_of_all_parts_are_looked_at_before_training(run, tmp_path, tiny):
         path.unlink()
     refused = run("train", tmp_path / "data", *options)
     assert refused.exit_code == 1 and str(broken[2]) in refused.stderr
+
+
+@pytest.mark.parametrize("of_files", [True, False])
+def test_a_full_disk(run, tmp_path, photos, npz, tiny, monkeypatch, of_files):
+    """It is not the fault of an image, and the run goes on when there is room."""
+
+    def full(folder):
+        if (folder / "model.keras").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    data = (photos, "--image-size", 8) if of_files else (npz,)
+    output = ("--output", tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr("cornu.saving.atomic._sync_folder", full)
+        done = run("train", *data, "--epochs", 1, "--model", tiny, *output)
+    assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1
+    assert f"Cannot write {tmp_path / 'out' / 'model.keras'}: No space left" in done.stderr
+    assert f"go on: cornu train --resume --output {tmp_path / 'out'}" in done.stderr
+    assert run("train", "--resume", *output).exit_code == 0

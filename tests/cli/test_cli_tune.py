@@ -65,6 +65,20 @@ def test_trials_go_on_and_the_best_is_kept(run, npz, tiny, tmp_path, monkeypatch
     assert again.exit_code == 0 and "trial 4/4" not in again.stdout
     done = run("tune", npz, "--trials", 4, *options[:-2], "--seed", 1)
     assert done.exit_code == 1 and "holds a search of another kind" in done.stderr
+    # What somebody has changed since.
+    (folder / f"trial-{int(best):03}" / "config.toml").unlink()
+    with (folder / "trials.journal").open("a") as file:
+        file.write('{"op_code": 99}\n')
+    journal = (folder / "trials.journal").read_text()
+    for name, text, message in (
+        ("trials.journal", journal, "trials.journal is damaged, or written by another version"),
+        ("trials.journal", journal[: journal.rindex("{")], "holds no config.toml any more"),
+        ("tune.json", "[]", "tune.json is damaged, or not written by cornu tune"),
+    ):
+        (folder / name).write_text(text)
+        done = run("tune", npz, "--trials", 4, *options)
+        assert done.exit_code == 1 and message in done.stderr.splitlines()[-1]
+        assert len(done.stderr.splitlines()) <= 2
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,9 @@ def _by_name(constructor, weights: str | None, data: Data):
             include_top=False, weights=given, input_shape=(rows, columns, expected), pooling="avg"
         )
     except ValueError as error:
+        hint = " Choose a larger --image-size." if "at least" in str(error) else ""
         raise CommandError(
-            f"{constructor.__name__} for images of {rows}x{columns}: {error}"
+            f"{constructor.__name__} for images of {rows}x{columns}: {str(error).rstrip('.')}.{hint}"
         ) from error
     except ConnectionError as error:
         raise CommandError(

@@ -19,12 +19,7 @@ def read(file: Path) -> dict:
 
     Raises CommandError if the file is damaged, or of a form that only newer versions of Cornu know.
     """
-    try:
-        settings = json.loads(file.read_text("utf-8"))
-        if not isinstance(settings, dict):
-            raise ValueError("it holds no JSON object")
-    except ValueError as error:
-        raise CommandError(f"{file} is damaged, or not written by cornu train: {error}") from error
+    settings = object_in(file, "cornu train")
     form = settings.get("form", FORM)
     if not (type(form) is int and 0 < form <= FORM):
         raise CommandError(
@@ -46,6 +41,17 @@ def read(file: Path) -> dict:
                 f"{', '.join(missing)}."
             )
     return settings
+
+
+def object_in(file: Path, writer: str) -> dict:
+    """The JSON object in a file. Raises CommandError if there is none; `writer` makes such files."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no JSON object")
+    except ValueError as error:
+        raise CommandError(f"{file} is damaged, or not written by {writer}: {error}") from error
+    return found
 
 
 def read_beside(model_file: Path) -> dict:

@@ -169,6 +169,8 @@ def train(
             _finish(model, loaded, folder, recorder)
         except KeyboardInterrupt as error:
             raise Interrupted(_stopped(error, folder, recorder, best)) from error
+        except OSError as error:
+            raise CommandError(_failed(error, folder)) from error
     if processes.is_first():
         run_folder.forget_state(folder)
     if log is not None:
@@ -188,6 +190,17 @@ def _stopped(error: KeyboardInterrupt, folder: Path, recorder: Recorder, best) -
         f"{recorder.best_epoch} with validation accuracy {best.best:.4f}, is kept: "
         f"{folder / run_folder.MODEL}. {again}"
     )
+
+
+def _failed(error: OSError, folder: Path) -> str:
+    """What is said where a file cannot be read or written."""
+    if error.errno is None and isinstance(error.__cause__, OSError):
+        # One of the images.
+        return (
+            f"{error.__cause__} Delete it, or leave out unreadable images with --skip-unreadable."
+        )
+    what = (error.strerror or str(error)).rstrip(". ")
+    return f"{what}. When that is mended, go on: cornu train --resume --output {folder}"
 
 
 @contextlib.contextmanager
@@ -311,15 +324,8 @@ def _fit(model, data: Data, settings: dict, found: list, shows_bars: bool) -> No
     if isinstance(source, tuple):
         options["batch_size"] = settings["batch_size"]
         model.fit(*source, **options)
-        return
-    try:
+    else:
         model.fit(source, **options)
-    except OSError as error:
-        if not isinstance(error.__cause__, OSError):
-            raise
-        raise CommandError(
-            f"{error.__cause__} Delete it, or leave out unreadable images with --skip-unreadable."
-        ) from error
 
 
 def _validation(data: Data, settings: dict):

@@ -13,6 +13,7 @@ import typer
 from cornu import callbacks
 from cornu.cli import run_folder, tuning_plot
 from cornu.cli.command import CommandError, Interrupted, say
+from cornu.cli.run_settings import object_in
 from cornu.cli.search_space import Setting, parse
 from cornu.core.optional import required
 from cornu.saving.atomic import replacing
@@ -48,14 +49,7 @@ def tune(
     folder = output or Path("runs", f"tune-{Path(data).resolve().stem}")
     _begin(folder, {"data": data, "search": [s.text for s in settings], "options": options})
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    journal = required("optuna.storages.journal", "cornu tune", package="optuna")
-    study = optuna.create_study(
-        study_name="cornu",
-        storage=optuna.storages.JournalStorage(journal.JournalFileBackend(str(folder / _JOURNAL))),
-        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_REDUCTION),
-        direction="maximize",
-        load_if_exists=True,
-    )
+    study = _study(folder / _JOURNAL, optuna)
     _forget_interrupted(study, optuna)
     while (done := len(_ended(study))) < trials:
         # What has been tried is known from the journal; with the same seed, it would be tried again.
@@ -67,6 +61,29 @@ def tune(
         _run_trial(study, trial, folder, command, [data, *options, *words], optuna)
         print(f"trial {done + 1}/{trials}  {_describe(study.trials[trial.number])}", flush=True)
     _finish(study, folder, settings)
+
+
+def _study(file: Path, optuna):
+    """What Optuna knows of the trials, which it keeps in a file."""
+    journal = required("optuna.storages.journal", "cornu tune", package="optuna")
+    try:
+        return optuna.create_study(
+            study_name="cornu",
+            storage=optuna.storages.JournalStorage(journal.JournalFileBackend(str(file))),
+            pruner=optuna.pruners.SuccessiveHalvingPruner(
+                min_resource=1, reduction_factor=_REDUCTION
+            ),
+            direction="maximize",
+            load_if_exists=True,
+        )
+    except OSError:
+        raise
+    except Exception as error:
+        # Optuna has no error of its own for this.
+        raise CommandError(
+            f"{file} is damaged, or written by another version of Optuna than {optuna.__version__} "
+            f"({type(error).__name__}: {error}). Choose another --output."
+        ) from error
 
 
 def _check(command, data: str, settings: list[Setting], options: list[str]) -> None:
@@ -101,7 +118,7 @@ def _begin(folder: Path, about: dict) -> None:
     """Make the folder, or check that a search that is begun there is this one."""
     file = folder / _ABOUT
     if file.is_file():
-        before = json.loads(file.read_text("utf-8"))
+        before = object_in(file, "cornu tune")
         changed = [name for name in about if before.get(name) != about[name]]
         if changed:
             what = "; ".join(f"{name} was {before.get(name)}" for name in changed)
@@ -222,8 +239,13 @@ def _short(value) -> str:
 def _finish(study, folder: Path, settings: list[Setting]) -> None:
     """Draw the trials, and say which was best and how to repeat it."""
     best = study.best_trial
-    tuning_plot.draw(_ended(study), settings, folder / PLOT)
     own = folder / f"trial-{best.number + 1:03}"
+    if not (own / run_folder.CONFIG).is_file():
+        raise CommandError(
+            f"The best trial is {best.number + 1}, but {own} holds no {run_folder.CONFIG} any more. Choose "
+            "another --output."
+        )
+    tuning_plot.draw(_ended(study), settings, folder / PLOT)
     print(f"\nBest: trial {best.number + 1}, {_describe(best)}")
     print(f"\nSaved in {folder}:")
     print(f"  {own.name:<22}the best run, to evaluate, predict and export")
