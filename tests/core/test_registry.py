@@ -1,5 +1,7 @@
 import functools
+import inspect
 import json
+import operator
 import threading
 
 import keras
@@ -306,3 +308,13 @@ def test_a_layer_may_take_arguments_of_any_name_out_of_the_rest():
             return {**super().get_config(), "extra": self.extra}
 
     assert Open.from_config(Open(extra=3, name="a").get_config()).extra == 3
+
+
+@pytest.mark.parametrize("place", ["layers", "losses", "metrics", "optimizers.schedules"])
+def test_arguments_have_the_names_of_keras(place):
+    for name in ("serialize", "deserialize"):
+        ours, theirs = (
+            list(inspect.signature(operator.attrgetter(f"{place}.{name}")(k)).parameters)
+            for k in (cornu, keras)
+        )
+        assert ours == theirs

@@ -1,8 +1,10 @@
 """Drawn models: every call has its box, arrows go downwards and cross no box, text stays inside."""
 
+import inspect
 import itertools
 import re
 
+import keras
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -118,6 +120,13 @@ def test_files(tmp_path):
 def test_the_name_that_keras_has(tmp_path):
     cornu.utils.plot_model(chain(), tmp_path / "k.png", show_shapes=True, dpi=50)
     assert (tmp_path / "k.png").stat().st_size > 2000
+    ours, theirs = (
+        {n: p.default for n, p in inspect.signature(k.utils.plot_model).parameters.items()}
+        for k in (cornu, keras)
+    )
+    assert ours == {name: default for name, default in theirs.items() if name != "kwargs"}
+    with pytest.raises(ValueError, match=r"model_to_dot\(model, splines='curved'\)"):
+        cornu.utils.plot_model(chain(), tmp_path / "k.png", splines="curved")
 
 
 class Own(cornu.Model):

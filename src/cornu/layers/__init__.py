@@ -6,7 +6,7 @@ from cornu.core import registry as _registry
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.core.registry import deserialize as _deserialize
-from cornu.core.registry import serialize
+from cornu.core.registry import serialize as _serialize
 from cornu.layers.activation import ELU, Activation, Identity, LeakyReLU, PReLU, ReLU, Softmax
 from cornu.layers.adaptive_pooling import (
     AdaptiveAveragePooling1D,
@@ -182,6 +182,11 @@ def _load():
 
 
 _registry.load_on_use("layer", _load)
+
+
+def serialize(layer):
+    """The configuration of a layer, with its class; see `deserialize`."""
+    return _serialize(layer)
 
 
 def deserialize(config, custom_objects=None):

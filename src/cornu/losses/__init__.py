@@ -64,9 +64,9 @@ def serialize(loss):
     return registry.serialize(loss)
 
 
-def deserialize(config, custom_objects=None):
-    """The loss that `serialize` described."""
-    return registry.deserialize(config, custom_objects, kind="loss")
+def deserialize(name, custom_objects=None):
+    """The loss that `serialize` described: its name, or its configuration."""
+    return registry.deserialize(name, custom_objects, kind="loss")
 
 
 __all__ = [

@@ -210,9 +210,9 @@ class CosineDecayRestarts(LearningRateSchedule):
         return self.initial_learning_rate * ((1 - self.alpha) * cosine + self.alpha)
 
 
-def serialize(schedule):
+def serialize(learning_rate_schedule):
     """The configuration of a schedule."""
-    return registry.serialize(schedule)
+    return registry.serialize(learning_rate_schedule)
 
 
 def deserialize(config, custom_objects=None):

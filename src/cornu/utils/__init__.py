@@ -63,12 +63,13 @@ def plot_model(
     to_file="model.png",
     show_shapes=False,
     show_dtype=False,
-    show_layer_names=True,
+    show_layer_names=False,
     rankdir="TB",
     expand_nested=False,
     dpi=200,
     show_layer_activations=False,
     show_trainable=False,
+    splines="ortho",
 ):
     """Draw a model into a file: `cornu.visualize.plot_model` under Keras' names.
 
@@ -80,9 +81,15 @@ def plot_model(
         rankdir: `"TB"` from top to bottom, or `"LR"` from left to right.
         expand_nested: whether to draw what is in a model within the model.
         dpi: pixels an inch.
+        splines: must be `"ortho"`; `model_to_dot`, which uses Graphviz, has other arrows.
 
     Source: Keras: plot_model.
     """
+    if splines != "ortho":
+        raise ValueError(
+            "Arrows are drawn in one way. For others use Graphviz: utils.model_to_dot(model, "
+            f"splines={splines!r}).write_png(to_file). Received: splines={splines!r}"
+        )
     return model._draw(
         to_file,
         expand_nested=expand_nested,
