@@ -1,11 +1,13 @@
 """Pictures of what `cornu.explain` says about a network, for docs/explain.md.
 
     python benchmarks/gallery.py
+    python benchmarks/gallery.py --only back    # "The way back" alone, which trains nothing
 
 Trains the lecture's network on MNIST and the colour network on CIFAR-10, draws their windows, maps and
 filters into docs/images/explain, and writes the sections of docs/explain.md that show them.
 """
 
+import argparse
 import sys
 
 import numpy as np
@@ -155,10 +157,68 @@ the first convolution, which reads three channels:
     replace_section(DOCUMENT, "A network trained on CIFAR-10", text)
 
 
+def way_back() -> None:
+    """Where a network of the package errs, how the loss goes back from there."""
+    _, (x, y) = cornu.datasets.mnist.load_data()
+    x = x[..., None].astype("float32")
+    model = cornu.applications.LeNet5()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    mistake = next(m for m in explain.mistakes(model, x[:2000], y[:2000]) if m.probability < 0.99)
+    digit, label = x[mistake.index], y[mistake.index]
+    done = explain.backpropagation(model, digit, label)
+    done.plot(IMAGES / "backpropagation.png")
+    sizes = np.abs(done.gradients["conv2"])
+    row, column, channel = map(int, np.unravel_index(sizes.argmax(), sizes.shape))
+    gradient = explain.gradient(model, digit, label, "conv2", (row, column), channel)
+    index = (2, 2, 0, channel)
+    weight = explain.weight_gradient(model, digit, label, "conv2", index)
+    weight.plot(IMAGES / "weight-gradient.png")
+    update = explain.update(model, digit, label, "conv2", index)
+    text = f"""
+Why does a weight change? A digit that the LeNet-5 of the package takes for a {mistake.predicted}, and that
+is a {mistake.true}; the loss is {done.loss:.4g}. Written by `python benchmarks/gallery.py --only back`.
+
+`explain.gradient(model, digit, label, "conv2", ({row}, {column}), {channel})`,
+the chain rule with its numbers:
+
+```
+{gradient}
+```
+
+`explain.weight_gradient(model, digit, label, "conv2", {index})`:
+
+```
+{weight}
+```
+
+![what the weight met, the gradients there, and the products](images/explain/weight-gradient.png)
+
+`explain.update(model, digit, label, "conv2", {index})`, one step of Adam:
+
+```
+{update}
+```
+
+`visualize.plot_backpropagation(explain.backpropagation(model, digit, label))`, both directions:
+
+![feature maps, and the gradients below them](images/explain/backpropagation.png)
+"""
+    replace_section(DOCUMENT, "The way back", text)
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["back"], help="write this section alone")
     IMAGES.mkdir(parents=True, exist_ok=True)
-    lesson_figures()
-    colour_pictures()
+    if parser.parse_args().only is None:
+        lesson_figures()
+        colour_pictures()
+        trained_pictures()
+    way_back()
+
+
+def trained_pictures() -> None:
+    """The lecture's network, and all that is asked of it."""
     model, history, rates, train, (x, y) = trained()
     first, second = [layer.name for layer in model.layers if "conv" in layer.name][:2]
     names = [layer.name for layer in model.layers]

@@ -44,7 +44,7 @@ def test_arguments_of_a_base_class_are_described():
 
 def test_examples_are_code_and_results_are_described(pages):
     assert "```pycon\n>>> import cornu" in pages["reference/layers/convolution.md"]
-    assert "## Window {" in pages["reference/explain/index.md"]
+    assert "## Window {" in pages["reference/explain/window.md"]
     # Made from a table when `cornu.ops` is loaded.
     assert "cornu.ops.sum(x, axis=None, keepdims=False)" in pages["reference/ops/numpy.md"]
 

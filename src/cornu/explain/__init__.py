@@ -10,6 +10,7 @@ from cornu.explain.attribution import (
     saliency,
     smooth_grad,
 )
+from cornu.explain.backward import backpropagation, gradient, update, weight_gradient
 from cornu.explain.maps import feature_maps, filters
 from cornu.explain.receptive_field import receptive_field
 from cornu.explain.training import dead_relus, gradients, learning_rate_range, mistakes
@@ -18,11 +19,13 @@ from cornu.explain.window import window
 __all__ = [
     "activation_maximization",
     "arithmetic",
+    "backpropagation",
     "dead_relus",
     "feature_maps",
     "filters",
     "grad_cam",
     "grad_cam_plus_plus",
+    "gradient",
     "gradients",
     "integrated_gradients",
     "learning_rate_range",
@@ -31,5 +34,7 @@ __all__ = [
     "receptive_field",
     "saliency",
     "smooth_grad",
+    "update",
+    "weight_gradient",
     "window",
 ]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cornu.core import mask_passing
 from cornu.core.call_arguments import accepts
 from cornu.core.context import within
 from cornu.core.layer import Layer
@@ -29,6 +30,7 @@ class Call(NamedTuple):
     outputs: Any
     makers: list
     is_whole: bool  # it did all by itself: no other layer was called within
+    masks: dict = {}  # those that its `call` took from the arrays, by the parameters' names
 
     @property
     def name(self) -> str:
@@ -68,6 +70,7 @@ def calls(model, inputs, replace=None) -> list[Call]:
             outputs,
             [makers.get(id(source)) for source in sources],
             not any(id(earlier.operation) in inner for earlier in found) if inner else True,
+            _masks_of(operation, arguments),
         )
         if replace is not None:
             call = call._replace(outputs=replace(call))
@@ -91,10 +94,18 @@ def calls(model, inputs, replace=None) -> list[Call]:
     return found
 
 
-def predicted(layer, *inputs):
+def _masks_of(operation, arguments: dict) -> dict:
+    masks: dict = {}
+    if isinstance(operation, Layer):
+        mask_passing.fill(operation, arguments, masks)
+    return masks
+
+
+def predicted(layer, *inputs, **masks):
     """A layer's outputs outside training, where augmentation and noise do nothing."""
+    training = {"training": False} if accepts(layer, "training") else {}
     with within(training=False):
-        return layer.call(*inputs, **({"training": False} if accepts(layer, "training") else {}))
+        return layer.call(*inputs, **masks, **training)
 
 
 def input_of(found: list[Call]) -> tuple[Any, Any]:
@@ -131,6 +142,18 @@ def channel_axis(operation, ndim: int) -> int:
     """Which axis of a batch that an operation takes or makes holds the channels: 1 or -1."""
     first = getattr(operation, "data_format", "channels_last") == "channels_first"
     return 1 if first and ndim > 2 else -1
+
+
+def native(operation, ndim: int, index: tuple) -> tuple:
+    """An index in an example, the channel last, as an operation's batches of so many axes have it."""
+    first = channel_axis(operation, ndim) == 1 and hasattr(operation, "rank")
+    return (index[-1], *index[:-1]) if first else tuple(index)
+
+
+def channel_last(operation, ndim: int, index: tuple) -> tuple:
+    """The reverse of `native`, for an index or a shape."""
+    first = channel_axis(operation, ndim) == 1 and hasattr(operation, "rank")
+    return (*index[1:], index[0]) if first else tuple(index)
 
 
 def spatial_axes(operation, ndim: int) -> list[int]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core.layer import Layer
-from cornu.explain.observe import as_batch, call_of, calls
+from cornu.explain.observe import as_batch, call_of, calls, channel_last, native
 from cornu.explain.terms import Terms, show, terms_of
 
 # How many channels a figure or a table shows.
@@ -226,12 +226,8 @@ def explained(call, position=(), channel=0) -> Window:
         raise NotImplementedError(
             f"'{call.name}' ({type(layer).__name__}) is not a layer with one output."
         )
-    first = getattr(layer, "data_format", None) == "channels_first" and hasattr(layer, "rank")
-    first = first and call.outputs.ndim > 2
-    shape = call.outputs.shape[1:]
-    shape = (*shape[1:], shape[0]) if first else shape
-    index = _index(call, shape, position, channel)
-    own = (0, index[-1], *index[:-1]) if first else (0, *index)
+    index = place_in(call, position, channel)
+    own = (0, *native(layer, call.outputs.ndim, index))
     expected = float(np.asarray(jnp.asarray(call.outputs, jnp.float32))[own])
     try:
         terms = terms_of(layer, call.inputs, index)
@@ -245,7 +241,12 @@ def explained(call, position=(), channel=0) -> Window:
     return made
 
 
-def _index(call, shape: tuple, position, channel) -> tuple[int, ...]:
+def place_in(call, position, channel) -> tuple[int, ...]:
+    """The index of a number in an example of a call's output, the channel last.
+
+    Raises ValueError if there is none.
+    """
+    shape = channel_last(call.operation, call.outputs.ndim, call.outputs.shape[1:])
     position = (position,) if isinstance(position, int | np.integer) else tuple(position)
     index = (*position, channel) if shape else position
     good = len(index) == len(shape) and all(

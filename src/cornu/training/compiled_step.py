@@ -70,6 +70,14 @@ class CompiledStep:
         self.survives = False
         # Variables that are read and are no part of the state, such as a loss network's.
         self._outside: list = []
+        # What `tried` calls, for which list of these.
+        self._trial: tuple = (None, None)
+
+    def with_method(self, method: Callable) -> "CompiledStep":
+        """Another step on the same variables."""
+        return CompiledStep(
+            method, self._kind, self._state, self._compiles, self._turn, self._layers
+        )
 
     @property
     def compiles(self) -> bool:
@@ -93,9 +101,11 @@ class CompiledStep:
     def tried(self, batch):
         """The logs of a step, and the weights after it; nothing changes."""
         outside = self._outside
-        pure = functools.partial(self._run, outside)
+        if self._trial[0] is not outside:
+            pure = functools.partial(self._run, outside)
+            self._trial = outside, jax.jit(pure) if self._compiles else pure
         try:
-            logs, new = (jax.jit(pure) if self._compiles else pure)(*self._take(outside), batch)
+            logs, new = self._trial[1](*self._take(outside), batch)
         except _Missed as missed:
             self._pass(missed.variables)
             return self.tried(batch)

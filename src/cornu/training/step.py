@@ -45,6 +45,15 @@ LISTED = {
 
 def train(model, state, data) -> tuple:
     """One step of training: the logs, and the new state."""
+    x, y, sample_weight = unpack_x_y_sample_weight(data)
+    grads, (loss, y_pred, others, metric_values) = gradients(model, state, data)
+    trainable, optimizer_values = model.optimizer.stateless_apply(state[2], grads, state[0])
+    logs, metric_values = _count(model, metric_values, loss, x, y, y_pred, sample_weight)
+    return logs, (trainable, others, optimizer_values, metric_values)
+
+
+def gradients(model, state, data) -> tuple:
+    """What a step of training gives the optimizer, and `(loss, y_pred, others, metrics)`."""
     trainable, others, optimizer_values, metric_values = state
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     run, put = taking_out(_loss_and_updates(model))
@@ -54,7 +63,7 @@ def train(model, state, data) -> tuple:
         return loss, (updates, assigned)
 
     gradient = jax.value_and_grad(with_assigned, has_aux=True)
-    (_, ((loss, y_pred, others, metric_values), assigned)), grads = gradient(
+    (_, (updates, assigned)), grads = gradient(
         trainable,
         others,
         metric_values,
@@ -65,11 +74,7 @@ def train(model, state, data) -> tuple:
         optimizer_variables=optimizer_values,
     )
     put(assigned)
-    trainable, optimizer_values = model.optimizer.stateless_apply(
-        optimizer_values, grads, trainable
-    )
-    logs, metric_values = _count(model, metric_values, loss, x, y, y_pred, sample_weight)
-    return logs, (trainable, others, optimizer_values, metric_values)
+    return grads, updates
 
 
 def test(model, state, data) -> tuple:

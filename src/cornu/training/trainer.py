@@ -331,11 +331,15 @@ class Trainer(Compilable, OldMethods):
         self._need_compiled("test_on_batch")
         return self._on_batch("test", x, y, sample_weight, None, return_dict)
 
-    def _on_batch(self, kind, x, y, sample_weight, class_weight, return_dict):
+    def _batch_of(self, kind, x, y, sample_weight, class_weight=None):
+        """A batch as a step takes it; what is still missing is built."""
         given = to_arrays(self._on_host(x, kind == "train"), y, sample_weight)
         data = ArraySource(*given, None, False, 1, class_weight)
         prepare(self, data, training=kind == "train")
-        batch = data.first_batch()
+        return data.first_batch()
+
+    def _on_batch(self, kind, x, y, sample_weight, class_weight, return_dict):
+        batch = self._batch_of(kind, x, y, sample_weight, class_weight)
         x, y, sample_weight = unpack_x_y_sample_weight(batch)
         checks.check_label_values(self, y)
         if kind == "train":

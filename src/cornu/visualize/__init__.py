@@ -1,5 +1,6 @@
 """Pictures and tables of models, of their training, and of what they predict."""
 
+from cornu.visualize.backward import plot_backpropagation
 from cornu.visualize.confusion import plot_confusion_matrix
 from cornu.visualize.curves import plot_history
 from cornu.visualize.maps import plot_attribution, plot_feature_maps, plot_filters
@@ -11,6 +12,7 @@ from cornu.visualize.volumes import plot_connections, plot_volumes
 
 __all__ = [
     "plot_attribution",
+    "plot_backpropagation",
     "plot_confusion_matrix",
     "plot_connections",
     "plot_feature_maps",

@@ -62,7 +62,7 @@ class Scores:
         def change(call):
             outputs = call.outputs
             if self._bare is not None and call.operation is self._last:
-                outputs = predicted(self._bare, *call.arguments.values())
+                outputs = predicted(self._bare, *call.arguments.values(), **call.masks)
             return outputs if replace is None else replace(call._replace(outputs=outputs))
 
         return jnp.asarray(calls(self.model, x, change)[-1].outputs, jnp.float32)
