@@ -52,7 +52,7 @@ def trained(file: Path, strength: str, seed: int, epochs: int) -> tuple[float, f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Test accuracy with each strength of --augment.")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     arguments = parser.parse_args()
     (x, y), (x_test, y_test) = cornu.datasets.cifar10.load_data()

@@ -261,7 +261,7 @@ def test_nothing_is_mixed_with_an_older_run(run, tmp_path, tiny, npz):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cornu.cli.train.judge", stop)
+        patch.setattr("cornu.cli.finish.judge", stop)
         assert run("train", npz, *options, "--overwrite").exit_code == 130
     assert run("train", npz, *options, "--overwrite").exit_code == 0
     assert {path.name for path in folder.iterdir()} - {"label_noise.csv"} == {

@@ -144,9 +144,13 @@ def named(row: np.ndarray, about: dict) -> dict:
     is_sure = bool(row[best] >= about["threshold"])
     answer = {"class": names[best] if is_sure else None, "probability": float(row[best])}
     if about["output"]["values"] == "independent":
-        least = about["threshold"] or 0.5
-        answer["classes"] = [names[i] for i in np.flatnonzero(row >= least)]
+        answer["classes"] = [names[i] for i in np.flatnonzero(row >= least_of(about))]
     return answer
+
+
+def least_of(about: dict):
+    """From which probability on a picture of several classes is of one: for all, or for each."""
+    return np.array(about.get("thresholds") or about["threshold"] or 0.5)
 
 
 def fits(count: int, about: dict) -> bool:

@@ -295,6 +295,8 @@ def train(
 
     A folder of images may have the parts train/, validation/ (or val/) and test/, each with a subfolder for
     each class. A .csv file has the columns path and label, and perhaps split: train, validation or test.
+    Where an image may be of several classes, the column is called labels, with ; between them, and y holds
+    0 and 1 for each class. Their network ends in sigmoid, and learns by binary cross-entropy.
     An .npz file holds x_train, y_train, x_test, y_test; or x, y. Without a test part the model is judged by
     the validation images.
 
@@ -556,7 +558,14 @@ def predict(
             metavar="IMAGE",
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, metavar="N", help="Classes to show.")] = 3,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Classes to show. Default: 3; of images of several classes, all that they are taken for.",
+        ),
+    ] = None,
     invert: Annotated[
         bool,
         typer.Option("--invert", help="Swap dark and light: for dark ink, where white is learned."),

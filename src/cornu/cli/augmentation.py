@@ -15,8 +15,12 @@ def changes(data: Data, strength: str | None, white: float | None) -> list:
     """
     if strength is None:
         return []
-    # An edge of a photograph goes on as it is; what is beside a digit is empty.
-    filling = {"fill_mode": "nearest" if data.shape[2] == 3 else "constant"}
+    # Each pixel is a whole one of before: means of several would blur the images of the training, and not
+    # those of validation. An edge of a photograph goes on as it is; what is beside a digit is empty.
+    filling = {
+        "interpolation": "nearest",
+        "fill_mode": "nearest" if data.shape[2] == 3 else "constant",
+    }
     found = [
         *([layers.RandomFlip("horizontal")] if data.can_be_mirrored else []),
         layers.RandomTranslation(0.1, 0.1, **filling),
@@ -42,7 +46,9 @@ def changes(data: Data, strength: str | None, white: float | None) -> list:
     if strength == "medium":
         return found
     if data.shape[2] == 3:
-        found.append(layers.RandAugment(value_range=values, num_ops=1, factor=0.2))
+        found.append(
+            layers.RandAugment(value_range=values, num_ops=1, factor=0.2, interpolation="nearest")
+        )
     return [*found, layers.RandomErasing((0.25, 0.25), value_range=values)]
 
 

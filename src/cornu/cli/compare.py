@@ -12,6 +12,7 @@ _NO_SETTING = (
     *("form", "classes", "image", "versions", "seed"),
     *("config_sha256", "split_sha256", "model_sha256", "judged_sha256"),
     *("best_epoch", "judged_on", "images", "wrong", "accuracy", "loss", "temperature"),
+    *("mean_average_precision", "f1_macro", "f1_micro", "thresholds"),
 )
 
 

@@ -128,8 +128,13 @@ def _agreement(trained, about: dict, probabilities: np.ndarray, paths: list[str]
         [trained.model.predict_on_batch(x[at : at + 32]) for at in range(0, len(x), 32)]
     )
     expected = alone.calibrated(expected.astype("float32"), about)
+    if about["output"]["values"] == "independent":
+        least = alone.least_of(about)
+        same = ((expected >= least) == (probabilities >= least)).all(-1)
+    else:
+        same = expected.argmax(-1) == probabilities.argmax(-1)
     return {
-        "same_class": int((expected.argmax(-1) == probabilities.argmax(-1)).sum()),
+        "same_class": int(same.sum()),
         "largest_difference": float(np.abs(expected - probabilities).max()),
     }
 
@@ -158,12 +163,17 @@ def _text(found: dict, about: dict) -> str:
     for answer in found["answers"][:_PRINTED]:
         if "image" in answer:
             name = answer["class"] or "no class is that probable"
+            if "classes" in answer:
+                name = ", ".join(answer["classes"]) or "none of its classes"
+                lines.append(f"  {answer['image']}  {name}")
+                continue
             lines.append(f"  {answer['image']}  {name}  {100 * answer['probability']:.2f} %")
     if "model" in found:
+        what_is_same = "class" if about["output"]["values"] == "probabilities" else "classes"
         same, apart = found["model"]["same_class"], found["model"]["largest_difference"]
         lines.append(
-            f"{found['model']['name']} has the same class for {same:,} of {found['pictures']:,}, and its "
-            f"probabilities are at most {apart:.1e} apart"
+            f"{found['model']['name']} has the same {what_is_same} for {same:,} of {found['pictures']:,}, "
+            f"and its probabilities are at most {apart:.1e} apart"
         )
     return "\n".join(lines)
 

@@ -44,6 +44,8 @@ def describe(trained: TrainedModel, threshold: float, batch_size: int | None) ->
             "values": "independent" if trained.is_multi_label else "probabilities",
         },
         "threshold": threshold,
+        # Of each class, where a picture may be of several; --threshold is for all of them.
+        "thresholds": None if threshold else trained.thresholds,
         "temperature": trained.temperature,
         "batch_size": batch_size,
         "source": {

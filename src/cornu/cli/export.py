@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cornu.cli.alone import least_of
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Part, load_to_judge
 from cornu.cli.described import KEY, beside, describe
@@ -55,10 +56,10 @@ def export(
         about = describe(trained, threshold, batch_size)
         content = program(trained.model, format, batch_size, {KEY: _text(about)})
         shown, what = _shown(trained, part, source, batch_size)
-        lines = [_compare(trained.model, content, format, shown, what)]
+        lines = [_compare(trained.model, content, format, shown, what, about)]
         if int8:
             before = len(content)
-            content, about["int8"] = quantized(content, part, batch_size)
+            content, about["int8"] = quantized(content, part, batch_size, least_of(about))
             content = _with_text(content, _text(about))
             lines.append(describe_int8(about["int8"], before, len(content)))
         _write(output, content)
@@ -147,8 +148,14 @@ def _made_up(model, batch_size: int | None, largest: float = 1.0) -> list:
     ]
 
 
-def _compare(model, content: bytes, format: str, batches: list, what: str) -> str:
-    """A line that says how far file and model are apart; CommandError if it is not by rounding."""
+def _compare(
+    model, content: bytes, format: str, batches: list, what: str, about: dict | None = None
+) -> str:
+    """A line that says how far file and model are apart; CommandError if it is not by rounding.
+
+    `about` is what the file of a classifier says of itself.
+    """
+    is_several = about is not None and about["output"]["values"] == "independent"
     try:
         run = _runner(content, format, model)
     except MissingPackage as error:
@@ -164,7 +171,11 @@ def _compare(model, content: bytes, format: str, batches: list, what: str) -> st
             size = max(1.0, float(np.abs(other.astype("float64")).max()))
             apart = np.abs(one.astype("float64") - other.astype("float64")).max()
             largest = max(largest, float(apart) / size) if np.isfinite(apart) else np.inf
-        same += int((found[0].argmax(-1) == expected[0].argmax(-1)).sum())
+        if about is not None and is_several:
+            least = least_of(about)
+            same += int(((found[0] >= least) == (expected[0] >= least)).all(-1).sum())
+        else:
+            same += int((found[0].argmax(-1) == expected[0].argmax(-1)).sum())
         count += len(expected[0])
     is_short = any(layer.compute_dtype in _SHORT for layer in model._flatten_layers())
     if not largest <= (_ROUNDING_16 if is_short else _ROUNDING):
@@ -172,7 +183,8 @@ def _compare(model, content: bytes, format: str, batches: list, what: str) -> st
             f"What would be written does not compute what the model does: on {what} they are {largest:.2g} "
             "apart. Nothing was written. This is a defect of Cornu: please report it."
         )
-    agreement = f"; {same} of {count} have the same class" if len(model.outputs) == 1 else ""
+    classes = "classes" if is_several else "class"
+    agreement = f"; {same} of {count} have the same {classes}" if len(model.outputs) == 1 else ""
     return f"Compared with the model on {what}: at most {largest:.1e} apart{agreement}."
 
 

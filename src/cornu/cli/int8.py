@@ -14,7 +14,9 @@ _CALIBRATED, _JUDGED = 200, 2000
 _BATCH = 32
 
 
-def quantized(content: bytes, part: Part, batch_size: int | None) -> tuple[bytes, dict]:
+def quantized(
+    content: bytes, part: Part, batch_size: int | None, least: np.ndarray
+) -> tuple[bytes, dict]:
     """The file in eight bits, and what that did to its accuracy.
 
     Args:
@@ -22,6 +24,7 @@ def quantized(content: bytes, part: Part, batch_size: int | None) -> tuple[bytes
         part: images with their classes. A fifth of them, at most 200, shows which numbers occur; others
             say how accurate the file is before and after.
         batch_size: images that the file takes; None for any number.
+        least: from which probability on an image of several classes is of each.
     """
     size = batch_size or _BATCH
     if len(part) < 2 * size:
@@ -55,8 +58,8 @@ def quantized(content: bytes, part: Part, batch_size: int | None) -> tuple[bytes
     return made, {
         "calibrated_on": len(shown),
         "judged_on": len(judged),
-        "accuracy_before": _accuracy(content, part, judged, size),
-        "accuracy": _accuracy(made, part, judged, size),
+        "accuracy_before": _accuracy(content, part, judged, size, least),
+        "accuracy": _accuracy(made, part, judged, size, least),
     }
 
 
@@ -118,7 +121,7 @@ def _session(content: bytes):
     return runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
 
-def _accuracy(content: bytes, part: Part, rows: np.ndarray, size: int) -> float:
+def _accuracy(content: bytes, part: Part, rows: np.ndarray, size: int, least) -> float:
     session = _session(content)
     name = session.get_inputs()[0].name
     right = 0
@@ -126,7 +129,7 @@ def _accuracy(content: bytes, part: Part, rows: np.ndarray, size: int) -> float:
         answers = session.run(None, {name: x.astype("float32")})[0][: len(y)]
         if y.ndim == 2:
             # Of images of several classes: how many have no class too many or too few.
-            right += int(((answers >= 0.5) == (y > 0)).all(1).sum())
+            right += int(((answers >= least) == (y > 0)).all(1).sum())
         else:
             right += int((answers.argmax(-1) == y).sum())
     return right / len(rows)

@@ -18,7 +18,8 @@ class Judgement:
     """A model's answers; `shown` are the indices of a few images kept in `images`.
 
     `y_true` is the class of each image, or, where an image may be of several, 0 and 1 for each class. `raw`
-    is what the model itself answers; its logits divided by `temperature` give `probabilities`.
+    is what the model itself answers; its logits divided by `temperature` give `probabilities`. From
+    `thresholds` on, of each class, images of several classes are taken for it.
     """
 
     y_true: np.ndarray
@@ -26,6 +27,7 @@ class Judgement:
     shown: list[int]
     images: np.ndarray
     temperature: float = 1.0
+    thresholds: list[float] | float = THRESHOLD
 
     @functools.cached_property
     def probabilities(self) -> np.ndarray:
@@ -34,7 +36,7 @@ class Judgement:
     @property
     def y_pred(self):
         if self.is_multi_label:
-            return (self.probabilities >= THRESHOLD).astype(self.y_true.dtype)
+            return (self.probabilities >= np.array(self.thresholds)).astype(self.y_true.dtype)
         return self.raw.argmax(-1)
 
     @property
@@ -66,11 +68,11 @@ class Judgement:
 
     def describe(self) -> str:
         if self.is_multi_label:
-            found = of_labels(self.y_true, self.probabilities)
+            found = of_labels(self.y_true, self.probabilities, self.thresholds)
             return (
-                f"{found['mean_average_precision']:.4f} mean average precision, F1 "
-                f"{found['f1_macro']:.4f} ({len(self.y_true):,} images, {self.num_wrong:,} with a wrong "
-                f"class), loss {self.loss:.4f}"
+                f"mean average precision {number(found['mean_average_precision'])}, F1 "
+                f"{number(found['f1_macro'])} ({len(self.y_true):,} images, {self.num_wrong:,} with a "
+                f"wrong class), loss {self.loss:.4f}"
             )
         return (
             f"{self.accuracy:.2%}".replace("%", " %")
@@ -78,7 +80,18 @@ class Judgement:
         )
 
 
-def judge(model, part: Part, batch_size: int, temperature: float = 1.0) -> Judgement:
+def number(value: float | None) -> str:
+    """As text; none without images of any class."""
+    return "none" if value is None else f"{value:.4f}"
+
+
+def judge(
+    model,
+    part: Part,
+    batch_size: int,
+    temperature: float = 1.0,
+    thresholds: list[float] | float = THRESHOLD,
+) -> Judgement:
     """Ask a model about all images of a part, in one pass, without keeping them."""
     labels, answers = [], []
     generator = np.random.default_rng(0)
@@ -90,7 +103,7 @@ def judge(model, part: Part, batch_size: int, temperature: float = 1.0) -> Judge
             # NumPy's sums of 16 bits are of 16 bits.
             probabilities = probabilities.astype("float32")
         if y.ndim == 2:
-            are_right = ((probabilities >= THRESHOLD) == (y > 0)).all(1)
+            are_right = ((probabilities >= np.array(thresholds)) == (y > 0)).all(1)
         else:
             are_right = probabilities.argmax(-1) == y
         for row, is_right in enumerate(are_right):
@@ -105,6 +118,7 @@ def judge(model, part: Part, batch_size: int, temperature: float = 1.0) -> Judge
         [index for index, _ in shown],
         np.stack([image for _, image in shown]),
         temperature,
+        thresholds,
     )
 
 

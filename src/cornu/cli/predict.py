@@ -13,7 +13,7 @@ import numpy as np
 from cornu.cli import quality, split
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import SKIP, Part, check_range, has_image_files, load_to_judge, not_of_images
-from cornu.cli.judge import Judgement, judge
+from cornu.cli.judge import Judgement, judge, number
 from cornu.cli.parts import FITS
 from cornu.cli.run_folder import TrainedModel, is_described, load_trained, say_unknown
 from cornu.data.ahead import in_order
@@ -44,7 +44,8 @@ def evaluate(
         part.source.check(SKIP)
     elif is_described(trained.path):
         check_range(part.source[0], data, trained.white, "the model was trained on")
-    judged = judge(trained.model, part, batch_size, trained.temperature)
+    thresholds = trained.thresholds or quality.THRESHOLD
+    judged = judge(trained.model, part, batch_size, trained.temperature, thresholds)
     seen = split.seen_before(trained.path.parent, part)
     if judged.is_multi_label:
         _print_labels(judged, trained.class_names, seen, as_json)
@@ -77,28 +78,27 @@ def evaluate(
 
 def _print_labels(judged: Judgement, names: list[str], seen: dict | None, as_json: bool) -> None:
     """What `evaluate` prints where an image may be of several classes."""
-    found = quality.of_labels(judged.y_true, judged.probabilities)
+    found = quality.of_labels(judged.y_true, judged.probabilities, judged.thresholds)
+    each_class = quality.by_class(judged.y_true, judged.probabilities, judged.thresholds)
+    thresholds = np.broadcast_to(judged.thresholds, len(names)).tolist()
     classes = [
-        {"class": name, **numbers}
-        for name, numbers in zip(
-            names, quality.by_class(judged.y_true, judged.probabilities), strict=True
-        )
+        {"class": name, **numbers, "threshold": threshold}
+        for name, numbers, threshold in zip(names, each_class, thresholds, strict=True)
     ]
     if as_json:
         plain = {**found, "images": len(judged.y_true), "loss": judged.loss, "classes": classes}
         plain |= _trained_on(seen)
         print(json.dumps(plain, ensure_ascii=False, indent=2))
         return
-    print(f"Mean average precision: {found['mean_average_precision']:.4f}")
-    print(
-        f"F1: {found['f1_macro']:.4f} (mean of the classes), {found['f1_micro']:.4f} (all answers)"
-    )
+    print(f"Mean average precision: {number(found['mean_average_precision'])}")
+    f1 = [number(found[name]) for name in ("f1_macro", "f1_micro")]
+    print(f"F1: {f1[0]} (mean of the classes), {f1[1]} (all answers)")
     print(f"All classes right: {100 * found['exact']:.2f} % of {_images(len(judged.y_true))}")
     print(f"Loss: {judged.loss:.4f}")
     if seen is not None:
         print(_known(seen, len(judged.y_true)))
     print()
-    print("\n".join(_table(classes)))
+    print("\n".join(_table(classes, {**_COLUMNS, "threshold": "threshold"})))
 
 
 # How many mistakes are listed.
@@ -185,14 +185,14 @@ _COLUMNS = {
 }
 
 
-def _table(classes: list[dict]) -> list[str]:
+def _table(classes: list[dict], columns: dict[str, str] = _COLUMNS) -> list[str]:
     """A line for each class, and one above with what the numbers are."""
     width = max(len("class"), *(len(each["class"]) for each in classes))
-    lines = [f"{'class':<{width}}  images  " + "  ".join(_COLUMNS.values())]
+    lines = [f"{'class':<{width}}  images  " + "  ".join(columns.values())]
     for each in classes:
         numbers = [
             f"{'' if each[name] is None else format(each[name], '.3f'):>{len(title)}}"
-            for name, title in _COLUMNS.items()
+            for name, title in columns.items()
         ]
         lines.append(f"{each['class']:<{width}}  {each['images']:>6,}  " + "  ".join(numbers))
     return lines
@@ -205,7 +205,7 @@ _BATCH = 32
 def predict(
     model: str,
     images: list[str],
-    top: int,
+    top: int | None,
     invert: bool,
     form: str = "text",
     threshold: float = 0.0,
@@ -215,10 +215,12 @@ def predict(
     Args:
         model: a run's folder or a file.
         images: files, folders, patterns with `*`, and `-` for names on standard input.
-        top: how many classes of an image to print.
+        top: how many classes of an image to print; None for 3, or, where an image may be of several, for
+            all that reach their thresholds.
         invert: whether to swap dark and light.
         form: `"text"`, `"json"` for a JSON object a line, or `"csv"`.
-        threshold: the least probability of a class that is printed.
+        threshold: the least probability of a class that is printed. With 0, classes that an image may have
+            beside others have their own thresholds, which are the run's.
     """
     trained = load_trained(model)
     say_unknown(trained.path)
@@ -226,6 +228,11 @@ def predict(
 
     if trained.temperature != 1:
         say(f"probabilities are calibrated, with the run's temperature {trained.temperature:.3f}.")
+
+    least = np.full(len(trained.class_names), threshold)
+    if trained.thresholds is not None and not threshold:
+        least = np.array(trained.thresholds)
+    most = top or (3 if trained.thresholds is None else len(least))
 
     def load(path):
         try:
@@ -247,9 +254,12 @@ def predict(
                 say(_reason(path, error))
                 continue
             probabilities = next(answers)
-            best = np.argsort(-probabilities, kind="stable")[:top]
-            named = [(trained.class_names[i], float(probabilities[i])) for i in best]
-            _print(form, path, [(name, share) for name, share in named if share >= threshold])
+            best = np.argsort(-probabilities, kind="stable")[:most]
+            names = trained.class_names
+            shown = [
+                (names[i], float(probabilities[i])) for i in best if probabilities[i] >= least[i]
+            ]
+            _print(form, path, shown)
     if not count:
         raise CommandError("There are no images.")
     if num_unreadable:

@@ -28,11 +28,12 @@ class Recorder(callbacks.Callback):
     """Keeps `history.csv` and `settings.json` up to date.
 
     It comes after the callback that saves the model, so that settings never belong to another one.
+    `measure` is what the best epoch is chosen by.
     """
 
-    def __init__(self, folder: Path, settings: dict):
+    def __init__(self, folder: Path, settings: dict, measure: str = "accuracy"):
         super().__init__()
-        self.folder, self.settings = folder, settings
+        self.folder, self.settings, self.measure = folder, settings, measure
         self.rows: list[dict] = []
         # Epochs of a head, before those of the whole model, and whether it is being trained.
         self.num_before, self.in_head = 0, False
@@ -50,8 +51,8 @@ class Recorder(callbacks.Callback):
     @property
     def best_epoch(self) -> int:
         first = max(self.num_before - 1, 0)
-        accuracies = self.history["val_accuracy"][first:]
-        return first + accuracies.index(max(accuracies)) + 1
+        values = self.history[f"val_{self.measure}"][first:]
+        return first + values.index(max(values)) + 1
 
     @property
     def num_epochs(self) -> int:
@@ -164,12 +165,14 @@ class Heartbeat(callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self._now.step = batch + 1
         if time.monotonic() - self._now.last >= SILENCE:
-            values = {n: float(v) for n, v in (logs or {}).items() if n in ("loss", "accuracy")}
+            names = ("loss", self.recorder.measure)
+            values = {n: float(v) for n, v in (logs or {}).items() if n in names}
             self._beat(values)
 
     def on_epoch_end(self, epoch, logs=None):
         row = self.recorder.rows[-1]
-        values = {n: float(logs[n]) for n in ("loss", "accuracy", "val_loss", "val_accuracy")}
+        measure = self.recorder.measure
+        values = {n: float(logs[n]) for n in ("loss", measure, "val_loss", f"val_{measure}")}
         self._line(f"{self._epoch(row['epoch'])}  {_words(values)}  {row['seconds']:.1f} s")
         if self.log is not None:
             self.log.write("epoch", **row, of_head=self.recorder.in_head)

@@ -8,6 +8,8 @@ import numpy as np
 _BINS = 15
 # From which probability on an image is taken for a class, where it may be of several.
 THRESHOLD = 0.5
+# Images with and without a class that it takes to find another one.
+_ENOUGH_FOR_A_THRESHOLD = 10
 
 
 def interval(right: int, count: int) -> tuple[float, float]:
@@ -22,11 +24,11 @@ def interval(right: int, count: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def by_class(y_true, probabilities) -> list[dict]:
+def by_class(y_true, probabilities, thresholds=THRESHOLD) -> list[dict]:
     """For each class, how many images it has, and how well they are told from all others.
 
     `y_true` is the number of each image's class, or 0 and 1 for each class of `(n, classes)`; then those
-    are taken for a class that have at least `THRESHOLD` of its probability.
+    are taken for a class that have at least the threshold, or that of the class, of its probability.
 
     Of a class: `precision` is the share that is right of the images that are taken for it, `recall` the
     share of its images that are taken for it, `f1` their harmonic mean. `roc_auc` is the chance that an
@@ -35,7 +37,7 @@ def by_class(y_true, probabilities) -> list[dict]:
     """
     y_true = np.asarray(y_true)
     if y_true.ndim == 2:
-        of_class, taken = y_true > 0, probabilities >= THRESHOLD
+        of_class, taken = y_true > 0, probabilities >= np.asarray(thresholds)
     else:
         classes = np.arange(probabilities.shape[1])
         of_class = y_true[:, None] == classes
@@ -95,21 +97,44 @@ def confused(y_true, probabilities, most: int = 5) -> list[tuple[int, int, int]]
     return [(int(pairs[i, 0]), int(pairs[i, 1]), int(counts[i])) for i in order]
 
 
-def of_labels(y_true, probabilities) -> dict:
+def of_labels(y_true, probabilities, thresholds=THRESHOLD) -> dict:
     """How good answers are where an image may be of several classes.
 
     `mean_average_precision` is the mean of the classes' areas under precision over recall, `f1_macro` that
     of their F1; `f1_micro` is the F1 of all answers together; `exact` is the share of images all of whose
     classes are right.
     """
-    classes = by_class(y_true, probabilities)
-    is_one, is_taken = np.asarray(y_true) > 0, probabilities >= THRESHOLD
+    classes = by_class(y_true, probabilities, thresholds)
+    is_one, is_taken = np.asarray(y_true) > 0, probabilities >= np.asarray(thresholds)
     return {
         "mean_average_precision": _mean([each["average_precision"] for each in classes]),
         "f1_macro": _mean([each["f1"] for each in classes]),
         "f1_micro": _share(2 * (is_one & is_taken).sum(), is_one.sum() + is_taken.sum()),
         "exact": float((is_one == is_taken).all(1).mean()),
     }
+
+
+def best_thresholds(y_true, probabilities) -> list[float]:
+    """For each class the probability from which on an image is taken for it, for the largest F1.
+
+    A class of too few images, or of too few others, keeps `THRESHOLD`.
+    """
+    found = []
+    for is_one, scores in zip((np.asarray(y_true) > 0).T, probabilities.T, strict=True):
+        ones = int(is_one.sum())
+        if min(ones, len(is_one) - ones) < _ENOUGH_FOR_A_THRESHOLD:
+            found.append(THRESHOLD)
+            continue
+        order = np.argsort(-scores, kind="stable")
+        sorted_scores = scores[order].astype("float64")
+        # Those of equal scores are taken together.
+        last = np.flatnonzero(np.diff(sorted_scores, append=-1.0) != 0)
+        f1 = 2 * np.cumsum(is_one[order])[last] / (last + 1 + ones)
+        best = int(f1.argmax())
+        # Halfway to the first that is not taken.
+        below = sorted_scores[last[best + 1]] if best + 1 < len(last) else 0.0
+        found.append(float(f"{(sorted_scores[last[best]] + below) / 2:.6g}"))
+    return found
 
 
 def _mean(values: list) -> float | None:

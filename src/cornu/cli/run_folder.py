@@ -18,6 +18,7 @@ from cornu.applications.packaged import FOLDER
 from cornu.cli import run_settings
 from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError, say
+from cornu.cli.quality import THRESHOLD
 from cornu.cli.run_settings import SETTINGS
 from cornu.saving import load_model
 from cornu.saving.atomic import replacing
@@ -45,7 +46,8 @@ PACKAGED = {
 class TrainedModel:
     """A model with what must be known to use it.
 
-    Its logits are divided by `temperature`, so that its probabilities say how often it is right.
+    Its logits are divided by `temperature`, so that its probabilities say how often it is right. Images
+    that may be of several classes are taken for those whose probability is at least that of `thresholds`.
     """
 
     model: Any
@@ -56,6 +58,7 @@ class TrainedModel:
     fit: str = "stretch"
     is_multi_label: bool = False
     temperature: float = 1.0
+    thresholds: list[float] | None = None
 
 
 class Known(NamedTuple):
@@ -67,6 +70,8 @@ class Known(NamedTuple):
         fit: what became of images of other proportions, one of `FITS`.
         is_multi_label: whether an image may be of several classes, or of none.
         temperature: what the logits are divided by, so that probabilities say how often it is right.
+        thresholds: from which probability on an image that may be of several classes is of each; None where
+            it is of one.
     """
 
     class_names: list[str]
@@ -74,6 +79,7 @@ class Known(NamedTuple):
     fit: str = "stretch"
     is_multi_label: bool = False
     temperature: float = 1.0
+    thresholds: list[float] | None = None
 
 
 def check_new(folder: Path, overwrite: bool) -> None:
@@ -244,10 +250,15 @@ def settings_of(path: Path, num_classes: int) -> Known:
             f"{file} does not belong to {path}: it must name {num_classes} classes. Found: "
             f"{class_names}."
         )
+    is_multi_label = image.get("is_multi_label", False)
+    thresholds = settings.get("thresholds") or [THRESHOLD] * num_classes
+    if len(thresholds) != num_classes:
+        raise CommandError(f"{file} is damaged: it must have a threshold for each of its classes.")
     return Known(
         class_names,
         image["white"],
         image.get("fit", "stretch"),
-        image.get("is_multi_label", False),
+        is_multi_label,
         float(settings.get("temperature", 1)),
+        [float(each) for each in thresholds] if is_multi_label else None,
     )

@@ -89,6 +89,10 @@ def _are_names(value) -> bool:
     return isinstance(value, list) and all(isinstance(v, str) for v in value)
 
 
+def _are_shares(value) -> bool:
+    return isinstance(value, list) and all(_is_number(v) and 0 <= v <= 1 for v in value)
+
+
 def _is_image(value) -> bool:
     if not isinstance(value, dict) or "white" not in value:
         return False
@@ -115,6 +119,7 @@ _FIELDS: dict[str, tuple[Callable, str]] = {
     ),
     "versions": (_are_versions, "an object of texts"),
     "temperature": (lambda v: _is_number(v) and 0 < v < float("inf"), "a number above 0"),
+    "thresholds": (_are_shares, "a list of numbers from 0 to 1"),
     "accuracy": (lambda v: _is_number(v) and 0 <= v <= 1, "a number from 0 to 1"),
     "images": (lambda v: type(v) is int and v > 0, "a number of images"),
     "wrong": (lambda v: type(v) is int and v >= 0, "a number of images"),

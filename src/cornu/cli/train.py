@@ -1,42 +1,36 @@
 """`cornu train`."""
 
 import contextlib
-import dataclasses
 import datetime
 import difflib
 from pathlib import Path
 
 import numpy as np
 
-from cornu import callbacks, layers, models, optimizers
+from cornu import callbacks, layers, metrics, models, optimizers
 from cornu.cli import (
     augmentation,
     backbones,
     config,
-    label_noise,
     mixing,
     progress,
-    quality,
     run_folder,
-    run_settings,
     split,
 )
 from cornu.cli.command import CommandError, Interrupted, say
-from cornu.cli.data import DEFAULT_IMAGE_SIZE, Data, Part, has_image_files, load_data
-from cornu.cli.judge import judge
+from cornu.cli.data import DEFAULT_IMAGE_SIZE, Data, has_image_files, load_data
+from cornu.cli.finish import WORDS, finish
 from cornu.cli.networks import check_size, find_network, make_model
 from cornu.cli.progress import Heartbeat, Log, Recorder, rounded
-from cornu.cli.report import page as report
 from cornu.cli.resume import Backup, HeadKept, kept_head
 from cornu.config import dtype_policy, set_dtype_policy
 from cornu.core import processes
 from cornu.core.random import set_random_seed
 from cornu.saving import load_model
 from cornu.training import interrupts
-from cornu.visualize import plot_confusion_matrix, plot_history, plot_predictions
 
-# With fewer validation images, chance would decide how sure the model is made.
-_ENOUGH_TO_CALIBRATE = 50
+# How many times as many images of one class as of another are worth a word.
+_UNBALANCED = 5
 
 
 def train(
@@ -91,8 +85,9 @@ def train(
         settings["keep_duplicates"],
     )
     if loaded.is_multi_label:
-        raise CommandError("Training takes images of one class each.")
+        _check_several(settings, explore_port)
     print(loaded.describe())
+    _say_of_balance(loaded, settings)
     pictures = split.text_of(loaded) if processes.is_first() else ""
     if resumes and output is not None and processes.is_first():
         split.check_same(output, pictures)
@@ -110,12 +105,14 @@ def train(
                 len(loaded.class_names),
                 [*_from_0_to_1(loaded), *changes],
                 network,
+                loaded.activation,
             )
             settings["learning_rate"] = rounded(optimizer.learning_rate)
             if settings["schedule"] == "cosine":
                 optimizer.learning_rate = _cosine(settings, len(loaded.train))
-        loss = "categorical_crossentropy" if is_mixing else "sparse_categorical_crossentropy"
-        model.compile(optimizer, loss, metrics=["accuracy"])
+        is_one_hot = is_mixing and not loaded.is_multi_label
+        loss = "categorical_crossentropy" if is_one_hot else loaded.loss
+        model.compile(optimizer, loss, metrics=[_metric(loaded)])
     if network is not None and network.is_own:
         _check_probabilities(model, settings["model"], loaded)
     model.summary()
@@ -140,9 +137,10 @@ def train(
         run_folder.write_text(folder / run_folder.CONFIG, config_text)
         run_folder.write_text(folder / run_folder.SPLIT, pictures)
         run_folder.write_settings(folder, settings)
-    recorder = Recorder(folder, settings)
+    recorder = Recorder(folder, settings, loaded.measure)
+    monitored = f"val_{loaded.measure}"
     best = callbacks.ModelCheckpoint(
-        folder / run_folder.MODEL, monitor="val_accuracy", mode="max", save_best_only=True
+        folder / run_folder.MODEL, monitor=monitored, mode="max", save_best_only=True
     )
     with (
         Heartbeat(recorder, not shows_bars, log) as heartbeat,
@@ -153,7 +151,7 @@ def train(
         try:
             found = [best, recorder, heartbeat, *watching]
             if patience := settings["early_stopping"]:
-                found.append(callbacks.EarlyStopping("val_accuracy", mode="max", patience=patience))
+                found.append(callbacks.EarlyStopping(monitored, mode="max", patience=patience))
             if tensorboard is not None:
                 found.append(callbacks.TensorBoard(tensorboard))
             found += [Backup(folder), *watchers]
@@ -166,7 +164,7 @@ def train(
                     of_head.append(callbacks.TensorBoard(tensorboard / "head"))
                 _fine_tune(model, loaded, settings, found, of_head, shows_bars)
             heartbeat.goes_on_with("judging the best model")
-            _finish(model, loaded, folder, recorder)
+            finish(model, loaded, folder, recorder)
         except KeyboardInterrupt as error:
             raise Interrupted(_stopped(error, folder, recorder, best)) from error
         except OSError as error:
@@ -187,7 +185,7 @@ def _stopped(error: KeyboardInterrupt, folder: Path, recorder: Recorder, best) -
         return f"{how} before the end of the first epoch. {again}"
     return (
         f"{how} after {len(recorder.rows)} epochs. The best model so far, of epoch "
-        f"{recorder.best_epoch} with validation accuracy {best.best:.4f}, is kept: "
+        f"{recorder.best_epoch} with validation {WORDS[recorder.measure]} {best.best:.4f}, is kept: "
         f"{folder / run_folder.MODEL}. {again}"
     )
 
@@ -269,6 +267,14 @@ def _page(model, data: Data, port: int | None):
 def _check_probabilities(model, name: str, data: Data) -> None:
     """A network of the user's may lack its softmax, and would then learn badly without a word."""
     answer = np.asarray(model.predict_on_batch(np.zeros((1, *data.shape), "float32"))[0])
+    if data.is_multi_label:
+        if answer.min() < 0 or answer.max() > 1 or _ends_in_softmax(model, data.white):
+            raise CommandError(
+                f"The output of {name} is not a probability for each class by itself, which images of "
+                "several classes need. Expected values from 0 to 1, as from a last layer "
+                f"Dense({len(data.class_names)}, activation='sigmoid')."
+            )
+        return
     allowed = 1e-3 if answer.dtype.itemsize >= 4 else 0.02
     answer = answer.astype("float32")
     if answer.min() < 0 or abs(answer.sum() - 1) > allowed:
@@ -277,6 +283,14 @@ def _check_probabilities(model, name: str, data: Data) -> None:
             f"{np.round(answer[:5], 3).tolist()}… with sum {answer.sum():.3f}. Expected the sum 1, as "
             f"from a last layer Dense({len(data.class_names)}, activation='softmax')."
         )
+
+
+def _ends_in_softmax(model, white: float | None) -> bool:
+    """Whether the probabilities of pictures have the sum 1, as sigmoids hardly have it for all of them."""
+    shape = (16, *model.inputs[0].shape[1:])
+    x = np.random.default_rng(0).random(shape) * (white or 1.0)
+    sums = np.asarray(model.predict_on_batch(x.astype("float32")), "float32").sum(-1)
+    return model.outputs[0].shape[-1] > 1 and bool((abs(sums - 1) < 1e-3).all())
 
 
 def _from_0_to_1(data: Data) -> list:
@@ -293,19 +307,48 @@ def _cosine(settings: dict, count: int) -> optimizers.schedules.LearningRateSche
     )
 
 
-def _class_weight(data: Data, settings: dict) -> dict | None:
-    """Weights by which each class counts the same, or a warning if few images are of some class."""
-    counts = np.bincount(data.train.labels, minlength=len(data.class_names))
+def _metric(data: Data):
+    if not data.is_multi_label:
+        return "accuracy"
+    count = len(data.class_names)
+    return metrics.AUC(curve="PR", multi_label=True, num_labels=count, name=data.measure)
+
+
+def _check_several(settings: dict, explore_port: int | None) -> None:
+    """Raise CommandError for options that images of several classes do not go with."""
     if settings["class_weights"]:
-        weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
-        return {label: float(weight) for label, weight in enumerate(weights)}
-    if counts.max() > 5 * max(counts.min(), 1):
-        most, least = (data.class_names[i] for i in (counts.argmax(), counts.argmin()))
-        say(
-            f"there are {counts.max():,} training images of {most}, and {counts.min():,} of {least}. "
-            "--class-weights lets them weigh the same."
+        raise CommandError(
+            "--class-weights is for images of one class each. Of these, a class may be rare in images of a "
+            "frequent one; each class has a threshold of its own instead, found on the validation images."
         )
-    return None
+    if explore_port is not None:
+        raise CommandError("--explore shows networks for images of one class each.")
+
+
+def _say_of_balance(data: Data, settings: dict) -> None:
+    """A finding if few images are of some class."""
+    if settings["class_weights"]:
+        return
+    labels, count = data.train.labels, len(data.class_names)
+    counts = labels.sum(0) if data.is_multi_label else np.bincount(labels, minlength=count)
+    if counts.max() <= _UNBALANCED * max(counts.min(), 1):
+        return
+    most, least = (data.class_names[i] for i in (counts.argmax(), counts.argmin()))
+    numbers = [f"{int(each):,}" for each in (counts.max(), counts.min())]
+    text = f"there are {numbers[0]} training images of {most}, and {numbers[1]} of {least}."
+    if not data.is_multi_label:
+        text += " --class-weights lets them weigh the same."
+    data.findings.append(text)
+    say(text)
+
+
+def _class_weight(data: Data, settings: dict) -> dict | None:
+    """Weights by which each class counts the same, if they are wanted."""
+    if not settings["class_weights"]:
+        return None
+    counts = np.bincount(data.train.labels, minlength=len(data.class_names))
+    weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
+    return {label: float(weight) for label, weight in enumerate(weights)}
 
 
 def _fit(model, data: Data, settings: dict, found: list, shows_bars: bool) -> None:
@@ -375,7 +418,7 @@ def _fine_tune(
         )
         recorder.in_head, recorder.num_before = False, len(recorder.rows)
         recorder.settings["head_rate"] = rounded(done.head_rate)
-        best.best = recorder.rows[-1]["val_accuracy"]
+        best.best = recorder.rows[-1][f"val_{recorder.measure}"]
         if processes.is_first():
             model.save(best.filepath)
             recorder.write()
@@ -399,87 +442,3 @@ def _fine_tune(
     # The file holds the optimizers of this stage, which are of no use to anyone.
     model.set_weights(load_model(best.filepath, compile=False).get_weights())
     model.save(best.filepath)
-
-
-def _finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
-    """Evaluate the model, which is the best, draw the figures, and print where everything is."""
-    epoch = recorder.best_epoch
-    accuracy = recorder.history["val_accuracy"][epoch - 1]
-    print(f"\nBest epoch: {epoch} of {len(recorder.rows)} (validation accuracy {accuracy:.4f})")
-    batch_size = recorder.settings["batch_size"]
-    validated = judge(model, data.validation, batch_size)
-    few = len(validated.y_true) < _ENOUGH_TO_CALIBRATE
-    temperature = 1.0 if few else rounded(quality.temperature(validated.y_true, validated.raw))
-    part: Part = data.validation if data.test is None else data.test
-    if data.test is None:
-        judged = dataclasses.replace(validated, temperature=temperature)
-    else:
-        judged = judge(model, part, batch_size, temperature)
-    if data.test is None:
-        print(f"Validation accuracy: {judged.describe()}")
-        print("The data have no test part. These images also chose the best epoch, which flatters.")
-    else:
-        print(f"Test accuracy: {judged.describe()}")
-    before = quality.calibration_error(judged.y_true, judged.raw)
-    if few:
-        print(
-            f"Calibration error: {before:.3f}. Probabilities stay as they are: to fit a temperature takes "
-            f"{_ENOUGH_TO_CALIBRATE} validation images; these are {len(validated.y_true)}."
-        )
-    else:
-        print(
-            f"Calibration error: {judged.calibration_error:.3f}, with logits divided by the temperature "
-            f"{temperature:.3f} that fits the validation images; {before:.3f} without."
-        )
-    doubtful = label_noise.candidates(model, data, batch_size)
-    if not processes.is_first():
-        return
-    if doubtful:
-        label_noise.write(doubtful, data, folder / run_folder.NOISE)
-    results = {
-        "best_epoch": epoch,
-        "judged_on": "validation" if data.test is None else "test",
-        "images": len(judged.y_true),
-        "wrong": judged.num_wrong,
-        "accuracy": judged.accuracy,
-        "loss": judged.loss,
-        "temperature": temperature,
-        "judged_sha256": split.digest_of(part.digests),
-        "model_sha256": run_folder.digest_of(folder / run_folder.MODEL),
-    }
-    recorder.settings |= results
-    run_folder.write_settings(folder, recorder.settings)
-    names = data.class_names
-    plot_history(recorder.history, folder / run_folder.CURVES)
-    plot_confusion_matrix(judged.y_true, judged.y_pred, names, folder / run_folder.CONFUSION)
-    files = {
-        run_folder.MODEL: f"the best model, of epoch {epoch}",
-        run_folder.HISTORY: "loss and accuracy of each epoch",
-        run_folder.CURVES: "the same as curves",
-        run_folder.CONFUSION: "which class is taken for which",
-    }
-    if judged.images.shape[3] in (1, 3):
-        shown = judged.shown
-        plot_predictions(
-            judged.images,
-            judged.y_true[shown],
-            judged.probabilities[shown],
-            names,
-            folder / run_folder.PREDICTIONS,
-        )
-        files[run_folder.PREDICTIONS] = "some images, wrong ones among them"
-    files |= {
-        run_settings.SETTINGS: "settings, classes, versions and results",
-        run_folder.CONFIG: "the options, for cornu train --config",
-        run_folder.REPORT: "all of it on one page, with the worst mistakes",
-        run_folder.SPLIT: "which images were trained on, and their SHA-256",
-    }
-    if doubtful:
-        files[run_folder.NOISE] = f"{len(doubtful):,} images whose class is perhaps wrong"
-    run = report.Finished(
-        folder, model, data, recorder.settings, recorder.rows, epoch, part, judged, doubtful
-    )
-    report.write(run)
-    print(f"\nSaved in {folder}:")
-    for name, what in files.items():
-        print(f"  {name:<22}{what}")

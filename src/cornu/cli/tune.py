@@ -171,11 +171,13 @@ class _Reporter(callbacks.Callback):
     def __init__(self, trial, optuna):
         super().__init__()
         self.trial, self.optuna = trial, optuna
-        self.best, self.num_epochs = 0.0, 0
+        self.best, self.num_epochs, self.measure = 0.0, 0, "accuracy"
 
     def on_epoch_end(self, epoch, logs=None):
         self.num_epochs += 1
-        self.best = max(self.best, float(logs["val_accuracy"]))
+        # Of images of several classes, there is an area instead.
+        self.measure = "accuracy" if "val_accuracy" in logs else "pr_auc"
+        self.best = max(self.best, float(logs[f"val_{self.measure}"]))
         # The best so far, which is what is kept of it.
         self.trial.report(self.best, self.num_epochs)
         if self.trial.should_prune():
@@ -206,6 +208,7 @@ def _run_trial(study, trial, folder: Path, command, words: list[str], optuna) ->
     trial.set_user_attr("seconds", round(time.monotonic() - begin, 1))
     trial.set_user_attr("epochs", watcher.num_epochs)
     trial.set_user_attr("words", words)
+    trial.set_user_attr("measure", watcher.measure)
     if status:
         _again(study, trial.number, optuna)
         if status > 128:
@@ -225,9 +228,10 @@ def _describe(trial) -> str:
     params = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
     best = max(trial.intermediate_values.values(), default=0.0)
     attributes = trial.user_attrs
+    measure = attributes.get("measure", "accuracy")
     how = "stopped" if trial.state.name == "PRUNED" else "done"
     return (
-        f"validation accuracy {best:.4f}  {how} after {attributes['epochs']} epochs, "
+        f"validation {measure} {best:.4f}  {how} after {attributes['epochs']} epochs, "
         f"{attributes['seconds']:.1f} s  {params}"
     )
 

@@ -8,8 +8,9 @@ from cornu.visualize.figure import BLUE, VERMILION, new_figure, save_figure
 def plot_history(history, path=None):
     """Draw loss and metrics by epoch, of training and validation, and mark the best epoch.
 
-    The best epoch is that of the highest validation accuracy, or else of the lowest validation
-    loss, or else of the lowest loss; it is the same in all panels.
+    The best epoch is that of the highest validation accuracy, or else of the largest area under the
+    curve of precision over recall, or else of the lowest validation loss, or else of the lowest loss; it is
+    the same in all panels.
 
     Args:
         history: the `History` that `fit` returned, or a dict from names to values by epoch.
@@ -49,7 +50,7 @@ def plot_history(history, path=None):
 
 def _best_epoch(values: dict[str, list]) -> int:
     """The index of the best epoch."""
-    for name, sign in (("val_accuracy", -1), ("val_loss", 1), ("loss", 1)):
+    for name, sign in (("val_accuracy", -1), ("val_pr_auc", -1), ("val_loss", 1), ("loss", 1)):
         if name in values:
             sortable = [math.inf if math.isnan(v) else sign * v for v in values[name]]
             return sortable.index(min(sortable))

@@ -12,7 +12,7 @@ import numpy as np
 from cornu.cli import quality, run_folder
 from cornu.cli.augmentation import is_mixing
 from cornu.cli.data import Data, Part
-from cornu.cli.judge import Judgement
+from cornu.cli.judge import Judgement, number
 from cornu.cli.label_noise import Candidate
 from cornu.cli.report import charts
 from cornu.cli.report.pictures import Pictures
@@ -27,7 +27,10 @@ _SHOWN_ELSEWHERE = (
     *("classes", "image", "versions"),
     *("config_sha256", "split_sha256", "judged_sha256", "model_sha256"),
 )
-_RESULTS = ("best_epoch", "judged_on", "images", "wrong", "accuracy", "loss", "temperature")
+_RESULTS = (
+    *("best_epoch", "judged_on", "images", "wrong", "accuracy", "loss", "temperature"),
+    *("mean_average_precision", "f1_macro", "f1_micro", "thresholds"),
+)
 
 
 @dataclasses.dataclass
@@ -102,16 +105,25 @@ def _head(run: Finished) -> str:
         else '<p class="soft">The data have no test part. The validation images also chose the best epoch, '
         "which flatters.</p>"
     )
+    confidence = f"with 95 % confidence {100 * low:.1f} to {100 * high:.1f} %"
     tiles = [
-        _tile(
-            _percent(judged.accuracy),
-            f"{kind} accuracy; with 95 % confidence {100 * low:.1f} to {100 * high:.1f} %",
-        ),
+        _tile(_percent(judged.accuracy), f"{kind} accuracy; {confidence}"),
         _tile(f"{judged.num_wrong:,}", f"wrong of {count:,} {kind} images"),
         _tile(f"{run.best_epoch}", f"best epoch of {len(run.rows)}"),
-        _tile(f"{judged.calibration_error:.3f}", "calibration error"),
         _tile(_duration(seconds), "training"),
     ]
+    if judged.is_multi_label:
+        found = quality.of_labels(judged.y_true, judged.probabilities, judged.thresholds)
+        tiles[:2] = [
+            _tile(number(found["mean_average_precision"]), f"mean average precision of {kind}"),
+            _tile(number(found["f1_macro"]), "F1, the mean of the classes"),
+            _tile(
+                _percent(judged.accuracy),
+                f"of {count:,} {kind} images have all classes right; {confidence}",
+            ),
+        ]
+    else:
+        tiles.insert(3, _tile(f"{judged.calibration_error:.3f}", "calibration error"))
     today = f"{datetime.datetime.now():%Y-%m-%d %H:%M}"
     return (
         f"<header><h1>{escape(run.data.name)}: {escape(str(network))}</h1>"
@@ -136,7 +148,12 @@ def _parts(run: Finished) -> list[tuple[str, Part]]:
 
 def _data(run: Finished) -> str:
     data, parts = run.data, _parts(run)
-    counts = [np.bincount(part.labels, minlength=len(data.class_names)) for _, part in parts]
+    counts = [
+        part.labels.sum(0)
+        if data.is_multi_label
+        else np.bincount(part.labels, minlength=len(data.class_names))
+        for _, part in parts
+    ]
     most = max(int(each.max()) for each in counts) or 1
     head = "".join(f"<th>{name}</th>" for name, _ in parts)
     rows = []
@@ -165,15 +182,19 @@ def _data(run: Finished) -> str:
     )
 
 
+_MEASURES = {"accuracy": "Accuracy", "pr_auc": "Area under precision over recall"}
+
+
 def _curves(run: Finished) -> str:
     def column(name):
         return [float(row[name]) for row in run.rows]
 
+    measure = run.data.measure
     drawings = [
         f"<div><h3>{title}</h3>"
         + charts.curves(column(name), column(f"val_{name}"), run.best_epoch, title)
         + "</div>"
-        for name, title in (("loss", "Loss"), ("accuracy", "Accuracy"))
+        for name, title in (("loss", "Loss"), (measure, _MEASURES[measure]))
     ]
     before = run.settings.get("head_epochs", 0) if run.settings["backbone"] else 0
     note = (
@@ -199,7 +220,8 @@ def _changes(strength: str | None) -> str:
 
 
 def _classes(run: Finished) -> str:
-    found = quality.by_class(run.judged.y_true, run.judged.probabilities)
+    judged = run.judged
+    found = quality.by_class(judged.y_true, judged.probabilities, judged.thresholds)
     columns = {
         "precision": "precision",
         "recall": "recall",
@@ -207,6 +229,16 @@ def _classes(run: Finished) -> str:
         "roc_auc": "ROC area",
         "average_precision": "average precision",
     }
+    note = ""
+    if judged.is_multi_label:
+        columns["threshold"] = "threshold"
+        thresholds = np.broadcast_to(judged.thresholds, len(found)).tolist()
+        for each, threshold in zip(found, thresholds, strict=True):
+            each["threshold"] = threshold
+        note = (
+            " An image may be of several classes: of each it is taken for whose threshold its probability "
+            "reaches. Thresholds have the largest F1 on the validation images."
+        )
     head = "".join(f"<th>{title}</th>" for title in columns.values())
     rows = []
     for name, numbers in zip(run.data.class_names, found, strict=True):
@@ -224,7 +256,8 @@ def _classes(run: Finished) -> str:
     return (
         "<section><h2>Class by class</h2>"
         f"<p>Of the {run.settings['judged_on']} images. Precision: the share that is right of the images "
-        "taken for the class. Recall: the share of its images that is found. F1: their harmonic mean.</p>"
+        "taken for the class. Recall: the share of its images that is found. F1: their harmonic mean."
+        f"{note}</p>"
         f'<div class="wide"><table><thead><tr><th>class</th><th>images</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )
@@ -232,6 +265,9 @@ def _classes(run: Finished) -> str:
 
 def _confusion(run: Finished, pictures: Pictures) -> str:
     judged, names = run.judged, run.data.class_names
+    if judged.is_multi_label:
+        # None of them is taken for another one.
+        return ""
     count = len(names)
     counts = np.bincount(
         judged.y_true.astype(int) * count + judged.y_pred, minlength=count * count
@@ -306,6 +342,8 @@ def _image(address: str | None, name: str, kind: str = "") -> str:
 def _worst(run: Finished, pictures: Pictures) -> str:
     """The mistakes of which the model is surest, or, if there are none, what it is least sure of."""
     judged, names = run.judged, run.data.class_names
+    if judged.is_multi_label:
+        return _worst_of_several(run, pictures)
     confidence = judged.probabilities.max(-1)
     wrong = np.flatnonzero(judged.y_pred != judged.y_true)
     if len(wrong):
@@ -344,6 +382,33 @@ def _worst(run: Finished, pictures: Pictures) -> str:
     )
 
 
+def _worst_of_several(run: Finished, pictures: Pictures) -> str:
+    """Where an image may be of several classes: the answers that are wrong, and of which it is surest."""
+    judged, names = run.judged, run.data.class_names
+    error = np.abs(judged.probabilities - judged.y_true) * (judged.y_pred != judged.y_true)
+    order = np.argsort(-error, axis=None, kind="stable")[:_WORST]
+    places, classes = np.unravel_index(order, error.shape)
+    is_wrong = error[places, classes] > 0
+    places, classes = places[is_wrong], classes[is_wrong]
+    if not len(places):
+        return "<section><h2>The worst mistakes</h2><p>There are none.</p></section>"
+    images, _ = run.part.some(places)
+    figures = []
+    for place, label, image in zip(places, classes, images, strict=True):
+        own = [names[i] for i in np.flatnonzero(judged.y_true[place])]
+        says = f"{_percent(float(judged.probabilities[place, label]))} {escape(names[label])}"
+        figures.append(
+            f'<figure><div class="pair">{_image(pictures.picture(image, 200), _name(run, place))}</div>'
+            f"<figcaption>{says}, is <b>{escape(', '.join(own) or 'of no class')}</b><br>"
+            f"{_caption(run, place)}</figcaption></figure>"
+        )
+    return (
+        "<section><h2>The worst mistakes</h2><p>The wrong answers that the model is surest of: a class "
+        "that an image has not, or one that it has and does not get.</p>"
+        f'<div class="worst">{"".join(figures)}</div></section>'
+    )
+
+
 def _doubtful(run: Finished, pictures: Pictures) -> str:
     """The images whose class is perhaps wrong, the surest first."""
     chosen = run.doubtful[:_DOUBTFUL]
@@ -369,6 +434,8 @@ def _doubtful(run: Finished, pictures: Pictures) -> str:
 
 def _calibration(run: Finished) -> str:
     judged = run.judged
+    if judged.is_multi_label:
+        return ""
     drawings = []
     for title, probabilities in (
         ("As the model answers", judged.raw),
