@@ -2,10 +2,11 @@
 
     python benchmarks/streams.py [--rounds 5] [--photographs 1500] [--peers PYTHON]
 
-Each reads folders of JPEG files, a folder for each class, mixed, in batches of float32: CIFAR-10 as it is,
-from `cifar10-jpeg.tar.gz` in the folder that CORNU_DATA_DIR names, and pictures of 500x400 that are made
-here, resized to 224x224. A process makes two passes, and the second is timed. The libraries take turns, and
-a section of docs/benchmarks.md is written. PYTHON has TensorFlow and PyTorch, if this one has not.
+Each reads folders of files, a folder for each class, mixed, in batches of float32: CIFAR-10 as it is, JPEG
+of 32x32 from `cifar10-jpeg.tar.gz` in the folder that CORNU_DATA_DIR names, the same enlarged to 64x64 as
+JPEG and PNG, and JPEG of 500x400 that is made here, resized to 224x224. A process makes two passes, and the
+second is timed. The libraries take turns, and a section of docs/benchmarks.md is written. PYTHON has
+TensorFlow and PyTorch, if this one has not.
 """
 
 import argparse
@@ -39,6 +40,17 @@ def draw(folder: Path, count: int) -> None:
         picture.save(folder / f"class_{i % 4}" / f"{i}.jpg", quality=90)
 
 
+def enlarge(folder: Path, to: Path, ending: str) -> None:
+    """Twice as wide and high copies of pictures."""
+    from PIL import Image
+
+    for path in folder.rglob("*.jpg"):
+        (to / path.parent.name).mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as file:
+            larger = file.resize((64, 64), Image.Resampling.BICUBIC)
+        larger.save(to / path.parent.name / f"{path.stem}.{ending}", quality=90)
+
+
 def found(folder: str) -> tuple[list[str], list[int]]:
     classes = sorted(os.listdir(folder))
     files = [
@@ -61,6 +73,7 @@ def tensorflow_pass(folder: str, side: int):
     import tensorflow as tf
 
     def read(path, label):
+        # Of PNG, too.
         picture = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
         picture = tf.image.resize(picture, (side, side))
         picture.set_shape((side, side, 3))
@@ -149,8 +162,12 @@ def main(arguments) -> None:
         with tarfile.open(Path(os.environ["CORNU_DATA_DIR"]) / "cifar10-jpeg.tar.gz") as file:
             file.extractall(folder, filter="data")
         draw(folder / "photographs", arguments.photographs)
-        sets = [("CIFAR-10, 32x32", folder / arguments.part, 32)]
-        sets.append(("500x400, resized to 224x224", folder / "photographs", 224))
+        sets = [("JPEG, 32x32", folder / arguments.part, 32)]
+        for ending in ("jpg", "png"):
+            enlarge(folder / arguments.part, folder / ending, ending)
+            name = {"jpg": "JPEG", "png": "PNG"}[ending]
+            sets.append((f"{name}, 64x64", folder / ending, 64))
+        sets.append(("JPEG, 500x400 to 224x224", folder / "photographs", 224))
         for name, pictures, side in sets:
             results: dict = {library: [] for library in LIBRARIES}
             for turn in range(arguments.rounds):
@@ -187,9 +204,9 @@ Pictures a second that are read, decoded, resized, mixed and put into float32 ba
 second pass of a process: medians of {arguments.rounds} rounds in which the libraries take turns, their
 ranges, the median of the ratios to Cornu in the same round, the milliseconds that a core works for a
 picture, and the peak memory in megabytes, workers included. The pictures are the {arguments.part} part of
-CIFAR-10, and {arguments.photographs} that are drawn. Cornu decodes with simplejpeg, in threads, and keeps
-freed memory (`config.keep_freed_memory()`); `tf.data` has threads of its own; `DataLoader` has a
-process for each core, and Pillow, which resizes with smoothing.
+CIFAR-10, also enlarged, and {arguments.photographs} that are drawn. Cornu decodes JPEG with simplejpeg and
+PNG with a kernel, in threads, and keeps freed memory (`config.keep_freed_memory()`); `tf.data` has threads
+of its own; `DataLoader` has a process for each core, and Pillow, which resizes with smoothing.
 {statistics.mean(load):.0f} programs wanted the machine's cores on average, from {min(load):.0f} to
 {max(load):.0f}; where these are more than the cores, the time of the cores says more than the rate.
 Written by `make streams`.
