@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import cornu
-from cornu import explain
+from cornu import explain, visualize
 from cornu import layers as L
 
 random = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def test_integrated_gradients_are_complete(model):
             np.testing.assert_allclose(parts.sum((1, 2, 3)), expected, rtol=2e-2, atol=2e-2)
 
 
-def test_a_linear_model_is_its_weights():
+def test_a_linear_model_is_its_weights(capsys):
     """Where everything is known: the gradient is the kernel, before the softmax."""
     model = cornu.Sequential(
         [cornu.Input((3, 3, 1)), L.Flatten(), L.Dense(2, activation="softmax")]
@@ -119,7 +119,10 @@ def test_a_linear_model_is_its_weights():
         rtol=1e-4,
         atol=1e-6,
     )
-    fall = explain.occlusion(model, x, 0, size=1)
+    fall = explain.occlusion(model, x, 0, size=1, verbose=1)
+    explain.smooth_grad(model, x, samples=3, verbose=1)
+    # Of each of two images nine squares are covered.
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["18/18", "3/3"]
     np.testing.assert_allclose(fall, x[..., 0] * kernel[:, 0].reshape(3, 3), rtol=1e-4, atol=1e-5)
 
 
@@ -134,6 +137,9 @@ def test_grad_cam_is_its_formula(model):
     expected /= expected.max((1, 2), keepdims=True)
     np.testing.assert_allclose(explain.grad_cam(full, x, 1), expected, rtol=1e-4, atol=1e-5)
     assert np.array_equal(explain.grad_cam(full, x, 1), explain.grad_cam(full, x, 1, "maps"))
+    figure = visualize.plot_attribution(x, np.stack([expected[0], np.zeros((8, 8))]))
+    said = [[text.get_text() for text in axes.texts] for axes in figure.axes[2:4]]
+    assert said == [[], ["nothing\nspeaks for it"]]
 
 
 def test_what_a_channel_answers_to(model):

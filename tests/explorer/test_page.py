@@ -218,6 +218,7 @@ def test_where_the_answer_comes_from(open_page, server):
         while not page.evaluate(strong) and time.monotonic() < end:
             time.sleep(0.1)
         assert page.evaluate(strong) > 0
+        assert page.text_content("#map-says") == ""
     page.select_option("#method", "")
     page.wait_for_selector("canvas.over[hidden]", state="attached")
 

@@ -132,6 +132,7 @@ def plot_attribution(images, maps, titles=None, path=None):
         images: shape `(n, rows, columns, channels)`.
         maps: shape `(n, rows, columns)`, or with channels, which are added up: what `saliency`, `grad_cam`,
             `occlusion` and the like return. Negative values are purple, and hatched; positive ones orange.
+            An empty map says so.
         titles: text above each image.
         path: a PNG, PDF or SVG file to write; None writes none.
 
@@ -166,6 +167,9 @@ def plot_attribution(images, maps, titles=None, path=None):
         panels[0, n].imshow(shown, cmap="gray", vmin=0, vmax=1)
         panels[1, n].imshow(maps[n], cmap="PuOr_r", vmin=-scale, vmax=scale)
         hatch_negative(panels[1, n], maps[n], scale)
+        if not maps[n].any():
+            middle = {"ha": "center", "va": "center", "transform": panels[1, n].transAxes}
+            panels[1, n].text(0.5, 0.5, "nothing\nspeaks for it", fontsize=8, **middle)
         panels[2, n].imshow(gray, cmap="gray", vmin=0, vmax=1)
         strength = np.abs(maps[n]) / scale
         panels[2, n].imshow(

@@ -367,11 +367,13 @@ def _worst(run: Finished, pictures: Pictures) -> str:
     for place, image, heat in zip(places, images, maps, strict=True):
         name = _name(run, place)
         both = _image(pictures.picture(image, 200), name)
+        true, taken = judged.y_true[place], judged.y_pred[place]
         if heat is not None:
             both += _image(pictures.picture(image, 200, heat), name, " with Grad-CAM")
-        true, taken = judged.y_true[place], judged.y_pred[place]
         says = f"{_percent(float(confidence[place]))} {escape(names[taken])}"
         says += "" if true == taken else f", is <b>{escape(names[true])}</b>"
+        if heat is not None and not np.any(heat):
+            says += f" (nothing in the feature maps speaks for {escape(names[taken])})"
         figures.append(
             f'<figure><div class="pair">{both}</div><figcaption>{says}<br>{_caption(run, place)}'
             "</figcaption></figure>"

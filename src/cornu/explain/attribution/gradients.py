@@ -8,6 +8,7 @@ import numpy as np
 
 from cornu.explain.attribution.scores import Scores, compiled, ready
 from cornu.explain.observe import channel_axis
+from cornu.utils.progress import Progbar
 
 
 def saliency_of(scores: Scores, x, targets):
@@ -36,7 +37,7 @@ def saliency(model, x, target=None) -> np.ndarray:
     return compiled(saliency_of, *ready(model, x, target))
 
 
-def smooth_grad(model, x, target=None, samples=25, noise=0.15, seed=0) -> np.ndarray:
+def smooth_grad(model, x, target=None, samples=25, noise=0.15, seed=0, verbose=0) -> np.ndarray:
     """The mean of `saliency`'s gradients over noisy copies, which averages out their noise.
 
     Args:
@@ -44,6 +45,7 @@ def smooth_grad(model, x, target=None, samples=25, noise=0.15, seed=0) -> np.nda
         samples: how many copies.
         noise: standard deviation of the noise, as a share of the range of each example.
         seed: of the noise.
+        verbose: 1 for a progress bar.
 
     Returns:
         an array `(n, *spatial)`.
@@ -60,16 +62,18 @@ def smooth_grad(model, x, target=None, samples=25, noise=0.15, seed=0) -> np.nda
         return a + width * jax.random.normal(key, a.shape)
 
     total = jax.tree.map(jnp.zeros_like, x)
+    bar = Progbar(samples, verbose=1 if verbose else 0, unit_name="sample")
     for n in range(samples):
         # The first input's key is that of the sample, whether there are others or not.
         keys = [jax.random.fold_in(key, n + i * samples) for i in range(len(leaves))]
         found = gradient(jax.tree.unflatten(structure, map(noisy, leaves, keys)))
-        total = jax.tree.map(jnp.add, total, found)
+        total = jax.block_until_ready(jax.tree.map(jnp.add, total, found))
+        bar.update(n + 1)
     mean = jax.tree.map(lambda a: a / samples, total)
     return jax.tree.map(np.asarray, _over_channels(scores, mean))
 
 
-def integrated_gradients(model, x, target=None, baseline=0.0, steps=64) -> np.ndarray:
+def integrated_gradients(model, x, target=None, baseline=0.0, steps=64, verbose=0) -> np.ndarray:
     """What each value of the input adds to the score, compared with a baseline.
 
     `(x - baseline) * mean of d score / d x on the straight way from the baseline to x`. All of them
@@ -79,6 +83,7 @@ def integrated_gradients(model, x, target=None, baseline=0.0, steps=64) -> np.nd
         model, x, target: see `saliency`.
         baseline: a number, or arrays like `x`: an input that means nothing, such as black.
         steps: how many points on the way.
+        verbose: 1 for a progress bar.
 
     Returns:
         an array of the shape of the batch, with its channels, positive and negative.
@@ -95,10 +100,12 @@ def integrated_gradients(model, x, target=None, baseline=0.0, steps=64) -> np.nd
         lambda a, b: jnp.broadcast_to(jnp.asarray(b, a.dtype), a.shape), x, baselines
     )
     total = jax.tree.map(jnp.zeros_like, x)
+    bar = Progbar(steps, verbose=1 if verbose else 0)
     for n in range(steps):
         share = (n + 0.5) / steps
         point = jax.tree.map(lambda a, b, share=share: b + share * (a - b), x, start)
-        total = jax.tree.map(jnp.add, total, gradient(point))
+        total = jax.block_until_ready(jax.tree.map(jnp.add, total, gradient(point)))
+        bar.update(n + 1)
     return jax.tree.map(lambda a, b, t: np.asarray((a - b) * t / steps), x, start, total)
 
 

@@ -6,9 +6,12 @@ import numpy as np
 
 from cornu.explain.attribution.scores import ready
 from cornu.explain.observe import channel_axis
+from cornu.utils.progress import Progbar
 
 
-def occlusion(model, x, target=None, size=4, stride=1, value=0.0, batch_size=256) -> np.ndarray:
+def occlusion(
+    model, x, target=None, size=4, stride=1, value=0.0, batch_size=256, verbose=0
+) -> np.ndarray:
     """By how much the score falls when a square of the image is covered, for each position of the square.
 
     Args:
@@ -17,6 +20,7 @@ def occlusion(model, x, target=None, size=4, stride=1, value=0.0, batch_size=256
         stride: how far apart the squares are.
         value: what covers.
         batch_size: how many covered images are computed at once.
+        verbose: 1 for a progress bar.
 
     Returns:
         an array `(n, *spatial)`: for each pixel, the mean over the squares that cover it; 0 where none
@@ -27,14 +31,22 @@ def occlusion(model, x, target=None, size=4, stride=1, value=0.0, batch_size=256
     x, scores, targets = ready(model, x, target)
     whole = scores.of(scores(x), targets)
     leaves, structure = jax.tree.flatten(x)
+    axes = [
+        channel_axis(taker, leaf.ndim) % leaf.ndim
+        for leaf, taker in zip(leaves, scores.takers, strict=True)
+    ]
+    spatial = [
+        tuple(n for a, n in enumerate(leaf.shape) if a not in (0, axis))
+        for leaf, axis in zip(leaves, axes, strict=True)
+    ]
+    all_covers = [_squares(sizes, size, stride) if sizes else None for sizes in spatial]
+    count = sum(len(whole) * len(covers) for covers in all_covers if covers is not None)
+    bar, done = Progbar(count, verbose=1 if verbose else 0, unit_name="square"), 0
     found: list = []
-    for which, (leaf, taker) in enumerate(zip(leaves, scores.takers, strict=True)):
-        axis = channel_axis(taker, leaf.ndim) % leaf.ndim
-        spatial = tuple(n for a, n in enumerate(leaf.shape) if a not in (0, axis))
-        if not spatial:
+    for which, (axis, covers) in enumerate(zip(axes, all_covers, strict=True)):
+        if covers is None:
             found.append(None)
             continue
-        covers = _squares(spatial, size, stride)
 
         @jax.jit
         def covered(example, covers, target, which=which, axis=axis):
@@ -47,7 +59,11 @@ def occlusion(model, x, target=None, size=4, stride=1, value=0.0, batch_size=256
         for n, (target_class, score) in enumerate(zip(targets, whole, strict=True)):
             example = [a[n : n + 1] for a in leaves]
             parts = [covers[m : m + batch_size] for m in range(0, len(covers), batch_size)]
-            falls = [np.asarray(score - covered(example, part, target_class)) for part in parts]
+            falls = []
+            for part in parts:
+                falls.append(np.asarray(score - covered(example, part, target_class)))
+                done += len(part)
+                bar.update(done)
             total = np.tensordot(np.concatenate(falls), covers.astype(np.float32), 1)
             found[-1].append(total / np.maximum(covers.sum(0), 1))
     return jax.tree.unflatten(structure, [None if f is None else np.stack(f) for f in found])

@@ -93,17 +93,21 @@ class Page {
       ...methods.map((name) => element("option", { value: name }, MAPS[name])));
     this.target = element("select", { id: "target", onchange: () => this.map() }, element("option", { value: "" }, "the answer"),
       ...classes.map((name, n) => element("option", { value: String(n) }, name)));
+    this.mapSays = element("output", { id: "map-says", for: "method target" });
     at("map-tools").append(element("label", { for: "method" }, "Show ", this.method),
-      element("label", { for: "target" }, " for ", this.target));
+      element("label", { for: "target" }, " for ", this.target), " ", this.mapSays);
   }
 
   async mapOnce() {
-    if (!this.method.value) { this.input.cover(null); return; }
+    if (!this.method.value) { this.input.cover(null); this.mapSays.textContent = ""; return; }
     const asked = { method: this.method.value };
     if (this.target.value) asked.target = this.target.value;
     const answer = await getArrays("/api/class", asked, "POST", this.input.values);
     if (!this.method.value) return;
-    this.input.cover(answer.take(Float32Array, answer.header.shape.reduce((a, b) => a * b, 1)));
+    const map = answer.take(Float32Array, answer.header.shape.reduce((a, b) => a * b, 1));
+    this.input.cover(map);
+    this.mapSays.textContent = map.some((value) => value > 0)
+      ? "" : `nothing speaks for ${this.model.classes[answer.header.target]}`;
   }
 
   // ---- examples
