@@ -115,6 +115,8 @@ def test_what_does_not_divide_a_variable_is_named():
     with pytest.raises(ValueError, match=r"has 1 axes, and the variable 'flat' of shape \(\)"):
         cornu.Variable(1.0, layout=layout, name="flat")
     even = cornu.Variable([1.0, 2.0], layout=layout)
+    state = cornu.optimizers.SGD().add_variable((2,), layout=layout)
+    assert state.value.sharding == even.value.sharding
     even.assign_add([1.0, 1.0])
     assert even.value.sharding == layout.backend_layout and even.numpy().tolist() == [2, 3]
     inside = jax.jit(lambda x: distribution.distribute_tensor(2 * x, layout))(np.ones(4))

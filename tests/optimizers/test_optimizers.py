@@ -234,6 +234,8 @@ def test_hooks_of_optimizers_may_be_overridden(module):
         def build(self, variables):
             super().build(variables)
             self.sums = [self.add_variable_from_reference(v, "sum") for v in variables]
+            own = self.add_variable((2,), "ones", "int32", "none", None, "own")
+            assert own.name == "own" and own.dtype == "int32"
 
         def update_step(self, gradient, variable, learning_rate):
             total = self.sums[self._get_variable_index(variable)]

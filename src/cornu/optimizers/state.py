@@ -103,11 +103,13 @@ class OptimizerState(Configurable, Tracked):
     def lr(self, value):
         self.learning_rate = value
 
-    def add_variable(self, shape, initializer="zeros", dtype=None, aggregation="none", name=None):
-        """Make a variable that belongs to the optimizer's state."""
-        return self._add_variable(shape, initializer, dtype, aggregation, name)
+    def add_variable(
+        self, shape, initializer="zeros", dtype=None, aggregation="none", layout=None, name=None
+    ):
+        """Make a variable that belongs to the optimizer's state; its arguments are those of `Variable`."""
+        return self._add_variable(shape, initializer, dtype, aggregation, layout, name)
 
-    def _add_variable(self, shape, initializer, dtype, aggregation, name, weight=None):
+    def _add_variable(self, shape, initializer, dtype, aggregation, layout, name, weight=None):
         if isinstance(initializer, str):
             initializer = registry.get("initializer", initializer)
         with naming.name_scope(self.name, owner=self):
@@ -119,7 +121,7 @@ class OptimizerState(Configurable, Tracked):
                 autocast=False,
                 aggregation=aggregation,
                 name=name,
-                layout=None if weight is None else placement.layout_of(weight),
+                layout=layout,
             )
         if weight is not None:
             # It lies where the weight does, wherever that goes.
@@ -131,7 +133,10 @@ class OptimizerState(Configurable, Tracked):
         """Make a variable of the shape and dtype of a weight."""
         weight = reference_variable
         name = f"{weight.path.replace('/', '_')}_{name or 'var'}"
-        return self._add_variable(weight.shape, initializer, weight.dtype, "none", name, weight)
+        layout = placement.layout_of(weight)
+        return self._add_variable(
+            weight.shape, initializer, weight.dtype, "none", layout, name, weight
+        )
 
     def add_optimizer_variables(self, trainable_variables, name, initializer="zeros"):
         """Make a variable for each weight, or several if there are several names."""
