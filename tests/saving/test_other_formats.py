@@ -354,7 +354,13 @@ def keras_2_graph():
 
 
 @pytest.mark.parametrize(
-    "config", [keras_2_sequential(), keras_2_graph()], ids=["sequential", "graph"]
+    "config",
+    [
+        keras_2_sequential(),
+        {"class_name": "Sequential", "config": keras_2_sequential()["config"]["layers"]},
+        keras_2_graph(),
+    ],
+    ids=["sequential", "sequential without a name", "graph"],
 )
 def test_whole_models_of_keras_2(tmp_path, config):
     model = filled(made())

@@ -16,6 +16,7 @@ def is_old(config: Any) -> bool:
     return (
         str(config.get("keras_version")).startswith(("1.", "2."))
         or "batch_input_shape" in config
+        or (config.get("class_name") == "Sequential" and isinstance(config.get("config"), list))
         or (isinstance(nodes, list) and any(isinstance(node, list) for node in nodes))
         or any(map(is_old, config.values()))
     )
@@ -30,6 +31,9 @@ def modern(config: Any) -> Any:
     if config.get("class_name") in ("Policy", "DTypePolicy") and isinstance(config["config"], dict):
         return config["config"].get("name", "float32")
     config = {key: modern(value) for key, value in config.items()}
+    if config.get("class_name") == "Sequential" and isinstance(config.get("config"), list):
+        # Before Keras 2.2.3 it had no name.
+        config["config"] = {"layers": config["config"]}
     if "class_name" not in config or not isinstance(config.get("config"), dict):
         return config
     if config["class_name"] == "Model":
