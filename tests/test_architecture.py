@@ -132,6 +132,7 @@ LATE = {
     "explain/window.py": "who does not draw loads no drawings",
     "models/model.py": "who does not draw loads no drawings",
     "models/summary.py": "who trains loads no explanations",
+    "visualize/figure.py": "who does not draw loads no matplotlib",
     "saving/export.py": "it needs a package that may be missing",
 }
 

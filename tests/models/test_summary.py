@@ -182,8 +182,17 @@ def test_is_keras_table(make):
     ],
     ids=str,
 )
-def test_arguments_do_what_they_do_in_keras(make, arguments):
+def test_arguments_do_what_they_do_in_keras(monkeypatch, make, arguments):
+    # Keras cuts off what is wider than the terminal.
+    monkeypatch.setenv("COLUMNS", "120" if "line_length" in arguments else "80")
     check(make, **arguments)
+
+
+def test_nothing_is_cut_off(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = text_of(cornu, small, line_length=100)
+    monkeypatch.setenv("COLUMNS", "120")
+    assert narrow == text_of(cornu, small, line_length=100)
 
 
 @pytest.mark.parametrize("columns", ["40", "120", "200"])
@@ -193,7 +202,8 @@ def test_fits_the_terminal(monkeypatch, make, columns):
     check(make, show_trainable=True)
 
 
-def test_positions():
+def test_positions(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     check(small, positions=[0.6, 0.8, 1.0])
     check(branches, positions=[0.2, 0.5, 0.7, 1.0], line_length=100)
 

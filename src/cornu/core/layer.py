@@ -43,6 +43,7 @@ from cornu.core.dtype import (
 from cornu.core.input_spec import check_inputs
 from cornu.core.layer_losses import WithLosses
 from cornu.core.layer_policy import WithPolicy
+from cornu.core.notebook import as_table, as_text
 from cornu.core.old_arguments import callers_level, todays_name
 from cornu.core.policies import DTypePolicy, get_policy
 from cornu.core.sparse import as_sparse_as, dense
@@ -544,6 +545,13 @@ class Layer(Operation, WithPolicy, WithLosses):
 
     def __repr__(self):
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(v.path, tuple(v.shape), v.dtype, v.trainable) for v in self.weights]
+        about = f"{self.name} ({type(self).__name__})"
+        if not rows:
+            return as_text(f"{about}: {'no weights' if self.built else 'not built'}")
+        return as_table(about, ("weight", "shape", "dtype", "trained"), rows)
 
 
 def _takes(cls: type, name: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from cornu.core.notebook import as_rendered
 from cornu.explain.observe import as_batch, example_inputs, shapes_of_calls, without_channels
 from cornu.layers.batch_normalization import BatchNormalization
 from cornu.layers.convolution import BaseConv, Windowed
@@ -45,7 +46,7 @@ class Row:
     num_bytes: int
 
 
-@dataclass
+@dataclass(repr=False)
 class Arithmetic:
     """All layers of a model; `print` shows a table.
 
@@ -69,6 +70,15 @@ class Arithmetic:
     def num_bytes(self) -> int:
         """Memory of all outputs of one example."""
         return sum(row.num_bytes for row in self.rows)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Arithmetic of {len(self.rows)} layers: {self.num_parameters:,} parameters, "
+            f"{self.multiply_adds:,} multiply-adds>"
+        )
+
+    def _repr_html_(self) -> str:
+        return as_rendered(self.table())
 
     def table(self):
         """The table, for `rich.print`."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core.layer import Layer
+from cornu.core.notebook import as_rendered
 from cornu.explain.observe import as_batch, call_of, calls, channel_last, native
 from cornu.explain.terms import Terms, show, terms_of
 
@@ -15,7 +16,7 @@ from cornu.explain.terms import Terms, show, terms_of
 MOST_CHANNELS = 4
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Window:
     """One number of a feature map as arithmetic. `print` shows it as an equation.
 
@@ -59,9 +60,19 @@ class Window:
         """Patch times kernel."""
         return self.terms.products
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        return f"<Window of {self.layer}, {self._where}: {show(self.result)}>"
+
+    def _repr_html_(self) -> str:
+        return as_rendered(self.table())
+
+    @property
+    def _where(self) -> str:
         at = ", ".join(map(str, self.position))
-        where = f"at ({at}), channel {self.channel}" if at else f"number {self.channel}"
+        return f"at ({at}), channel {self.channel}" if at else f"number {self.channel}"
+
+    def __str__(self) -> str:
+        where = self._where
         lines = [f"{self.layer} ({self.kind}): output {where}"]
         if self.padding.any():
             lines.append(f"  {int(self.padding.sum())} of {self.patch.size} numbers are padding")

@@ -15,6 +15,7 @@ from cornu.core.call_arguments import bind_call, is_shape, shapes_of, tuples
 from cornu.core.dtype import is_float, standardize_dtype
 from cornu.core.layer import Layer
 from cornu.core.naming import auto_name
+from cornu.core.notebook import as_text
 from cornu.core.symbolic import KerasTensor, infer_outputs, node_of
 from cornu.models import graph_config, host_part
 from cornu.models.graph import Graph
@@ -341,6 +342,11 @@ class Model(Trainer):
         self._build_by_call(*inputs[len(names) :], **dict(zip(names, inputs, strict=False)))
 
     # ---- looking at it
+
+    def _repr_html_(self) -> str:
+        lines: list[str] = []
+        self.summary(line_length=100, print_fn=lines.append)
+        return as_text("\n".join(lines).rstrip())
 
     def summary(
         self,

@@ -68,12 +68,14 @@ def print_summary(
         for row in _rows(layer, nodes, show_trainable, expand_nested):
             table.add_row(*row)
 
+    # What was asked to be wider than the terminal is not cut off.
+    width = max(line_length, shutil.get_terminal_size().columns)
     if print_fn is None and not is_interactive_logging_enabled():
         print_fn = lambda text: print_message(text, end="")
     if print_fn is None:
-        _print(Console(highlight=False), model, table, explain)
+        _print(Console(highlight=False, width=width), model, table, explain)
         return
-    console = Console(highlight=False, force_terminal=False, color_system=None)
+    console = Console(highlight=False, force_terminal=False, color_system=None, width=width)
     with console.capture() as capture:
         _print(console, model, table, explain)
     print_fn(capture.get())

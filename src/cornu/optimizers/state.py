@@ -10,6 +10,7 @@ import numpy as np
 from cornu.core import naming, placement, registry
 from cornu.core.configurable import Configurable
 from cornu.core.dtype import floatx
+from cornu.core.notebook import as_table
 from cornu.core.tracking import Tracked
 from cornu.core.variable import Variable
 from cornu.optimizers.schedules import LearningRateSchedule
@@ -50,6 +51,23 @@ class OptimizerState(Configurable, Tracked):
             dtype=floatx(),
             name="learning_rate",
         )
+
+    def __repr__(self) -> str:
+        try:
+            return (
+                f"<{type(self).__name__} learning_rate={float(value_of(self.learning_rate)):.4g}>"
+            )
+        except (AttributeError, TypeError):
+            # It has none, or is being traced.
+            return f"<{type(self).__name__}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, f"{value:.7g}" if isinstance(value, float) else value)
+            for name, value in self.get_config().items()
+            if value is not None
+        ]
+        return as_table(type(self).__name__, ("setting", "value"), rows)
 
     @property
     def variables(self) -> list[Variable]:

@@ -1,6 +1,7 @@
 """`History`: what `fit` returns."""
 
 from cornu.core import registry
+from cornu.core.notebook import as_table
 from cornu.training.callback import Callback
 from cornu.training.old_spellings import Logs
 
@@ -24,6 +25,28 @@ class History(Callback):
     def __init__(self):
         self.history: dict[str, list] = Logs()
         self.epoch: list[int] = []
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self._numbers().items())
+        return f"<History of {len(self.epoch)} epochs{': ' if last else ''}{last}>"
+
+    def _repr_html_(self) -> str:
+        numbers = self._numbers()
+        rows = [
+            [
+                epoch + 1,
+                *(f"{values[n]:.4g}" if n < len(values) else "" for values in numbers.values()),
+            ]
+            for n, epoch in enumerate(self.epoch)
+        ]
+        return as_table(f"{len(self.epoch)} epochs", ["epoch", *numbers], rows)
+
+    def _numbers(self) -> dict[str, list]:
+        return {
+            name: values
+            for name, values in self.history.items()
+            if values and all(isinstance(value, int | float) for value in values)
+        }
 
     def on_train_begin(self, logs=None):
         self.epoch = []

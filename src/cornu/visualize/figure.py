@@ -14,9 +14,9 @@ BLUE, VERMILION = "#0072B2", "#D55E00"
 def new_figure(width: float, height: float):
     """An empty figure, in inches, that needs no screen."""
     # Without pyplot nothing is kept alive behind the user's back, and no window opens.
-    from matplotlib.figure import Figure
+    from cornu.visualize.shown_figure import ShownFigure
 
-    return Figure(figsize=(width, height), layout="constrained", dpi=120)
+    return ShownFigure(figsize=(width, height), layout="constrained", dpi=120)
 
 
 def save_figure(figure, path) -> None:

@@ -10,7 +10,7 @@ from cornu.explain.backward.run import run
 from cornu.explain.terms.base import channels_last
 
 
-@dataclass
+@dataclass(repr=False)
 class Backpropagation:
     """What each layer made of one example, and how the loss changes with it.
 
@@ -27,6 +27,9 @@ class Backpropagation:
     maps: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]
     loss: float
+
+    def __repr__(self) -> str:
+        return f"<Backpropagation through {len(self.maps)} layers, from a loss of {self.loss:.4g}>"
 
     def plot(self, path=None):
         """A figure of both directions: see `visualize.plot_backpropagation`."""

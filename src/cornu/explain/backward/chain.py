@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cornu.core.notebook import as_text
 from cornu.explain.backward.loss_slopes import slopes_of
 from cornu.explain.backward.parts import Part, agree, place, total
 from cornu.explain.backward.run import Run, run
@@ -51,7 +52,7 @@ class Link:
         return lines + [f"  {line}" for part in self.parts for line in part.lines()]
 
 
-@dataclass
+@dataclass(repr=False)
 class Gradient:
     """How the loss changes with one number of a feature map. `print` shows the chain.
 
@@ -80,6 +81,12 @@ class Gradient:
     def expected(self) -> float:
         """The model's own gradient."""
         return self.links[0].expected
+
+    def __repr__(self) -> str:
+        return f"<Gradient of {self.layer}, {self.links[0].where}: {show(self.result)}>"
+
+    def _repr_html_(self) -> str:
+        return as_text(str(self))
 
     def __str__(self) -> str:
         first, *others = self.links

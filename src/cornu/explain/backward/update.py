@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from cornu.core.notebook import as_rendered
 from cornu.explain.backward.moves import Sheet, moved, single
 from cornu.explain.backward.run import as_batches, variable_of
 from cornu.explain.backward.uses import floats
@@ -20,7 +21,7 @@ from cornu.training import model_steps, step
 from cornu.training.compiled_step import CompiledStep
 
 
-@dataclass
+@dataclass(repr=False)
 class Update:
     """How a step of training moves one weight. `print` shows it, step by step.
 
@@ -49,8 +50,17 @@ class Update:
         """The number after the step, by the arithmetic."""
         return self.steps[-1].value
 
+    @property
+    def _name(self) -> str:
+        return f"{self.weight}[{', '.join(map(str, self.index))}]"
+
+    def __repr__(self) -> str:
+        return f"<Update of {self._name}: {_exact(self.before)} → {_exact(self.result)}>"
+
+    def _repr_html_(self) -> str:
+        return as_rendered(self.table())
+
     def __str__(self) -> str:
-        name = f"{self.weight}[{', '.join(map(str, self.index))}]"
         width = max(len(step.name) for step in self.steps)
         lines = [
             f"  {step.name:<{width}} = {step.formula}"
@@ -59,7 +69,7 @@ class Update:
         ]
         return "\n".join(
             [
-                f"{name} of {self.layer} ({self.kind}), a step of {self.optimizer}: "
+                f"{self._name} of {self.layer} ({self.kind}), a step of {self.optimizer}: "
                 f"{_exact(self.before)} → {_exact(self.result)}",
                 *lines,
                 f"the model says {_exact(self.expected)}",

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cornu.core.notebook import as_rendered
 from cornu.core.variable import functional
 from cornu.explain.backward.parts import Part, agree, total
 from cornu.explain.backward.run import Run, run, variable_of
@@ -19,7 +20,7 @@ from cornu.layers.dense import Dense
 from cornu.layers.separable import BaseDepthwiseConv
 
 
-@dataclass
+@dataclass(repr=False)
 class WeightGradient:
     """How the loss changes with one weight. `print` shows the sum.
 
@@ -50,6 +51,12 @@ class WeightGradient:
     def name(self) -> str:
         """The weight and the index, as in `kernel[0, 1]`."""
         return f"{self.weight}[{', '.join(map(str, self.index))}]"
+
+    def __repr__(self) -> str:
+        return f"<WeightGradient of {self.name} of {self.layer}: {show(self.result)}>"
+
+    def _repr_html_(self) -> str:
+        return as_rendered(self.table())
 
     def __str__(self) -> str:
         first = f"d loss / d {self.name} of {self.layer} ({self.kind}), which is {show(self.value)}"

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from cornu.core.layer import Layer
+from cornu.core.notebook import as_text
 from cornu.explain.observe import (
     as_batch,
     call_of,
@@ -37,7 +38,7 @@ class Field(NamedTuple):
     whole: bool
 
 
-@dataclass
+@dataclass(repr=False)
 class Fields:
     """The receptive fields of all layers; `print` shows a table.
 
@@ -50,6 +51,12 @@ class Fields:
     fields: list[Field]
     calls: list
     model: Any
+
+    def __repr__(self) -> str:
+        return f"<Fields of {len(self.fields)} layers>"
+
+    def _repr_html_(self) -> str:
+        return as_text(str(self))
 
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = [("layer", "size", "stride", "offset")]
