@@ -36,6 +36,10 @@ def test_every_name_has_an_entry(namespace, pages):
         assert f"#{anchor} }}" in pages[path] or f'id="{anchor}"' in pages[path], dotted
 
 
+def test_completion_offers_what_is_public():
+    assert {name for name in dir(cornu) if not name.startswith("__")} == set(cornu.__all__)
+
+
 def test_arguments_of_a_base_class_are_described():
     entry = next(e for e in reference.entries() if e.names[0] == "cornu.callbacks.EarlyStopping")
     text = reference.described(entry, cornu.callbacks)

@@ -86,6 +86,10 @@ def __getattr__(name):
     raise _absent.error("cornu", name, __all__)
 
 
+def __dir__():
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+
+
 for _module in (
     activations,
     callbacks,
