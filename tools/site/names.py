@@ -31,7 +31,7 @@ def namespaces() -> list[ModuleType]:
     """`cornu` and all that is reached from it as `cornu.x.y`, except the subjects of `cornu.ops`."""
     found = [cornu]
     for module in found:
-        if "__dir__" not in vars(module):
+        if module is cornu or "__dir__" not in vars(module):
             names = sorted({*exported(module), *getattr(module, "_ON_USE", ())})
             values = [getattr(module, name) for name in names]
             found += [v for v in values if isinstance(v, ModuleType)]
