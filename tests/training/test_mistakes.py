@@ -3,6 +3,7 @@
 import contextlib
 
 import jax.numpy as jnp
+import keras as real_keras
 import numpy as np
 import pandas
 import pytest
@@ -120,6 +121,28 @@ def test_data_that_do_not_fit(loss, x, y, message):
         made.fit(x, y, verbose=0)
     for old, new in zip(before, made.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_labels_of_the_steps_of_a_sequence():
+    """They have as many axes as labels of samples in a column, which do not fit such a model."""
+    steps = np.random.RandomState(0).rand(6, 4, 2).astype("float32")
+    labels = np.arange(24).reshape(6, 4) % 3
+    histories = []
+    for k in (keras, real_keras):
+        made = k.Sequential(
+            [k.Input((None, 2)), k.layers.Dense(3, "softmax", kernel_initializer="ones")]
+        )
+        made.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        histories.append(made.fit(steps, labels, verbose=0, shuffle=False).history)
+    for name, values in histories[1].items():
+        assert histories[0][name] == pytest.approx(values, rel=1e-6)
+    for wrong in (labels[:, 0], labels[:, :1]):
+        made = keras.Sequential([keras.Input((4, 2)), layers.Dense(3, "softmax")])
+        made.compile("sgd", "sparse_categorical_crossentropy")
+        with pytest.raises(
+            ValueError, match=r"a class at each position.*one class for each sample"
+        ):
+            made.fit(steps, wrong, verbose=0)
 
 
 @pytest.mark.parametrize("kind", [jnp.asarray, list, pandas.Series], ids=["jax", "list", "series"])

@@ -156,9 +156,15 @@ def check_labels(loss, target, output) -> None:
                 "loss='sparse_categorical_crossentropy', or turn the labels into one-hot vectors: "
                 f"y = utils.to_categorical(y, num_classes={output.shape[-1]})."
             )
-    if name in ("categorical_crossentropy", "sparse_categorical_crossentropy") and len(
-        output.shape
-    ) > 2 >= len(target.shape):
+    # Labels of the steps of a sequence have two axes, too.
+    one_each = name == "sparse_categorical_crossentropy" and _agree(
+        target.shape[1:], output.shape[1:-1]
+    )
+    if (
+        name in ("categorical_crossentropy", "sparse_categorical_crossentropy")
+        and len(output.shape) > 2 >= len(target.shape)
+        and not one_each
+    ):
         raise ValueError(
             f"The model gives an output of shape {(None, *output.shape[1:])}, a class at each position, "
             f"and `y` has shape {(None, *target.shape[1:])}, one class for each sample. Put a Flatten or a "
@@ -174,6 +180,13 @@ def check_labels(loss, target, output) -> None:
             f"{(None, *output.shape[1:-1])}, but `y` has shape {(None, *target.shape[1:])}, like "
             "one-hot vectors. Use loss='categorical_crossentropy', or pass y.argmax(-1)."
         )
+
+
+def _agree(given, wanted) -> bool:
+    """Whether two shapes may be the same; None stands for any size."""
+    return len(given) == len(wanted) and all(
+        a == b or None in (a, b) for a, b in zip(given, wanted, strict=True)
+    )
 
 
 _ELEMENTWISE = frozenset(
