@@ -92,7 +92,7 @@ class Page:
 
 def _module_of(entry: Entry, namespace: ModuleType) -> str:
     """The module that an entry is shown under: a subject of `ops`, or else where it is defined."""
-    if "__dir__" in vars(namespace):
+    if namespace is not cornu and "__dir__" in vars(namespace):
         subjects = [getattr(namespace, name) for name in exported(namespace)]
         for subject in subjects:
             if isinstance(subject, ModuleType) and hasattr(subject, entry.name):
