@@ -478,3 +478,96 @@ def test_masks_of_merging_layers_are_lists():
     ):
         with pytest.raises(ValueError, match=message):
             layer.compute_mask(inputs, mask)
+
+
+class TwoWeights(layers.Layer):
+    """Its bias has a sensible shape for some inputs alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = layers.Rescaling(2.0)
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight((input_shape[-1], 2))
+        self.bias = self.add_weight((2,) if input_shape[-1] > 1 else (None,))
+
+    def call(self, inputs):
+        return self.inner(inputs @ self.kernel) + self.bias
+
+
+@pytest.mark.parametrize(
+    "make, shapes",
+    [
+        (TwoWeights, [(None, 5)]),
+        (lambda: layers.Dense(3), [(None, 5)]),
+        (lambda: layers.GRUCell(3), [(None, 5)]),
+        (layers.BatchNormalization, [(None, 5)]),
+        (lambda: layers.MultiHeadAttention(2, 3), [(None, 4, 5), (None, 4, 5)]),
+    ],
+)
+def test_weights_are_made_once(make, shapes):
+    layer = make()
+    layer.build(*shapes)
+    weights = layer.weights
+    with pytest.raises(ValueError, match="is built already: a second `build` would make"):
+        layer.build(*shapes)
+    assert list(map(id, layer.weights)) == list(map(id, weights))
+
+
+def test_a_build_that_failed_leaves_no_weights():
+    layer = TwoWeights()
+    with pytest.raises((ValueError, TypeError)):
+        layer.build((None, 1))
+    assert not layer.built and not layer.weights
+    layer(np.ones((3, 5)))
+    assert len(layer.weights) == 2
+
+
+def freeze(model, *steps):
+    for names, value in steps:
+        found = model
+        for name in names.split():
+            found = found.get_layer(name) if name[0] != "." else getattr(found, name[1:])
+        found.trainable = value
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("base", False)],
+        [("base", False), ("base last", True)],
+        [("base last", True), ("base", False)],
+        [("base", False), ("base last .bias", True)],
+        [("base", False), ("base last", True), ("base", True), ("base first", False)],
+        [("", False), ("base last", True)],
+        [("base last", False), ("", True), ("base inner", False), ("base inner dense", True)],
+    ],
+)
+def test_what_was_frozen_last_counts(steps):
+    trained = []
+    for k in (cornu, keras):
+        inner = k.Sequential([k.Input((4,)), k.layers.Dense(4, name="dense")], name="inner")
+        parts = [k.layers.Dense(4, name="first"), inner, k.layers.Dense(4, name="last")]
+        base = k.Sequential([k.Input((4,)), *parts], name="base")
+        model = k.Sequential([k.Input((4,)), base, k.layers.Dense(1, name="head")])
+        freeze(model, *steps)
+        ids = set(map(id, model.trainable_weights))
+        trained.append([id(weight) in ids for weight in model.weights])
+    assert trained[0] == trained[1]
+
+
+def test_what_is_made_in_a_frozen_layer_is_frozen():
+    class Block(layers.Layer):
+        def build(self, input_shape):
+            self.inner = layers.Dense(3)
+            self.inner.build(input_shape)
+
+        def call(self, inputs):
+            return self.inner(inputs)
+
+    frozen, later = Block(trainable=False), Block()
+    later.trainable = False
+    model = cornu.Sequential([cornu.Input((3,)), frozen, later, layers.Dense(1)])
+    assert len(model.weights) == 6 and len(model.trainable_weights) == 2
+    frozen.inner.trainable = True
+    assert len(model.trainable_weights) == 4

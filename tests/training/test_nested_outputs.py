@@ -121,6 +121,24 @@ def test_names_and_numbers(make, case, eagerly):
 
 
 @pytest.mark.parametrize(
+    ("structure", "loss"),
+    [
+        ("dict", {"k2": "mse", "k3": "mse", "k1": "mae"}),
+        ("dict", "mse"),
+        ("dicts", {"q": "mae", "p": {"v": "mse", "u": "mse"}}),
+        ("pair", {"c": "mse", "b": "mae", "a": "mse"}),
+    ],
+)
+def test_a_list_of_results_has_the_order_of_the_losses(structure, loss):
+    y, got = STRUCTURES[structure](A, B, C), []
+    for k in (cornu, keras):
+        model = functional(k, structure)
+        model.compile("sgd", loss, run_eagerly=True)
+        got.append(model.test_on_batch(X, y))
+    np.testing.assert_allclose(*got, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("structure", "loss", "y"),
     [("list", ["mse", None, "mae"], [A, C]), ("dict", {"k1": "mse"}, B)],
 )

@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cornu.core import naming
 from cornu.core.call_arguments import call_parameters, is_mask, shapes_of, tuples
@@ -15,7 +17,11 @@ def in_scope(build):
     @functools.wraps(build)
     def wrapped(self, *args, **kwargs):
         self._check_initialized()
-        with naming.name_scope(self.name, owner=self), within(computing=None):
+        with (
+            naming.name_scope(self.name, owner=self),
+            within(computing=None),
+            _making_weights_once(self),
+        ):
             if self.path is None:
                 self._path = naming.current_path()
             result = build(self, *args, **kwargs)
@@ -27,6 +33,35 @@ def in_scope(build):
         return result
 
     return wrapped
+
+
+@contextmanager
+def _making_weights_once(layer) -> Iterator[None]:
+    """Within is a `build`. If it fails, or makes weights a second time, the layer stays as it was."""
+    if "_is_building" in layer.__dict__:
+        # That of a base class.
+        yield
+        return
+    before, own = dict(layer.__dict__), list(layer._variables)
+    weights = layer.weights if "_build_arguments" in before else []
+    layer._is_building = True
+    try:
+        yield
+        if weights and (
+            len(layer._variables) > len(own) or {*map(id, weights)} - {*map(id, layer.weights)}
+        ):
+            raise ValueError(
+                f"Layer '{layer.name}' ({type(layer).__name__}) is built already: a second `build` would "
+                "make new weights beside or instead of those that it has. Make a new layer, or ask "
+                "`layer.built` first."
+            )
+    except BaseException:
+        layer.__dict__.clear()
+        layer.__dict__.update(before)
+        layer._variables[:] = own
+        raise
+    finally:
+        layer.__dict__.pop("_is_building", None)
 
 
 def build_for(layer, arguments: dict, is_overridden: bool) -> None:

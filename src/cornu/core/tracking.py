@@ -191,7 +191,7 @@ class Walk:
             for each in layers
             if type(each).__module__.partition(".")[0] == "cornu" and not hasattr(each, "optimizer")
             for name, value in each.__dict__.items()
-            if name == "_trainable" or not name.startswith("_")
+            if name.startswith("_trainable") or not name.startswith("_")
         ]
         self._values = [w.values() if hasattr(w, "values") else w for w in self._watched]
         # What is compared is kept, so that no other object gets its address.

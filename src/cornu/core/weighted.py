@@ -1,5 +1,6 @@
 """`Weighted`: what has weights, and parts that have some: the base of layers and so of models."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from cornu.core.random import SeedGenerator
 from cornu.core.tracking import Aside, Tracked, unique
 from cornu.core.variable import Variable
 
+_times = itertools.count(1)
+
 
 class Weighted(Tracked):
     """Weights, in an object and in those that its attributes hold: what they are, and which are trained."""
@@ -22,6 +25,8 @@ class Weighted(Tracked):
     dtype_policy: DTypePolicy
     _policy: DTypePolicy
     _trainable: bool
+    # When that was set, by a count of all such settings; 0 if by the constructor.
+    _trainable_since = 0
     _variables: list[Variable]
     _constructor_arguments: Aside[dict]
     _inbound_nodes: Aside[list]
@@ -225,18 +230,27 @@ class Weighted(Tracked):
         return unique(v for metric in self.metrics for v in metric.variables)
 
     def _trainable_ids(self) -> set[int]:
+        """The weights that may train: a part of a frozen layer may have been unfrozen later."""
         ids: set[int] = set()
+        seen: set[tuple] = set()
 
-        seen: set[int] = set()
-
-        def visit(layer):
-            if layer._trainable and id(layer) not in seen:
-                seen.add(id(layer))
+        def visit(layer, frozen_at):
+            since = layer._trainable_since
+            if layer._trainable:
+                trains = since > frozen_at
+            else:
+                # Of a layer that was frozen, weights may have been unfrozen one by one.
+                trains, frozen_at = since > 0, max(frozen_at, since)
+            if (id(layer), frozen_at) in seen:
+                return
+            seen.add((id(layer), frozen_at))
+            if trains:
                 ids.update(id(w) for w in layer._own_weights() if w.trainable)
-                for sublayer in layer._sublayers():
-                    visit(sublayer)
+            for sublayer in layer._sublayers():
+                visit(sublayer, frozen_at)
 
-        visit(self)
+        if self._trainable:
+            visit(self, -1)
         return ids
 
     @property
@@ -269,8 +283,9 @@ class Weighted(Tracked):
 
     @trainable.setter
     def trainable(self, value: bool):
+        since = next(_times)
         for layer in self._flatten_layers():
-            layer._trainable = bool(value)
+            layer._trainable, layer._trainable_since = bool(value), since
             for weight in layer._own_weights():
                 if layer._may_train(weight):
                     weight.trainable = bool(value)

@@ -465,13 +465,16 @@ class _Stages:
 @contextlib.contextmanager
 def _flags_kept(model):
     """What is frozen at the beginning of the block is frozen after it."""
-    layers = [(layer, layer._trainable) for layer in model._flatten_layers()]
+    flags = ("_trainable", "_trainable_since")
+    layers = [
+        (layer, [getattr(layer, flag) for flag in flags]) for layer in model._flatten_layers()
+    ]
     weights = [(weight, weight.trainable) for weight in model.weights]
     try:
         yield
     finally:
-        for layer, trainable in layers:
-            layer._trainable = trainable
+        for layer, values in layers:
+            vars(layer).update(zip(flags, values, strict=True))
         for weight, trainable in weights:
             weight.trainable = trainable
 

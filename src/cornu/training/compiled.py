@@ -14,7 +14,7 @@ from cornu.core.variable import Variable
 from cornu.losses import Loss, LossFunctionWrapper
 from cornu.metrics import Mean, MeanMetricWrapper, Metric
 from cornu.metrics import get as get_metric
-from cornu.training.per_output import Outputs, align, is_container, per_output
+from cornu.training.per_output import Outputs, align, is_container, order_given, per_output
 
 
 class Term(NamedTuple):
@@ -43,6 +43,9 @@ class CompiledLoss:
         ]
         if not given:
             raise ValueError("`loss` holds no loss for any output.")
+        # In the order of the user's dict, in which `evaluate` returns them.
+        order = order_given(loss, outputs)
+        given.sort(key=lambda term: order.index(term[0]))
         several = len(given) > 1
         self.terms = [
             Term(

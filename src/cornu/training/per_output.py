@@ -96,6 +96,23 @@ def per_output(given, outputs: Outputs, what: str) -> list:
     )
 
 
+def order_given(given, outputs: Outputs) -> list[int]:
+    """The numbers of the outputs, in the order in which dicts name them; else as they are flattened."""
+
+    def walk(given, part):
+        if isinstance(given, dict) and isinstance(part, dict):
+            for key in [*given, *part]:
+                yield from walk(given.get(key), part[key]) if key in part else ()
+        elif is_container(given) and is_container(part) and len(given) == len(part):
+            for entry, of_it in zip(given, part, strict=True):
+                yield from walk(entry, of_it)
+        else:
+            yield from jax.tree.leaves(part)
+
+    numbers = jax.tree.unflatten(jax.tree.structure(outputs.structure), range(len(outputs)))
+    return list(dict.fromkeys(walk(given, numbers)))
+
+
 def _named(given: dict, outputs: Outputs, what: str) -> dict:
     unknown = [key for key in given if key not in outputs.names]
     if unknown:
