@@ -213,3 +213,14 @@ class Twice(optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return {"rate": self.rate}
+
+
+def test_what_did_no_step_is_loaded_without_a_warning(tmp_path):
+    model = cornu.Sequential([cornu.Input((3,)), cornu.layers.Dense(1)])
+    model.compile(optimizers.LossScaleOptimizer(optimizers.Adam()), "mse")
+    model.save(tmp_path / "m.keras")
+    loaded = cornu.saving.load_model(tmp_path / "m.keras")
+    loaded.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0)
+    assert int(loaded.optimizer.iterations) == 1
+    loaded.save(tmp_path / "m.keras")
+    assert int(cornu.saving.load_model(tmp_path / "m.keras").optimizer.iterations) == 1

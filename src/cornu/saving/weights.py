@@ -340,8 +340,11 @@ def read_state(
 
 
 def _was_never_used(found: dict) -> bool:
-    """Whether the state of an optimizer is that before its first step: no more than two scalars."""
-    scalars = len(found) <= 2 and all(array.shape == () for array in found.values())
+    """Whether the state of an optimizer is that before its first step.
+
+    Then it is no more than two scalars, and two more of an optimizer within it (`LossScaleOptimizer`).
+    """
+    scalars = len(found) <= 4 and all(array.shape == () for array in found.values())
     return scalars and "0" in found and int(found["0"].read()) == 0
 
 
