@@ -175,3 +175,53 @@ def test_what_an_earlier_call_set_is_gone():
     expected = float(np.square(model(x)).sum() * 0.01 / len(x))
     assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-6)
     assert model.loss is None and model.get_compile_config()["metrics"] is None
+
+
+class Count(cornu.metrics.Metric):
+    """Returns its variable, as a guide of Keras does, and its value."""
+
+    def __init__(self, name="count", returns_value=False):
+        super().__init__(name=name)
+        self.total, self.returns_value = (
+            self.add_weight(name="total", initializer="zeros"),
+            returns_value,
+        )
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.total.assign_add(cornu.ops.sum(cornu.ops.cast(y_pred, "float32")))
+
+    def result(self):
+        return self.total.value if self.returns_value else self.total
+
+    def reset_state(self):
+        self.total.assign(0)
+
+
+class Kept(cornu.layers.Layer):
+    """Gives a variable that it has just changed."""
+
+    def build(self, shape):
+        self.kept = self.add_weight(shape=(1, 1), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        self.kept.assign(cornu.ops.sum(x, keepdims=True))
+        return self.kept
+
+
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_a_variable_that_is_returned_is_its_value_of_that_moment(eagerly):
+    model = cornu.Sequential([cornu.Input((2,)), cornu.layers.Dense(1, kernel_initializer="ones")])
+    metrics = [Count(), Count("value", returns_value=True)]
+    model.compile("sgd", "mse", metrics=metrics, run_eagerly=eagerly)
+    history = model.fit(
+        X, X[:, :1], epochs=3, batch_size=2, validation_data=(X, X[:, :1]), verbose=0
+    )
+    logs = history.history
+    assert logs["count"] == logs["value"] and len(set(logs["count"])) == 3
+    assert logs["val_count"] == logs["val_value"] and len(set(logs["val_count"])) == 3
+    for results in (model.evaluate(X, X[:, :1], verbose=0), model.train_on_batch(X, X[:, :1])):
+        assert results[1] == results[2] != 0
+    kept = cornu.Sequential([cornu.Input((2,)), Kept()])
+    kept.compile("sgd", "mse", run_eagerly=eagerly)
+    for rows in (X[:1], X[1:2]):
+        np.testing.assert_allclose(kept.predict_on_batch(rows), [[rows.sum()]])

@@ -503,7 +503,8 @@ def functional(
         scope = Scope(variables, values, missed=missed)
         context.scopes.append(scope)
         try:
-            result = method(*args, **kwargs)
+            # Outside, a variable that comes back would have another value.
+            result = _with_values(method(*args, **kwargs))
         finally:
             context.scopes.pop()
         new_values = [scope.values[id(v)] for v in variables]
@@ -512,6 +513,19 @@ def functional(
         return result, new_values
 
     return pure
+
+
+def _is_variable(value) -> bool:
+    return isinstance(value, Variable)
+
+
+def _with_values(result):
+    """A result with the values of variables in their places."""
+    if not any(map(_is_variable, jax.tree.leaves(result, is_leaf=_is_variable))):
+        return result
+    return jax.tree.map(
+        lambda leaf: leaf.value if _is_variable(leaf) else leaf, result, is_leaf=_is_variable
+    )
 
 
 def taking_out(function: Callable) -> tuple[Callable, Callable]:
