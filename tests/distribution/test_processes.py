@@ -163,6 +163,7 @@ def test_a_callback_of_one_process_does_not_wait_for_the_others(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         """
+import os
 import numpy as np
 import cornu
 
@@ -170,7 +171,7 @@ cornu.distribution.initialize()
 cornu.distribution.set_distribution(cornu.distribution.FullyShardedDataParallel(min_size=4))
 model = cornu.Sequential([cornu.Input((4,)), cornu.layers.Dense(8)])
 model.compile("adam", "mse")
-board = cornu.callbacks.TensorBoard("logs", histogram_freq=1)
+board = cornu.callbacks.TensorBoard(os.path.join(os.path.dirname(__file__), "logs"), histogram_freq=1)
 model.fit(np.ones((8, 4), "float32"), np.ones((8, 8), "float32"), verbose=0, callbacks=[board])
 """
     )
