@@ -80,6 +80,6 @@ def test_the_commands_print_what_the_page_says(tmp_path):
         said += done.stdout + done.stderr
     # Numbers are others, and so are the mistakes, which are indented.
     for line in transcript():
-        words = re.split(r"\d", line)[0]
+        words = re.split(r"\d|: |/", line)[0]
         if not line.startswith(("$ ", " ", "Success")) and len(words) > 12:
             assert words in said, line
