@@ -13,6 +13,7 @@ import typer
 from cornu import callbacks
 from cornu.cli import run_folder, tuning_plot
 from cornu.cli.command import CommandError, Interrupted, say
+from cornu.cli.finish import WORDS
 from cornu.cli.run_settings import object_in
 from cornu.cli.search_space import Setting, parse
 from cornu.core.optional import required
@@ -228,12 +229,16 @@ def _describe(trial) -> str:
     params = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
     best = max(trial.intermediate_values.values(), default=0.0)
     attributes = trial.user_attrs
-    measure = attributes.get("measure", "accuracy")
     how = "stopped" if trial.state.name == "PRUNED" else "done"
     return (
-        f"validation {measure} {best:.4f}  {how} after {attributes['epochs']} epochs, "
+        f"validation {_measure(trial)} {best:.4f}  {how} after {attributes['epochs']} epochs, "
         f"{attributes['seconds']:.1f} s  {params}"
     )
+
+
+def _measure(trial) -> str:
+    """What is searched for, in words."""
+    return WORDS[trial.user_attrs.get("measure", "accuracy")]
 
 
 def _short(value) -> str:
@@ -249,11 +254,12 @@ def _finish(study, folder: Path, settings: list[Setting]) -> None:
             f"The best trial is {best.number + 1}, but {own} holds no {run_folder.CONFIG} any more. Choose "
             "another --output."
         )
-    tuning_plot.draw(_ended(study), settings, folder / PLOT)
+    measure = _measure(best)
+    tuning_plot.draw(_ended(study), settings, folder / PLOT, measure)
     print(f"\nBest: trial {best.number + 1}, {_describe(best)}")
     print(f"\nSaved in {folder}:")
     print(f"  {own.name:<22}the best run, to evaluate, predict and export")
-    print(f"  {PLOT:<22}accuracy by trial and by each setting")
+    print(f"  {PLOT:<22}{measure} by trial and by each setting")
     text = (own / run_folder.CONFIG).read_text("utf-8", "surrogateescape")
     run_folder.write_text(folder / BEST, text)
     print(f"  {BEST:<22}its options: cornu train --config {folder / BEST}")

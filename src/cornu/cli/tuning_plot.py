@@ -1,4 +1,4 @@
-"""The figure of `cornu tune`: accuracy by trial, and by each setting."""
+"""The figure of `cornu tune`: what is searched for by trial, and by each setting."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from cornu.cli.search_space import Setting
 from cornu.visualize.figure import BLUE, VERMILION, new_figure, save_figure
 
 
-def draw(trials: list, settings: list[Setting], path: Path) -> None:
-    """Draw the best validation accuracy of each trial; those that were stopped early are crosses."""
+def draw(trials: list, settings: list[Setting], path: Path, measure: str) -> None:
+    """Draw the best `measure` of each trial on the validation images; those stopped early are crosses."""
     figure = new_figure(4.2 * (1 + len(settings)), 3.6)
     first, *others = figure.subplots(1, 1 + len(settings), sharey=True, squeeze=False)[0]
     values = np.array([max(t.intermediate_values.values(), default=np.nan) for t in trials])
@@ -18,7 +18,7 @@ def draw(trials: list, settings: list[Setting], path: Path) -> None:
     _points(first, numbers, values, is_whole)
     first.step(numbers, np.fmax.accumulate(values), where="post", color="0.4", label="best so far")
     first.set_xlabel("trial")
-    first.set_ylabel("best validation accuracy")
+    first.set_ylabel(f"best validation {measure}")
     first.xaxis.get_major_locator().set_params(integer=True)
     first.legend(fontsize="small")
     for axes, setting in zip(others, settings, strict=True):
