@@ -139,3 +139,14 @@ def test_mel_spectrograms(arguments):
     assert ours.get_config() == theirs.get_config()
     x = SIGNAL[0, :, 0] if "ref_power" in arguments else SIGNAL[:, :, 0]
     same(ours(x), theirs(x), 1e-2 if "dtype" in arguments else 1e-3)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_counts_are_whole_in_mixed_precision(policy):
+    indices = np.zeros((1, 2051), "int32")
+    for layer in (
+        layers.CategoryEncoding(3, output_mode="count", dtype=policy),
+        layers.Discretization([1.0], output_mode="count", dtype=policy),
+    ):
+        assert float(layer(indices)[0, 0]) == 2051
+        assert layer(layers.Input((4,), dtype="int32")).dtype == "float32"

@@ -157,8 +157,10 @@ class Discretization(DataLayer):
 
     @property
     def output_dtype(self) -> str:
-        """The dtype of the output: that of indices, or the compute dtype."""
-        return "int32" if self.output_mode == "int" else self.compute_dtype
+        """The dtype of the output: that of indices, the compute dtype, or one that holds counts."""
+        if self.output_mode == "int":
+            return "int32"
+        return self.variable_dtype if self.output_mode == "count" else self.compute_dtype
 
     def compute_output_shape(self, input_shape):
         shape = tuple(input_shape)

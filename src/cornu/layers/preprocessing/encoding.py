@@ -98,9 +98,10 @@ class CategoryEncoding(DataLayer):
         sparse: only False.
 
     Shapes: (…, integers) -> (…, num_tokens); in `"one_hot"` (…) -> (…, num_tokens), where a last axis of
-    size one goes. `layer(inputs, count_weights)` counts each integer with a weight. An integer outside
-    of the categories counts for nothing, as in Keras on JAX. Of inputs with three or more axes the last
-    one is an example, as Keras' page says; its code takes the second.
+    size one goes. Counts are float32 in mixed precision, too. `layer(inputs, count_weights)` counts each
+    integer with a weight. An integer outside of the categories counts for nothing, as in Keras on JAX. Of
+    inputs with three or more axes the last one is an example, as Keras' page says; its code takes the
+    second.
 
     Source: Keras: CategoryEncoding layer.
 
@@ -142,10 +143,14 @@ class CategoryEncoding(DataLayer):
                     f"Layer '{self.name}': `count_weights` needs output_mode='count'. It was made with "
                     f"output_mode={self.output_mode!r}."
                 )
-            count_weights = as_array(count_weights).astype(self.compute_dtype)
+            count_weights = as_array(count_weights).astype(self._output_dtype())
         return encode(
-            jnp, inputs, self.output_mode, self.num_tokens, self.compute_dtype, count_weights
+            jnp, inputs, self.output_mode, self.num_tokens, self._output_dtype(), count_weights
         )
+
+    def _output_dtype(self) -> str:
+        # Of 16 bits, few numbers above 256 are whole.
+        return self.variable_dtype if self.output_mode == "count" else self.compute_dtype
 
     def compute_output_shape(self, input_shape, count_weights_shape=None):
         if not input_shape:
@@ -153,4 +158,4 @@ class CategoryEncoding(DataLayer):
         return output_shape(input_shape, self.output_mode, self.num_tokens)
 
     def compute_output_spec(self, inputs, count_weights=None, **kwargs):
-        return KerasTensor(self.compute_output_shape(inputs.shape), dtype=self.compute_dtype)
+        return KerasTensor(self.compute_output_shape(inputs.shape), dtype=self._output_dtype())
