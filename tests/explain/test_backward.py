@@ -103,6 +103,16 @@ def test_the_chain_goes_from_the_number_to_the_loss(trained):
     assert found == pytest.approx(float(own[2, 3, 4, 1]), rel=1e-4)
 
 
+def test_lists_and_examples_alone(trained):
+    expected = gradient(trained, X, Y, "second", (1, 2), 3).result
+    assert gradient(trained, X.tolist(), Y.tolist(), "second", (1, 2), 3).result == expected
+    alone = gradient(trained, X[1], Y[1], "second", (1, 2), 3).result
+    assert alone == gradient(trained, X[1:2].tolist(), [Y[1]], "second", (1, 2), 3).result
+    assert update(trained, X[1].tolist(), int(Y[1]), "answer", (0, 1)).result == pytest.approx(
+        update(trained, X[1:2], Y[1:2], "answer", (0, 1)).result
+    )
+
+
 def test_of_a_weight(trained):
     found = gradients(trained, X, Y)
     for name, weight, index in (

@@ -51,9 +51,11 @@ def test_objects_are_short_as_text_and_whole_as_html(model):
     assert "Total params" in model._repr_html_() and "&lt;out&gt;" in model._repr_html_()
     assert history._repr_html_().count("<tr>") == 3
     assert "no weights" in model.layers[1]._repr_html_()
-    # Without a number for a learning rate, or before it is built.
-    assert repr(cornu.optimizers.LossScaleOptimizer(cornu.optimizers.SGD(0.5)))
-    assert cornu.Sequential()._repr_html_()
+    scaled = cornu.optimizers.LossScaleOptimizer(cornu.optimizers.SGD(0.5))
+    assert repr(scaled) == "<LossScaleOptimizer learning_rate=0.5>"
+    several = cornu.optimizers.MultiOptimizer(cornu.optimizers.OptimizerMap(scaled.inner_optimizer))
+    assert repr(several) == "<MultiOptimizer>"
+    assert "not built" in L.Dense(2)._repr_html_()
 
 
 def test_figures_show_themselves(model):

@@ -42,7 +42,6 @@ def plot_backpropagation(done, columns=_MOST_CHANNELS, path=None):
     if done.input is not None:
         rows.append(("input", done.input, done.input_gradient))
     rows += [(name, done.maps[name], done.gradients[name]) for name in done.maps]
-    # Those that have no channels of their own to show come last, and are the first to go.
     left_out = max(len(rows) - _MOST_LAYERS, 0)
     if left_out:
         kept = np.linspace(0, len(rows) - 1, _MOST_LAYERS).round().astype(int)

@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from cornu import optimizers
-from cornu.explain.terms.base import Step, show
+from cornu.explain.terms.base import Step, exact, show
 
 
 class Sheet:
@@ -29,14 +29,14 @@ class Sheet:
 
     def exactly(self, array) -> str:
         """The same in as many digits as float32 has."""
-        return f"{self._number(array) + 0.0:.7g}"
+        return exact(self._number(array))
 
     def _number(self, array) -> float:
         array = np.asarray(array)
         return float(array[self.index] if array.ndim else array)
 
     def note(self, name: str, formula: str, array):
-        """Write a step down, and return its array. `{}` in the formula are numbers that were put in."""
+        """Write a step down, and return its array."""
         self.steps.append(Step(name, formula, self._number(array)))
         return array
 
@@ -66,8 +66,8 @@ def moved(optimizer, sheet: Sheet, value, gradient, slots: dict, rate: float, st
     Raises NotImplementedError for an optimizer whose rule is not known.
     """
     raise NotImplementedError(
-        f"The rule of {type(optimizer).__name__} is not known. What it makes of a weight tells "
-        "`train_on_batch` with a copy of the model."
+        f"The rule of {type(optimizer).__name__} is not known. To see what it makes of a weight, call "
+        "`train_on_batch` on a copy of the model."
     )
 
 

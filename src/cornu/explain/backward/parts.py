@@ -1,11 +1,13 @@
 """A sum of products in a gradient, and how it is printed."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from cornu.core.notebook import as_rendered
 from cornu.explain.terms.base import show
 
 # How many of a sum's terms are printed.
@@ -64,6 +66,33 @@ class Part(NamedTuple):
         """All of it as plain lists and numbers, for JSON."""
         found = {**self._asdict(), "products": self.products}
         return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in found.items()}
+
+
+@dataclass(repr=False)
+class OfWeight:
+    """What is said of one number of a weight.
+
+    Attributes:
+        layer, kind: the layer.
+        weight, index: which of its weights, and which number of that.
+    """
+
+    layer: str
+    kind: str
+    weight: str
+    index: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The weight and the index, as in `kernel[0, 1]`."""
+        return f"{self.weight}[{', '.join(map(str, self.index))}]"
+
+    def _repr_html_(self) -> str:
+        return as_rendered(self.table())
+
+    def table(self):
+        """What notebooks show, for `rich.print`."""
+        raise NotImplementedError
 
 
 def place(position, channel) -> str:

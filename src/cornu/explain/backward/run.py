@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -42,7 +42,6 @@ class Run:
     gradients: dict[int, jax.Array]
     by_inputs: list
     by_weights: dict[int, jax.Array]
-    cache: dict = field(default_factory=dict)
 
     @property
     def whole(self) -> Call:
@@ -149,13 +148,13 @@ def run(model, x, y, sample_weight=None) -> Run:
 
 def as_batches(model, x, y, sample_weight) -> tuple:
     """Inputs, targets and weights as batches: if the input is one example, so are the others."""
+    x = _in_arrays(x)
     inputs = as_batch(model, x)
     alone = np.ndim(jax.tree.leaves(inputs)[0]) > np.ndim(jax.tree.leaves(x)[0])
-    targets = jax.tree.map(lambda a: np.asarray(a)[None] if alone else np.asarray(a), y)
-    if sample_weight is not None:
-        sample_weight = jax.tree.map(
-            lambda a: np.asarray(a)[None] if alone else np.asarray(a), sample_weight
-        )
+    targets, sample_weight = (
+        jax.tree.map(lambda a: np.asarray(a)[None] if alone else np.asarray(a), _in_arrays(given))
+        for given in (y, sample_weight)
+    )
     count = len(jax.tree.leaves(inputs)[0])
     for name, given in (("y", targets), ("sample_weight", sample_weight)):
         lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(given)}
@@ -165,6 +164,14 @@ def as_batches(model, x, y, sample_weight) -> tuple:
                 f"{[np.shape(leaf) for leaf in jax.tree.leaves(given)]}."
             )
     return inputs, targets, sample_weight
+
+
+def _in_arrays(given):
+    """Lists of numbers as one array; what holds arrays stays as it is."""
+    is_numbers = isinstance(given, list | tuple) and not any(
+        np.ndim(leaf) or isinstance(leaf, str) for leaf in jax.tree.leaves(given)
+    )
+    return np.asarray(given) if is_numbers and jax.tree.leaves(given) else given
 
 
 def prepared(model, inputs, y, sample_weight) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.core.notebook import as_rendered
 from cornu.explain.backward.moves import Sheet, moved, single
+from cornu.explain.backward.parts import OfWeight
 from cornu.explain.backward.run import as_batches, variable_of
 from cornu.explain.backward.uses import floats
 from cornu.explain.backward.weights import number_of
 from cornu.explain.observe import call_of, shapes_of_calls
-from cornu.explain.terms.base import Step, show
+from cornu.explain.terms.base import Step, exact, show
 from cornu.optimizers import LossScaleOptimizer, MultiOptimizer
 from cornu.optimizers.state import value_of
 from cornu.training import model_steps, step
@@ -22,7 +22,7 @@ from cornu.training.compiled_step import CompiledStep
 
 
 @dataclass(repr=False)
-class Update:
+class Update(OfWeight):
     """How a step of training moves one weight. `print` shows it, step by step.
 
     Attributes:
@@ -35,10 +35,6 @@ class Update:
         expected: what the model itself makes of the number.
     """
 
-    layer: str
-    kind: str
-    weight: str
-    index: tuple[int, ...]
     optimizer: str
     before: float
     gradient: float
@@ -50,15 +46,8 @@ class Update:
         """The number after the step, by the arithmetic."""
         return self.steps[-1].value
 
-    @property
-    def _name(self) -> str:
-        return f"{self.weight}[{', '.join(map(str, self.index))}]"
-
     def __repr__(self) -> str:
-        return f"<Update of {self._name}: {_exact(self.before)} → {_exact(self.result)}>"
-
-    def _repr_html_(self) -> str:
-        return as_rendered(self.table())
+        return f"<Update of {self.name}: {exact(self.before)} → {exact(self.result)}>"
 
     def __str__(self) -> str:
         width = max(len(step.name) for step in self.steps)
@@ -69,10 +58,10 @@ class Update:
         ]
         return "\n".join(
             [
-                f"{self._name} of {self.layer} ({self.kind}), a step of {self.optimizer}: "
-                f"{_exact(self.before)} → {_exact(self.result)}",
+                f"{self.name} of {self.layer} ({self.kind}), a step of {self.optimizer}: "
+                f"{exact(self.before)} → {exact(self.result)}",
                 *lines,
-                f"the model says {_exact(self.expected)}",
+                f"the model says {exact(self.expected)}",
             ]
         )
 
@@ -103,13 +92,8 @@ class Update:
         return table
 
 
-def _exact(number: float) -> str:
-    """A number in as many digits as float32 has: a step is small beside the weight."""
-    return f"{number + 0.0:.7g}"
-
-
 def _shown(step: Step) -> str:
-    return _exact(step.value) if step.name.startswith("weight") else show(step.value)
+    return exact(step.value) if step.name.startswith("weight") else show(step.value)
 
 
 def update(model, x, y, layer, index, *, weight="kernel", sample_weight=None) -> Update:
@@ -208,7 +192,7 @@ def _check(made: Update, result: float, variable) -> None:
     if math.isnan(result) and math.isnan(made.expected):
         return
     raise ArithmeticError(
-        f"A step makes {made.expected!r} of {made.weight}{list(made.index)} of "
+        f"A step makes {made.expected!r} of {made.name} of "
         f"'{made.layer}', but the rule of {made.optimizer} gives {result!r}. Has the model a `train_step` "
         "of its own, or the optimizer another rule?"
     )

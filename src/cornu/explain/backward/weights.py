@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.core.notebook import as_rendered
 from cornu.core.variable import functional
-from cornu.explain.backward.parts import Part, agree, total
+from cornu.explain.backward.parts import OfWeight, Part, agree, total
 from cornu.explain.backward.run import Run, run, variable_of
 from cornu.explain.backward.uses import before_activation, floats, grid
 from cornu.explain.observe import call_of, predicted
@@ -21,7 +20,7 @@ from cornu.layers.separable import BaseDepthwiseConv
 
 
 @dataclass(repr=False)
-class WeightGradient:
+class WeightGradient(OfWeight):
     """How the loss changes with one weight. `print` shows the sum.
 
     Attributes:
@@ -33,10 +32,6 @@ class WeightGradient:
         expected: the model's own gradient.
     """
 
-    layer: str
-    kind: str
-    weight: str
-    index: tuple[int, ...]
     value: float
     parts: list[Part]
     loss: float
@@ -47,16 +42,8 @@ class WeightGradient:
         """What the arithmetic gives."""
         return total(self.parts)
 
-    @property
-    def name(self) -> str:
-        """The weight and the index, as in `kernel[0, 1]`."""
-        return f"{self.weight}[{', '.join(map(str, self.index))}]"
-
     def __repr__(self) -> str:
         return f"<WeightGradient of {self.name} of {self.layer}: {show(self.result)}>"
-
-    def _repr_html_(self) -> str:
-        return as_rendered(self.table())
 
     def __str__(self) -> str:
         first = f"d loss / d {self.name} of {self.layer} ({self.kind}), which is {show(self.value)}"

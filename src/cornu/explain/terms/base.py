@@ -60,6 +60,15 @@ def show(number: float) -> str:
     return f"{float(number) + 0.0:.4g}"
 
 
+def exact(number: float) -> str:
+    """A number in as many digits as float32 has.
+
+    >>> exact(0.1234567890)
+    '0.1234568'
+    """
+    return f"{float(number) + 0.0:.7g}"
+
+
 def channels_last(layer, array) -> np.ndarray:
     """One example (or a batch) of a layer's data as float64, with channels last."""
     array = np.asarray(jnp.asarray(array, jnp.float32), np.float64)
