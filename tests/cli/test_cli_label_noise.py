@@ -44,7 +44,7 @@ def test_a_run_lists_them(run, tmp_path, tiny):
     options = ("--image-size", 8, "--model", tiny, "--epochs", 12, "--seed", 1, "--batch-size", 8)
     done = run("train", folder, *options, "--learning-rate", 0.01, "--output", tmp_path / "out")
     assert done.exit_code == 0, done.stderr
-    assert "perhaps of another class" in done.stderr
+    assert "1 label may be wrong, going by all other images: upright/wrong.png" in done.stderr
     assert "upright/wrong.png (upright, or level?)" in done.stderr
     with open(tmp_path / "out" / "label_noise.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -1,5 +1,6 @@
 """`report.html`: that it holds what it should, and nothing of it can harm who looks at it."""
 
+import dataclasses
 import html.parser
 import re
 from pathlib import Path
@@ -137,3 +138,12 @@ def test_a_run_has_a_report(places):
     text = (Path(places[0]) / "whole" / "report.html").read_text("utf-8")
     found = Reader(text)
     assert len(found.all("img")) >= 2 and "Grad-CAM" in text and "tiny" in text
+
+
+def test_what_was_not_calibrated_is_drawn_once(tmp_path):
+    run = finished(tmp_path, 3, 3, right=False)
+    both = page._calibration(run)
+    run.judged = dataclasses.replace(run.judged, temperature=1.0)
+    alone = page._calibration(run)
+    assert (both.count("<h3>"), alone.count("<h3>")) == (2, 1)
+    assert "divided by the temperature" in both and "stay as they are" in alone

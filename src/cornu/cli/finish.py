@@ -11,8 +11,6 @@ from cornu.cli.report import page as report
 from cornu.core import processes
 from cornu.visualize import plot_confusion_matrix, plot_history, plot_predictions
 
-# With fewer validation images, chance would decide how sure the model is made.
-_ENOUGH_TO_CALIBRATE = 50
 # What the best epoch is chosen by, in words.
 WORDS = {"accuracy": "accuracy", "pr_auc": "area under precision over recall"}
 
@@ -46,7 +44,7 @@ def finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
             f"{n} {t:.2f}" for n, t in zip(data.class_names, found["thresholds"], strict=True)
         ]
         more = ", …" if len(listed) > 10 else ""
-        print(f"Thresholds, for the largest F1 of validation: {', '.join(listed[:10])}{more}")
+        print(f"Thresholds: {', '.join(listed[:10])}{more}. {quality.HOW_THRESHOLDS_ARE_FOUND}")
     else:
         _say_of_calibration(judged, len(validated.y_true))
     doubtful = label_noise.candidates(model, data, batch_size)
@@ -114,17 +112,17 @@ def _fitted(validated: Judgement) -> dict:
     if validated.is_multi_label:
         found = quality.best_thresholds(validated.y_true, validated.raw)
         return {"temperature": 1.0, "thresholds": found}
-    if len(validated.y_true) < _ENOUGH_TO_CALIBRATE:
+    if len(validated.y_true) < quality.ENOUGH_TO_CALIBRATE:
         return {"temperature": 1.0}
     return {"temperature": rounded(quality.temperature(validated.y_true, validated.raw))}
 
 
 def _say_of_calibration(judged: Judgement, num_validated: int) -> None:
     before = quality.calibration_error(judged.y_true, judged.raw)
-    if num_validated < _ENOUGH_TO_CALIBRATE:
+    if num_validated < quality.ENOUGH_TO_CALIBRATE:
         print(
             f"Calibration error: {before:.3f}. Probabilities stay as they are: to fit a temperature takes "
-            f"{_ENOUGH_TO_CALIBRATE} validation images; these are {num_validated}."
+            f"{quality.ENOUGH_TO_CALIBRATE} validation images; these are {num_validated}."
         )
         return
     print(

@@ -127,7 +127,8 @@ def write(found: list[Candidate], data: Data, file: Path) -> None:
         for each in found[:_NAMED]
     )
     more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
-    text = f"perhaps of another class, as all other images say: {some}{more} (see {file.name})."
+    count = "1 label" if len(found) == 1 else f"{len(found):,} labels"
+    text = f"{count} may be wrong, going by all other images: {some}{more} (see {file.name})."
     data.findings.append(text)
     say(text)
 

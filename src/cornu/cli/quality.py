@@ -9,7 +9,13 @@ _BINS = 15
 # From which probability on an image is taken for a class, where it may be of several.
 THRESHOLD = 0.5
 # Images with and without a class that it takes to find another one.
-_ENOUGH_FOR_A_THRESHOLD = 10
+ENOUGH_FOR_A_THRESHOLD = 10
+HOW_THRESHOLDS_ARE_FOUND = (
+    "They have the largest F1 on the validation images; a class that fewer than "
+    f"{ENOUGH_FOR_A_THRESHOLD} of these have, or lack, keeps {THRESHOLD}."
+)
+# With fewer validation images, chance would decide how sure the model is made.
+ENOUGH_TO_CALIBRATE = 50
 
 
 def interval(right: int, count: int) -> tuple[float, float]:
@@ -122,7 +128,7 @@ def best_thresholds(y_true, probabilities) -> list[float]:
     found = []
     for is_one, scores in zip((np.asarray(y_true) > 0).T, probabilities.T, strict=True):
         ones = int(is_one.sum())
-        if min(ones, len(is_one) - ones) < _ENOUGH_FOR_A_THRESHOLD:
+        if min(ones, len(is_one) - ones) < ENOUGH_FOR_A_THRESHOLD:
             found.append(THRESHOLD)
             continue
         order = np.argsort(-scores, kind="stable")

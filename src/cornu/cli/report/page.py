@@ -236,8 +236,8 @@ def _classes(run: Finished) -> str:
         for each, threshold in zip(found, thresholds, strict=True):
             each["threshold"] = threshold
         note = (
-            " An image may be of several classes: of each it is taken for whose threshold its probability "
-            "reaches. Thresholds have the largest F1 on the validation images."
+            " An image may be of several classes: it is taken for each whose threshold its probability "
+            f"reaches. These thresholds are in the table. {quality.HOW_THRESHOLDS_ARE_FOUND}"
         )
     head = "".join(f"<th>{title}</th>" for title in columns.values())
     rows = []
@@ -439,10 +439,19 @@ def _calibration(run: Finished) -> str:
     if judged.is_multi_label:
         return ""
     drawings = []
-    for title, probabilities in (
-        ("As the model answers", judged.raw),
-        ("Calibrated, as cornu predict answers", judged.probabilities),
-    ):
+    answers = {"As the model answers": judged.raw}
+    if judged.temperature == 1:
+        about = (
+            "The probabilities stay as they are: to fit a temperature takes "
+            f"{quality.ENOUGH_TO_CALIBRATE} validation images."
+        )
+    else:
+        about = (
+            f"The logits are divided by the temperature {judged.temperature:.3f}, which fits the "
+            "validation images best."
+        )
+        answers["Calibrated, as cornu predict answers"] = judged.probabilities
+    for title, probabilities in answers.items():
         error = quality.calibration_error(judged.y_true, probabilities)
         bins = quality.reliability(judged.y_true, probabilities)
         drawings.append(
@@ -451,8 +460,7 @@ def _calibration(run: Finished) -> str:
     return (
         "<section><h2>Calibration</h2><p>How often answers are right (upwards) that claim a confidence "
         "(to the right): on the dotted line, as often as they claim; below it the model is too sure. Large "
-        f"dots stand for many images. The logits are divided by the temperature {judged.temperature:.3f}, "
-        f'which fits the validation images best.</p><div class="two">{"".join(drawings)}</div></section>'
+        f'dots stand for many images. {about}</p><div class="two">{"".join(drawings)}</div></section>'
     )
 
 
