@@ -2,7 +2,7 @@
 
     python benchmarks/packaged.py LeNet5                      # a minute
     python benchmarks/packaged.py SmallResNet                 # half an hour on two cores
-    python benchmarks/packaged.py SmallResNet --classes 0 1 2 3 4 --output five.weights.h5
+    python benchmarks/packaged.py SmallResNet --classes 0 1 2 3 4 --rate 0.5 --output five.weights.h5
 
 Writes the weights into the package; or those without the classifier into `--output`. Prints the accuracy on
 the test images.
@@ -102,7 +102,9 @@ def fit(model, x, y, epochs: int, optimizer) -> None:
         print(f"epoch {epoch}: {numbers}, {time.perf_counter() - start:.0f} s", flush=True)
 
 
-def train_small_resnet(epochs: int, large_epochs: int, classes: list[int], output: str | None):
+def train_small_resnet(
+    epochs: int, large_epochs: int, classes: list[int], output: str | None, rate: float
+):
     (x, y), (x_test, y_test) = images_of(classes)
     backbone = small_resnet.SmallResNet(
         weights=None, include_top=False, input_shape=(32, 32, 3), pooling="avg"
@@ -118,12 +120,12 @@ def train_small_resnet(epochs: int, large_epochs: int, classes: list[int], outpu
     model = cornu.Model(inputs, layers.Rescaling(1 / 3)(top(backbone(Shift()(inputs)))))
     steps = epochs * (len(x) // BATCH)
 
-    def sgd(rate, decay):
-        return optimizers.SGD(Triangle(rate, steps), 0.85, nesterov=True, weight_decay=decay)
+    def sgd(peak, decay):
+        return optimizers.SGD(Triangle(peak, steps), 0.85, nesterov=True, weight_decay=decay)
 
     # Biases learn faster.
-    biases = {".*/beta": sgd(64 * RATE, DECAY / 64)}
-    maps = optimizers.OptimizerMap(sgd(RATE, DECAY), biases)
+    biases = {".*/beta": sgd(64 * rate, DECAY / 64)}
+    maps = optimizers.OptimizerMap(sgd(rate, DECAY), biases)
     fit(model, x, y, epochs, optimizers.MultiOptimizer(maps))
     print(f"accuracy at 32x32: {accuracy(model, x_test, y_test):.4f}")
     if output is not None:
@@ -169,6 +171,7 @@ if __name__ == "__main__":
     parser.add_argument("--large-epochs", type=int, default=2)
     parser.add_argument("--classes", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--output")
+    parser.add_argument("--rate", type=float, default=RATE, help="the largest, of SmallResNet")
     arguments = parser.parse_args()
     if len(arguments.classes) < 10 and arguments.output is None:
         parser.error("--classes needs --output: the package's weights are for all ten")
@@ -178,5 +181,9 @@ if __name__ == "__main__":
         train_lenet(arguments.epochs or 20)
     else:
         train_small_resnet(
-            arguments.epochs or 22, arguments.large_epochs, arguments.classes, arguments.output
+            arguments.epochs or 22,
+            arguments.large_epochs,
+            arguments.classes,
+            arguments.output,
+            arguments.rate,
         )

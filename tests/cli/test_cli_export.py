@@ -13,6 +13,7 @@ from PIL import Image
 import cornu
 from cornu import layers
 from cornu.cli import alone, export
+from cornu.cli.int8 import _divided
 
 
 def bars_model():
@@ -120,11 +121,40 @@ def test_int8_is_judged_on_other_pictures(run, folder, tmp_path, caplog):
     about = json.loads({m.key: m.value for m in model.metadata_props}["cornu"])["int8"]
     assert (about["calibrated_on"], about["judged_on"]) == (32, 118)
     assert about["accuracy_before"] > 0.9 and about["accuracy"] > 0.9
-    assert f"{100 * about['accuracy']:.2f} % on 118 images" in done.stdout
+    assert (
+        f"{100 * about['accuracy']:.2f} %, {100 * about['accuracy_before']:.2f} % before, on 118 "
+        in done.stdout
+    )
+    assert (
+        about["trained_on"] is None and "whether it was trained on them is not known" in done.stdout
+    )
+    assert f"the same answer for {about['same_answer']} of them" in done.stdout
+    done = run("export", folder / "run", file, "--int8")
+    assert (
+        done.exit_code == 1 and f"{file} exists. Choose another FILE, or pass --over" in done.stderr
+    )
     # Probabilities themselves are no bytes: the temperature needs the small ones.
     _, answers, _ = alone.open_onnx(str(file))
     found = answers(255 * np.eye(8, dtype="float32")[None, :, :, None].repeat(3, 3))
     assert 0 < found.min() < 1 and not np.isin(found, np.arange(256) / 255).any()
+
+
+@pytest.mark.parametrize(
+    "seen, shown, judged",
+    [
+        # Trained on: none, some, most and all of the pictures.
+        (range(0), (32, 0), (118, 0)),
+        (range(20), (32, 0), (98, 0)),
+        (range(110), (32, 32), (40, 0)),
+        (range(150), (32, 32), (118, 118)),
+    ],
+)
+def test_pictures_to_judge_by_are_such_that_were_not_trained_on(seen, shown, judged):
+    trained_on = np.isin(np.arange(150), seen)
+    found = _divided(150, 32, trained_on)
+    counts = [(len(rows), int(trained_on[rows].sum())) for rows in found]
+    assert counts == [shown, judged]
+    assert not np.intersect1d(*found).size
 
 
 @pytest.mark.parametrize("ending, count", [("stablehlo", None), ("onnx", 4)])

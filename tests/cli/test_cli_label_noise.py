@@ -1,11 +1,12 @@
 """Labels that are perhaps wrong: that they are found, and where they are named."""
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 from bars import write_images
 
-from cornu.cli.label_noise import left_out, rivals
+from cornu.cli.label_noise import Candidate, left_out, rivals, write
 
 
 def test_answers_without_each_image_are_those_of_fits_without_it():
@@ -50,3 +51,17 @@ def test_a_run_lists_them(run, tmp_path, tiny):
         rows = list(csv.DictReader(file))
     assert rows[0]["name"] == "upright/wrong.png" and rows[0]["looks_like"] == "level"
     assert len(rows) <= 6
+    # The network is good enough for its list to be worth a look.
+    assert float(rows[0]["network_accuracy"]) >= 0.8 and "own mistakes" not in done.stderr
+
+
+def test_a_weak_network_is_said_to_be_weak(tmp_path, capsys):
+    data = SimpleNamespace(class_names=["a", "b"], findings=[])
+    found = [Candidate("train", 0, "0.png", 0, 1, 0.5)]
+    write(found, data, tmp_path / "label_noise.csv", 0.475)
+    text = "takes 52 % of images that it was not trained on for another class, so most of these may be its"
+    assert text in capsys.readouterr().err and text in data.findings[0]
+    assert (tmp_path / "label_noise.csv").read_text().splitlines() == [
+        "name,class,looks_like,part,score,network_accuracy",
+        "0.png,a,b,train,0.500,0.475",
+    ]

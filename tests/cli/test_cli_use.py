@@ -110,6 +110,19 @@ def test_runs_are_compared(run, trained, tmp_path):
     assert "nothing holds no settings.json" in done.stderr
     found = json.loads(run("compare", *runs, "--json").stdout)
     assert [each["accuracy"] for each in found["runs"]][1:] == [0.25, None]
+    settings |= {"image": {**settings["image"], "is_multi_label": True}}
+    for folder, f1, accuracy in ((other, 0.5, 0.25), (stopped, 0.75, 0.125)):
+        results = {"f1_macro": f1, "mean_average_precision": None, "accuracy": accuracy}
+        (folder / "settings.json").write_text(json.dumps({**settings, **results}))
+    # Those of several classes have a table of their own, by F1.
+    of_one, of_several = run("compare", *runs).stdout.split("\n\n")
+    assert [line.split()[0] for line in of_one.splitlines()] == ["run", str(trained)]
+    head, *rows = of_several.splitlines()
+    assert head.split()[1:6] == ["F1", "average", "precision", "all", "classes"]
+    assert [row.split()[:4] for row in rows] == [
+        [str(stopped), "0.7500", "none", "12.50"],
+        [str(other), "0.5000", "none", "25.00"],
+    ]
     done = run("compare", tmp_path)
     assert done.exit_code == 1 and "None of these folders holds a run." in done.stderr
 
@@ -387,7 +400,7 @@ def test_export(run, trained, tmp_path, monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     done = run("export", trained, tmp_path / "bars.pb")
     assert done.exit_code == 1 and ".stablehlo" in done.stderr and "Traceback" not in done.stderr
-    done = run("export", tmp_path / "none.keras", path)
+    done = run("export", tmp_path / "none.keras", tmp_path / "a.onnx")
     assert done.exit_code == 1 and "File not found" in done.stderr
     for ending, package in (("onnx", "onnx"), ("stablehlo", "flatbuffers")):
         monkeypatch.setitem(sys.modules, package, None)

@@ -399,10 +399,11 @@ def compare(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")] = False,
     debug: Debug = False,
 ):
-    """Print a table of runs, the most accurate first, with the settings in which they differ.
+    """Print a table of runs, the best first, with the settings in which they differ.
 
     Accuracy comes with its interval (Wilson, 95 %), and is comparable only if all were judged by the same
-    images; otherwise there is a warning.
+    images; otherwise there is a warning. Where an image may be of several classes, the order is that of F1,
+    the mean of the classes.
 
     \b
     Examples:
@@ -439,8 +440,13 @@ def export(
     int8: Annotated[
         bool,
         typer.Option(
-            "--int8", help="ONNX with weights and activations of eight bits, and its accuracy."
+            "--int8",
+            help="ONNX with weights and activations of eight bits, and its accuracy, on images that it was "
+            "not trained on where there are any.",
         ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace FILE if it exists.")
     ] = False,
     debug: Debug = False,
 ):
@@ -458,7 +464,7 @@ def export(
     """
     from cornu.cli.export import export as run
 
-    run(model, output, batch_size, data, threshold, int8)
+    run(model, output, batch_size, data, threshold, int8, overwrite)
 
 
 @app.command()

@@ -17,7 +17,11 @@ _NO_SETTING = (
 
 
 def compare(folders: list[Path], as_json: bool) -> None:
-    """Print a table of runs, the most accurate first."""
+    """Print a table of runs, the best first.
+
+    Where an image may be of several classes, that is by F1, the mean of the classes; the accuracy is then
+    the share of images all of whose classes are right.
+    """
     runs = [found for folder in folders if (found := _read(folder)) is not None]
     if not runs:
         raise CommandError("None of these folders holds a run.")
@@ -26,16 +30,27 @@ def compare(folders: list[Path], as_json: bool) -> None:
         say(
             "warning: not all runs were judged by the same images, so their accuracies may differ for that."
         )
-    runs.sort(key=lambda run: (run["accuracy"] is None, -(run["accuracy"] or 0), run["run"]))
+
+    def place(run: dict) -> tuple:
+        measured = run["f1_macro"] if run["is_multi_label"] else run["accuracy"]
+        return run["is_multi_label"], run["accuracy"] is None, -(measured or 0), run["run"]
+
+    runs.sort(key=place)
     names = list(dict.fromkeys(name for run in runs for name in run["settings"]))
     differing = [n for n in names if len({str(run["settings"].get(n)) for run in runs}) > 1]
     if as_json:
         print(json.dumps({"runs": runs, "differing": differing}, ensure_ascii=False, indent=2))
         return
-    head = ["run", "accuracy", "95 %", "judged on", "epochs done", "seconds", *differing]
-    rows = [[*_cells(run), *(_word(run["settings"].get(n)) for n in differing)] for run in runs]
-    for line in _aligned([head, *rows]):
-        print(line)
+    # Of each kind, a table: their measures say nothing about each other.
+    for number, is_several in enumerate(sorted({run["is_multi_label"] for run in runs})):
+        kind = [run for run in runs if run["is_multi_label"] is is_several]
+        measures = ["F1", "average precision", "all classes right"] if is_several else ["accuracy"]
+        head = ["run", *measures, "95 %", "judged on", "epochs done", "seconds", *differing]
+        rows = [[*_cells(run), *(_word(run["settings"].get(n)) for n in differing)] for run in kind]
+        if number:
+            print()
+        for line in _aligned([head, *rows]):
+            print(line)
 
 
 def _read(folder: Path) -> dict | None:
@@ -58,7 +73,10 @@ def _read(folder: Path) -> dict | None:
         ) from error
     return {
         "run": str(folder),
+        "is_multi_label": (settings.get("image") or {}).get("is_multi_label", False),
         "accuracy": settings.get("accuracy"),
+        "f1_macro": settings.get("f1_macro"),
+        "mean_average_precision": settings.get("mean_average_precision"),
         "accuracy_interval": interval,
         "judged_on": settings.get("judged_on"),
         "judged_sha256": settings.get("judged_sha256"),
@@ -71,11 +89,13 @@ def _read(folder: Path) -> dict | None:
 
 
 def _cells(run: dict) -> list[str]:
+    of_several = [run["f1_macro"], run["mean_average_precision"]] if run["is_multi_label"] else []
     if run["accuracy"] is None:
-        measured = ["not finished", "", ""]
+        measured = ["not finished", "", "", *("" for _ in of_several)]
     else:
         low, high = run["accuracy_interval"]
         measured = [
+            *("none" if value is None else f"{value:.4f}" for value in of_several),
             f"{100 * run['accuracy']:.2f} %",
             f"{100 * low:.1f}-{100 * high:.1f} %",
             f"{run['images']:,}",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cornu.cli import split
 from cornu.cli.alone import least_of
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Part, load_to_judge
@@ -30,10 +31,14 @@ def export(
     data: str | None,
     threshold: float,
     int8: bool,
+    overwrite: bool = False,
 ) -> None:
     """Write a model for serving, after comparing what is written with the model."""
     check_file(output, tuple(FORMATS))
     format = FORMATS[output.suffix]
+    files = [output] if format == "onnx" else [output, beside(output)]
+    if not overwrite and (old := [file for file in files if file.exists()]):
+        raise CommandError(f"{old[0]} exists. Choose another FILE, or pass --overwrite.")
     if int8:
         if format != "onnx":
             raise CommandError("--int8 is for ONNX: choose a FILE that ends in .onnx.")
@@ -59,9 +64,10 @@ def export(
         lines = [_compare(trained.model, content, format, shown, what, about)]
         if int8:
             before = len(content)
-            content, about["int8"] = quantized(content, part, batch_size, least_of(about))
+            known = split.trained_on(trained.path.parent, part)
+            content, about["int8"] = quantized(content, part, batch_size, least_of(about), known)
             content = _with_text(content, _text(about))
-            lines.append(describe_int8(about["int8"], before, len(content)))
+            lines.append(describe_int8(about["int8"], source, before, len(content)))
         _write(output, content)
         if format != "onnx":
             with replacing(beside(output)) as temporary:

@@ -51,7 +51,7 @@ def finish(model, data: Data, folder: Path, recorder: Recorder) -> None:
     if not processes.is_first():
         return
     if doubtful:
-        label_noise.write(doubtful, data, folder / run_folder.NOISE)
+        label_noise.write(doubtful, data, folder / run_folder.NOISE, judged.accuracy)
     results = {
         "best_epoch": epoch,
         "judged_on": "validation" if data.test is None else "test",

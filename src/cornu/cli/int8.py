@@ -15,7 +15,11 @@ _BATCH = 32
 
 
 def quantized(
-    content: bytes, part: Part, batch_size: int | None, least: np.ndarray
+    content: bytes,
+    part: Part,
+    batch_size: int | None,
+    least: np.ndarray,
+    trained_on: np.ndarray | None,
 ) -> tuple[bytes, dict]:
     """The file in eight bits, and what that did to its accuracy.
 
@@ -25,15 +29,15 @@ def quantized(
             say how accurate the file is before and after.
         batch_size: images that the file takes; None for any number.
         least: from which probability on an image of several classes is of each.
+        trained_on: which of the images the model was trained on; None if that is not known. Accuracy is
+            that on the others, if there are any.
     """
     size = batch_size or _BATCH
     if len(part) < 2 * size:
         raise CommandError(
             f"--int8 needs {2 * size} images at least, to calibrate on and to judge by. Found: {len(part)}."
         )
-    order = np.random.default_rng(0).permutation(len(part))
-    number = min(_CALIBRATED, max(len(part) // 5, size))
-    shown, judged = order[:number], order[number : number + _JUDGED]
+    shown, judged = _divided(len(part), size, trained_on)
     tool = required("onnxruntime.quantization", "--int8", package="onnxruntime")
     preparation = required("onnxruntime.quantization.shape_inference", "--int8")
     with tempfile.TemporaryDirectory() as folder:
@@ -52,15 +56,35 @@ def quantized(
             nodes_to_exclude=_last_nodes(paths[1]),
             # The scale of a normalization that follows no convolution has one axis, the channels'; the tool
             # looks for them on the second.
-            extra_options={"QDQOpTypePerChannelSupportToAxis": {"BatchNormalization": 0}},
+            extra_options={
+                "QDQOpTypePerChannelSupportToAxis": {
+                    f"{kind}Normalization": 0 for kind in ("Batch", "Instance", "Layer")
+                }
+            },
         )
         made = paths[2].read_bytes()
+    labels = part.labels[judged]
+    before, after = (_answers(file, part, judged, size, least) for file in (content, made))
     return made, {
         "calibrated_on": len(shown),
         "judged_on": len(judged),
-        "accuracy_before": _accuracy(content, part, judged, size, least),
-        "accuracy": _accuracy(made, part, judged, size, least),
+        "trained_on": None if trained_on is None else int(trained_on[judged].sum()),
+        "accuracy_before": _share(before, labels),
+        "accuracy": _share(after, labels),
+        "same_answer": int(_are_same(before, after).sum()),
     }
+
+
+def _divided(count: int, size: int, trained_on: np.ndarray | None) -> tuple:
+    """The numbers of the images that show which values occur, and of those to judge by."""
+    order = np.random.default_rng(0).permutation(count)
+    number = min(_CALIBRATED, max(count // 5, size))
+    if trained_on is None or trained_on.all():
+        return order[:number], order[number : number + _JUDGED]
+    seen, unseen = order[trained_on[order]], order[~trained_on[order]]
+    if len(seen) >= size:
+        return seen[:number], unseen[:_JUDGED]
+    return unseen[:number], unseen[number : number + _JUDGED]
 
 
 def _last_nodes(path: Path) -> list[str]:
@@ -87,12 +111,20 @@ def _last_nodes(path: Path) -> list[str]:
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def describe_int8(found: dict, before: int, after: int) -> str:
+def describe_int8(found: dict, source: str, before: int, after: int) -> str:
     """A line about it."""
+    count, seen = found["judged_on"], found["trained_on"]
+    if seen is None:
+        which = "; whether it was trained on them is not known"
+    elif seen:
+        which = ", on which it was trained, which flatters both"
+    else:
+        which = ", on which it was not trained"
+    accuracy, accuracy_before = (100 * found[name] for name in ("accuracy", "accuracy_before"))
     return (
-        f"int8: accuracy {100 * found['accuracy']:.2f} % on {found['judged_on']:,} images, "
-        f"{100 * found['accuracy_before']:.2f} % before; calibrated on {found['calibrated_on']} others. "
-        f"{after:,} bytes, {before:,} before."
+        f"int8: accuracy {accuracy:.2f} %, {accuracy_before:.2f} % before, on {count:,} images of "
+        f"{source}{which}; the same answer for {found['same_answer']:,} of them. Calibrated on "
+        f"{found['calibrated_on']:,} others. {after:,} bytes, {before:,} before."
     )
 
 
@@ -121,15 +153,21 @@ def _session(content: bytes):
     return runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
 
-def _accuracy(content: bytes, part: Part, rows: np.ndarray, size: int, least) -> float:
+def _answers(content: bytes, part: Part, rows: np.ndarray, size: int, least) -> np.ndarray:
+    """The class of each image; of images of several, 0 and 1 for each class."""
     session = _session(content)
     name = session.get_inputs()[0].name
-    right = 0
+    found = []
     for x, y in _batches(part, rows, size):
         answers = session.run(None, {name: x.astype("float32")})[0][: len(y)]
-        if y.ndim == 2:
-            # Of images of several classes: how many have no class too many or too few.
-            right += int(((answers >= least) == (y > 0)).all(1).sum())
-        else:
-            right += int((answers.argmax(-1) == y).sum())
-    return right / len(rows)
+        found.append(answers >= least if y.ndim == 2 else answers.argmax(-1))
+    return np.concatenate(found)
+
+
+def _share(answers: np.ndarray, labels: np.ndarray) -> float:
+    """Of images of several classes: how many have no class too many or too few."""
+    return float(_are_same(answers, labels > 0 if labels.ndim == 2 else labels).mean())
+
+
+def _are_same(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return (one == other).reshape(len(one), -1).all(1)

@@ -22,6 +22,8 @@ _MOST_FEATURES, _MOST_IMAGES, _FEWEST = 256, 100_000, 10
 _PENALTY = 0.1
 # Candidates that are named.
 _NAMED = 3
+# The accuracy of a network on other images below which most of the list may be its own mistakes.
+_WEAK = 0.8
 
 
 class Candidate(NamedTuple):
@@ -112,14 +114,20 @@ def rivals(claims: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return other, claims[rows, other] - claims[rows, labels]
 
 
-def write(found: list[Candidate], data: Data, file: Path) -> None:
-    """Write the candidates, a line an image, and name the surest."""
+def write(found: list[Candidate], data: Data, file: Path, accuracy: float) -> None:
+    """Write the candidates, a line an image, and name the surest.
+
+    `accuracy` is the network's on images that it was not trained on: the list is as good as that.
+    """
     names = data.class_names
     with replacing(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(["name", "class", "looks_like", "part", "score"])
+        writer.writerow(["name", "class", "looks_like", "part", "score", "network_accuracy"])
         writer.writerows(
-            (each.name, names[each.label], names[each.looks_like], each.part, f"{each.score:.3f}")
+            (
+                *(each.name, names[each.label], names[each.looks_like], each.part),
+                *(f"{each.score:.3f}", f"{accuracy:.3f}"),
+            )
             for each in found
         )
     some = ", ".join(
@@ -129,6 +137,11 @@ def write(found: list[Candidate], data: Data, file: Path) -> None:
     more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
     count = "1 label" if len(found) == 1 else f"{len(found):,} labels"
     text = f"{count} may be wrong, going by all other images: {some}{more} (see {file.name})."
+    if accuracy < _WEAK:
+        text += (
+            f" This network takes {100 * (1 - accuracy):.0f} % of images that it was not trained on for "
+            "another class, so most of these may be its own mistakes."
+        )
     data.findings.append(text)
     say(text)
 

@@ -121,6 +121,10 @@ _FIELDS: dict[str, tuple[Callable, str]] = {
     "temperature": (lambda v: _is_number(v) and 0 < v < float("inf"), "a number above 0"),
     "thresholds": (_are_shares, "a list of numbers from 0 to 1"),
     "accuracy": (lambda v: _is_number(v) and 0 <= v <= 1, "a number from 0 to 1"),
+    **{
+        name: (lambda v: _is_number(v) and 0 <= v <= 1, "a number from 0 to 1")
+        for name in ("f1_macro", "f1_micro", "mean_average_precision")
+    },
     "images": (lambda v: type(v) is int and v > 0, "a number of images"),
     "wrong": (lambda v: type(v) is int and v >= 0, "a number of images"),
     "best_epoch": (lambda v: type(v) is int and v > 0, "the number of an epoch"),

@@ -4,6 +4,8 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
+
 from cornu.cli import run_folder, run_settings
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Data, Part
@@ -78,6 +80,20 @@ def parts_of(folder: Path) -> dict[str, set[str]] | None:
 
 def seen_before(folder: Path, part: Part) -> dict[str, int] | None:
     """How many images of a part are, byte for byte, in a run's parts; None if that is not known."""
+    known = _known(folder)
+    if known is None:
+        return None
+    return {name: sum(digest in known[name] for digest in part.digests) for name in _PARTS}
+
+
+def trained_on(folder: Path, part: Part) -> np.ndarray | None:
+    """Which images of a part a run was trained on; None if that is not known."""
+    known = _known(folder)
+    return None if known is None else np.array([each in known["train"] for each in part.digests])
+
+
+def _known(folder: Path) -> dict[str, set[str]] | None:
+    """The digests of a run's pictures by its parts, if they can be relied on."""
     settings = run_settings.read_beside(folder / run_folder.MODEL)
     known = None
     if not (folder / run_folder.SPLIT).is_file():
@@ -90,6 +106,4 @@ def seen_before(folder: Path, part: Part) -> dict[str, int] | None:
         say(
             f"warning: {folder / run_folder.SPLIT} {what}, so which images were trained on is not known."
         )
-    if known is None:
-        return None
-    return {name: sum(digest in known[name] for digest in part.digests) for name in _PARTS}
+    return known
