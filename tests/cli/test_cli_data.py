@@ -7,7 +7,8 @@ import numpy as np
 from bars import make_images, write_images
 from PIL import Image
 
-from cornu.cli.data import load_data
+from cornu.cli import pictures
+from cornu.cli.data import load_data, load_to_judge
 from cornu.cli.duplicates import near_pairs
 from cornu.cli.pictures import reader_of
 from cornu.cli.splits import stratified
@@ -75,6 +76,23 @@ def test_copies_are_named_and_those_that_are_judged_by_are_not_learned_from(tmp_
     assert data.train.names == sorted(set(data.train.names) - {"train/a/x.png"})
     assert len(data.train) == 10 and len(load(tmp_path, keep_duplicates=True).train) == 11
     assert all(finding in capsys.readouterr().err for finding in data.findings[:1])
+
+
+def test_who_reads_many_jpegs_hears_once_how_to_read_them_more_quickly(
+    tmp_path, capsys, monkeypatch
+):
+    write_images(tmp_path / "photos", 8)
+    for path in (tmp_path / "photos").glob("*/*.png"):
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+    for many, is_there, said in ((9, False, 0), (8, True, 0), (8, False, 1)):
+        pictures._say_once.cache_clear()
+        monkeypatch.setattr(pictures, "_MANY_JPEG", many)
+        monkeypatch.setattr(pictures, "decodes_jpeg_quickly", lambda found=is_there: found)
+        load_data(str(tmp_path / "photos"), 0.25, 0, (8, 8), 4)
+        load_to_judge(str(tmp_path / "photos"), ["level", "upright"], (8, 8, 3), 255, 4)
+        assert capsys.readouterr().err.count("pip install simplejpeg") == said
+    pictures._say_once.cache_clear()
 
 
 def test_near_duplicates_of_many():

@@ -8,7 +8,7 @@ from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError, say
 from cornu.cli.listings import list_csv, list_folder, list_to_judge
 from cornu.cli.parts import Data, Part
-from cornu.cli.pictures import SKIP, part_of, pictures_to_learn, reader_of
+from cornu.cli.pictures import SKIP, part_of, pictures_to_learn, reader_of, say_of_simplejpeg
 from cornu.utils.image_folder import are_readable, mode_of
 
 __all__ = [
@@ -104,6 +104,7 @@ def load_to_judge(
         listing = list_csv(path, class_names)
         if "test" in listing.parts:
             listing = listing.only(listing.parts == "test")
+    say_of_simplejpeg(listing.paths)
     reader = reader_of(mode, shape[:2], fit)
     if skip_unreadable:
         listing = listing.only(are_readable(reader, listing.paths))

@@ -15,6 +15,7 @@ from cornu.cli.command import CommandError, say
 from cornu.cli.data import SKIP, Part, check_range, has_image_files, load_to_judge, not_of_images
 from cornu.cli.judge import Judgement, judge, number
 from cornu.cli.parts import FITS
+from cornu.cli.pictures import say_of_simplejpeg
 from cornu.cli.run_folder import TrainedModel, is_described, load_trained, say_unknown
 from cornu.data.ahead import in_order
 from cornu.utils.image_dataset import image_files
@@ -296,11 +297,13 @@ def image_paths(images: list[str]) -> Iterator[str]:
             found = image_files(image)
             if not found:
                 raise CommandError(f"The folder {image} holds no images.")
+            say_of_simplejpeg(found)
             yield from found
         elif any(sign in image for sign in "*?[") and not os.path.exists(image):
             found = sorted(glob.glob(image, recursive=True))
             if not found:
                 raise CommandError(f"No file is called {image}.")
+            say_of_simplejpeg(found)
             yield from found
         else:
             yield image

@@ -179,6 +179,11 @@ _JPEG_COLOURS = {"grayscale": ("Gray",), "rgb": ("RGB", "YCbCr", "Gray")}
 _MAY_TURN = (b"Exif\0\0", b"tiff:Orientation")
 
 
+def decodes_jpeg_quickly() -> bool:
+    """Whether simplejpeg is installed."""
+    return _simplejpeg() is not None
+
+
 @functools.cache
 def _simplejpeg():
     try:
