@@ -1,19 +1,21 @@
 """How the weights that come with the package were made.
 
     python benchmarks/packaged.py LeNet5                      # a minute
+    python benchmarks/packaged.py Tour                        # a minute
     python benchmarks/packaged.py SmallResNet                 # half an hour on two cores
     python benchmarks/packaged.py SmallResNet --classes 0 1 2 3 4 --rate 0.5 --output five.weights.h5
 
 Writes the weights into the package; or those without the classifier into `--output`. Prints the accuracy on
 the test images.
 
-LeNet-5 learns MNIST, with digits that are moved, turned and zoomed at random. SmallResNet learns CIFAR-10
-with the means of `cifar10.py`. Then its first convolution for larger images, which begins as the mean of
+LeNet-5 and the network of the explorer's tour learn MNIST, with digits that are moved, turned and zoomed at
+random. SmallResNet learns CIFAR-10 with the means of `cifar10.py`. Then its first convolution for larger images, which begins as the mean of
 2x2 pixels before the other one, learns the images at 64x64, while all other weights are frozen.
 """
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 from cifar10 import DECAY, RATE, SHIFT, Copies, Shift, Triangle
@@ -22,14 +24,14 @@ from common import versions
 import cornu
 from cornu import layers, optimizers
 from cornu.applications import lenet, packaged, small_resnet
+from cornu.explorer import tour
 from cornu.optimizers.schedules import CosineDecay
 
 BATCH = 1024
 
 
-def write(weights: dict, file: packaged.Packaged) -> None:
+def write(weights: dict, path: Path) -> None:
     """Write weights into the package, in half precision."""
-    path = packaged.FOLDER / file.file
     arrays = {name: np.asarray(value, "float16") for name, value in weights.items()}
     with path.open("wb") as opened:
         np.savez_compressed(opened, allow_pickle=False, **arrays)
@@ -45,9 +47,28 @@ def accuracy(model, x, y) -> float:
 
 
 def train_lenet(epochs: int):
-    (x, y), (x_test, y_test) = cornu.datasets.mnist.load_data()
-    x, x_test = x[..., None], x_test[..., None]
     model = lenet.LeNet5(weights=None)
+    x_test, y_test = learn_digits(model, epochs, 255, 1e-2)
+    write(by_path(model), packaged.FOLDER / lenet.PACKAGED.file)
+    print(f"accuracy {accuracy(lenet.LeNet5(), x_test, y_test):.4f}")
+
+
+def train_tour(epochs: int):
+    model = tour.model(None)
+    x_test, y_test = learn_digits(model, epochs, 1, 1e-3)
+    write({k.replace("/", "."): v for k, v in by_path(model).items()}, tour.WEIGHTS)
+    shipped = tour.model()
+    print(f"accuracy {accuracy(shipped, x_test, y_test):.4f}")
+    answers = shipped.predict(tour.drawings().x, verbose=0)
+    for digit, answer in zip(tour.drawings().y, answers, strict=True):
+        print(f"drawing of {digit}: {answer.argmax()}, {answer.max():.3f}")
+
+
+def learn_digits(model, epochs: int, white: float, decay: float):
+    """Train on MNIST, and return its test images and their classes."""
+    (x, y), (x_test, y_test) = cornu.datasets.mnist.load_data()
+    scale = np.float32(255 / white)
+    x, x_test = x[..., None] / scale, x_test[..., None] / scale
     inputs = moved = cornu.Input((28, 28, 1))
     for layer in (
         layers.RandomRotation(0.04, fill_mode="constant"),
@@ -59,11 +80,10 @@ def train_lenet(epochs: int):
     steps = epochs * -(-len(x) // 128)
     rate = CosineDecay(0.0, steps, warmup_target=3e-3, warmup_steps=200)
     trained.compile(
-        optimizers.AdamW(rate, weight_decay=1e-2), "sparse_categorical_crossentropy", ["accuracy"]
+        optimizers.AdamW(rate, weight_decay=decay), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
-    trained.fit(x.astype("float32"), y, 128, epochs=epochs, verbose=2)
-    write(by_path(model), lenet.PACKAGED)
-    print(f"accuracy {accuracy(lenet.LeNet5(), x_test, y_test):.4f}")
+    trained.fit(x, y, 128, epochs=epochs, verbose=2)
+    return x_test, y_test
 
 
 def images_of(classes):
@@ -135,7 +155,7 @@ def train_small_resnet(
     weights["predictions/kernel"] = top.kernel.numpy() / 3
     weights["predictions/bias"] = np.zeros(len(classes))
     train_large(weights, x, y, large_epochs)
-    write(weights, small_resnet.PACKAGED)
+    write(weights, packaged.FOLDER / small_resnet.PACKAGED.file)
     images = x_test[:, SHIFT:-SHIFT, SHIFT:-SHIFT]
     for size in (32, 64):
         pixels = np.asarray(layers.Resizing(size, size)(images.astype("float32")))
@@ -166,8 +186,8 @@ def train_large(weights: dict, x, y, epochs: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("network", choices=["LeNet5", "SmallResNet"])
-    parser.add_argument("--epochs", type=int, help="default: 20 of LeNet5, 22 of SmallResNet")
+    parser.add_argument("network", choices=["LeNet5", "SmallResNet", "Tour"])
+    parser.add_argument("--epochs", type=int, help="default: 20; 22 of SmallResNet")
     parser.add_argument("--large-epochs", type=int, default=2)
     parser.add_argument("--classes", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--output")
@@ -179,6 +199,8 @@ if __name__ == "__main__":
     cornu.utils.set_random_seed(0)
     if arguments.network == "LeNet5":
         train_lenet(arguments.epochs or 20)
+    elif arguments.network == "Tour":
+        train_tour(arguments.epochs or 20)
     else:
         train_small_resnet(
             arguments.epochs or 22,

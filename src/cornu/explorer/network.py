@@ -1,5 +1,6 @@
 """A model as the page sees it: what can be asked about it, as plain data."""
 
+import copy
 import threading
 from typing import Any
 
@@ -22,6 +23,8 @@ from cornu.explain.observe import INPUT, Call, calls, input_of
 from cornu.explain.receptive_field import receptive_field
 from cornu.explain.terms import channels_last
 from cornu.explain.window import Window, explained
+from cornu.explorer.edits import Steps, Value
+from cornu.explorer.way_back import WayBack, edited
 
 # What a page shows at once: channels of a layer, pixels along an axis, units of a vector or steps of a
 # signal, and values of a window.
@@ -86,6 +89,9 @@ class Network:
         self.name_classes(class_names)
         self._observe = _Observer(model, self._variables)
         self._maps: dict[str, Any] = {}
+        self._back = WayBack(
+            model, self._variables, found[-1].outputs, self.num_classes, self._dtype
+        )
 
     def name_classes(self, names: list[str] | None) -> None:
         """Give the classes names; None: their indices. Raises ValueError if there are more or fewer."""
@@ -112,6 +118,21 @@ class Network:
         with self._lock:
             return self._values
 
+    def edited(self, x, edits: list[Value] | Steps | None) -> "Network":
+        """The same network with other weights, as `explorer.edits` has them; this one stays as it is.
+
+        Raises ValueError if there is no such weight, or no way back from such a target.
+        """
+        if not edits:
+            return self
+        if isinstance(edits, Steps):
+            values = self._back.stepped(self.values, self._batch(x), edits)
+        else:
+            values = edited(self.values, self._variables, self._layer, edits)
+        view = copy.copy(self)
+        view._values = values
+        return view
+
     @property
     def methods(self) -> list[str]:
         """The maps of a class that can be made."""
@@ -131,6 +152,9 @@ class Network:
             "is_float": is_float(self._dtype),
             "classes": self.class_names,
             "methods": self.methods,
+            # Why there is no way back; empty if there is one.
+            "no_way_back": self._back.refusal,
+            "loss": "" if self._back.refusal else self._back.loss_name,
             "layers": [
                 {
                     "name": found[n].name,
@@ -154,9 +178,12 @@ class Network:
 
     def observe(self, x) -> list[Call]:
         """The calls of all layers for one example, with channels last."""
+        return self._observe(self.values, self._batch(x))
+
+    def _batch(self, x) -> jax.Array:
         x = np.asarray(x).reshape(self.shape)
         x = np.moveaxis(x, -1, 0) if self._first else x
-        return self._observe(self.values, jnp.asarray(x[None], self._dtype))
+        return jnp.asarray(x[None], self._dtype)
 
     def run(self, x) -> tuple[dict[str, Any], list[np.ndarray]]:
         """The layers' outputs for an example: a description, and an image of each output.
@@ -167,15 +194,81 @@ class Network:
         found = self.observe(x)
         described, images = [], []
         for n in self._shown:
-            maps = _as_maps(channels_last(found[n].operation, found[n].outputs)[0])
-            step = -(-max(maps.shape[:-1]) // (MOST_PIXELS if len(maps) > 1 else MOST_UNITS))
-            coded, scale = _coded(np.moveaxis(maps[::step, ::step, :MOST_CHANNELS], -1, 0))
+            told, coded = _image_of(channels_last(found[n].operation, found[n].outputs)[0])
             images.append(coded)
-            described.append({"shape": list(coded.shape), "step": step, "scale": scale})
+            described.append(told)
         outputs = None
         if np.ndim(found[-1].outputs) == 2:
             outputs = np.asarray(found[-1].outputs, np.float32)[0].tolist()
         return {"layers": described, "outputs": outputs}, images
+
+    def backward(self, x, target: list[float]) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """How the loss of an example changes with each number: a description, and images as of `run`.
+
+        They are of the derivatives by the input, where this is of floats, and by each layer's output; a
+        layer without one has no channels.
+
+        Raises ValueError for a target that does not fit the output, or a model without a way back.
+        """
+        done = self._back.run(self.values, self._batch(x), target)
+        described, images = [], []
+        for n in self._shown:
+            call, found = done.found[n], done.gradients.get(n)
+            slopes = np.zeros((1, 0)) if found is None else channels_last(call.operation, found)[0]
+            told, coded = _image_of(slopes)
+            images.append(coded)
+            described.append(told)
+        slopes = np.zeros((1, 0))
+        if done.by_inputs[0] is not None:
+            slopes = np.asarray(done.by_inputs[0][0], np.float32)
+            slopes = np.moveaxis(slopes, 0, -1) if self._first else slopes
+        told, coded = _image_of(slopes)
+        outputs = np.asarray(done.found[-1].outputs, np.float32)[0].ravel().tolist()
+        description = {
+            "loss": done.loss,
+            "loss_name": self._back.loss_name,
+            "outputs": outputs,
+            "input": told,
+            "layers": described,
+        }
+        return description, [coded, *images]
+
+    def back_window(self, x, target, layer: int, weight: str, index, rate: float) -> dict[str, Any]:
+        """One weight: its gradient as a sum over places, and what a step makes of it.
+
+        Raises ValueError for a target that does not fit, or if there is no such weight.
+        """
+        own = self._layer(layer)
+        try:
+            return self._back.weight(self.values, self._batch(x), target, own, weight, index, rate)
+        except NotImplementedError as error:
+            return {"refused": str(error)}
+
+    def weights(self, layer: int, channel: int | None = None) -> list[dict[str, Any]]:
+        """A layer's own weights: names, shapes, and values, if they are few.
+
+        Args:
+            layer: which.
+            channel: of weights with several axes, only those along the last axis; default: all.
+        """
+        own, place = self._layer(layer), {id(v): n for n, v in enumerate(self._variables)}
+        found = []
+        for variable in getattr(own, "variables", []):
+            if id(variable) not in place or not is_float(variable.dtype):
+                continue
+            values = np.asarray(self.values[place[id(variable)]], np.float32)
+            told = {
+                "name": variable.name,
+                "shape": list(values.shape),
+                "is_trained": variable.trainable and own.trainable,
+            }
+            if channel is not None and values.ndim > 1:
+                if not 0 <= channel < values.shape[-1]:
+                    raise ValueError(f"The layer '{own.name}' has {values.shape[-1]} channels.")
+                values = values[..., channel]
+            told["values"] = values.ravel().tolist() if values.size <= MOST_NUMBERS else None
+            found.append(told)
+        return found
 
     def layer_map(self, x, layer: int, channel: int) -> np.ndarray:
         """One channel of a layer's output in full: float32 `(rows, columns)`, or more axes."""
@@ -232,6 +325,9 @@ class Network:
 
     def _with_values(self, function):
         return functional(function, self._variables)(self.values)[0]
+
+    def _layer(self, layer: int):
+        return self._fields.calls[self._number(layer)].operation
 
     def _number(self, layer: int) -> int:
         if not 0 <= layer < len(self._shown):
@@ -296,6 +392,14 @@ def _rows_by_call(model, example, found) -> dict[int, Any]:
         for n, call in enumerate(found)
         if call.is_whole and isinstance(call.operation, Layer)
     }
+
+
+def _image_of(output: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+    """An output, the channels last, as an image: what it is, and int8 `(channels, rows, columns)`."""
+    maps = _as_maps(output)
+    step = max(1, -(-max(maps.shape[:-1]) // (MOST_PIXELS if len(maps) > 1 else MOST_UNITS)))
+    coded, scale = _coded(np.moveaxis(maps[::step, ::step, :MOST_CHANNELS], -1, 0))
+    return {"shape": list(coded.shape), "step": step, "scale": scale}, coded
 
 
 def _as_maps(output: np.ndarray) -> np.ndarray:

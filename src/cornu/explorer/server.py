@@ -13,7 +13,7 @@ import socket
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import uvicorn
@@ -22,6 +22,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from cornu.explorer import tour
+from cornu.explorer.edits import Steps, Value, parsed, rate_of, target_of
 from cornu.explorer.examples import Examples
 from cornu.explorer.network import Network
 from cornu.explorer.watch import Watch
@@ -32,6 +34,8 @@ MOST_BYTES, MOST_PIXELS = 16 * 2**20, 25_000_000
 SECONDS_FOR_A_BODY = 30
 # Questions that wait for one of the two threads that answer; a class of fifty has few of them at once.
 MOST_WAITING = 200
+# Bytes of what a question says besides its example.
+MOST_SAID = 64 * 2**10
 # Bytes of all bodies that are held at once.
 MOST_HELD = 16 * MOST_BYTES
 
@@ -59,6 +63,19 @@ class Refused(Exception):
     def __init__(self, status: int, reason: str):
         super().__init__(reason)
         self.status = status
+
+
+class Asked(NamedTuple):
+    """A question: a network, an example, which weights are changed, and what else is said."""
+
+    network: Network
+    x: np.ndarray
+    edits: list[Value] | Steps | None
+    said: dict[str, Any]
+
+    def about(self) -> Network:
+        """The network with the changed weights; to be called where answers are computed."""
+        return self.network.edited(self.x, self.edits)
 
 
 class Server:
@@ -171,6 +188,9 @@ class Server:
         for path, method, answer, token in [
             ("/api/model", "GET", self._model, "viewer"),
             ("/api/run", "POST", self._run, "viewer"),
+            ("/api/backward", "POST", self._backward, "viewer"),
+            ("/api/back_window", "POST", self._back_window, "viewer"),
+            ("/api/weights", "POST", self._weights, "viewer"),
             ("/api/map", "POST", self._layer_map, "viewer"),
             ("/api/window", "POST", self._window, "viewer"),
             ("/api/class", "POST", self._class_map, "viewer"),
@@ -286,19 +306,30 @@ class Server:
             ) from None
         return b"".join(parts)
 
-    async def _input(self, request: Request) -> np.ndarray:
-        shape = self.network.shape
-        expected = 4 * math.prod(shape)
-        body = await self._body(request, expected)
+    async def _asked(self, request: Request) -> "Asked":
+        """What a question is about: an example, with or without what is said of it before.
+
+        A body is the example alone; or the length of JSON (uint32), the JSON, spaces up to a multiple of
+        four bytes, and the example. JSON may hold `edits`, and what a question takes besides.
+        """
+        network = (await self._shown(request)).network
+        expected = 4 * math.prod(network.shape)
+        body = await self._body(request, expected + MOST_SAID)
+        said: Any = {}
+        if len(body) > expected + 4:
+            length = int.from_bytes(body[:4], "little")
+            if length % 4 == 0 and len(body) == 4 + length + expected:
+                said = _from_json(body[4 : 4 + length])
+                body = body[4 + length :]
         if len(body) != expected:
             raise ValueError(
-                f"Expected an example of shape {shape} as {expected:,} bytes of float32. Received: "
+                f"Expected an example of shape {network.shape} as {expected:,} bytes of float32. Received: "
                 f"{len(body):,} bytes."
             )
-        x = np.frombuffer(body, "<f4").reshape(shape)
+        x = np.frombuffer(body, "<f4").reshape(network.shape)
         if not np.isfinite(x).all():
             raise ValueError("The example holds values that are not finite.")
-        return x
+        return Asked(network, x, parsed(said.pop("edits", None)), said)
 
     # ---- answers
 
@@ -306,65 +337,102 @@ class Server:
         content, kind = self._files[request.url.path]
         return Response(content, media_type=kind)
 
+    async def _shown(self, request: Request) -> tour.Shown:
+        """What a question is about: the network that is served, or that of the tour."""
+        name = request.query_params.get("net", "")
+        if name == "tour":
+            return await self._compute(tour.shown)
+        if name:
+            raise ValueError(
+                f"There is no network {name[:20]!r} besides the one shown, but 'tour'."
+            )
+        return tour.Shown(self.network, self.examples)
+
     async def _model(self, request: Request) -> Response:
+        network, examples = await self._shown(request)
         return _json(
             {
-                **self.network.describe(),
-                "examples": len(self.examples),
-                "range": self.examples.range,
-                "is_training": self.watch is not None,
+                **network.describe(),
+                "examples": len(examples),
+                "range": examples.range,
+                "is_training": self.watch is not None and network is self.network,
                 "may_control": request.state.role == "owner",
             }
         )
 
     async def _run(self, request: Request) -> Response:
-        x = await self._input(request)
-        return await self._compute(lambda: _packed(*self.network.run(x)))
+        asked = await self._asked(request)
+        return await self._compute(lambda: _packed(*asked.about().run(asked.x)))
 
-    async def _layer_map(self, request: Request) -> Response:
-        x, layer, channel = (
-            await self._input(request),
-            _number(request, "layer"),
-            _number(request, "channel"),
-        )
+    async def _backward(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        target = target_of(asked.said.get("target"))
+        return await self._compute(lambda: _packed(*asked.about().backward(asked.x, target)))
+
+    async def _back_window(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        layer, index = _number(request, "layer"), _numbers(request, "index")
+        target, rate = target_of(asked.said.get("target")), rate_of(asked.said.get("rate"))
+        weight = request.query_params.get("weight", "")[:100]
 
         def answer():
-            found = self.network.layer_map(x, layer, channel)
+            return asked.about().back_window(asked.x, target, layer, weight, index, rate)
+
+        return _json(await self._compute(answer))
+
+    async def _weights(self, request: Request) -> Response:
+        asked, layer = await self._asked(request), _number(request, "layer")
+        channel = _number(request, "channel") if "channel" in request.query_params else None
+
+        def answer():
+            return {"weights": asked.about().weights(layer, channel)}
+
+        return _json(await self._compute(answer))
+
+    async def _layer_map(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        layer, channel = _number(request, "layer"), _number(request, "channel")
+
+        def answer():
+            found = asked.about().layer_map(asked.x, layer, channel)
             return _packed({"shape": list(found.shape)}, [found])
 
         return await self._compute(answer)
 
     async def _window(self, request: Request) -> Response:
-        x, layer, channel = (
-            await self._input(request),
-            _number(request, "layer"),
-            _number(request, "channel"),
-        )
+        asked = await self._asked(request)
+        layer, channel = _number(request, "layer"), _number(request, "channel")
         position = _numbers(request, "position")
-        return _json(await self._compute(self.network.window, x, layer, position, channel))
+
+        def answer():
+            return asked.about().window(asked.x, layer, position, channel)
+
+        return _json(await self._compute(answer))
 
     async def _class_map(self, request: Request) -> Response:
-        x = await self._input(request)
+        asked = await self._asked(request)
         target = _number(request, "target") if "target" in request.query_params else None
         method = request.query_params.get("method", "")
 
         def answer():
-            chosen, found = self.network.class_map(x, method, target)
+            chosen, found = asked.about().class_map(asked.x, method, target)
             return _packed({"target": chosen, "shape": list(found.shape)}, [found])
 
         return await self._compute(answer)
 
     async def _image(self, request: Request) -> Response:
+        network = (await self._shown(request)).network
         body = await self._body(request, MOST_BYTES)
-        x = await self._compute(_decoded, body, self.network)
+        x = await self._compute(_decoded, body, network)
         return _packed({"shape": list(x.shape)}, [x])
 
     async def _thumbnails(self, request: Request) -> Response:
-        shown = self.examples.thumbnails(_number(request, "start"))
-        return _packed(*shown)
+        examples = (await self._shown(request)).examples
+        return _packed(*examples.thumbnails(_number(request, "start")))
 
     async def _example(self, request: Request) -> Response:
-        x, label = self.examples.one(_number(request, "number"))
+        examples = (await self._shown(request)).examples
+        x, label = examples.one(_number(request, "number"))
         return _packed({"label": label}, [x])
 
     async def _training(self, request: Request) -> Response:
@@ -417,6 +485,17 @@ def _packed(header: dict[str, Any], arrays: list[np.ndarray]) -> Response:
         data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         parts += [data, b"\0" * (-len(data) % 4)]
     return Response(b"".join(parts), media_type="application/octet-stream")
+
+
+def _from_json(text: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(text.decode())
+    # What is nested deeper than Python's stack is no JSON of the page.
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        raise ValueError("Expected an object in JSON before the example.")
+    return said
 
 
 def _number(request: Request, name: str) -> int:

@@ -107,32 +107,19 @@ def run(model, x, y, sample_weight=None) -> Run:
     prepared(model, inputs, y, sample_weight)
     inputs = jax.tree.map(jnp.asarray, inputs)
     found = calls(model, inputs)
-    chosen = set(_with_outputs_of_their_own(found))
     trainable, others = model._state_variables()
     counts = model.metrics_variables
     rest = unlisted_counts(model, "predict", counts, model._structure().metrics)
     state = list(itertools.chain(trainable, others, counts, rest))
-    fixed = [v.value for v in state[len(trainable) :]]
-
-    def loss(values, added, inputs):
-        number = itertools.count()
-
-        def replace(call):
-            n = next(number)
-            return call.outputs + added[n] if n in chosen else call.outputs
-
-        def forward():
-            y_pred = calls(model, inputs, replace)[-1].outputs
-            return loss_of(model, inputs, y, y_pred, sample_weight, False)
-
-        return functional(forward, state)([*values, *fixed])[0]
-
-    zeros = {n: jnp.zeros_like(found[n].outputs) for n in chosen}
-    values = [v.value for v in trainable]
-    differentiate = jax.value_and_grad(loss, argnums=(0, 1, 2), allow_int=True)
-    result, (by_weights, gradients, by_inputs) = differentiate(values, zeros, inputs)
-    for n in chosen:
-        gradients[n] = gradients[n] + _by_activity(found[n])
+    result, by_weights, gradients, by_inputs = derivatives(
+        model,
+        found,
+        inputs,
+        lambda inputs, y_pred: loss_of(model, inputs, y, y_pred, sample_weight, False),
+        state,
+        [v.value for v in state],
+        len(trainable),
+    )
     return Run(
         model,
         found,
@@ -144,6 +131,42 @@ def run(model, x, y, sample_weight=None) -> Run:
         [None if g.dtype == _NONE else g for g in jax.tree.leaves(by_inputs)],
         {id(v): g for v, g in zip(trainable, by_weights, strict=True)},
     )
+
+
+def derivatives(model, found, inputs, measure, state, values, trained: int) -> tuple:
+    """The loss, and its derivatives by weights, by the calls' outputs, and by inputs. It may be compiled.
+
+    Args:
+        model: the model.
+        found: its calls for these inputs.
+        inputs: a batch.
+        measure: `(inputs, outputs)` to the loss.
+        state, values: the variables that are read or assigned meanwhile, and what they hold.
+        trained: of how many of these, from the first on, the derivative is taken.
+
+    Returns:
+        the loss; a list; a dict by the calls' numbers; and inputs' derivatives in their structure.
+    """
+    chosen = set(_with_outputs_of_their_own(found))
+
+    def loss(trained_values, added, inputs):
+        number = itertools.count()
+
+        def replace(call):
+            n = next(number)
+            return call.outputs + added[n] if n in chosen else call.outputs
+
+        def forward():
+            return measure(inputs, calls(model, inputs, replace)[-1].outputs)
+
+        return functional(forward, state)([*trained_values, *values[trained:]])[0]
+
+    zeros = {n: jnp.zeros_like(found[n].outputs) for n in chosen}
+    differentiate = jax.value_and_grad(loss, argnums=(0, 1, 2), allow_int=True)
+    result, (by_weights, gradients, by_inputs) = differentiate(values[:trained], zeros, inputs)
+    for n in chosen:
+        gradients[n] = gradients[n] + _by_activity(found[n])
+    return result, by_weights, gradients, by_inputs
 
 
 def as_batches(model, x, y, sample_weight) -> tuple:

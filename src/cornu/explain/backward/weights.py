@@ -133,7 +133,11 @@ def weight_gradient(
     the model says 7
     """
     done = run(model, x, y, sample_weight)
-    layer = layer_of(done, layer)
+    return gradient_of(done, layer_of(done, layer), index, weight)
+
+
+def gradient_of(done: Run, layer, index, weight: str) -> WeightGradient:
+    """`weight_gradient` for a run that is done."""
     variable = variable_of(layer, weight)
     index = number_of(variable, layer, weight, index)
     if id(variable) not in done.by_weights:
