@@ -8,9 +8,10 @@
 Writes the weights into the package; or those without the classifier into `--output`. Prints the accuracy on
 the test images.
 
-LeNet-5 and the network of the explorer's tour learn MNIST, with digits that are moved, turned and zoomed at
-random. SmallResNet learns CIFAR-10 with the means of `cifar10.py`. Then its first convolution for larger images, which begins as the mean of
-2x2 pixels before the other one, learns the images at 64x64, while all other weights are frozen.
+LeNet-5 and the network of the explorer's tour learn MNIST, with digits that are moved, turned and zoomed
+at random. SmallResNet learns CIFAR-10 with the means of `cifar10.py`. Then its first convolution for
+larger images, which begins as the mean of 2x2 pixels before the other one, learns the images at 64x64,
+while all other weights are frozen.
 """
 
 import argparse
@@ -80,7 +81,9 @@ def learn_digits(model, epochs: int, white: float, decay: float):
     steps = epochs * -(-len(x) // 128)
     rate = CosineDecay(0.0, steps, warmup_target=3e-3, warmup_steps=200)
     trained.compile(
-        optimizers.AdamW(rate, weight_decay=decay), "sparse_categorical_crossentropy", metrics=["accuracy"]
+        optimizers.AdamW(rate, weight_decay=decay),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
     )
     trained.fit(x, y, 128, epochs=epochs, verbose=2)
     return x_test, y_test
