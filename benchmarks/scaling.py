@@ -1,14 +1,18 @@
-"""Two processes on two cores against one on one core: Cornu, and Keras on JAX with its DataParallel.
+"""Two processes on two cores against one on one core, Cornu and Keras on JAX; and what `cornu plan` says.
 
     python benchmarks/scaling.py [--rounds 3] [--images 6400] [--epochs 3] [--only NAME …]
         [--cornu-only] [--batch 128 …] [--real-time]
 
-One process is held to one core, two to one each. These share out the batches that one has: the loss is
-the same, and the best that can be is half the time. Each measurement starts new processes, which take the
-median time of the epochs after the first. Keras' processes are given their own halves of the data, as it
-shares out only `tf.data`. Writes docs/scaling.md. Needs two cores that do nothing else, and says how busy
-they were. With `--real-time` (for root), all has real-time priority, for which other programs have to wait.
-The last columns have what `cornu plan` says, on one core, and how far that is from the measurement.
+One process is held to one core, two to one each, four to one for each two. These share out the batches that
+one has: the loss is the same, and the best that two can be is half the time. Each measurement starts new
+processes, which take the median time of the epochs after the first. Keras' processes are given their own
+halves of the data, as it shares out only `tf.data`. Writes docs/scaling.md. Needs two cores that do nothing
+else, and says how busy they were. With `--real-time` (for root), all has real-time priority, for which
+other programs have to wait.
+
+The last columns compare what `cornu plan` says of one, two and four processes with what they took. Its step
+of one device is measured while as many others compute, each alone, on the same cores; its network is what
+sums between two such processes take.
 """
 
 import argparse
@@ -18,10 +22,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from statistics import median
 
+import jax
 import numpy as np
-from common import ROOT, in_turns, table, timed_epochs, use
+from common import ROOT, in_turns, seconds, table, timed_epochs, use
+from jax.sharding import Mesh
 
 # Module of examples/, its function, and which pictures.
 MODELS = {
@@ -30,6 +37,9 @@ MODELS = {
     "residual": ("from_dense_to_convolutional", "residual", "mnist"),
 }
 LIBRARIES = ("Cornu", "Keras on JAX")
+# Numbers of processes that the plan is compared with, and bytes of a short sum and of a long one.
+COUNTS = (1, 2, 4)
+SHORT, LONG = 1_000, 1_000_000
 
 
 def measure(library: str, model: str, folder: str, epochs: str, batch: str) -> dict:
@@ -59,33 +69,67 @@ def measure(library: str, model: str, folder: str, epochs: str, batch: str) -> d
     return {"seconds": median(times[1:]), "loss": history.history["loss"][-1]}
 
 
-def planned(model: str, batch: str) -> dict:
-    """What the plan says of two processes, from a step that is measured in this one."""
+def planned(model: str, count: str, batch: str, network: str) -> dict:
+    """What the plan says of so many processes, from a step that is measured in this one."""
     use("Cornu")
-    from cornu.explain.plan import plan
+    from cornu.explain.plan import plan, read_hardware
 
     module, function, _ = MODELS[model]
-    network = getattr(__import__(module), function)()
-    network.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
-    return {"seconds": plan(network, 2, int(batch)).asked.seconds}
+    network_of_two = read_hardware(network)
+    made = getattr(__import__(module), function)()
+    made.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
+    return {"seconds": plan(made, int(count), int(batch), network_of_two).asked.seconds}
 
 
-def timed(child: list[str], count: int, arguments) -> dict:
-    """What process 0 of so many, each on a core, answers."""
+def sums() -> dict:
+    """What a sum over this process and another one takes, short and long, as figures of a network."""
+    cornu = use("Cornu")
+    cornu.distribution.initialize()
+    mesh = Mesh(np.array(jax.devices()), ("processes",))
+    axis = jax.sharding.PartitionSpec("processes")
+    whole = jax.sharding.NamedSharding(mesh, axis)
+    total = jax.shard_map(
+        lambda part: jax.lax.psum(part, "processes"),
+        mesh=mesh,
+        in_specs=axis,
+        out_specs=jax.sharding.PartitionSpec(None),
+    )
+    total = jax.jit(total)
+
+    def summed(given):
+        jax.block_until_ready(total(given))
+
+    found = []
+    for size in (SHORT, LONG):
+        own = np.ones((1, size // 4), np.float32)
+        given = jax.make_array_from_process_local_data(whole, own)
+        times = [seconds(summed, given) for _ in range(50)]
+        found.append(median(times[5:]))
+    short, long = found
+    # As in the plan: two waits, and between two processes each sends as many bytes as there are.
+    rate = (LONG - SHORT) / max(long - short, 1e-9) / 1e9
+    return {
+        "network_latency_us": max(short - SHORT / rate / 1e9, 0) / 2 * 1e6,
+        "network_gb_per_s": rate,
+    }
+
+
+def timed(child: list[str], count: int, arguments, alone=False) -> list[dict]:
+    """What so many processes answer, each on a core; they compute together, or each alone."""
     cores = sorted(os.sched_getaffinity(0))
     before = ["chrt", "--rr", "1"] if arguments.real_time else []
     port = free_port()
     started = []
     for number in range(count):
         environment = {**os.environ, "KERAS_BACKEND": "jax"}
-        if count > 1:
+        if count > 1 and not alone:
             environment |= {
                 "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
                 "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
                 "KERAS_DISTRIBUTION_PROCESS_ID": str(number),
             }
-        command = [*before, "taskset", "--cpu-list", str(cores[number]), sys.executable]
-        command += [__file__, *child]
+        command = [*before, "taskset", "--cpu-list", str(cores[number % len(cores)])]
+        command += [sys.executable, __file__, *child]
         started.append(
             subprocess.Popen(
                 command,
@@ -102,7 +146,7 @@ def timed(child: list[str], count: int, arguments) -> dict:
             process.kill()
     if any(process.returncode for process in started):
         raise SystemExit(f"{child}, {count} processes:\n" + said[0][1][-3000:])
-    return json.loads(said[0][0].strip().splitlines()[-1])
+    return [json.loads(text.strip().splitlines()[-1]) for text, _ in said]
 
 
 def free_port() -> int:
@@ -124,42 +168,55 @@ def main(arguments) -> None:
         load = os.getloadavg()[0]
         libraries = LIBRARIES[: 1 if arguments.cornu_only else 2]
         choices = [(*name, library, n) for name in names for library in libraries for n in (1, 2)]
+        choices += [(*name, "Cornu", 4) for name in names]
         for turn in range(arguments.rounds):
             for name, batch, library, count in in_turns(choices, turn):
                 settings = [library, name, folder, str(arguments.epochs), str(batch)]
-                answer = timed(["--child", *settings], count, arguments)
+                answer, *_ = timed(["--child", *settings], count, arguments)
                 found.setdefault((name, batch, library, count), []).append(answer)
                 print(name, batch, library, count, answer, flush=True)
-        plans = {each: timed(["--plan", each[0], str(each[1])], 1, arguments) for each in names}
+        network = {"name": "two processes", **timed(["--sums"], 2, arguments)[0]}
+        file = Path(folder, "network.json")
+        file.write_text(json.dumps(network))
+        plans = {}
+        for name, batch in names:
+            for count in COUNTS:
+                settings = ["--plan", name, str(count), str(batch), str(file)]
+                answers = timed(settings, count, arguments, alone=True)
+                plans[name, batch, count] = median(each["seconds"] for each in answers)
     rows = []
     for name, batch in names:
-        row = [name, str(batch)]
+        row, speeds = [name, str(batch)], {}
         for library in libraries:
-            one, two = (
-                [each["seconds"] for each in found[name, batch, library, count]] for count in (1, 2)
-            )
-            speeds = [arguments.images / median(each) for each in (one, two)]
-            row += [f"{speeds[0]:,.0f}", f"{speeds[1]:,.0f}", f"{speeds[1] / speeds[0]:.2f}"]
-            if library == "Cornu":
-                seconds = plans[name, batch]["seconds"] / batch
-                off = seconds * speeds[1] - 1
-        rows.append([*row, f"{1 / seconds:,.0f}", f"{100 * off:+.0f} %"])
+            for count in COUNTS:
+                runs = [each["seconds"] for each in found.get((name, batch, library, count), ())]
+                if runs:
+                    speeds[library, count] = arguments.images / median(runs)
+            one, two = speeds[library, 1], speeds[library, 2]
+            row += [f"{one:,.0f}", f"{two:,.0f}", f"{two / one:.2f}"]
+        row.append(f"{speeds['Cornu', 4]:,.0f}")
+        for count in COUNTS:
+            off = plans[name, batch, count] / batch * speeds["Cornu", count] - 1
+            row.append(f"{100 * off:+.0f} %")
+        rows.append(row)
     rival = " All had real-time priority, so that these had to wait." if arguments.real_time else ""
     text = f"""
 Images a second in training, with batches of so many in all: one process held to one core, two on a core
-each, and how many times as fast these are; and what `cornu plan` says of two, with the error of its step's
-time (`make scaling`; the median of {arguments.rounds} rounds, each the median of {arguments.epochs} epochs
-of {arguments.images} pictures). When it began, {load:.1f} programs were waiting for the cores.{rival}
+each, and how many times as fast these are; then four, two on each core. The last columns have how far the
+time of a step that `cornu plan` says is from what it took (`make scaling`; the median of {arguments.rounds}
+rounds, each the median of {arguments.epochs} epochs of {arguments.images} pictures). Between two processes,
+a sum waits twice {network["network_latency_us"]:.0f} µs and moves {network["network_gb_per_s"]:.2f} GB/s.
+When it began, {load:.1f} programs were waiting for the cores.{rival}
 """
     columns = ["model", "batch"]
     columns += [f"{library}: {n}" for library in libraries for n in ("1", "2", "times")]
-    columns += ["planned: 2", "time of its step"]
+    columns += ["Cornu: 4", *[f"plan: {count}" for count in COUNTS]]
     table(ROOT / "docs" / "scaling.md", "Two cores, measured", text, columns, rows)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["--child"], ["--plan"]):
-        answer = {"--child": measure, "--plan": planned}[sys.argv[1]]
+    if sys.argv[1:2] in (["--child"], ["--plan"], ["--sums"]):
+        answer = {"--child": measure, "--plan": planned, "--sums": sums}[sys.argv[1]]
         print("\n" + json.dumps(answer(*sys.argv[2:])))
         sys.exit()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

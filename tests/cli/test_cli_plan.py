@@ -71,6 +71,12 @@ def test_this_machine_is_measured(model):
     made = plan(cornu.models.clone_model(model), 2, 16)
     assert made.is_measured and made.compute_seconds > 0 and made.fits is None
     assert made.memory_bytes > 3 * made.gradient_bytes
+    # A file may have a network alone.
+    network = Hardware("a network", network_gb_per_s=1e-3, network_latency_us=0, memory_gb=1e-9)
+    made = plan(cornu.models.clone_model(model), 2, 16, network)
+    sent = made.gradient_bytes + made.normalization_bytes
+    assert made.is_measured and made.asked.communication_seconds == pytest.approx(sent / 1e6)
+    assert made.fits is False
 
 
 def test_table_and_json(run):
@@ -125,9 +131,16 @@ def test_bad_hardware(tmp_path, change, message):
     path.write_text(json.dumps({**GOOD, **change}))
     with pytest.raises(ValueError, match=message):
         read_hardware(str(path))
-    path.write_text(json.dumps({"name": "x"}))
-    with pytest.raises(ValueError, match="'tflops' is missing"):
-        read_hardware(str(path))
+    for figures, said in (
+        ({"tflops": {"float32": 1}}, "'name' is missing"),
+        ({"name": "x", "tflops": {"float32": 1}}, "'memory_gb' is missing"),
+        ({"name": "x", "memory_gb_per_s": 1}, "has no effect without 'tflops'"),
+    ):
+        path.write_text(json.dumps(figures))
+        with pytest.raises(ValueError, match=said):
+            read_hardware(str(path))
+    path.write_text(json.dumps({"name": "x", "network_latency_us": 5}))
+    assert not read_hardware(str(path)).tflops
     path.write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):
         read_hardware(str(path))

@@ -701,7 +701,8 @@ def plan(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="A JSON file with the devices' figures, or h100. Default: this machine, measured.",
+            help="A JSON file with the figures of devices and network, or h100. Without tflops in it, or "
+            "without a file, this machine is measured.",
         ),
     ] = None,
     dtype: Annotated[

@@ -25,11 +25,12 @@ def plan(
     as_json: bool,
 ) -> None:
     """Print what a step of training needs on so many devices."""
-    if dtype is not None and hardware is None:
-        raise CommandError(
-            "--dtype is for --hardware: without it the model is measured, in its own dtype."
-        )
     figures = None if hardware is None else read_hardware(hardware)
+    if dtype is not None and (figures is None or not figures.tflops):
+        raise CommandError(
+            "--dtype is for --hardware that has 'tflops': without them the model is measured, in its own "
+            "dtype."
+        )
     if batch % devices == 0:
         found = find_model(model, input_shape, num_classes)
     else:

@@ -14,8 +14,11 @@ import numpy as np
 from cornu.explain.arithmetic import arithmetic
 from cornu.explain.observe import example_inputs
 from cornu.layers.batch_normalization import BatchNormalization
+from cornu.training.callback import Callback
 
 MOST_DEVICES = 4096
+# Seconds that a step is measured for, and the most steps in an epoch of that.
+_LONG_ENOUGH, _MOST_STEPS = 1.0, 200
 _BYTES = {"bfloat16": 2, "float16": 2, "tfloat32": 4, "float32": 4}
 
 
@@ -26,7 +29,8 @@ class Hardware:
     Attributes:
         name: what they are.
         source: where the figures come from.
-        tflops: 10¹² operations a second by dtype, a multiplication and an addition being two.
+        tflops: 10¹² operations a second by dtype, a multiplication and an addition being two. Without them,
+            the step of one device is measured on this machine.
         memory_gb: memory of a device, in 10⁹ bytes.
         memory_gb_per_s: bandwidth of that memory.
         devices_per_node: devices that links connect.
@@ -37,9 +41,9 @@ class Hardware:
     """
 
     name: str
-    tflops: dict
-    memory_gb: float
-    memory_gb_per_s: float
+    tflops: dict = dataclasses.field(default_factory=dict)
+    memory_gb: float = math.inf
+    memory_gb_per_s: float = math.inf
     devices_per_node: int = 1
     link_gb_per_s: float = math.inf
     link_latency_us: float = 0.0
@@ -53,7 +57,9 @@ class Hardware:
 def read_hardware(file: str) -> Hardware:
     """Figures from a JSON file, or those that come with Cornu under this name.
 
-    Raises ValueError if a key is missing or unknown, or a figure is not positive.
+    A file without `tflops` has those of the memory's size and of the connections alone.
+
+    Raises ValueError if a key is missing, unknown or of no use, or a figure is not positive.
     """
     folder = Path(__file__).parent / "hardware"
     path = Path(file) if Path(file).is_file() else folder / f"{file}.json"
@@ -72,9 +78,16 @@ def read_hardware(file: str) -> Hardware:
             near = difflib.get_close_matches(key, fields, 1)
             guess = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{file}: unknown key {key!r}.{guess} Keys: {', '.join(fields)}.")
-    for key, field in fields.items():
-        if key not in figures and field.default is dataclasses.MISSING:
+    needed = ["name", *(("memory_gb", "memory_gb_per_s") if "tflops" in figures else ())]
+    for key in needed:
+        if key not in figures:
             raise ValueError(f"{file}: the key {key!r} is missing.")
+    for key in ("memory_gb_per_s", "arithmetic_share", "bandwidth_share"):
+        if key in figures and "tflops" not in figures:
+            raise ValueError(
+                f"{file}: {key!r} says how fast a device computes, and has no effect without 'tflops': the "
+                "step of one device is measured then."
+            )
     for key, value in figures.items():
         if key in ("name", "source"):
             continue
@@ -168,7 +181,8 @@ def plan(
     - **arithmetic**: for each layer the longer of `6 * multiply_adds * b / speed` (2 operations for each,
       forward once and backward twice) and `6 * outputs * b / bandwidth` (outputs are written and read, and
       the gradient's pass does both twice); then the optimizer's update, `(3 + 2 * slots) * weights /
-      bandwidth`. Without `hardware`, the step of one device is measured on this machine instead;
+      bandwidth`. Without `hardware` or its `tflops`, the step of one device is measured on this machine
+      instead, as `fit` makes it;
     - **communication**: an all-reduce of the gradients, and two of sums for each batch normalization. An
       all-reduce of `g` bytes over the `k` devices of a node takes `2 * (k-1)/k * g / link`, and that of its
       k-th part over `m` nodes `2 * (m-1)/m * g/k / network`. Each waits `2 * ceil(log2 k)` times for a
@@ -183,7 +197,7 @@ def plan(
         devices: number of devices.
         batch: examples of all devices together.
         hardware: figures. Default: this machine, measured, and a network of 10 Gbit/s and 50 µs.
-        dtype: a key of `hardware.tflops`.
+        dtype: a key of `hardware.tflops`. What is measured has the model's own.
 
     Raises ValueError if the batch cannot be shared out evenly, or if there are no figures for the dtype.
 
@@ -206,7 +220,8 @@ def plan(
         raise ValueError(
             f"A batch of {batch} cannot be shared out evenly among {devices} devices. Try {near}."
         )
-    if hardware is not None and dtype not in hardware.tflops:
+    is_measured = hardware is None or not hardware.tflops
+    if hardware is not None and hardware.tflops and dtype not in hardware.tflops:
         raise ValueError(
             f"There is no speed for {dtype!r}. Those of {hardware.name}: {', '.join(hardware.tflops)}."
         )
@@ -218,13 +233,15 @@ def plan(
     # Mean and variance forwards, and as many sums for the gradient.
     sums = [2 * 4 * math.prod(layer.moving_mean.shape) for layer in normalizations for _ in "ab"]
     if hardware is None:
-        compute, memory = _measured(model, share)
-        limit, used = None, Hardware(f"{jax.local_devices()[0].device_kind}, measured", {}, 1, 1)
+        used = Hardware(f"{jax.local_devices()[0].device_kind}, measured")
         used = dataclasses.replace(used, source="network of 10 Gbit/s and 50 µs assumed")
+    else:
+        used = hardware
+    if is_measured:
+        compute, memory = _measured(model, share)
         dtype = model.dtype_policy.name
     else:
-        compute, memory = _predicted(model, share, gradients, hardware, dtype)
-        limit, used = hardware.memory_gb * 1e9, hardware
+        compute, memory = _predicted(model, share, gradients, used, dtype)
     counts = sorted({*(2**i for i in range(int(math.log2(MOST_DEVICES)) + 1)), devices})
     rows = []
     for count in counts:
@@ -248,10 +265,10 @@ def plan(
         devices,
         batch,
         share,
-        hardware is None,
+        is_measured,
         compute,
         memory,
-        None if limit is None else memory <= limit,
+        None if math.isinf(used.memory_gb) else memory <= used.memory_gb * 1e9,
         gradients,
         sum(sums),
         rows,
@@ -294,8 +311,27 @@ def _predicted(model, share: int, gradients: int, hardware: Hardware, dtype: str
     return seconds, round((2 + slots) * gradients + others + outputs)
 
 
+class _Watch(Callback):
+    """Times epochs, until they have taken long enough in all."""
+
+    needs_every_batch = False
+
+    def __init__(self):
+        self.times: list[float] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begin = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        # Read, so that the last step has ended.
+        float((logs or {})["loss"])
+        self.times.append(time.perf_counter() - self._begin)
+        # The first may still have been finding out how many steps go into one call.
+        self.model.stop_training = len(self.times) > 1 and sum(self.times[1:]) > _LONG_ENOUGH
+
+
 def _measured(model, share: int) -> tuple[float, int]:
-    """Seconds of a step on this machine, and its memory."""
+    """Seconds of a step on this machine as `fit` makes it, several in a call; and its memory."""
     if getattr(model, "optimizer", None) is None:
         model.compile("adam", "mse")
     randoms = np.random.default_rng(0)
@@ -304,10 +340,16 @@ def _measured(model, share: int) -> tuple[float, int]:
     )
     outputs = jax.eval_shape(lambda: model(x))
     y = jax.tree.map(lambda a: np.zeros(a.shape, "float32"), outputs)
-    times: list[float] = []
-    model.train_on_batch(x, y)
-    while len(times) < 3 or (sum(times) < 1 and len(times) < 50):
-        begin = time.perf_counter()
-        np.asarray(model.train_on_batch(x, y))
-        times.append(time.perf_counter() - begin)
-    return median(times), model.make_train_function().memory
+
+    def epochs(steps: int, most: int) -> list[float]:
+        watch = _Watch()
+        # The rows of the one batch come again in each step.
+        how = {"batch_size": share, "steps_per_epoch": steps, "shuffle": False, "verbose": 0}
+        model.fit(x, y, epochs=most, callbacks=[watch], **how)
+        return watch.times
+
+    # One to compile, and one to see how long it takes.
+    epochs(1, 1)
+    steps = max(min(int(_LONG_ENOUGH / 4 / epochs(1, 1)[0]), _MOST_STEPS), 1)
+    times = epochs(steps, 50)
+    return median(times[1:]) / steps, model.make_train_function().memory
