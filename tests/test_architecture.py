@@ -27,6 +27,7 @@ ORDER = [
     {"visualization", "visualize", "explain"},
     {"models"},
     {"wrappers", "applications", "distillation"},
+    {"serving"},
     {"explorer"},
     {"cli"},
     {"__main__"},

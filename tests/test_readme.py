@@ -137,6 +137,7 @@ def test_no_other_document_has_code():
         "files.md",
         "from-pictures-to-onnx.md",  # by test_tutorial.py
         "scaling.md",
+        "serving.md",  # by test_serve.py
     }
     assert names == ran
 

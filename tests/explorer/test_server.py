@@ -350,11 +350,11 @@ def test_too_many_questions_are_refused(server, owner, digits, monkeypatch):
 def test_too_much_at_once_is_refused_and_forgotten(server, owner, digits, monkeypatch):
     body = floats(digits[1][0])
     with monkeypatch.context() as patch:
-        patch.setattr("cornu.explorer.server.MOST_HELD", len(body) - 1)
+        patch.setattr(server._bodies, "most_held", len(body) - 1)
         assert owner.refusal("POST", "/api/run", body)[0] == 503
     for _ in range(3):
         assert owner.ask("POST", "/api/run", body)[0] == 200
-    assert server._held == 0
+    assert server._bodies.held == 0
 
 
 def test_a_port_that_is_taken(server, digits):

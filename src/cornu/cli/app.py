@@ -603,6 +603,105 @@ def predict(
     run(model, images, top, invert, "json" if json else "csv" if csv else "text", threshold)
 
 
+@app.command()
+@command
+def serve(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="The folder of a run, a .keras or .onnx file, or a folder of numbered versions of these; "
+            "NAME=… gives it another name than its own.",
+            metavar="MODEL",
+        ),
+    ],
+    host: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is heard in all networks."),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")
+    ] = 8501,
+    max_batch: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Examples that go through a model at once.")
+    ] = 32,
+    max_wait_ms: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="MS",
+            help="How long the first request of a batch waits for others. With 0, a batch is what came "
+            "while the one before it was computed.",
+        ),
+    ] = 0.0,
+    max_queue: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Requests that may wait; others get 429.")
+    ] = 256,
+    max_body_mb: Annotated[
+        float, typer.Option(min=0.001, metavar="MB", help="Megabytes of a request.")
+    ] = 32.0,
+    max_pixels: Annotated[int, typer.Option(min=1, metavar="N", help="Of an image.")] = 25_000_000,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            callback=_positive,
+            metavar="SECONDS",
+            help="In which a request must arrive, and then be answered.",
+        ),
+    ] = 30.0,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A file with the token that clients must send. Default: CORNU_SERVE_TOKEN, or none.",
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add a JSON object for each request and event to FILE."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="For HTTPS: the certificate (PEM).")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="For HTTPS: its key (PEM).")
+    ] = None,
+    debug: Debug = False,
+):
+    """Serve models over HTTP: pictures, and the protocols of TensorFlow Serving and KServe.
+
+    A picture gets the answer that `cornu predict` gives. Requests that come together go through a model
+    together. A file that changes is loaded again; if it is damaged, the old model goes on. Ctrl-C and
+    SIGTERM stop the server after it has answered what it accepted. There is a page to drop pictures on, and
+    /metrics for Prometheus.
+
+    \b
+    Examples:
+      cornu serve runs/photos
+      cornu serve digits=demo photos=models/photos --port 8080 --max-wait-ms 2
+      curl --data-binary @cat.jpg http://127.0.0.1:8501/images/photos
+      curl -d '{"instances": [[1.0, 2.0]]}' http://127.0.0.1:8501/v1/models/signals:predict
+    """
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("They go together.", param_hint="--tls-cert, --tls-key")
+    from cornu.cli.serve import serve as run
+
+    run(
+        models,
+        token_file,
+        log,
+        host=host,
+        port=port,
+        max_batch=max_batch,
+        max_wait=max_wait_ms / 1000,
+        max_queue=max_queue,
+        max_body=int(max_body_mb * 1e6),
+        max_pixels=max_pixels,
+        timeout=timeout,
+        tls_cert=None if tls_cert is None else str(tls_cert),
+        tls_key=None if tls_key is None else str(tls_key),
+    )
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 @command
 def tune(

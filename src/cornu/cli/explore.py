@@ -12,8 +12,8 @@ from cornu.cli.parts import FITS
 from cornu.cli.run_folder import is_described, load, settings_of
 from cornu.cli.run_settings import SETTINGS
 from cornu.explorer import Examples, Network, Server, Watch, guess_white, takes
-from cornu.explorer.server import listen
 from cornu.explorer.watch import FOLLOWED
+from cornu.serving.http import listen
 from cornu.training.interrupts import Terminated
 
 # Of the examples that can be chosen on the page.

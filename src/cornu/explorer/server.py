@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import importlib.resources
-import io
 import ipaddress
 import json
 import math
@@ -27,7 +26,9 @@ from cornu.explorer.edits import Steps, Value, parsed, rate_of, target_of
 from cornu.explorer.examples import Examples
 from cornu.explorer.network import Network
 from cornu.explorer.watch import Watch
-from cornu.utils.image_folder import FORMATS, reader_for
+from cornu.serving.http import Bodies, Refused, is_loopback, listen, named_by, own_address
+from cornu.serving.pictures import TooManyPixels, decoded
+from cornu.utils.image_folder import reader_for
 
 # Of an image file; of its pixels, which may be many in a small file.
 MOST_BYTES, MOST_PIXELS = 16 * 2**20, 25_000_000
@@ -55,14 +56,6 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-
-
-class Refused(Exception):
-    """A request that is not answered: the status and the reason."""
-
-    def __init__(self, status: int, reason: str):
-        super().__init__(reason)
-        self.status = status
 
 
 class Asked(NamedTuple):
@@ -109,10 +102,11 @@ class Server:
         self._tokens = {"owner": secrets.token_urlsafe(24), "viewer": secrets.token_urlsafe(24)}
         self._socket = listen(host, port)
         self.port = self._socket.getsockname()[1]
-        self.is_shared = not _is_loopback(host)
+        self.is_shared = not is_loopback(host)
         self._names = {"localhost", host.lower(), socket.gethostname().lower()}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="cornu-explore")
-        self._waiting = self._held = 0
+        self._waiting = 0
+        self._bodies = Bodies(MOST_BYTES, MOST_HELD, SECONDS_FOR_A_BODY)
         self._files = _files()
         config = uvicorn.Config(
             self._application(),
@@ -132,7 +126,7 @@ class Server:
         # A thread's own `join` forgets, on Ctrl-C, that the thread still runs.
         self._ended = threading.Event()
         self._ended.set()
-        shown = _own_address() if host in ("0.0.0.0", "::") else host
+        shown = own_address() if host in ("0.0.0.0", "::") else host
         self._address = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}/"
 
     @property
@@ -230,7 +224,7 @@ class Server:
                 traceback.print_exc()
                 response = _refusal(500, f"A defect of Cornu: {type(error).__name__}: {error}")
             finally:
-                self._held -= request.state.held
+                self._bodies.release(request)
             response.headers.update(_HEADERS)
             return response
 
@@ -248,10 +242,10 @@ class Server:
             raise Refused(403, "Requests from other pages are refused.")
 
     def _is_own(self, host: str) -> bool:
-        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?", host)
-        if not found or int(found[2] or 80) != self.port:
+        found = named_by(host)
+        if found is None or (found[1] or 80) != self.port:
             return False
-        name = found[1].strip("[]").lower()
+        name = found[0]
         try:
             # A name can be made to lead here by its owner; a number cannot.
             address = ipaddress.ip_address(name)
@@ -281,31 +275,6 @@ class Server:
         finally:
             self._waiting -= 1
 
-    async def _body(self, request: Request, most: int) -> bytes:
-        def too_large() -> Refused:
-            return Refused(413, f"At most {most:,} bytes are taken.")
-
-        length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > most:
-            raise too_large()
-        parts, size = [], 0
-        try:
-            async with asyncio.timeout(SECONDS_FOR_A_BODY):
-                async for part in request.stream():
-                    size += len(part)
-                    if size > most:
-                        raise too_large()
-                    parts.append(part)
-                    self._held += len(part)
-                    request.state.held += len(part)
-                    if self._held > MOST_HELD:
-                        raise Refused(503, "Too much is sent at once. Try again in a moment.")
-        except TimeoutError:
-            raise Refused(
-                408, f"It took more than {SECONDS_FOR_A_BODY} seconds to arrive."
-            ) from None
-        return b"".join(parts)
-
     async def _asked(self, request: Request) -> "Asked":
         """What a question is about: an example, with or without what is said of it before.
 
@@ -314,7 +283,7 @@ class Server:
         """
         network = (await self._shown(request)).network
         expected = 4 * math.prod(network.shape)
-        body = await self._body(request, expected + MOST_SAID)
+        body = await self._bodies.read(request, expected + MOST_SAID)
         said: Any = {}
         if len(body) > expected + 4:
             length = int.from_bytes(body[:4], "little")
@@ -422,7 +391,7 @@ class Server:
 
     async def _image(self, request: Request) -> Response:
         network = (await self._shown(request)).network
-        body = await self._body(request, MOST_BYTES)
+        body = await self._bodies.read(request)
         x = await self._compute(_decoded, body, network)
         return _packed({"shape": list(x.shape)}, [x])
 
@@ -514,27 +483,16 @@ def _numbers(request: Request, name: str) -> tuple[int, ...]:
 
 def _decoded(body: bytes, network: Network) -> np.ndarray:
     """An image file as the network takes images, as `cornu predict` reads it."""
-    from PIL import Image
 
     read = reader_for(network.shape, network.white, network.aspect)
     if read is None:
         raise ValueError(
             f"The network takes arrays of shape {network.shape}, which are not the pixels of images."
         )
-    damaged = "This is not an image, or damaged. Expected PNG, JPEG, WebP, GIF or BMP."
     try:
-        with Image.open(io.BytesIO(body), formats=FORMATS) as image:
-            width, height = image.size
-    except (OSError, Image.DecompressionBombError, ValueError, SyntaxError):
-        raise ValueError(damaged) from None
-    if width * height > MOST_PIXELS:
-        raise Refused(
-            413, f"The image has {width:,} x {height:,} pixels. At most {MOST_PIXELS:,} are taken."
-        )
-    try:
-        return read(io.BytesIO(body))
-    except OSError:
-        raise ValueError(damaged) from None
+        return decoded(body, read, MOST_PIXELS)
+    except TooManyPixels as error:
+        raise Refused(413, str(error)) from None
 
 
 def _files() -> dict[str, tuple[bytes, str]]:
@@ -549,42 +507,3 @@ def _files() -> dict[str, tuple[bytes, str]]:
                 kind,
             )
     return found
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there. Raises OSError with the address if it cannot."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends what is small at once (TCP_NODELAY) only on sockets whose protocol is named; else an
-    # answer waits 40 ms for the acknowledgement of its header.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        where = f"{host}, port {port}" if port else host
-        refused = OSError(
-            f"Cannot listen on {where}: {error.strerror}. Choose another host or port."
-        )
-        refused.errno = error.errno
-        raise refused from error
-    listening.listen(128)
-    return listening
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _own_address() -> str:
-    """This machine's address in its network."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Nothing is sent; this only finds the local address.
-            probe.connect(("192.0.2.1", 9))
-            return probe.getsockname()[0]
-        except OSError:
-            return socket.gethostname()
