@@ -32,6 +32,7 @@ def trained():
     (x, y), (x_test, y_test) = cornu.datasets.mnist.load_data()
     x, x_test = (a[..., None].astype("float32") / 255 for a in (x, x_test))
     cornu.utils.set_random_seed(0)
+    cornu.backend.clear_session()
     model = mnist_lecture.make_model()
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     rates = explain.learning_rate_range(model, x, y, batch_size=128)
@@ -63,6 +64,7 @@ def lesson_figures() -> None:
     colours = np.concatenate([digit, digit.transpose(1, 0, 2), 1 - digit], -1)
 
     def network(shape, layer):
+        cornu.backend.clear_session()
         return cornu.Sequential([cornu.Input(shape), layer])
 
     def slide(model, x, place, name):
@@ -78,7 +80,8 @@ def lesson_figures() -> None:
         (network((8, 8, 3), L.Conv2D(3, 3, **three)), colours, "three-channels.png"),
         (by_hand.two_convolutions(), digit, "connections.png"),
     ):
-        visualize.plot_connections(model, x, IMAGES / name)
+        names = ["zero", "one", "two"] if model.output_shape == (None, 3) else None
+        visualize.plot_connections(model, x, IMAGES / name, class_names=names)
     visualize.plot_volumes(mnist_lecture.make_model(), IMAGES / "volumes.png")
     visualize.plot_volumes(by_hand.colour_model(), IMAGES / "volumes-colour.png")
     visualize.plot_model(from_dense.inception(), IMAGES / "inception.png", dpi=70)
@@ -113,6 +116,7 @@ def colour_pictures() -> None:
     x, x_test = (a.astype("float32") / 255 for a in (x, x_test))
     y, y_test = y.ravel(), y_test.ravel()
     cornu.utils.set_random_seed(0)
+    cornu.backend.clear_session()
     model = by_hand.colour_model()
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x, y, batch_size=128, epochs=6, verbose=2)

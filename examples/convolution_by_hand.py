@@ -78,6 +78,7 @@ def convolve_by_hand(image, kernel):
 
 
 def main():
+    # %% One kernel on an image: each number of the output is a window times the kernel, summed.
     print("One 3x3 kernel on an 8x8 image (figures 2 to 5)")
     model = single_convolution()
     model.summary()
@@ -87,6 +88,7 @@ def main():
     print("input:", image, "kernel:", KERNEL, "output:", result, sep="\n")
     print("the same by hand:", bool((result == convolve_by_hand(image, KERNEL)).all()))
 
+    # %% With zeros around the image the output is as large as the image.
     print("\nThe same with zeros around the image, padding='same' (figure 6)")
     same = single_convolution(padding="same")
     same.set_weights(model.get_weights())
@@ -95,12 +97,15 @@ def main():
     by_hand = convolve_by_hand(np.pad(image, 1), KERNEL)
     print("the same by hand:", bool((padded == by_hand).all()))
 
+    # %% Layers in a row: the parameters of each can be counted by hand.
     print("\nA small network (figures 10 to 12)")
     two_convolutions().summary()
 
+    # %% A kernel has weights for each channel of its input.
     print("\nA network for colour images (figures 13 and 14)")
     colour_model().summary()
 
+    # %% The same along one axis.
     print("\nTwo kernels on a signal (figure 17)")
     outputs = two_kernels_1d().predict(SIGNAL[None, :, None], verbose=0)[0]
     for i in range(2):

@@ -202,8 +202,10 @@ def run(name="pooling", epochs=10, seed=0, verbose=1):
     """Train one of the models as the document does; returns its test accuracy."""
     keras.utils.set_random_seed(seed)
     (train_images, train_labels), (test_images, test_labels) = load()
+    # %% One of the networks above; try another name
     model = MODELS[name]()
     model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
+    # %% Training
     history = model.fit(
         train_images,
         train_labels,
@@ -212,6 +214,7 @@ def run(name="pooling", epochs=10, seed=0, verbose=1):
         verbose=verbose,
         validation_data=(test_images, test_labels),
     )
+    # %% How well it does on images that it has not seen
     return history.history["val_accuracy"][-1]
 
 

@@ -49,6 +49,7 @@ def run(epochs=15, seed=0, verbose=1):
     """Train as the document does; returns the test accuracy."""
     keras.utils.set_random_seed(seed)
     (x_train, y_train), (x_test, y_test) = load()
+    # %% The data, and what the network is made of
     model = make_model()
     if verbose:
         print("x_train shape:", x_train.shape)
@@ -56,10 +57,12 @@ def run(epochs=15, seed=0, verbose=1):
         print(x_test.shape[0], "test samples")
         print(y_train[0])
         model.summary()
+    # %% Training: 15 times through the images
     model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
     model.fit(
         x_train, y_train, batch_size=128, epochs=epochs, validation_split=0.1, verbose=verbose
     )
+    # %% How well it does on images that it has not seen
     score = model.evaluate(x_test, y_test, verbose=0)
     if verbose:
         print("Test loss:", score[0])

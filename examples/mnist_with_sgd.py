@@ -53,9 +53,11 @@ def run(epochs=10, seed=0, verbose=1):
     """Train as the document does; returns the test accuracy."""
     keras.utils.set_random_seed(seed)
     (train_images, train_labels), (test_images, test_labels) = load()
+    # %% The network, and how it is trained
     model = full_model()
     model.compile(loss="categorical_crossentropy", optimizer="sgd", metrics=["accuracy"])
     model.fit(train_images, train_labels, batch_size=100, epochs=epochs, verbose=verbose)
+    # %% How well it does on images that it has not seen
     test_loss, test_accuracy = model.evaluate(test_images, test_labels, verbose=verbose)
     if verbose:
         print("Test loss:", test_loss)

@@ -55,6 +55,7 @@ def run(epochs=10, seed=0, verbose=1):
     (x_train, y_train), (x_test, y_test) = mnist.load_data()
     x_train, x_test = x_train[..., None] / 255.0, x_test[..., None] / 255.0
     y_train, y_test = keras.utils.to_categorical(y_train), keras.utils.to_categorical(y_test)
+    # %% The network, and how it is trained: `lr` is what the learning rate was called then
     model = make_model()
     history = AccuracyHistory()
     with warnings.catch_warnings():
@@ -63,6 +64,7 @@ def run(epochs=10, seed=0, verbose=1):
     model.compile(
         loss=keras.losses.categorical_crossentropy, optimizer=optimizer, metrics=["accuracy"]
     )
+    # %% Training
     model.fit(
         x_train,
         y_train,
@@ -72,6 +74,7 @@ def run(epochs=10, seed=0, verbose=1):
         validation_data=(x_test, y_test),
         callbacks=[history],
     )
+    # %% How well it does on images that it has not seen
     return model.evaluate(x_test, y_test, verbose=0)[1]
 
 

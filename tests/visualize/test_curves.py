@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import cornu
 from cornu.visualize import plot_history
 
 HISTORY = {
@@ -81,3 +82,16 @@ def test_an_unknown_format_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="xyz"):
         plot_history({"loss": [1.0]}, tmp_path / "curves.xyz")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_validation_that_is_rarer_than_epochs_lies_at_its_epochs():
+    model = cornu.Sequential([cornu.Input((1,)), cornu.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.ones((4, 1), "float32")
+    history = model.fit(
+        *(x, x), epochs=8, initial_epoch=1, validation_data=(x, x), validation_freq=3, verbose=0
+    )
+    training, validation, best = plot_history(history).axes[0].lines
+    assert training.get_xdata().tolist() == list(range(2, 9))
+    assert validation.get_xdata().tolist() == [3, 6] and best.get_xdata() == [6, 6]
+    assert "<td>6</td><td>" in history._repr_html_()

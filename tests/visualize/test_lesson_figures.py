@@ -77,7 +77,7 @@ def test_connections_are_those_of_the_layers():
     expected = 1 * 3 + 3 + 3 + 6 + 6
     assert len(figure.axes[0].lines) == expected
     # By perturbation: a line where a channel of the input changes one of the output, and nowhere else.
-    from cornu.visualize.volumes import _sees
+    from cornu.visualize.connections import _sees
 
     for layer, shape in (
         (L.Conv2D(6, 3, groups=2), (5, 5, 4)),
@@ -114,6 +114,48 @@ def test_what_branches_is_not_drawn_as_a_chain():
 def test_more_channels_than_are_drawn():
     figure = plot_connections(network(), IMAGE, most=2)
     assert "1 more channels" in texts(figure) and "4 more channels" in texts(figure)
+
+
+def test_the_kernels_on_the_lines_are_those_of_the_layers():
+    """Each line's kernel, by the convolution of one channel alone."""
+    for layer, channels in (
+        (L.Conv2D(4, 3, groups=2), 4),
+        (L.DepthwiseConv2D(3, depth_multiplier=2), 2),
+        (L.Conv1D(2, 3), 2),
+        (L.Conv2DTranspose(2, 3), 3),
+    ):
+        shape = (5, 5, channels) if "2D" in type(layer).__name__ else (5, channels)
+        model = cornu.Sequential([cornu.Input(shape), layer])
+        images = plot_connections(model, np.ones(shape)).axes[0].images
+        drawn = [np.asarray(image.get_array()) for image in images]
+        impulse = np.zeros((1, *shape), "float32")
+        middle = (0, *(2,) * (len(shape) - 1))
+        for channel in range(channels):
+            impulse[...] = 0
+            impulse[(*middle, channel)] = 1
+            # All windows on one pixel: the kernel, turned round if the layer is no transposed one.
+            same = type(layer).from_config({**layer.get_config(), "padding": "same"})
+            one = cornu.Sequential([cornu.Input(shape), same])
+            one.set_weights(model.get_weights())
+            maps = np.asarray(one(impulse))[0]
+            for out in range(maps.shape[-1]):
+                kernel = maps[(*(slice(1, 4),) * (maps.ndim - 1), out)]
+                if not kernel.any():
+                    continue
+                if not isinstance(layer, L.Conv2DTranspose):
+                    kernel = np.flip(kernel)
+                kernel = np.atleast_2d(kernel)
+                same_size = [other for other in drawn if other.shape == kernel.shape]
+                assert any(np.allclose(kernel, other, atol=1e-6) for other in same_size)
+
+
+def test_units_have_numbers_and_names():
+    model = network()
+    figure = plot_connections(model, IMAGE, class_names=["a", "b", "猫", "d"])
+    values = np.asarray(model(IMAGE[None]))[0]
+    assert {"a", "猫", *(f"{v + 0.0:.2g}" for v in values)} <= set(texts(figure))
+    with pytest.raises(ValueError, match=r"'out', has 4 units.*3 class names"):
+        plot_connections(model, IMAGE, class_names=["a", "b", "c"])
 
 
 def numbers(axes):

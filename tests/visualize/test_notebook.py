@@ -1,7 +1,11 @@
 """What notebooks show of a last line: text that is short, HTML without colours, figures as PNG."""
 
+import base64
 import io
 import pickle
+import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,10 @@ from PIL import Image
 import cornu
 from cornu import explain, visualize
 from cornu import layers as L
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tools"))
+
+import notebooks
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +71,72 @@ def test_figures_show_themselves(model):
     image = Image.open(io.BytesIO(figure._repr_png_()))
     assert image.format == "PNG" and min(image.size) > 100
     assert pickle.loads(pickle.dumps(figure)).axes
+
+
+def executed(folder, monkeypatch):
+    """The outputs of a lesson's notebook by cell, with 200 small pictures in the place of MNIST's."""
+    (x, y), _ = cornu.datasets.digits.load_data()
+    x = np.pad(np.kron(x[:250], np.ones((3, 3), "uint8")), ((0, 0), (2, 2), (2, 2)))
+    parts = {"x_train": x[:200], "y_train": y[:200], "x_test": x[200:], "y_test": y[200:250]}
+    np.savez(folder / "mnist.npz", **parts)
+    monkeypatch.setenv("CORNU_DATA_DIR", str(folder))
+    notebook = notebooks.notebook_of("mnist_lecture")
+    changes = {
+        "epochs = 15": "epochs = 3",
+        "verbose=verbose\n": "verbose=verbose, callbacks=[keras.visualize.LiveCurves()]\n",
+        "import cornu as": "import cornu.visualize, cornu as",
+    }
+    for cell in notebook.cells:
+        for old, new in changes.items():
+            cell.source = cell.source.replace(old, new)
+    notebooks.run(notebook, folder, timeout=120)
+    return {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+
+
+def test_a_lesson_in_a_notebook(tmp_path, monkeypatch):
+    cells = executed(tmp_path, monkeypatch)
+
+    def outputs(part):
+        return next(found for source, found in cells.items() if part in source)
+
+    # The bar and its epoch are one piece each, and only its end is kept; the curves are one picture.
+    *pieces, history = outputs("model.fit(")
+    bars = [p.data["text/plain"] for p in pieces if "image/png" not in p.data]
+    curves = [p.data for p in pieces if "image/png" in p.data]
+    plain = [re.sub(r"\x1b\[\d*m", "", bar).splitlines() for bar in bars]
+    assert [bar[0] for bar in plain] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
+    assert all(re.fullmatch(r"2/2 ━{20} \d+s .* - val_loss: [\d.e+-]+", bar[1]) for bar in plain)
+    assert "\b" not in "".join(bars) and "\r" not in "".join(bars)
+    assert [data["text/plain"] for data in curves] == ["<curves of 3 epochs>"]
+    assert Image.open(io.BytesIO(base64.b64decode(curves[0]["image/png"]))).width > 500
+    assert history.data["text/html"].count("<tr>") == 4
+    for part, kind in {
+        "plot_history": "image/png",
+        "plot_feature_maps": "image/png",
+        "explain.window": "text/html",
+        "explain.weight_gradient": "text/html",
+    }.items():
+        assert kind in outputs(part)[-1].data
+    (card,) = outputs("explorer.explore")
+    assert re.search(r'href="http://127.0.0.1:\d+/#[\w-]{32}"', card.data["text/html"])
+    assert "color" not in card.data["text/html"]
+
+
+def test_the_notebooks_are_what_their_scripts_give():
+    assert notebooks.differences() == []
+    for lesson in notebooks.LESSONS:
+        file = notebooks.EXAMPLES / f"{lesson}.ipynb"
+        assert file.stat().st_size < 300_000
+        outputs = [c.outputs for c in notebooks.read(file).cells if c.cell_type == "code"]
+        assert any(outputs) and not any(
+            o.output_type == "error" for found in outputs for o in found
+        )
+
+
+def test_live_curves_in_a_file(model, tmp_path):
+    with pytest.raises(ValueError, match=r"this is not a notebook.*LiveCurves\('curves.png'\)"):
+        model.fit(X, Y, verbose=0, callbacks=[visualize.LiveCurves()])
+    curves = visualize.LiveCurves(tmp_path / "live.png")
+    model.fit(X, Y, epochs=5, verbose=0, callbacks=[curves], validation_data=(X, Y))
+    with Image.open(tmp_path / "live.png") as picture:
+        assert picture.format == "PNG"

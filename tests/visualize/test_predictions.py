@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from matplotlib import font_manager
 
-from cornu.visualize import plot_predictions
+from cornu.visualize import fonts, plot_predictions
 
 NAMES = ["cat", "dog", "computer_keyboard_de_luxe"]
 ANSWERS = np.array([[0.9, 0.06, 0.04], [0.3, 0.7, 0.0], [0.1, 0.1, 0.8]])
@@ -64,3 +65,21 @@ def test_text_does_not_overlap():
 def test_arguments_that_do_not_fit(shape, y_true, answers, message):
     with pytest.raises(ValueError, match=message):
         plot_predictions(np.ones(shape), y_true, answers, NAMES)
+
+
+def test_names_in_other_scripts_are_no_boxes(tmp_path, monkeypatch):
+    """Letters that Matplotlib's own font lacks come from an installed one, or are said to be missing."""
+    own = fonts._letters_of(font_manager.findfont("DejaVu Sans"))
+    names = {f.name for f in font_manager.fontManager.ttflist if "Last Resort" not in f.name}
+    letters = set().union(*(fonts._letters_of(font_manager.findfont(name)) for name in names))
+    letter = min((c for c in letters - own if chr(c).isalpha()), default=ord("猫"))
+    one = (np.eye(4)[None], [0], [[1.0, 0.0]], [chr(letter), "dog"])
+    figure = plot_predictions(*one, tmp_path / "a.png")
+    if letter in letters:
+        _, *added = figure.axes[0].title.get_fontfamily()
+        assert any(letter in fonts._letters_of(font_manager.findfont(name)) for name in added)
+    monkeypatch.setattr(fonts, "_fonts_for", lambda missing: ([], missing))
+    with pytest.warns(UserWarning, match="No installed font has the letters .*boxes") as told:
+        for _ in range(2):
+            plot_predictions(*one, tmp_path / "a.svg")
+    assert len(told) == 1

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from cornu.cli.search_space import Setting
-from cornu.visualize.figure import BLUE, VERMILION, new_figure, save_figure
+from cornu.visualize.figure import new_figure, save_figure
+from cornu.visualize.palette import ACCENT, INK, LINE
 
 
 def draw(trials: list, settings: list[Setting], path: Path, measure: str) -> None:
@@ -16,7 +17,7 @@ def draw(trials: list, settings: list[Setting], path: Path, measure: str) -> Non
     is_whole = np.array([t.state.name == "COMPLETE" for t in trials])
     numbers = np.arange(1, len(trials) + 1)
     _points(first, numbers, values, is_whole)
-    first.step(numbers, np.fmax.accumulate(values), where="post", color="0.4", label="best so far")
+    first.step(numbers, np.fmax.accumulate(values), where="post", color=ACCENT, label="best so far")
     first.set_xlabel("trial")
     first.set_ylabel(f"best validation {measure}")
     first.xaxis.get_major_locator().set_params(integer=True)
@@ -38,5 +39,5 @@ def draw(trials: list, settings: list[Setting], path: Path, measure: str) -> Non
 
 
 def _points(axes, x, y, is_whole) -> None:
-    axes.plot(x[is_whole], y[is_whole], "o", color=BLUE, label="trained to the end")
-    axes.plot(x[~is_whole], y[~is_whole], "x", color=VERMILION, label="stopped: others were ahead")
+    axes.plot(x[is_whole], y[is_whole], "o", color=INK, label="trained to the end")
+    axes.plot(x[~is_whole], y[~is_whole], "x", color=LINE, label="stopped: others were ahead")

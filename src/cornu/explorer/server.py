@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from cornu.core.notebook import as_link
 from cornu.explorer import tour
 from cornu.explorer.edits import Steps, Value, parsed, rate_of, target_of
 from cornu.explorer.examples import Examples
@@ -165,6 +166,14 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server {self.link}>"
+
+    def _repr_html_(self) -> str:
+        # A page in a cell would need `frame-ancestors`, and so would whoever else frames it.
+        notes = (
+            "It opens in a new tab, and is there while this notebook's kernel runs.",
+            f"Kernel on another machine? First ssh -L {self.port}:127.0.0.1:{self.port} to it.",
+        )
+        return as_link(self.link, f"Explore {self.network.model.name}", notes)
 
     def __enter__(self) -> "Server":
         return self.start()

@@ -25,6 +25,14 @@ class History(Callback):
     def __init__(self):
         self.history: dict[str, list] = Logs()
         self.epoch: list[int] = []
+        # Validation may be rarer than epochs.
+        self._epochs: dict[str, list[int]] = {}
+
+    def epochs_of(self, name: str) -> list[int]:
+        """The number of the epoch, from 0, that each value of a name belongs to."""
+        epochs = self._epochs.get(name, [])
+        is_known = len(epochs) == len(self.history[name]) and sorted({*epochs}) == epochs
+        return epochs if is_known else list(range(len(self.history[name])))
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self._numbers().items())
@@ -32,12 +40,15 @@ class History(Callback):
 
     def _repr_html_(self) -> str:
         numbers = self._numbers()
+        columns = [
+            dict(zip(self.epochs_of(name), values, strict=True)) for name, values in numbers.items()
+        ]
         rows = [
             [
                 epoch + 1,
-                *(f"{values[n]:.4g}" if n < len(values) else "" for values in numbers.values()),
+                *(f"{column[epoch]:.4g}" if epoch in column else "" for column in columns),
             ]
-            for n, epoch in enumerate(self.epoch)
+            for epoch in self.epoch
         ]
         return as_table(f"{len(self.epoch)} epochs", ["epoch", *numbers], rows)
 
@@ -57,3 +68,4 @@ class History(Callback):
             self.history = Logs(self.history)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+            self._epochs.setdefault(name, []).append(epoch)

@@ -4,7 +4,6 @@ from typing import Any
 
 from cornu.core import registry
 from cornu.training.callback import Callback
-from cornu.utils.messages import print_message
 from cornu.utils.progress import Progbar
 
 
@@ -72,7 +71,7 @@ class ProgbarLogger(Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._start()
         if self.verbose and self.epochs > 1:
-            print_message(f"Epoch {epoch + 1}/{self.epochs}")
+            self.progbar.head(f"Epoch {epoch + 1}/{self.epochs}")
 
     def on_train_batch_end(self, batch, logs=None):
         self._update(batch, logs)

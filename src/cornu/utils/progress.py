@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cornu.core.notebook import Replaced, in_notebook
 from cornu.utils.messages import is_interactive_logging_enabled, print_message
 
 _BOLD, _GREEN, _WHITE = "\x1b[1m", "\x1b[32m", "\x1b[37m"
@@ -26,8 +27,8 @@ class Progbar:
             two may be given.
         unit_name: what a step is called.
 
-    A terminal shows the bar move. Where output goes to a file or a pipe, only the finished line is
-    written, without control characters.
+    A terminal shows the bar move, and so does a notebook, which keeps the finished line alone. Where output
+    goes to a file or a pipe, only the finished line is written, without control characters.
 
     Source: Keras: Progbar.
 
@@ -58,6 +59,8 @@ class Progbar:
         self._moves = is_interactive_logging_enabled() and (
             sys.stdout.isatty() or "ipykernel" in sys.modules or "PYCHARM_HOSTED" in os.environ
         )
+        self._line = Replaced() if self._moves and in_notebook() else None
+        self._heading = ""
         self._seen = 0
         # Sum and count of each value by name.
         self._values: dict[str, tuple] = {}
@@ -65,6 +68,13 @@ class Progbar:
         self._last_drawn = 0.0
         self._end_of_first_step: float | None = None
         self._drawn_width = 0
+
+    def head(self, text) -> None:
+        """Write a line above the bar."""
+        if self._line is None or self.verbose != 1:
+            print_message(text)
+        else:
+            self._heading = f"{text}\n"
 
     def update(self, current, values=None, finalize=None) -> None:
         """Show that `current` steps are done.
@@ -145,6 +155,9 @@ class Progbar:
             print_message(plain)
             return
         line = "".join(f"{style}{text}{_RESET}" if style else text for text, style in parts)
+        if self._line is not None:
+            self._line.show(self._heading + line)
+            return
         # Backspaces as well as a return: a line longer than the screen has been broken.
         start = "\b" * self._drawn_width + "\r"
         padding = " " * (self._drawn_width - len(plain))

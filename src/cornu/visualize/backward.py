@@ -9,6 +9,7 @@ from cornu.visualize.figure import (
     save_figure,
     shortened,
 )
+from cornu.visualize.palette import LINE, ORANGE, PURPLE, largest, signed
 
 # Of each layer, how many channels are drawn; and of how many layers.
 _MOST_CHANNELS = 8
@@ -18,9 +19,9 @@ _MOST_LAYERS = 12
 def plot_backpropagation(done, columns=_MOST_CHANNELS, path=None):
     """Draw both directions: of each layer its feature maps, and below them the loss' gradients by these.
 
-    Forward, dark is the least and bright the largest number of the layer. Back, orange is where a larger
-    number makes the loss larger, purple (and hatched) where it makes it smaller, white where nothing
-    changes. The channels are those with the largest gradients.
+    Purple (and hatched) is negative, orange positive, white zero; each layer has a scale of its own, and
+    so have its gradients. A larger number makes the loss larger where the gradient is orange, smaller where
+    it is purple. The input is gray. The channels are those with the largest gradients.
 
     Args:
         done: what `cornu.explain.backpropagation` returned.
@@ -81,7 +82,7 @@ def _draw_layer(figure, grid, row: int, columns: int, name: str, maps, gradients
             if array is None:
                 continue
             line = np.asarray(array, float).reshape(1, -1)[:, : 16 * columns]
-            _draw_map(axes, line, bool(offset), line, aspect="auto")
+            _draw_map(axes, line, line, aspect="auto")
         return
     sizes = np.abs(maps if gradients is None else gradients).sum((0, 1))
     order = np.argsort(-sizes, kind="stable")
@@ -90,7 +91,7 @@ def _draw_layer(figure, grid, row: int, columns: int, name: str, maps, gradients
             axes = figure.add_subplot(grid[row + offset, column])
             _bare(axes)
             if array is not None:
-                _draw_map(axes, array[..., channel], bool(offset), array)
+                _draw_map(axes, array[..., channel], array, is_input=not row + offset)
             if not offset:
                 axes.set_title(str(channel), fontsize=7, pad=2)
             if not column:
@@ -103,14 +104,14 @@ def _bare(axes) -> None:
     axes.set_yticks([])
 
 
-def _draw_map(axes, array, is_gradient: bool, of_all, **how) -> None:
-    if is_gradient:
-        scale = max(float(np.abs(of_all).max()), 1e-30)
-        axes.imshow(array, cmap="PuOr_r", vmin=-scale, vmax=scale, **how)
-        hatch_negative(axes, array, scale)
+def _draw_map(axes, array, of_all, is_input: bool = False, **how) -> None:
+    scale = largest(of_all)
+    if is_input:
+        low = min(float(np.nanmin(of_all)), 0.0)
+        axes.imshow(array, cmap="gray", vmin=low, vmax=scale, **how)
         return
-    low, high = float(np.nanmin(of_all)), float(np.nanmax(of_all))
-    axes.imshow(array, cmap="viridis", vmin=low, vmax=high if high > low else low + 1, **how)
+    axes.imshow(array, cmap=signed(), vmin=-scale, vmax=scale, **how)
+    hatch_negative(axes, array, scale)
 
 
 def plot_gradient(made, path=None):
@@ -157,16 +158,16 @@ def _bars(groups: list, title: str, path):
         axes.set_title(name, fontsize=9, loc="left", parse_math=False)
         values = np.array([value for _, value in terms] or [0.0])
         bars = axes.barh(
-            range(len(values)), values, color=["#f1a340" if v >= 0 else "#998ec3" for v in values]
+            range(len(values)), values, color=[ORANGE if v >= 0 else PURPLE for v in values]
         )
         for bar, value in zip(bars, values, strict=True):
             bar.set_hatch("" if value >= 0 else "\\" * 4)
         axes.set_yticks(range(len(values)), [text for text, _ in terms] or ["nothing reads it"])
         axes.tick_params(labelsize=8)
         axes.invert_yaxis()
-        axes.axvline(0, color="0.3", linewidth=0.8)
-        largest = max(float(np.abs(values).max()), 1e-30)
-        axes.set_xlim(-1.1 * largest, 1.1 * largest)
+        axes.axvline(0, color=LINE, linewidth=0.8)
+        end = 1.1 * largest(values)
+        axes.set_xlim(-end, end)
     figure.suptitle(title, fontsize=11, parse_math=False)
     if path is not None:
         save_figure(figure, path)
@@ -196,7 +197,7 @@ def plot_weight_gradient(made, path=None):
         grids.append((name, grid))
     figure = new_figure(9, 2.85 * rows / columns + 0.75)
     for axes, (name, grid) in zip(figure.subplots(1, 3), grids, strict=True):
-        scale = max(float(np.nanmax(np.abs(grid))), 1e-30)
+        scale = largest(grid)
         missing = np.isnan(grid)
         draw_grid(axes, np.nan_to_num(grid), scale, missing)
         hatch_negative(axes, np.nan_to_num(grid), scale)

@@ -2,7 +2,8 @@
 
 import math
 
-from cornu.visualize.figure import BLUE, VERMILION, new_figure, save_figure
+from cornu.visualize.figure import new_figure, save_figure
+from cornu.visualize.palette import ACCENT, INK
 
 
 def plot_history(history, path=None):
@@ -35,11 +36,12 @@ def plot_history(history, path=None):
             "There is nothing to draw: the history holds no finished epoch. "
             f"Received: history with the names {list(values)}."
         )
-    best = _best_epoch(values)
+    epochs = {name: _epochs_of(history, name, len(values[name])) for name in values}
+    best = _best_epoch(values, epochs)
     figure = new_figure(5 * len(names), 3.9)
     panels = figure.subplots(1, len(names), squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
-        _draw_panel(axes, name, values, best)
+        _draw_panel(axes, name, values, epochs, best)
     # Beside the curves a legend could cover them.
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
@@ -48,39 +50,44 @@ def plot_history(history, path=None):
     return figure
 
 
-def _best_epoch(values: dict[str, list]) -> int:
-    """The index of the best epoch."""
+def _epochs_of(history, name: str, count: int) -> list[int]:
+    """The epoch of each value, counted from 1."""
+    epochs = history.epochs_of(name) if hasattr(history, "epochs_of") else range(count)
+    return [epoch + 1 for epoch in epochs]
+
+
+def _best_epoch(values: dict[str, list], epochs: dict[str, list[int]]) -> int:
+    """The best epoch, counted from 1."""
     for name, sign in (("val_accuracy", -1), ("val_pr_auc", -1), ("val_loss", 1), ("loss", 1)):
-        if name in values:
+        if values.get(name):
             sortable = [math.inf if math.isnan(v) else sign * v for v in values[name]]
-            return sortable.index(min(sortable))
-    return len(next(iter(values.values()))) - 1
+            return epochs[name][sortable.index(min(sortable))]
+    return next(iter(epochs.values()))[-1]
 
 
-def _draw_panel(axes, name: str, values: dict[str, list], best: int) -> None:
+def _draw_panel(axes, name: str, values: dict, epochs: dict, best: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     # Line styles and markers tell the curves apart where colours do not.
     styles = (
-        (name, "training", {"color": BLUE, "linestyle": "--", "marker": "o"}),
-        (f"val_{name}", "validation", {"color": VERMILION, "linestyle": "-", "marker": "s"}),
+        (name, "training", {"linestyle": "-", "marker": "o"}),
+        (
+            f"val_{name}",
+            "validation",
+            {"linestyle": "--", "marker": "s", "markerfacecolor": "white"},
+        ),
     )
     num_epochs = len(values[name])
     size = 4 if num_epochs <= 30 else 0
     for key, label, style in styles:
         if key in values:
-            epochs = range(1, len(values[key]) + 1)
-            axes.plot(
-                epochs, values[key], label=label, markersize=size or (num_epochs == 1), **style
-            )
-    axes.axvline(
-        best + 1, color="0.35", linestyle=":", linewidth=1.5, label=f"best epoch ({best + 1})"
-    )
+            axes.plot(epochs[key], values[key], label=label, color=INK, markersize=size, **style)
+    axes.axvline(best, color=ACCENT, linestyle=":", linewidth=1.5, label=f"best epoch ({best})")
     axes.set_title(name, parse_math=False)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if num_epochs == 1:
-        axes.set_xlim(0.5, 1.5)
+        axes.set_xlim(best - 0.5, best + 0.5)
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     for side in ("top", "right"):

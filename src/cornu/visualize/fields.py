@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from cornu.visualize.figure import VERMILION, new_figure, save_figure, shortened
+from cornu.visualize.figure import new_figure, save_figure, shortened
+from cornu.visualize.palette import ACCENT, INK
 
 
 def plot_field(image, window, title: str, path=None):
@@ -32,9 +33,9 @@ def plot_field(image, window, title: str, path=None):
     if image.ndim == 2:
         steps = np.arange(len(image))
         for axes, cut in ((whole, slice(None)), (part, window[0])):
-            axes.plot(steps[cut], image[cut])
+            axes.plot(steps[cut], image[cut], color=INK if image.shape[1] == 1 else None)
             axes.set_xlabel("step")
-        whole.axvspan(first - 0.5, last - 0.5, facecolor=VERMILION, alpha=0.25)
+        whole.axvspan(first - 0.5, last - 0.5, facecolor=ACCENT, alpha=0.25)
         size = f"{last - first} steps, {first} to {last - 1}"
     else:
         top, bottom = window[0].start, window[0].stop
@@ -47,7 +48,7 @@ def plot_field(image, window, title: str, path=None):
             axes.set_yticks([])
         corner, width, height = (first - 0.5, top - 0.5), last - first, bottom - top
         # White outside and colour inside, so that one of them is seen on any ground.
-        for color, line in (("white", 4.5), (VERMILION, 2.0)):
+        for color, line in (("white", 4.5), (ACCENT, 2.0)):
             whole.add_patch(
                 Rectangle(corner, width, height, fill=False, edgecolor=color, linewidth=line)
             )

@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cornu.saving.atomic import replacing
-
-# Okabe and Ito's colours, which people with any kind of colour vision can tell apart.
-BLUE, VERMILION = "#0072B2", "#D55E00"
+from cornu.visualize.palette import INK, is_dark, signed
 
 
 def new_figure(width: float, height: float):
@@ -40,7 +38,8 @@ def shortened(name: str, length: int) -> str:
 def draw_grid(axes, grid, scale: float, hatched=None) -> None:
     """Draw values as coloured cells: purple is negative, orange positive; `hatched` cells are padding."""
     rows, columns = grid.shape
-    axes.imshow(np.nan_to_num(grid) / max(scale, 1e-30), cmap="PuOr_r", vmin=-1.7, vmax=1.7)
+    scale = max(scale, 1e-30)
+    axes.imshow(np.nan_to_num(grid), cmap=signed(), vmin=-scale, vmax=scale)
     axes.set_xticks(np.arange(columns + 1) - 0.5, [])
     axes.set_yticks(np.arange(rows + 1) - 0.5, [])
     axes.tick_params(length=0)
@@ -49,24 +48,43 @@ def draw_grid(axes, grid, scale: float, hatched=None) -> None:
         fill_cell(axes, r, c, fill=False, hatch="////", edgecolor="0.6")
 
 
-def hatch_negative(axes, grid, scale: float) -> None:
+def write_numbers(axes, grid, scale: float, digits: int = 3, size: float = 8) -> None:
+    """Write each cell's value in it; what is missing (NaN) has no number."""
+    for (r, c), value in np.ndenumerate(grid):
+        if not np.isnan(value):
+            text = f"{value + 0.0:.{digits}g}"
+            colour = "white" if is_dark(value, scale) else INK
+            axes.text(
+                *(c, r, text),
+                ha="center",
+                va="center",
+                fontsize=size if len(text) < 6 else 0.8 * size,
+                color=colour,
+            )
+
+
+def hatch_negative(axes, grid, scale: float, extent=None) -> None:
     """Hatch the cells of negative values, light on dark and dark on light, for grayscale prints.
 
-    The other way than padding is hatched.
+    The other way than padding is hatched. `extent` is where the grid is drawn, as `imshow` takes it.
     """
     from matplotlib.collections import PolyCollection
 
     corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+    height, width = grid.shape
+    left, right, bottom, top = extent or (-0.5, width - 0.5, height - 0.5, -0.5)
+    size = np.array([(right - left) / width, (bottom - top) / height])
     for low, high, colour in ((0.08, 0.5, "0.35"), (0.5, np.inf, "0.9")):
         rows, columns = np.nonzero((-grid > low * scale) & (-grid <= high * scale))
         centres = np.stack([columns, rows], -1)[:, None]
         axes.add_collection(
             PolyCollection(
-                list(centres + corners),
+                list((centres + corners + 0.5) * size + (left, top)),
                 facecolor="none",
                 edgecolor=colour,
                 hatch="\\" * 6,
                 linewidth=0,
+                zorder=2.5,
             ),
             autolim=False,
         )

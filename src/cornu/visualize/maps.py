@@ -3,6 +3,7 @@
 import numpy as np
 
 from cornu.visualize.figure import hatch_negative, new_figure, save_figure, shortened
+from cornu.visualize.palette import INK, largest, signed
 
 _MOST_PANELS = 64
 
@@ -25,7 +26,7 @@ def _grid(count: int, aspect: float, columns: int | None, colorbar: bool):
 def plot_feature_maps(maps, title="", columns=None, path=None):
     """Draw the feature maps of one example, each with the number of its channel.
 
-    All have one scale, beside them: the least number of all is dark, the largest bright.
+    All have one scale, beside them: purple and hatched is negative, orange positive, white zero.
 
     Args:
         maps: shape `(rows, columns, channels)`, or `(steps, channels)` for a signal: one example of what
@@ -55,16 +56,19 @@ def plot_feature_maps(maps, title="", columns=None, path=None):
     aspect = maps.shape[0] / maps.shape[1] if maps.ndim == 3 else 0.7
     figure, panels = _grid(count, aspect, columns, True)
     low, high = float(np.nanmin(maps)), float(np.nanmax(maps))
-    drawn = None
+    drawn, scale = None, largest(maps)
     for channel, axes in enumerate(panels):
         if maps.ndim == 3:
-            drawn = axes.imshow(maps[..., channel], cmap="viridis", vmin=low, vmax=high or 1e-30)
+            drawn = axes.imshow(maps[..., channel], cmap=signed(), vmin=-scale, vmax=scale)
+            hatch_negative(axes, maps[..., channel], scale)
         else:
-            axes.plot(maps[:, channel], linewidth=1)
+            axes.plot(maps[:, channel], linewidth=1, color=INK)
             axes.set_ylim(low - 0.05 * (high - low) - 1e-9, high + 0.05 * (high - low) + 1e-9)
         axes.set_title(str(channel), fontsize=8)
     if drawn is not None:
-        figure.colorbar(drawn, ax=list(panels), shrink=0.7)
+        bar = figure.colorbar(drawn, ax=list(panels), shrink=0.7)
+        # Of what there is: nothing is negative after a relu.
+        bar.ax.set_ylim(min(low, 0), max(high, 0) or None)
     left_out = maps.shape[-1] - count
     figure.suptitle(title + (f"  (and {left_out} more)" if left_out else ""), fontsize=11)
     if path is not None:
@@ -107,11 +111,11 @@ def plot_filters(kernels, title="", columns=None, path=None):
         count = columns = min(count, columns or 8)
     aspect = kernels.shape[0] / kernels.shape[1]
     figure, panels = _grid(channels * count, aspect, columns, True)
-    scale = max(float(np.abs(kernels).max()), 1e-30)
+    scale = largest(kernels)
     drawn = None
     for number, axes in enumerate(panels):
         channel, one = divmod(number, count)
-        drawn = axes.imshow(kernels[:, :, channel, one], cmap="PuOr_r", vmin=-scale, vmax=scale)
+        drawn = axes.imshow(kernels[:, :, channel, one], cmap=signed(), vmin=-scale, vmax=scale)
         hatch_negative(axes, kernels[:, :, channel, one], scale)
         if channel == 0:
             axes.set_title(str(one), fontsize=8)
@@ -163,9 +167,9 @@ def plot_attribution(images, maps, titles=None, path=None):
         shown = (images[n] - low) / (high - low or 1.0)
         gray = shown.mean(-1)
         shown = shown if shown.shape[-1] == 3 else gray
-        scale = max(float(np.abs(maps[n]).max()), 1e-30)
+        scale = largest(maps[n])
         panels[0, n].imshow(shown, cmap="gray", vmin=0, vmax=1)
-        panels[1, n].imshow(maps[n], cmap="PuOr_r", vmin=-scale, vmax=scale)
+        panels[1, n].imshow(maps[n], cmap=signed(), vmin=-scale, vmax=scale)
         hatch_negative(panels[1, n], maps[n], scale)
         if not maps[n].any():
             middle = {"ha": "center", "va": "center", "transform": panels[1, n].transAxes}
@@ -173,7 +177,7 @@ def plot_attribution(images, maps, titles=None, path=None):
         panels[2, n].imshow(gray, cmap="gray", vmin=0, vmax=1)
         strength = np.abs(maps[n]) / scale
         panels[2, n].imshow(
-            maps[n], cmap="PuOr_r", vmin=-scale, vmax=scale, alpha=np.clip(strength, 0, 0.85)
+            maps[n], cmap=signed(), vmin=-scale, vmax=scale, alpha=np.clip(strength, 0, 0.85)
         )
         if titles is not None:
             panels[0, n].set_title(shortened(str(titles[n]), 18), fontsize=9, parse_math=False)

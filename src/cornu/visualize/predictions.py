@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from cornu.visualize.figure import VERMILION, new_figure, save_figure, shortened
+from cornu.visualize.figure import new_figure, save_figure, shortened
+from cornu.visualize.palette import INK, LINE
 
 _COLUMNS = 6
 
@@ -58,9 +59,9 @@ def plot_predictions(images, y_true, probabilities, class_names, path=None):
 def _label(axes, is_right: bool, true_name, guessed_name, probability) -> None:
     guess = f"{shortened(str(guessed_name), 12)} ({100 * probability:.0f} %)"
     text = guess if is_right else f"✗ {guess}\nis {shortened(str(true_name), 15)}"
-    axes.set_title(text, fontsize=8.5, color="black" if is_right else VERMILION, parse_math=False)
+    axes.set_title(text, fontsize=8.5, color=INK, parse_math=False)
     for spine in axes.spines.values():
-        spine.set(color="0.7" if is_right else VERMILION, linewidth=0.8 if is_right else 3)
+        spine.set(color=LINE if is_right else INK, linewidth=0.8 if is_right else 3)
 
 
 def _check(images, y_true, probabilities, class_names) -> None:

@@ -10,15 +10,15 @@ from cornu.explain.observe import as_batch, call_of, calls, channel_axis
 from cornu.explain.window import Window, explained
 from cornu.saving.atomic import replacing
 from cornu.visualize.figure import (
-    BLUE,
     draw_grid,
-    fill_cell,
     hatch_negative,
     new_figure,
     save_figure,
     save_page,
     shortened,
+    write_numbers,
 )
+from cornu.visualize.palette import ACCENT, largest
 
 # In larger grids, numbers would be too small to read.
 _MOST_SIDE_WITH_NUMBERS = 14
@@ -166,11 +166,11 @@ class _Figures:
         origin, reach = window.terms.origin, window.terms.reach
         if len(origin) == 1:
             origin, reach = (0, *origin), (1, *reach)
-        for r in range(inside.shape[0]):
-            for c in range(inside.shape[1]):
-                # With gaps between them if the window is dilated.
+        if max(reach) > 1:
+            # Cells with gaps between them.
+            for r, c in np.ndindex(*inside.shape):
                 y, x = origin[0] + r * reach[0] - top, origin[1] + c * reach[1] - left
-                fill_cell(axes, y, x, facecolor=BLUE, alpha=0.25)
+                _mark(axes, y, x, 1, 1, 1.3)
         extent = [(n - 1) * step + 1 for n, step in zip(inside.shape, reach, strict=True)]
         _mark(axes, origin[0] - top, origin[1] - left, *extent)
 
@@ -180,28 +180,32 @@ def _plane(array: np.ndarray) -> np.ndarray:
 
 
 def _draw(axes, grid: np.ndarray, title: str, scale=None, hatched=None) -> None:
-    largest = float(np.nanmax(np.abs(grid), initial=0)) if scale is None else scale
-    draw_grid(axes, grid, largest, hatched)
+    scale = largest(grid if scale is None else scale)
+    draw_grid(axes, grid, scale, hatched)
     axes.set_title(title, fontsize=10)
     rows, columns = grid.shape
     if max(rows, columns) > _MOST_SIDE_WITH_NUMBERS:
         # Without numbers, hatching shows the sign.
-        hatch_negative(axes, np.nan_to_num(grid), largest)
+        hatch_negative(axes, np.nan_to_num(grid), scale)
         return
-    for (r, c), value in np.ndenumerate(grid):
-        if not np.isnan(value):
-            text = f"{value + 0.0:.2g}"
-            axes.text(c, r, text, ha="center", va="center", fontsize=7.5 if len(text) < 5 else 6)
+    write_numbers(axes, grid, scale, 2, 7.5)
 
 
-def _mark(axes, row: int, column: int, height: int, width: int) -> None:
+def _mark(axes, row: int, column: int, height: int, width: int, line: float = 2.6) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(
-        Rectangle(
-            (column - 0.5, row - 0.5), width, height, fill=False, edgecolor=BLUE, linewidth=2.6
+    # White around it, so that it is seen on any colour.
+    for edge, thickness in (("white", line + 2), (ACCENT, line)):
+        axes.add_patch(
+            Rectangle(
+                *((column - 0.5, row - 0.5), width, height),
+                fill=False,
+                edgecolor=edge,
+                linewidth=thickness,
+                zorder=3,
+                clip_on=False,
+            )
         )
-    )
 
 
 def _equation(window: Window, width: int) -> list[str]:

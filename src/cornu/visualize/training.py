@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from cornu.visualize.figure import BLUE, VERMILION, new_figure, save_figure, shortened
+from cornu.visualize.figure import new_figure, save_figure, shortened
+from cornu.visualize.palette import ACCENT, INK, LINE
 
 
 def plot_learning_rates(found, path=None):
@@ -17,10 +18,10 @@ def plot_learning_rates(found, path=None):
     """
     figure = new_figure(6, 3.6)
     axes = figure.add_subplot()
-    axes.semilogx(found.rates, found.losses, color=BLUE)
+    axes.semilogx(found.rates, found.losses, color=INK)
     axes.axvline(
         found.suggestion,
-        color=VERMILION,
+        color=ACCENT,
         linestyle="--",
         label=f"suggestion: {found.suggestion:.2g}",
     )
@@ -45,6 +46,8 @@ def plot_histograms(arrays, path=None):
             trainable weights.
         path: a PNG, PDF or SVG file to write; None writes none.
 
+    The height of a bar is how many of the numbers lie there.
+
     Returns:
         a matplotlib `Figure`. NaN and infinity are counted above the bars.
 
@@ -62,22 +65,27 @@ def plot_histograms(arrays, path=None):
         raise ValueError("There is nothing to draw: no arrays were given.")
     columns = min(4, len(arrays))
     rows = -(-len(arrays) // columns)
-    figure = new_figure(max(2.7 * columns, 3.5), 1.9 * rows + 0.2)
+    figure = new_figure(max(2.7 * columns, 3.5), 2.1 * rows + 0.2)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[len(arrays) :]:
         axes.set_axis_off()
     for axes, (name, values) in zip(panels, arrays.items(), strict=False):
         values = np.asarray(values, float).ravel()
         good = values[np.isfinite(values)]
-        axes.hist(good, bins=min(50, max(len(good), 1)), color=BLUE)
-        title = shortened(name, 26)
+        axes.hist(good, bins=min(50, max(len(good), 1)), color=LINE)
+        # A path is the layer's, and the weight's own name: neither needs the model's.
+        title = shortened("/".join(name.split("/")[-2:]), 30)
         if len(good) < len(values):
             title += f"\n{len(values) - len(good)} not finite"
         axes.set_title(title, fontsize=8, parse_math=False)
         axes.axvline(0, color="0.4", linewidth=0.8)
         axes.tick_params(labelsize=7)
         axes.locator_params(axis="x", nbins=4)
-        axes.set_yticks([])
+        axes.locator_params(axis="y", nbins=4, integer=True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    figure.supxlabel("value", fontsize=8)
+    figure.supylabel("how many", fontsize=8)
     if path is not None:
         save_figure(figure, path)
     return figure

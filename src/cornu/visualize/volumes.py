@@ -1,22 +1,20 @@
-"""A network as volumes, and as feature maps with the connections between them."""
+"""A network as a row of volumes."""
 
 import math
-from itertools import pairwise
-
-import numpy as np
 
 from cornu.core.layer import Layer
-from cornu.explain.observe import as_batch, calls, channel_axis, input_of, is_chain, shapes_of_calls
+from cornu.explain.observe import as_batch, input_of, is_chain, shapes_of_calls
 from cornu.visualize.figure import new_figure, save_figure, shortened, write_lines
 
-_FACES = ("#bcd9ee", "#dcebf6", "#8fb9d8")
-_VECTOR_FACES = ("#c3e6d3", "#e0f2e8", "#94c9ad")
+# Front, top and side; colours are for numbers.
+_FACES = ("#e4e6e8", "#f3f4f5", "#c9cdd1")
+_VECTOR_FACES = ("#adb3ba", "#c9cdd1", "#868c93")
 
 
 def _volumes(model, x) -> list[tuple[str, str, tuple[int, int, int]]]:
     """Name, class and size (rows, columns, channels) of the input, and of each layer that changes it."""
     found = shapes_of_calls(model, None if x is None else as_batch(model, x))
-    _need_chain(model, found)
+    need_chain(model, found)
     start, first = input_of(found)
     volumes = [("input", "", _size(start.shape, first))]
     for call in found:
@@ -28,7 +26,7 @@ def _volumes(model, x) -> list[tuple[str, str, tuple[int, int, int]]]:
     return volumes
 
 
-def _need_chain(model, found) -> None:
+def need_chain(model, found) -> None:
     """Raise ValueError for a model in which a layer does not get what the one before it has made."""
     if not is_chain(found):
         raise ValueError(
@@ -52,7 +50,7 @@ def plot_volumes(model, path=None, x=None):
     """Draw a network as a row of boxes: how large the feature maps are, and how many.
 
     The height and the depth of a box are rows and columns, its width is the number of channels (all by
-    their square roots, so that small ones can be seen). Vectors are green bars. Layers that leave the size
+    their square roots, so that small ones can be seen). Vectors are dark bars. Layers that leave the size
     as it is have no box of their own.
 
     Args:
@@ -140,110 +138,3 @@ def _label(size) -> str:
     if rows == columns == 1:
         return f"{channels}"
     return f"{columns}x{channels}" if rows == 1 else f"{rows}x{columns}x{channels}"
-
-
-def plot_connections(model, x, path=None, most=6, layers=8):
-    """Draw the feature maps of an example, layer by layer, and lines between those that are connected.
-
-    Each channel of a convolution sees all channels before it (of its group, if it has groups): one line is
-    one kernel. Where a layer has more channels than are drawn, their number is written.
-
-    Args:
-        model: any built model.
-        x: a batch, or one example; its first is drawn.
-        path: a PNG, PDF or SVG file to write; None writes none.
-        most: how many channels of a layer are drawn.
-        layers: how many layers.
-
-    Returns:
-        a matplotlib `Figure`.
-
-    Raises ValueError if the model is not a chain of layers.
-
-    >>> import cornu, numpy as np
-    >>> from cornu.visualize import plot_connections
-    >>> model = cornu.Sequential([cornu.Input((8, 8, 1)), cornu.layers.Conv2D(3, 3, name="conv")])
-    >>> figure = plot_connections(model, np.eye(8)[..., None])
-    >>> len(figure.axes[0].lines)
-    3
-    """
-    from matplotlib.patches import Rectangle
-
-    found = calls(model, as_batch(model, x, 0))
-    _need_chain(model, found)
-    start, first = input_of(found)
-    columns = [("input", "", _maps(start, first), None)]
-    for call in found:
-        if call.is_whole and hasattr(call.outputs, "shape"):
-            maps = _maps(call.outputs, call.operation)
-            columns.append((call.name, type(call.operation).__name__, maps, call.operation))
-    columns = columns[: layers + 1]
-    side, gap, step = 0.62, 0.16, 1.75
-    tallest = max(min(len(maps), most) for _, _, maps, _ in columns)
-    height = tallest * (side + gap) + 1.0
-    figure = new_figure(step * len(columns), height)
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, step * len(columns))
-    axes.set_ylim(0, height)
-    axes.set_axis_off()
-    centers: list[list[float]] = []
-    for n, (name, kind, maps, _) in enumerate(columns):
-        count = min(len(maps), most)
-        middle, left = (height - 0.7) / 2, step * n + (step - side) / 2
-        low, high = float(maps.min()), float(maps.max())
-        own = []
-        for channel in range(count):
-            y = middle + ((count - 1) / 2 - channel) * (side + gap)
-            own.append(y)
-            axes.imshow(
-                maps[channel],
-                cmap="viridis",
-                vmin=low,
-                vmax=high if high > low else low + 1,
-                extent=(left, left + side, y - side / 2, y + side / 2),
-                aspect="auto",
-                zorder=2,
-            )
-            axes.add_patch(
-                Rectangle((left, y - side / 2), side, side, fill=False, edgecolor="0.3", zorder=3)
-            )
-        centers.append(own)
-        more = len(maps) - count
-        words = (shortened(name, 20), kind, f"{more} more channels" if more else "")
-        write_lines(axes, step * (n + 0.5), height - 0.16, 0.17, words, 8)
-    for n, (first, second) in enumerate(pairwise(centers)):
-        layer, before, after = columns[n + 1][3], columns[n][2], columns[n + 1][2]
-        right, left = step * (n + 0.5) + side / 2, step * (n + 1.5) - side / 2
-        for a, from_y in enumerate(first):
-            for b, to_y in enumerate(second):
-                if _sees(layer, a, b, len(before), len(after)):
-                    axes.plot([right, left], [from_y, to_y], color="0.6", linewidth=0.6, zorder=1)
-    if path is not None:
-        save_figure(figure, path)
-    return figure
-
-
-def _maps(values, operation) -> np.ndarray:
-    """The maps of one example, channels first, each of two axes; of a vector, its values as one column."""
-    values = np.asarray(values, np.float32)
-    values = np.moveaxis(values, channel_axis(operation, values.ndim), -1)[0]
-    if values.ndim <= 1:
-        return values.reshape(-1, 1, 1)
-    if values.ndim == 2:
-        return values.T[:, None, :]
-    return np.moveaxis(values.reshape(-1, *values.shape[-2:]), -1, 0)
-
-
-def _sees(layer, channel_in: int, channel_out: int, num_in: int, num_out: int) -> bool:
-    """Whether a channel of a layer's output depends on one of its input."""
-    groups = getattr(layer, "groups", 1)
-    if hasattr(layer, "kernel") and hasattr(layer, "depth_multiplier"):
-        return channel_out // layer.depth_multiplier == channel_in
-    if hasattr(layer, "kernel") or hasattr(layer, "pointwise_kernel"):
-        return channel_in * groups // num_in == channel_out * groups // num_out
-    if num_in == num_out:
-        # Pooling, normalization, activations: channel by channel.
-        return channel_in == channel_out
-    # Flattening takes the channels in turns.
-    return num_out % num_in != 0 or channel_out % num_in == channel_in

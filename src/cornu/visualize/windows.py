@@ -3,13 +3,14 @@
 import numpy as np
 
 from cornu.visualize.figure import (
-    VERMILION,
     draw_grid,
     hatch_negative,
     new_figure,
     save_figure,
     shortened,
+    write_numbers,
 )
+from cornu.visualize.palette import largest
 
 # With larger grids, numbers would be too small to read.
 _MOST_SIDE_WITH_NUMBERS = 7
@@ -45,14 +46,13 @@ def plot_window(window, path=None):
     figure = new_figure(width, height + 0.24 * len(lines) + 0.6)
     panels, text = figure.subfigures(2, 1, height_ratios=[height, 0.24 * len(lines) + 0.3])
     axes = panels.subplots(len(shown), len(titles), squeeze=False)
-    largest = max(float(np.abs(window.patch).max(initial=0)), 1e-30)
     for number, (name, patch, kernel, padding) in enumerate(shown):
         row = axes[number]
         drawn = [(patch, padding)]
         if kernel is not None:
             drawn += [(kernel, np.zeros_like(padding)), (patch * kernel, padding)]
         for panel, title, (grid, hatched) in zip(row, titles, drawn, strict=True):
-            scale = largest if title == "patch" else max(float(np.abs(grid).max(initial=0)), 1e-30)
+            scale = largest(window.patch if title == "patch" else grid)
             _draw_grid(panel, grid, hatched, scale)
             panel.set_title("" if number else title, fontsize=10)
         row[0].set_ylabel(name, fontsize=9)
@@ -81,9 +81,7 @@ def _draw_grid(axes, grid: np.ndarray, hatched: np.ndarray, scale: float) -> Non
         # Without numbers, hatching shows the sign.
         hatch_negative(axes, grid, scale)
         return
-    for (r, c), value in np.ndenumerate(grid):
-        color = VERMILION if not np.isfinite(value) else "black"
-        axes.text(c, r, f"{value + 0.0:.3g}", ha="center", va="center", fontsize=8, color=color)
+    write_numbers(axes, grid, scale)
 
 
 def _lines(window, left_out: int, width: int) -> list[str]:
