@@ -61,6 +61,90 @@ def test_windows_and_fields(digits):
             network.window(x[0], *wrong)
 
 
+def test_links_and_bias_add_up_to_the_sum(digits):
+    """For each kind of layer: what the maps add, and the bias, is the layer's sum."""
+    x = cornu.Input((8, 8, 2))
+    a = L.Conv2D(16, 3, padding="same", name="conv")(x)
+    b = L.SeparableConv2D(16, 3, padding="same", name="separable")(a)
+    c = L.Conv2DTranspose(16, 3, padding="same", name="transposed")(b)
+    d = L.DepthwiseConv2D(3, padding="same", name="depthwise")(c)
+    e = L.Add(name="sum")([b, d])
+    e = L.Average(name="mean")([e, a])
+    f = L.Concatenate(name="joined")([e, L.Subtract(name="less")([a, b])])
+    g = L.Dense(3, name="mixed")(f)
+    g = L.Flatten()(L.MaxPooling2D(name="pool")(g))
+    model = cornu.Model(x, L.Dense(4, activation="softmax", name="out")(g))
+    network, image = Network(model), random.standard_normal((8, 8, 2)).astype("float32")
+    layers = network.describe()["layers"]
+    names = [layer["name"] for layer in layers]
+    for n, layer in enumerate(layers):
+        told = network.links(image, n, 2)
+        assert [source["layer"] for source in told["sources"]] == layer["sources"]
+        steps = network.window(image, n, told["position"], 2)["steps"]
+        biased = [step["value"] for step in steps if step["name"] == "bias"]
+        bias = biased[0] - steps[0]["value"] if biased else 0
+        before = biased[0] if biased else steps[0]["value"]
+        assert told["total"] + bias == pytest.approx(before, rel=1e-5, abs=1e-6), layer["name"]
+        for source in told["sources"]:
+            parts = [one["part"] for one in source["maps"]] + [source["others"]["part"]]
+            assert sum(parts) == pytest.approx(source["sum"], rel=1e-6, abs=1e-9)
+            assert len(source["maps"]) <= 12
+    joined = network.links(image, names.index("joined"), 18, (3, 4))["sources"]
+    assert [[(one["map"], one["at"]) for one in s["maps"]] for s in joined] == [[], [(2, [3, 4])]]
+    out = network.links(image, names.index("out"), 1)
+    maps = explain.feature_maps(model, image)["pool"][0]
+    kernel = model.get_layer("out").kernel.numpy()[:, 1].reshape(maps.shape)
+    drawn = np.array(out["on_maps"]["products"]).reshape(3, 4, 4).transpose(1, 2, 0)
+    np.testing.assert_allclose(drawn, maps * kernel, atol=1e-6)
+    assert out["on_maps"]["layer"] == names.index("pool")
+    powers = np.exp(out["logits"])
+    np.testing.assert_allclose(
+        powers / powers.sum(), model.predict(image[None], verbose=0)[0], atol=1e-6
+    )
+    with pytest.raises(ValueError, match="16 channels"):
+        network.links(image, 0, 16)
+
+
+def test_a_part_of_the_layers_and_a_sheet_of_maps():
+    model = cornu.Sequential([cornu.Input((5, 5, 1)), L.Conv2D(80, 2, name="many"), L.Flatten()])
+    network, x = Network(model), random.standard_normal((5, 5, 1)).astype("float32")
+    described, (picture,) = network.run(x, (0,), 12)
+    assert described["layers"][1] is None and picture.shape == (12, 4, 4)
+    maps = explain.feature_maps(model, x)["many"][0]
+    strength = np.abs(maps).max((0, 1))
+    told, (picture,) = network.sheet(x, 0, 64, by_strength=True)
+    assert told["maps"] == np.argsort(-strength)[64:].tolist() and told["count"] == 80
+    np.testing.assert_allclose(
+        picture[3] * told["scale"] / 127, maps[..., told["maps"][3]], atol=told["scale"] / 127
+    )
+    told, _ = network.sheet(x, 0, channels=(70, 3))
+    np.testing.assert_allclose(told["strength"], strength[[70, 3]], rtol=1e-5)
+    with pytest.raises(ValueError, match="80 channels"):
+        network.sheet(x, 0, channels=(80,))
+    assert network.field(0, (1, 2)) == [[1, 3], [2, 4]]
+
+
+def test_columns_ranks_and_stages():
+    """Norms and activations share a column; branches share a rank; what is long folds."""
+    x = cornu.Input((8, 8, 4))
+    a = L.ReLU(name="relu")(L.BatchNormalization(name="norm")(L.Conv2D(4, 1, name="a")(x)))
+    b = L.Conv2D(4, 1, name="b")(L.Conv2D(4, 1, name="b0")(a))
+    told = Network(cornu.Model(x, L.Add(name="add")([a, b]))).describe()
+    names = [layer["name"] for layer in told["layers"]]
+    columns = {names[c["layers"][0]]: c for c in told["columns"]}
+    assert [names[n] for n in columns["a"]["layers"]] == ["a", "norm", "relu"]
+    ranks = [columns[name]["rank"] for name in ("a", "b0", "b", "add")]
+    assert told["input"]["rank"] == 0 and ranks == [1, 2, 3, 4] and told["stages"] == []
+    inner = cornu.Sequential([cornu.Input((8, 8, 4)), L.Conv2D(4, 1), L.Conv2D(4, 1)], name="part")
+    nested = Network(cornu.Sequential([cornu.Input((8, 8, 4)), inner, L.Flatten()])).describe()
+    (stage,) = nested["stages"]
+    assert (stage["name"], stage["columns"], stage["folded"]) == ("part", [0, 1], False)
+    deep = [L.Conv2D(4, 1, padding="same", strides=1 + (n in (6, 12))) for n in range(18)]
+    long = Network(cornu.Sequential([cornu.Input((8, 8, 4)), *deep, L.Flatten()])).describe()
+    assert [s["name"] for s in long["stages"]] == ["8 × 8", "4 × 4", "2 × 2"]
+    assert all(s["folded"] and s["repeats"] == 6 for s in long["stages"])
+
+
 def test_what_cannot_be_explained_is_said():
     model = cornu.Sequential([cornu.Input((5,)), L.Lambda(lambda x: x**2, name="square")])
     assert "'square'" in Network(model).window(np.ones(5), 0, (), 1)["refused"]

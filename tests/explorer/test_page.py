@@ -38,7 +38,8 @@ def open_page(browser):
     opened, problems = [], []
 
     def open_link(link, width=1280, scheme="light", waits="body[data-runs]"):
-        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
@@ -56,7 +57,7 @@ def open_page(browser):
     open_link.problems = problems
     yield open_link
     for page in opened:
-        page.close()
+        page.context.close()
     assert not problems
 
 
@@ -95,6 +96,27 @@ def expect_best(page, name):
     page.wait_for_selector(f"#answers li.best:has(.name:text-is('{name}'))")
 
 
+def asked(page, what):
+    """Waits until the inspector shows a number: layer, map, position."""
+    page.wait_for_selector(f'body[data-asked="{what}"]', state="attached")
+
+
+def until(page, expression):
+    """Waits for a value that is true; the page's policy forbids Playwright's own way."""
+    end = time.monotonic() + 20
+    while not (value := page.evaluate(expression)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert value, expression
+
+
+def number(text):
+    return float(text.replace("−", "-").strip("= →≈"))
+
+
+def tile(layer, number):
+    return f".column:has(h3:text-is('{layer}')) .tile >> nth={number}"
+
+
 @pytest.mark.parametrize("width, scheme", WIDTHS)
 def test_draw_and_inspect(open_page, server, width, scheme):
     page = open_page(server.link, width, scheme)
@@ -102,75 +124,102 @@ def test_draw_and_inspect(open_page, server, width, scheme):
         page.click("text=Clear")
         draw_bar(page, height)
         expect_best(page, name)
-    page.click("article:has(h3:has-text('second')) .tile >> nth=2")
-    page.wait_for_selector(".inspector .steps dd")
-    assert "second, channel 2" in page.inner_text(".inspector h4")
-    assert page.locator(".inspector figure").count() == 4
+    page.click(tile("second", 2))
+    page.wait_for_selector("#inspector .cells.products")
+    # The panel is in view, wherever the page is scrolled to.
+    for to in (0, 10_000):
+        page.evaluate(f"scrollTo(0, {to})")
+        box = page.locator("#result").bounding_box()
+        assert 0 <= box["y"] < page.viewport_size["height"]
+    # A link for each map that it reads, which ends in that map.
+    page.wait_for_selector("svg.links .link.pinned")
+    assert page.locator("svg.links .link.pinned").count() == 4
+    assert page.evaluate(
+        """() => [...document.querySelectorAll(".link.pinned")].every((link) => {
+        const at = link.getPointAtLength(0).matrixTransform(link.getScreenCTM());
+        const tiles = [...document.querySelectorAll(".tile.source")].map((t) => t.getBoundingClientRect());
+        const within = (value, low, high) => value >= low - 2 && value <= high + 2;
+        return tiles.some((b) => within(at.x, b.left, b.right) && within(at.y, b.top, b.bottom));
+    })"""
+    )
     page.wait_for_selector("#surface .frame.field")
     check_fits(page)
     check_accessible(page)
+    page.evaluate("document.documentElement.style.fontSize = '200%'")
+    page.wait_for_timeout(200)
+    check_fits(page)
 
 
-def test_an_example_and_how_its_values_are_computed(open_page, server, digits):
-    model, x, _ = digits
+def test_how_a_number_is_made(open_page, server, digits):
+    model, x, y = digits
     page = open_page(server.link)
-    page.click("#examples .tile >> nth=7")
+    page.click("#examples .example >> nth=7")
     page.wait_for_selector("#verdict:has-text('✓ right')")
-    page.click("article:has(h3:has-text('second')) .tile >> nth=2")
-    page.wait_for_selector(".inspector .frame.cursor")
+    page.click(tile("second", 2))
     maps = explain.feature_maps(model, x[7], "second")[0, :, :, 2]
     row, column = np.unravel_index(np.abs(maps).argmax(), maps.shape)
-    page.wait_for_selector(f"#result-help:has-text('At ({row}, {column})')")
-    shown = page.inner_text(".inspector .steps")
+    asked(page, f"2 2 {row},{column}")
     window = explain.window(model, x[7], "second", (row, column), 2)
-    for step in window.terms.steps:
-        assert step.name in shown and f"{step.value:.4g}" in shown
-    # The numbers of the first channel, as in the table.
-    cells = page.locator(".numbers details >> nth=0").locator("table >> nth=1").locator("td")
-    kernel = [float(text) for text in cells.all_inner_texts()]
-    np.testing.assert_allclose(kernel, window.kernel[..., 0].ravel(), rtol=6e-3)
-    # The others are there, too.
-    page.click("text=the other 3")
-    assert page.locator(".numbers details.grid").count() == 4
-    # By keys to its neighbour.
-    page.focus(".inspector .result .holder")
-    key, to = ("ArrowLeft", column - 1) if column else ("ArrowRight", column + 1)
-    page.keyboard.press(key)
-    page.wait_for_selector(f"#result-help:has-text('At ({row}, {to})')")
-    # Pointing follows the receptive field back to the image.
-    frame = page.locator("#surface .frame.field")
-    before = frame.bounding_box()
-    box = page.locator(".inspector .result .holder").bounding_box()
-    page.mouse.move(box["x"] + box["width"] - 3, box["y"] + box["height"] - 3)
-    page.wait_for_selector("#result-help:has-text('At (3, 3)')")
-    after = frame.bounding_box()
-    assert (after["x"], after["y"]) != (before["x"], before["y"])
-    seen = explain.receptive_field(model).window("second", (3, 3))
-    surface = page.locator("#surface .holder").bounding_box()
-    assert after["x"] - surface["x"] == pytest.approx(seen[1].start / 12 * surface["width"], abs=2)
-    assert after["width"] == pytest.approx(
-        (seen[1].stop - seen[1].start) / 12 * surface["width"], abs=2
+    assert number(page.inner_text("#result")) == pytest.approx(window.expected, rel=1e-3)
+    # The whole sum: as it is written, its terms add up.
+    lines = page.locator(".sum li").all_inner_texts()
+    *terms, total, result = [number(line.split("\n")[-1]) for line in lines]
+    assert len(terms) == 5 and sum(terms) == pytest.approx(total, abs=1e-9)
+    assert total == pytest.approx(window.terms.steps[1].value, abs=1e-2)
+    assert result == pytest.approx(window.result, abs=1e-2)
+    sums = window.products.sum((0, 1))
+    assert max(terms[:4], key=abs) == pytest.approx(max(sums, key=abs), abs=1e-2)
+    # The products with the map that adds most; another one by its line.
+    first, other = np.argsort(-np.abs(sums))[:2]
+    for channel in (first, other):
+        if channel == other:
+            page.click(f".sum-line:has-text('pool map {channel}')")
+        page.wait_for_selector(f".grids h3:has-text('pool map {channel}')")
+        cells = page.locator(".cells.kernel td").all()
+        kernel = [number(cell.get_attribute("title")) for cell in cells]
+        np.testing.assert_allclose(kernel, window.kernel[..., channel].ravel(), rtol=1e-3)
+    # One cell lights up in all three, in the map, and in the input.
+    page.hover(".cells.kernel td >> nth=4")
+    assert page.locator(".cells td.lit").count() == 3
+    page.wait_for_selector("#surface .frame.cell")
+    assert page.locator(".seen-map .frame.cell").count() == 1
+    seen = explain.receptive_field(model).window("pool", (row + 1, column + 1))
+    box, surface = (
+        page.locator(where).bounding_box() for where in ("#surface .frame.cell", "#surface .holder")
     )
-    page.click("text=Close")
-    assert page.locator(".inspector").count() == 0
+    assert box["x"] - surface["x"] == pytest.approx(seen[1].start / 12 * surface["width"], abs=3)
+    # A flattened number is a place on the maps; the scores of all classes are listed.
+    page.click(tile("out", int(y[7])))
+    asked(page, f"4 {y[7]} ")
+    terms = explain.window(model, x[7], "out", (), int(y[7])).products
+    r, c, m = np.unravel_index(np.abs(terms).argmax(), (4, 4, 6))
+    assert f"second map {m} ({r}, {c})" in page.inner_text(".sum li >> nth=0")
+    assert page.locator(".product-map").count() == 6
+    assert page.locator("[aria-label=Softmax] tbody tr").count() == 3
+    page.click(".sum-line >> nth=0")
+    asked(page, f"2 {m} {r},{c}")
+    page.go_back()
+    asked(page, f"4 {y[7]} ")
+    page.click("#inspector >> text=Close")
+    assert not page.is_visible("#result")
 
 
 def test_the_window_slides(open_page, server):
     page = open_page(server.link)
-    page.click("article:has(h3:has-text('first')) .tile >> nth=1")
-    page.wait_for_selector(".inspector .frame.cursor")
+    page.click(tile("first", 1))
+    page.wait_for_selector("#inspector .frame.cursor")
     page.click("text=Slide")
     places = set()
     end = time.monotonic() + 20
     while len(places) < 4 and time.monotonic() < end:
-        places.add(page.inner_text("#result-help").split(":")[0])
+        places.add(page.inner_text("#place"))
         time.sleep(0.1)
     assert len(places) >= 4
     page.click("text=Hold")
     time.sleep(0.5)
-    stands = page.inner_text("#result-help")
+    stands = page.inner_text("#place")
     time.sleep(0.7)
-    assert page.inner_text("#result-help") == stands
+    assert page.inner_text("#place") == stands
 
 
 def test_all_by_keys(open_page, server):
@@ -187,27 +236,193 @@ def test_all_by_keys(open_page, server):
     expect_best(page, "top")
     # What it says is spoken.
     page.wait_for_selector("#spoken:has-text('top')", state="attached")
-    first = page.locator("article:has(h3:has-text('first')) .tile >> nth=0")
-    first.focus()
+    page.focus(tile("second", 0))
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#place:has-text('map 1')")
+    label = "document.activeElement.getAttribute('aria-label')"
+    until(page, f"{label}.includes('most from pool map')")
+    said = page.evaluate(label)
+    assert said.startswith("second, map 1 of 6, strongest ")
+    # Along the strongest link to what it is made of, and back.
+    most = said.split("most from pool map ")[1]
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(label).startswith(f"pool, map {most} of 4")
     page.keyboard.press("ArrowRight")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".inspector h4:has-text('channel 1')")
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "inspected-channel"
-    page.keyboard.press("Control+a")
-    page.keyboard.type("3")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".inspector h4:has-text('channel 3')")
+    assert page.evaluate(label).startswith("second, map 1")
     # Many units are one picture.
-    page.focus("article:has(h3:has-text('flat')) .units")
-    page.keyboard.press("ArrowRight")
+    page.focus(tile("flat", 0))
+    page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".inspector h4:has-text('unit 1')")
+    page.wait_for_selector("#place:has-text('unit 1')")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#result", state="hidden")
+    # By number, and place by place.
+    page.focus(tile("first", 0))
+    page.keyboard.press("Enter")
+    page.fill("#inspected-map", "3")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#place:has-text('map 3')")
+    page.focus("#inspector .map-part .holder")
+    before = page.inner_text("#place")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    until(page, f"document.querySelector('#place').textContent !== '{before}'")
+    # From tab to tab.
+    page.focus("#tab-number")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".kernels canvas")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#inspector-panel li:has-text('pool')")
+
+
+def test_a_link_keeps_what_is_seen(open_page, server, digits):
+    model, x, _ = digits
+    page = open_page(server.link + "&layer=2&map=4&place=1,3&input=e5")
+    asked(page, "2 4 1,3")
+    expected = explain.window(model, x[5], "second", (1, 3), 4).expected
+    shown = float(page.inner_text("#result").replace("−", "-"))
+    assert shown == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    draw_bar(page, 0.79)
+    until(page, "location.hash.includes('input=d')")
+    drawn = page.evaluate("location.hash")
+    answers = page.inner_text("#answers")
+    other = open_page(server.viewer_link.split("#")[0] + drawn)
+    asked(other, "2 4 1,3")
+    assert other.inner_text("#answers") == answers
+    # The link that is copied is a viewer's.
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("text=Copy link")
+    page.wait_for_selector("text=Copied.")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == server.viewer_link + drawn[drawn.index("&") :]
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_the_view_is_saved_as_a_picture(open_page, server, tmp_path, kind):
+    page = open_page(server.link + "&layer=2&map=1", scheme="dark")
+    page.wait_for_selector("#inspector .cells.products")
+    with page.expect_download() as download:
+        page.click(f"#page-tools >> text={kind.upper()}")
+    download.value.save_as(path := tmp_path / f"view.{kind}")
+    if kind == "svg":
+        text = path.read_text()
+        assert "<script" not in text and 'href="http' not in text
+        assert "The whole sum" in text and text.count("<image") > 8
+        other = page.context.new_page()
+        other.goto(path.as_uri())
+        assert other.evaluate("document.documentElement.tagName") == "svg"
+        other.close()
+    else:
+        image = np.asarray(cornu.utils.load_img(path))
+        # Dark ground, and the colours of maps.
+        assert image.shape[1] > 1280 and tuple(image[-20, 700]) == (0x13, 0x15, 0x17)
+        assert len(np.unique(image[::2, ::2].astype(int) @ [1, 256, 65536])) > 100
+
+
+def test_colours_say_the_sign_and_so_does_the_form(open_page):
+    """Pixels read back: zero is the ground of its scheme, negative cells are hatched, tiles cut."""
+    model = cornu.Sequential(
+        [cornu.Input((4, 4, 1)), L.Conv2D(2, 1, use_bias=False, name="conv"), L.Flatten()]
+    )
+    model.set_weights([np.array([1.0, -1.0]).reshape(1, 1, 1, 2)])
+    x = np.zeros((1, 4, 4, 1), "float32")
+    x[0, 1, 2] = 1
+    pixels = """(canvas) => { const { width, height } = canvas;
+        return [...canvas.getContext("2d").getImageData(0, 0, width, height).data]; }"""
+    with explorer.explore(model, x) as server:
+        # The scheme, what zero is, the channel, and what the strongest number is.
+        for scheme, zero, channel, end in (("light", 0xF7, 0, 0x54), ("dark", 0x1F, 1, 0xDB)):
+            page = open_page(server.link + f"&layer=0&map={channel}&place=1,2", 1280, scheme)
+            asked(page, f"0 {channel} 1,2")
+            shown = page.locator("#inspector .map-part canvas").first.evaluate(pixels)
+            side = int((len(shown) / 4) ** 0.5)
+            image = np.array(shown).reshape(side, side, 4)[..., :3]
+            cell = side // 4
+            assert (image[0, 0, 0], image[-1, -1, 0]) == (zero, zero)
+            inside = image[cell : 2 * cell, 2 * cell : 3 * cell].reshape(-1, 3)
+            assert end in inside[:, 0]
+            assert (len(np.unique(inside, axis=0)) > 1) == (channel == 1)
+        maps = np.array(page.locator(".column:has(h3:text-is('conv')) canvas").evaluate(pixels))
+        wide = page.locator(".column:has(h3:text-is('conv')) canvas").evaluate("c => c.width")
+        tiles = maps.reshape(-1, wide, 4)
+        # The first tile is whole, of the second a corner is cut.
+        second = (
+            page.locator(tile("conv", 1)).bounding_box()["y"]
+            - page.locator(tile("conv", 0)).bounding_box()["y"]
+        )
+        assert tuple(tiles[1, 1, :3]) == (0x1F, 0x21, 0x24)
+        assert tuple(tiles[int(second) + 1, 1, :3]) == (0x13, 0x15, 0x17)
+
+
+def test_large_networks_fold_and_many_maps_are_a_sheet(open_page):
+    layers = []
+    for block in range(8):
+        layers += [L.Conv2D(20, 1, name=f"conv{block}"), L.BatchNormalization(), L.ReLU()]
+        layers += [L.AveragePooling2D(name=f"pool{block}")] if block in (3, 6) else []
+    model = cornu.Sequential(
+        [
+            cornu.Input((8, 8, 1)),
+            *layers,
+            L.Conv2D(80, 1, name="many"),
+            L.MaxPooling2D(name="top"),
+            L.Conv2D(20, 1),
+            L.Conv2D(20, 1),
+            L.Conv2D(20, 1),
+            L.Conv2D(20, 1),
+            L.Flatten(),
+            L.Dense(3),
+        ]
+    )
+    with explorer.explore(model) as server:
+        page = open_page(server.link)
+        folded = page.locator(".column.folded").count()
+        assert folded >= 3 and page.locator(".column").count() <= 9
+        page.click(".fold >> nth=0")
+        page.wait_for_selector(".column:has(h3:text-is('re_lu_1'))")
+        assert page.locator(".column.folded").count() == folded - 1
+        # A norm and an activation are in the column of the convolution before them.
+        page.click(".column:has(h3:text-is('re_lu')) .chip:text-is('conv')")
+        page.wait_for_selector(".column:has(h3:text-is('conv0'))")
+        # A layer within a folded stage is found by its number.
+        names = [layer["name"] for layer in server.network.describe()["layers"]]
+        page.goto(server.link + f"&layer={names.index('many')}&map=70")
+        page.wait_for_selector("#place:has-text('map 70')")
+        page.click(".column:has(h3:text-is('many')) .more")
+        page.check("#by-strength")
+        page.wait_for_selector(".sheet-map >> nth=63")
+        check_accessible(page)
+        x = np.zeros((8, 8, 1), "float32")
+        strength = np.abs(explain.feature_maps(model, x, "many")[0]).max((0, 1))
+        shown = [int(t) for t in page.locator(".sheet-map").all_inner_texts()]
+        assert (np.diff(strength[shown]) <= 1e-9).all()
+        page.click("dialog >> text=Next")
+        page.wait_for_selector("dialog >> text=65 to 80 of 80")
+        page.click(".sheet-map >> nth=2")
+        page.wait_for_selector("dialog", state="hidden")
+        check_fits(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_forced_colours_motion_and_touch(browser, server, scheme):
+    page = browser.new_page(
+        viewport={"width": 1280, "height": 800}, color_scheme=scheme, forced_colors="active",
+        reduced_motion="reduce",
+    )  # fmt: skip
+    page.goto(server.link + "&layer=4&map=1")
+    page.wait_for_selector(".product-map")
+    check_accessible(page)
+    page.click("text=Larger text")
+    page.click(tile("second", 3))
+    page.wait_for_selector("#inspector .cells.products")
+    assert page.evaluate("document.getAnimations().length") == 0
+    check_fits(page)
+    page.close()
 
 
 def test_where_the_answer_comes_from(open_page, server):
     page = open_page(server.link)
-    page.click("#examples .tile >> nth=3")
+    page.click("#examples .example >> nth=3")
     strong = """() => { const c = document.querySelector("canvas.over");
         if (c.hidden || !c.width) return 0;
         const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
@@ -266,11 +481,11 @@ def test_a_signal_is_drawn_and_read(open_page):
         page.mouse.down()
         page.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] * 0.25, steps=5)
         page.mouse.up()
-        page.click("article:has(h3:has-text('conv')) .tile >> nth=0")
-        page.wait_for_selector(".inspector .steps dd")
+        page.click(tile("conv", 0))
+        page.wait_for_selector("#inspector .cells.products")
         expected = explain.window(model, np.full((50, 1), 0.5), "conv", (20,), 0)
-        shown = page.inner_text(".inspector .steps dd >> nth=-1")
-        assert float(shown) == pytest.approx(expected.result, rel=0.05)
+        shown = float(page.inner_text("#result").replace("−", "-"))
+        assert shown == pytest.approx(expected.result, rel=0.05)
         text = "\n".join(str(n / 100) for n in range(100)).encode()
         page.set_input_files("#file", {"name": "a.csv", "mimeType": "text/csv", "buffer": text})
         page.wait_for_selector("#problem:empty", state="attached")
@@ -307,15 +522,15 @@ def test_a_training_is_watched(open_page, digits, width, scheme):
         assert page.locator("#followed li canvas").count() == 12
         check_fits(page)
         check_accessible(page)
-        page.click("#to-explore")
-        page.click("#examples .tile >> nth=1")
-        page.wait_for_selector("#verdict:has-text('The example is')")
+        page.click("#views >> text=Overview")
+        page.click("#examples .example >> nth=1")
+        page.wait_for_selector("#verdict:has-text('it is')")
         check_fits(page)
         check_accessible(page)
         # A message stays, though the training goes on telling.
         page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"none"})
         page.wait_for_selector("#problem:has-text('not an image')")
-        page.click("#to-training")
+        page.click("#views >> text=Training")
         page.wait_for_timeout(2500 if width == 1280 else 0)
         assert "not an image" in page.inner_text("#problem")
         open_page.problems.clear()
@@ -332,12 +547,6 @@ def test_a_training_is_watched(open_page, digits, width, scheme):
         # Before the server goes, whom they would ask again.
         page.close()
         other.close()
-
-
-def test_zoomed_text_still_fits(open_page, server):
-    page = open_page(server.link, 360)
-    page.evaluate("document.documentElement.style.fontSize = '150%'")
-    check_fits(page)
 
 
 def test_images_are_pasted_or_dropped(open_page, server, digits):

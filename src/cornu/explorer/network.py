@@ -23,13 +23,15 @@ from cornu.explain.observe import INPUT, Call, calls, input_of
 from cornu.explain.receptive_field import receptive_field
 from cornu.explain.terms import channels_last
 from cornu.explain.window import Window, explained
+from cornu.explorer.columns import columns_of
 from cornu.explorer.edits import Steps, Value
+from cornu.explorer.links import links_of, logits_of, products_on_maps
 from cornu.explorer.way_back import WayBack, edited
 
 # What a page shows at once: channels of a layer, pixels along an axis, units of a vector or steps of a
 # signal, and values of a window.
 MOST_CHANNELS, MOST_PIXELS, MOST_UNITS = 64, 64, 1024
-MOST_NUMBERS, MOST_PRODUCTS = 2048, 8
+MOST_NUMBERS, MOST_PRODUCTS = 2048, 16
 
 METHODS: dict[str, Any] = {
     "saliency": saliency_of,
@@ -144,7 +146,7 @@ class Network:
         """What there is to see."""
         found = self._fields.calls
         position = {n: shown for shown, n in enumerate(self._shown)}
-        return {
+        described: dict[str, Any] = {
             "name": self.model.name,
             "parameters": sum(row.num_parameters for row in self._rows.values()),
             "shape": list(self.shape),
@@ -170,6 +172,7 @@ class Network:
                 for n in self._shown
             ],
         }
+        return {**described, **columns_of(described["layers"], found, self._shown)}
 
     def _output_shape(self, number: int) -> tuple[int, ...]:
         call = self._fields.calls[number]
@@ -185,16 +188,28 @@ class Network:
         x = np.moveaxis(x, -1, 0) if self._first else x
         return jnp.asarray(x[None], self._dtype)
 
-    def run(self, x) -> tuple[dict[str, Any], list[np.ndarray]]:
+    def run(
+        self, x, layers: tuple[int, ...] | None = None, channels: int = MOST_CHANNELS
+    ) -> tuple[dict[str, Any], list[np.ndarray]]:
         """The layers' outputs for an example: a description, and an image of each output.
+
+        Args:
+            x: the example.
+            layers: numbers of the layers to give; the description of the others is None. Default: all.
+            channels: how many maps of a layer at most.
 
         Images are int8 of shape `(channels, rows, columns)`: 127 is the layer's largest absolute value,
         -128 what is not a finite number. Large maps are thinned out, and of many channels the first given.
         """
         found = self.observe(x)
-        described, images = [], []
-        for n in self._shown:
-            told, coded = _image_of(channels_last(found[n].operation, found[n].outputs)[0])
+        described: list[dict | None] = []
+        images = []
+        for position, n in enumerate(self._shown):
+            if layers is not None and position not in layers:
+                described.append(None)
+                continue
+            output = channels_last(found[n].operation, found[n].outputs)[0]
+            told, coded = _image_of(output, channels)
             images.append(coded)
             described.append(told)
         outputs = None
@@ -269,6 +284,81 @@ class Network:
             told["values"] = values.ravel().tolist() if values.size <= MOST_NUMBERS else None
             found.append(told)
         return found
+
+    def sheet(
+        self, x, layer: int, start: int = 0, by_strength: bool = False, channels=None
+    ) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """Some maps of a layer of many: a description with the `maps`' numbers, and images as of `run`.
+
+        Args:
+            x: the example.
+            layer: which layer.
+            start: the first of them.
+            by_strength: in the order of their largest absolute value, and not of their numbers.
+            channels: the numbers of the maps, in place of the two before.
+        """
+        call = self.observe(x)[self._number(layer)]
+        maps = _as_maps(channels_last(call.operation, call.outputs)[0])
+        step = -(-max(maps.shape[:-1]) // MOST_PIXELS)
+        count = maps.shape[-1]
+        strength = np.abs(np.nan_to_num(maps)).max((0, 1))
+        if channels is None:
+            order = np.argsort(-strength, kind="stable") if by_strength else np.arange(count)
+            channels = order[start : start + MOST_CHANNELS]
+        elif not all(0 <= channel < count for channel in channels):
+            raise ValueError(f"The layer '{call.name}' has {count} channels.")
+        chosen = np.asarray(channels, int)[:MOST_CHANNELS]
+        coded, scale = _coded(np.moveaxis(maps[::step, ::step], -1, 0), channels=chosen)
+        described = {
+            "maps": chosen.tolist(),
+            "count": count,
+            "shape": list(coded.shape),
+            "step": step,
+            "scale": scale,
+            "strength": [float(strength[c]) for c in chosen],
+        }
+        return described, [coded]
+
+    def links(self, x, layer: int, channel: int, position=None) -> dict[str, Any]:
+        """What the sum behind one number is made of, map by map; see `links_of`.
+
+        Without a position it is the map's strongest. The `sources` name layers as `describe` does.
+        """
+        number = self._number(layer)
+        found = self.observe(x)
+        call = found[number]
+        if position is None:
+            values = channels_last(call.operation, call.outputs)[0]
+            if not 0 <= channel < (values.shape[-1] if values.ndim else 1):
+                raise ValueError(f"The layer '{call.name}' has {values.shape[-1]} channels.")
+            values = np.abs(np.nan_to_num(values[..., channel]))
+            position = tuple(int(i) for i in np.unravel_index(values.argmax(), values.shape))
+        shown = {n: place for place, n in enumerate(self._shown)}
+
+        def answer():
+            answered = links_of(call, position, channel)
+            for source, maker in zip(answered["sources"], call.makers, strict=False):
+                source["layer"] = "input" if maker == INPUT else shown.get(maker)
+            products = products_on_maps(found, call, channel)
+            if products is not None and products["call"] in shown:
+                maps = products["products"]
+                answered["on_maps"] = {
+                    "layer": shown[products["call"]],
+                    "shape": products["shape"],
+                    "products": np.moveaxis(maps, -1, 0).reshape(-1).tolist(),
+                }
+            answered["logits"] = logits_of(call, position)
+            return answered
+
+        told = {"layer": layer, "map": channel, "position": list(position)}
+        try:
+            return {**told, **self._with_values(answer)}
+        except NotImplementedError as error:
+            return {**told, "sources": [], "refused": str(error)}
+
+    def field(self, layer: int, position) -> list[list[int]] | None:
+        """The part of the input that a layer's position depends on; None if it is not known."""
+        return self._field(self._number(layer), position)
 
     def layer_map(self, x, layer: int, channel: int) -> np.ndarray:
         """One channel of a layer's output in full: float32 `(rows, columns)`, or more axes."""
@@ -394,11 +484,12 @@ def _rows_by_call(model, example, found) -> dict[int, Any]:
     }
 
 
-def _image_of(output: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+def _image_of(output: np.ndarray, most: int = MOST_CHANNELS) -> tuple[dict[str, Any], np.ndarray]:
     """An output, the channels last, as an image: what it is, and int8 `(channels, rows, columns)`."""
     maps = _as_maps(output)
     step = max(1, -(-max(maps.shape[:-1]) // (MOST_PIXELS if len(maps) > 1 else MOST_UNITS)))
-    coded, scale = _coded(np.moveaxis(maps[::step, ::step, :MOST_CHANNELS], -1, 0))
+    # As strong as in the whole layer, whichever maps are given.
+    coded, scale = _coded(np.moveaxis(maps[::step, ::step], -1, 0), min(most, MOST_CHANNELS))
     return {"shape": list(coded.shape), "step": step, "scale": scale}, coded
 
 
@@ -412,9 +503,12 @@ def _as_maps(output: np.ndarray) -> np.ndarray:
     return output[None] if output.ndim == 2 else output
 
 
-def _coded(maps: np.ndarray) -> tuple[np.ndarray, float]:
+def _coded(maps: np.ndarray, most: int | None = None, channels=None) -> tuple[np.ndarray, float]:
+    """Some of the maps as int8, by the largest absolute value of all, which is returned, too."""
     finite = np.isfinite(maps)
     scale = float(np.abs(maps[finite]).max()) if finite.any() else 0.0
+    chosen = slice(most) if channels is None else channels
+    maps, finite = maps[chosen], finite[chosen]
     levels = np.round(np.where(finite, maps, 0) * (127 / scale if scale else 0)).astype(np.int8)
     return np.where(finite, levels, np.int8(-128)), scale
 

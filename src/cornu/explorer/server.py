@@ -25,7 +25,7 @@ from cornu.core.notebook import as_link
 from cornu.explorer import tour
 from cornu.explorer.edits import Steps, Value, parsed, rate_of, target_of
 from cornu.explorer.examples import Examples
-from cornu.explorer.network import Network
+from cornu.explorer.network import MOST_CHANNELS, Network
 from cornu.explorer.watch import Watch
 from cornu.serving.http import Bodies, Refused, is_loopback, listen, named_by, own_address
 from cornu.serving.pictures import TooManyPixels, decoded
@@ -195,6 +195,9 @@ class Server:
             ("/api/back_window", "POST", self._back_window, "viewer"),
             ("/api/weights", "POST", self._weights, "viewer"),
             ("/api/map", "POST", self._layer_map, "viewer"),
+            ("/api/sheet", "POST", self._sheet, "viewer"),
+            ("/api/links", "POST", self._links, "viewer"),
+            ("/api/field", "GET", self._field, "viewer"),
             ("/api/window", "POST", self._window, "viewer"),
             ("/api/class", "POST", self._class_map, "viewer"),
             ("/api/image", "POST", self._image, "viewer"),
@@ -335,12 +338,44 @@ class Server:
                 "range": examples.range,
                 "is_training": self.watch is not None and network is self.network,
                 "may_control": request.state.role == "owner",
+                # For "Copy link": whoever is given it looks, and controls nothing.
+                "viewer": self._tokens["viewer"],
             }
         )
 
     async def _run(self, request: Request) -> Response:
         asked = await self._asked(request)
-        return await self._compute(lambda: _packed(*asked.about().run(asked.x)))
+        given = request.query_params
+        layers = _numbers(request, "layers", 1000) if "layers" in given else None
+        channels = _number(request, "channels") if "channels" in given else MOST_CHANNELS
+        return await self._compute(lambda: _packed(*asked.about().run(asked.x, layers, channels)))
+
+    async def _sheet(self, request: Request) -> Response:
+        asked, layer = await self._asked(request), _number(request, "layer")
+        given = request.query_params
+        channels = _numbers(request, "channels", MOST_CHANNELS) if "channels" in given else None
+        start = _number(request, "start") if "start" in given else 0
+        by_strength = given.get("by") == "strength"
+
+        def answer():
+            return _packed(*asked.about().sheet(asked.x, layer, start, by_strength, channels))
+
+        return await self._compute(answer)
+
+    async def _links(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        layer, channel = _number(request, "layer"), _number(request, "channel")
+        position = _numbers(request, "position") if "position" in request.query_params else None
+
+        def answer():
+            return asked.about().links(asked.x, layer, channel, position)
+
+        return _json(await self._compute(answer))
+
+    async def _field(self, request: Request) -> Response:
+        network, _ = await self._shown(request)
+        layer, position = _number(request, "layer"), _numbers(request, "position")
+        return _json({"field": await self._compute(network.field, layer, position)})
 
     async def _backward(self, request: Request) -> Response:
         asked = await self._asked(request)
@@ -483,9 +518,9 @@ def _number(request: Request, name: str) -> int:
     return numbers[0]
 
 
-def _numbers(request: Request, name: str) -> tuple[int, ...]:
+def _numbers(request: Request, name: str, most: int = 8) -> tuple[int, ...]:
     text = request.query_params.get(name, "")
-    if not re.fullmatch(r"(\d{1,9}(,\d{1,9}){0,7})?", text, re.ASCII):
+    if not re.fullmatch(rf"(\d{{1,9}}(,\d{{1,9}}){{0,{most - 1}}})?", text, re.ASCII):
         raise ValueError(f"Expected numbers as {name}. Received: {text[:50]!r}")
     return tuple(map(int, text.split(","))) if text else ()
 

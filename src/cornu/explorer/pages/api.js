@@ -1,8 +1,11 @@
 // Questions to the server. The token comes from the link's fragment, which browsers never send.
 
-const fragment = location.hash.slice(1);
+const [fragment] = location.hash.slice(1).split("&");
 if (fragment.length > 20) sessionStorage.setItem("cornu-token", fragment);
-const token = sessionStorage.getItem("cornu-token") || "";
+export const token = sessionStorage.getItem("cornu-token") || "";
+
+// Which network is asked about: "tour" for the packaged one, nothing for the one that is served.
+export const net = new URLSearchParams(location.hash.slice(fragment.length + 2)).get("net") ?? "";
 
 async function send(path, method, body) {
   let response;
@@ -19,7 +22,7 @@ async function send(path, method, body) {
 }
 
 function query(path, parameters) {
-  const text = new URLSearchParams(parameters).toString();
+  const text = new URLSearchParams(net ? { ...parameters, net } : parameters).toString();
   return text ? `${path}?${text}` : path;
 }
 
@@ -29,7 +32,17 @@ export async function getJson(path, parameters, method = "GET", body = undefined
 
 // An answer with arrays: the header's length, the header, the arrays, each from a multiple of four bytes.
 export async function getArrays(path, parameters, method = "GET", body = undefined) {
-  const buffer = await (await send(query(path, parameters), method, body)).arrayBuffer();
+  return arraysOf(await send(query(path, parameters), method, body));
+}
+
+// An answer of either kind.
+export async function post(path, parameters, body) {
+  const response = await send(query(path, parameters), "POST", body);
+  return response.headers.get("content-type").startsWith("application/json") ? response.json() : arraysOf(response);
+}
+
+async function arraysOf(response) {
+  const buffer = await response.arrayBuffer();
   const length = new DataView(buffer).getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
   let at = 4 + length;

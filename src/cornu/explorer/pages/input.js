@@ -141,15 +141,16 @@ export class Input {
     return values;
   }
 
-  set(values, label) {
+  // `example`: its number, if it is one of the server's.
+  set(values, label, example = null) {
     this.values = values;
-    this.say(label);
+    this.say(label, example);
   }
 
-  say(label = null) {
+  say(label = null, example = null) {
     this.label = label;
     this.draw();
-    this.changed();
+    this.changed(example);
   }
 
   opaque() {
@@ -269,13 +270,14 @@ export class Input {
     const [width, height] = [560, 280], [low, high] = this.range, chosen = this.drawnChannel();
     Object.assign(this.canvas, { width, height });
     const context = this.canvas.getContext("2d");
-    context.fillStyle = "white";
+    const style = getComputedStyle(document.documentElement), of = (name) => style.getPropertyValue(name);
+    context.fillStyle = of("--ground");
     context.fillRect(0, 0, width, height);
     const y = (value) => height - ((value - low) / (high - low || 1)) * height;
-    context.strokeStyle = "#bbb";
+    context.strokeStyle = of("--line");
     context.beginPath(); context.moveTo(0, y(0)); context.lineTo(width, y(0)); context.stroke();
     for (let c = 0; c < this.channels; c++) {
-      context.strokeStyle = c === chosen ? "#0072B2" : "#999";
+      context.strokeStyle = of(c === chosen ? "--text" : "--line");
       context.lineWidth = c === chosen ? 3 : 1;
       context.beginPath();
       for (let step = 0; step < this.columns; step++) {
@@ -291,6 +293,12 @@ export class Input {
     frame(this.holder, "field", two && [two[0][0], two[1][0], two[0][1] - two[0][0], two[1][1] - two[1][0]], this.rows, this.columns);
   }
 
+  // The part of the input behind one cell of a window.
+  lit(parts) {
+    const two = parts && (parts.length === 1 ? [[0, 1], parts[0]] : parts.slice(-2));
+    frame(this.holder, "cell", two && [two[0][0], two[1][0], two[0][1] - two[0][0], two[1][1] - two[1][0]], this.rows, this.columns);
+  }
+
   // A map over the input's pixels: the stronger, the more opaque.
   cover(map) {
     this.over.hidden = !map;
@@ -299,9 +307,21 @@ export class Input {
     this.over.height = this.rows;
     const image = new ImageData(this.columns, this.rows), scale = largest(map) || 1;
     for (let n = 0; n < this.rows * this.columns; n++) {
-      image.data.set([213, 94, 0, 230 * (Math.max(0, map[n]) / scale)], n * 4);
+      image.data.set([226, 120, 20, 230 * (Math.max(0, map[n]) / scale)], n * 4);
     }
     this.over.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  // One channel as it is: gray for an image, else as a layer's map.
+  paintChannel(canvas, channel) {
+    if (!this.isImage) {
+      const { pictures, rows, columns } = this.pictures();
+      paint(canvas, pictures[channel], rows, columns);
+      return;
+    }
+    const count = this.rows * this.columns;
+    const plane = Float32Array.from({ length: count }, (_, n) => this.values[n * this.channels + channel]);
+    paintPixels(canvas, plane, this.rows, this.columns, 1, 0, this.model.white);
   }
 
   // The input's channels as int8 images, like a layer's.

@@ -1,34 +1,144 @@
 // Numbers as colours, and small helpers to make elements.
 
-// Purple is negative, orange positive (ColorBrewer's PuOr); people with any colour vision tell them apart.
-const STOPS = [
-  [45, 0, 75], [84, 39, 136], [128, 115, 172], [178, 171, 210], [216, 218, 235], [247, 247, 247],
-  [254, 224, 182], [253, 184, 99], [224, 130, 20], [179, 88, 6], [127, 59, 8],
-];
-const COLOURS = new Uint8ClampedArray(256 * 4);
-for (let code = -128; code < 128; code++) {
-  const at = ((code + 127) / 254) * (STOPS.length - 1);
-  const low = Math.max(0, Math.min(STOPS.length - 2, Math.floor(at)));
-  const share = Math.max(0, at - low);
-  const [a, b] = [STOPS[low], STOPS[low + 1]];
-  // -128 is NaN.
-  const colour = code === -128 ? [0, 158, 115] : a.map((from, n) => from + share * (b[n] - from));
-  COLOURS.set([...colour, 255], (code + 128) * 4);
-}
+// Purple is negative, orange positive, equally strong; people with any colour vision tell them apart, and
+// hatching tells them apart without colour. From zero outwards.
+const ARMS = {
+  light: {
+    zero: "#f7f7f7", negative: ["#dbd1f8", "#b39aed", "#8d65d8", "#6732b2", "#470188"],
+    positive: ["#f3d0b4", "#e29858", "#bb6802", "#824704", "#542c02"], nothing: "#1a1c1e", ground: "#ffffff",
+  },
+  dark: {
+    zero: "#1f2124", negative: ["#4b396f", "#7654b7", "#9f77ec", "#c0a6fe", "#dbcfff"],
+    positive: ["#673702", "#9e5701", "#d57703", "#fc9e47", "#ffcca4"], nothing: "#eceef0", ground: "#131517",
+  },
+};
+const isDark = matchMedia("(prefers-color-scheme: dark)");
+const COLOURS = new Uint32Array(256), TEXTS = new Array(256);
+const bytes = (text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
+let arms = ARMS.light;
 
-export function colour(code) {
-  return `rgb(${COLOURS.subarray((code + 128) * 4, (code + 128) * 4 + 3).join(", ")})`;
-}
-
-export function paint(canvas, codes, rows, columns) {
-  canvas.width = columns;
-  canvas.height = rows;
-  const image = new ImageData(columns, rows);
-  for (let n = 0; n < rows * columns; n++) {
-    const from = (codes[n] + 128) * 4;
-    image.data.set(COLOURS.subarray(from, from + 4), n * 4);
+function mix() {
+  arms = isDark.matches ? ARMS.dark : ARMS.light;
+  const rgb = new Uint8ClampedArray(COLOURS.buffer);
+  const stops = { "-1": [arms.zero, ...arms.negative].map(bytes), 1: [arms.zero, ...arms.positive].map(bytes) };
+  for (let code = -128; code < 128; code++) {
+    const side = stops[code < 0 ? -1 : 1], at = (Math.min(127, Math.abs(code)) / 127) * 5;
+    const low = Math.min(4, Math.floor(at)), share = at - low;
+    // -128 is NaN.
+    const colour = code === -128 ? bytes(arms.nothing) : side[low].map((from, n) => Math.round(from + share * (side[low + 1][n] - from)));
+    rgb.set([...colour, 255], (code + 128) * 4);
+    TEXTS[code + 128] = `rgb(${colour.join(", ")})`;
   }
-  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+mix();
+
+// Calls whenever colours have changed.
+export function whenScheme(act) {
+  isDark.addEventListener("change", () => { mix(); act(); });
+}
+
+export const colour = (code) => TEXTS[code + 128];
+
+// What is read on a colour.
+export const onColour = (code) => ((Math.abs(code) > 63) !== isDark.matches ? "#ffffff" : "#111315");
+
+let scratch = null;
+function small(codes, rows, columns) {
+  scratch ??= document.createElement("canvas");
+  scratch.width = columns;
+  scratch.height = rows;
+  const image = new ImageData(columns, rows), pixels = new Uint32Array(image.data.buffer);
+  for (let n = 0; n < pixels.length; n++) pixels[n] = COLOURS[codes[n] + 128];
+  scratch.getContext("2d").putImageData(image, 0, 0);
+  return scratch;
+}
+
+// A map; with cells of 8 pixels and more, negative ones are hatched and what is no number crossed.
+export function paint(canvas, codes, rows, columns, cell = 1) {
+  if (cell < 8) {
+    canvas.width = columns;
+    canvas.height = rows;
+    canvas.getContext("2d").drawImage(small(codes, rows, columns), 0, 0);
+    return;
+  }
+  canvas.width = columns * cell;
+  canvas.height = rows * cell;
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.drawImage(small(codes, rows, columns), 0, 0, columns * cell, rows * cell);
+  context.lineWidth = 1;
+  for (let n = 0; n < rows * columns; n++) {
+    const x = (n % columns) * cell, y = Math.floor(n / columns) * cell;
+    if (codes[n] < 0 && codes[n] > -128) hatch(context, x, y, cell, codes[n]);
+    else if (codes[n] === -128) cross(context, x, y, cell, cell);
+  }
+}
+
+function hatch(context, x, y, cell, code) {
+  context.strokeStyle = arms.negative[code < -70 ? 0 : 4];
+  context.globalAlpha = 0.2 + 0.5 * Math.min(1, Math.abs(code) / 64);
+  context.save();
+  context.beginPath();
+  context.rect(x, y, cell, cell);
+  context.clip();
+  context.beginPath();
+  for (let at = 0; at < 2 * cell; at += 5) {
+    context.moveTo(x + at, y);
+    context.lineTo(x + at - cell, y + cell);
+  }
+  context.stroke();
+  context.restore();
+  context.globalAlpha = 1;
+}
+
+function cross(context, x, y, width, height) {
+  context.strokeStyle = arms.ground;
+  context.beginPath();
+  context.moveTo(x + 1, y + 1); context.lineTo(x + width - 1, y + height - 1);
+  context.moveTo(x + width - 1, y + 1); context.lineTo(x + 1, y + height - 1);
+  context.stroke();
+}
+
+// Maps into one canvas, each at `[x, y, width, height]`. One that holds negative numbers lacks a corner, one
+// that holds what is no number is crossed: what small cells cannot show.
+export function paintMaps(canvas, width, height, codes, rows, columns, boxes) {
+  const ratio = Math.min(2, devicePixelRatio || 1), size = rows * columns;
+  const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+  const context = canvas.getContext("2d");
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.clearRect(0, 0, w, h);
+  context.scale(ratio, ratio);
+  context.imageSmoothingEnabled = false;
+  const all = small(codes, rows * boxes.length, columns);
+  boxes.forEach(([x, y, wide, high], n) => {
+    context.drawImage(all, 0, n * rows, columns, rows, x, y, wide, high);
+    let low = 0;
+    for (let at = n * size; at < (n + 1) * size; at++) if (codes[at] < low) low = codes[at];
+    if (low === -128 && codes.subarray(n * size, (n + 1) * size).includes(-128)) {
+      context.lineWidth = 2;
+      cross(context, x, y, wide, high);
+    } else if (low < 0) {
+      const cut = Math.min(9, wide / 3, high / 3);
+      context.fillStyle = arms.ground;
+      context.beginPath();
+      context.moveTo(x, y); context.lineTo(x + cut, y); context.lineTo(x, y + cut);
+      context.fill();
+      context.strokeStyle = arms.negative[3];
+      context.lineWidth = 1.5;
+      context.beginPath();
+      context.moveTo(x + cut, y); context.lineTo(x, y + cut);
+      context.stroke();
+    }
+  });
+}
+
+// The scale of colours, from the most negative to the most positive.
+export function colourBar(scale) {
+  const canvas = element("canvas", { class: "pixels", "aria-hidden": "true" });
+  paint(canvas, Int8Array.from({ length: 13 }, (_, n) => Math.round((n / 12) * 254 - 127)), 1, 13, 8);
+  return element("span", { class: "colour-bar" }, element("span", {}, scale ? `−${show(scale)}` : "0"), canvas,
+    element("span", {}, show(scale)));
 }
 
 export function largest(values) {
@@ -56,13 +166,34 @@ export function paintPixels(canvas, values, rows, columns, channels, low, high) 
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
+// ---- numbers as text
+
 export function show(number) {
   const value = Number(number);
   if (!Number.isFinite(value)) return String(number);
   if (value === 0) return "0";
   const size = Math.abs(value);
-  return size >= 1e5 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
+  return signed(size >= 1e5 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4))));
 }
+
+const signed = (text) => text.replace("-", "−");
+
+// How many decimals make an equation true as it is written: rounded terms add up to the rounded result.
+// At least three digits of the result are shown; null if eight decimals do not suffice.
+export function digits(terms, result) {
+  const size = Math.max(Math.abs(result), largest(terms));
+  if (!size) return 2;
+  const first = Math.max(1, Math.min(8, 2 - Math.floor(Math.log10(size))));
+  for (let decimals = first; decimals <= Math.min(12, first + 6); decimals++) {
+    const unit = 10 ** decimals, whole = (value) => Math.round(value * unit);
+    if (terms.reduce((sum, value) => sum + whole(value), 0) === whole(result)) return decimals;
+  }
+  return null;
+}
+
+export const fixed = (value, decimals) => (Number.isFinite(value) ? signed((Math.round(value * 10 ** decimals) / 10 ** decimals || 0).toFixed(decimals)) : String(value));
+
+// ---- elements
 
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -71,6 +202,13 @@ export function element(name, attributes = {}, ...children) {
     else if (key in made && typeof value !== "string") made[key] = value;
     else made.setAttribute(key, value);
   }
+  made.append(...children);
+  return made;
+}
+
+export function svg(name, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children);
   return made;
 }

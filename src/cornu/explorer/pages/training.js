@@ -5,7 +5,34 @@ import { coded, element, largest, paint, paintPixels, show } from "./picture.js"
 
 const COLOURS = { train: "#0072B2", validation: "#D55E00" };
 
-export class Training {
+const PARTS = `
+  <section aria-labelledby="progress-title">
+    <h2 id="progress-title">Training</h2>
+    <p id="status"></p>
+    <progress id="done" max="1" value="0" aria-labelledby="progress-title"></progress>
+    <div class="row" id="control">
+      <button type="button" id="pause">Pause</button>
+      <button type="button" id="stop">Stop</button>
+    </div>
+  </section>
+  <div id="curves"></div>
+  <section aria-labelledby="followed-title">
+    <h2 id="followed-title">Test images</h2>
+    <p class="help">What the network takes them for after each epoch; the last line of each is the newest.</p>
+    <ul id="followed"></ul>
+  </section>
+  <section aria-labelledby="filters-title">
+    <h2 id="filters-title">Filters</h2>
+    <p id="filters-of" class="help"></p>
+    <div id="filters"></div>
+  </section>`;
+
+export function mount(page, root) {
+  root.innerHTML = PARTS;
+  new Training(page.model, (state) => page.fire("training", state), (error) => page.fail(error));
+}
+
+class Training {
   constructor(model, changed, failed) {
     this.model = model;
     this.changed = changed;
@@ -70,7 +97,7 @@ export class Training {
     this.curves(rows);
     this.follow(state);
     this.filters();
-    this.changed();
+    this.changed(state);
   }
 
   curves(rows) {

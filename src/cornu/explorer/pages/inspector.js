@@ -1,0 +1,473 @@
+// The panel that stays in view: one number of a map, and how it was made.
+
+import { getJson } from "./api.js";
+import { drawGrids } from "./grids.js";
+import { coded, colourBar, digits, element, fixed, frame, largest, paint, show } from "./picture.js";
+import { sentence } from "./words.js";
+
+const MAP = 148, LINES = 8;
+const isTyped = (event) => ["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key);
+
+export class Inspector {
+  constructor(page, root) {
+    this.page = page;
+    this.root = root;
+    this.model = page.model;
+    this.tabs = [];
+    this.channelOf = null;
+    this.build();
+    this.askMap = page.latest(() => this.loadMap());
+    this.askPlace = page.latest((at) => this.loadPlace(at));
+    page.on("state", (state, changed) => {
+      if (changed.has("layer") || changed.has("map")) { this.stop(); this.channelOf = null; this.open(); } else if (changed.has("place") || changed.has("edits")) this.refresh();
+    });
+    // While somebody draws, the maps come first.
+    page.on("input", () => { clearTimeout(this.resting); this.root.classList.add("stale"); });
+    page.on("run", () => {
+      clearTimeout(this.resting);
+      this.resting = setTimeout(() => this.refresh(), page.since === undefined && !this.found ? 0 : 100);
+    });
+    page.on("scheme", () => { this.drawMap(); this.fill(); });
+    this.tab("number", "Number", (panel) => this.fillNumber(panel));
+    this.tab("kernel", "Kernel", (panel) => this.fillKernel(panel));
+    this.tab("sources", "Sources", (panel) => this.fillSources(panel));
+    this.open();
+  }
+
+  get layer() { return Number.isInteger(this.page.state.layer) ? this.model.layers[this.page.state.layer] ?? null : null; }
+
+  get isVector() { return (this.layer?.shape.length ?? 0) < 2; }
+
+  // ---- building
+
+  build() {
+    this.title = element("h2", { id: "inspector-title" });
+    this.about = element("p", { class: "quiet about" });
+    this.number = element("input", { type: "number", min: "0", id: "inspected-map" });
+    this.number.addEventListener("change", () => {
+      const map = Math.max(0, Math.min(Number(this.number.max), Math.round(Number(this.number.value)) || 0));
+      this.number.value = map;
+      this.page.set({ map, place: this.page.state.place });
+    });
+    this.of = element("span");
+    this.depth = element("input", { type: "number", min: "0", id: "inspected-depth", value: "0" });
+    this.depth.addEventListener("change", () => { this.drawMap(); if (this.at) this.move(this.at, true); });
+    this.depthLabel = element("label", { for: "inspected-depth" }, "Depth ", this.depth);
+    this.play = element("button", { type: "button", onclick: () => this.toggle() }, "Slide");
+    this.close = element("button", { type: "button", class: "push", onclick: () => this.page.set({ layer: null, map: null, place: null }) }, "Close");
+    this.canvas = element("canvas", { class: "pixels", "aria-hidden": "true" });
+    this.holder = element("div", { class: "holder", tabindex: "0", role: "application", "aria-roledescription": "map of values", "aria-describedby": "place" }, this.canvas);
+    this.bar = element("div", { class: "bar-of-map" });
+    this.mapPart = element("div", { class: "map-part" }, this.holder, this.bar);
+    this.result = element("p", { class: "result", id: "result" });
+    this.place = element("p", { class: "quiet", id: "place" });
+    this.check = element("p", { class: "check" });
+    this.top = element("div", { class: "top" }, this.mapPart, element("div", { class: "result-part" }, this.result, this.place, this.check, element("div", { class: "row" }, this.play)));
+    this.tabList = element("div", { class: "tabs", role: "tablist", "aria-label": "What is shown of the number" });
+    this.panel = element("div", { class: "panel", role: "tabpanel", id: "inspector-panel", tabindex: "0" });
+    this.empty = element("p", { class: "quiet" }, "Choose a map to see how each of its numbers is made.");
+    this.body = element("div", { class: "inspector-body" },
+      element("div", { class: "row" }, element("label", { for: "inspected-map" }, element("span", { class: "what" }, "Map "), this.number), this.of, this.depthLabel, this.close),
+      this.about, this.top, this.tabList, this.panel);
+    this.handle();
+    this.root.append(this.grip, element("div", { class: "inspector-head" }, this.title), this.empty, this.body);
+    this.tabList.addEventListener("keydown", (event) => {
+      const all = this.tabs.filter((tab) => !tab.button.hidden), at = all.findIndex((tab) => tab.button === document.activeElement);
+      const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: all.length - 1 }[event.key];
+      if (at < 0 || to === undefined) return;
+      event.preventDefault();
+      const next = all[(to + all.length) % all.length];
+      this.turn(next.name);
+      next.button.focus();
+    });
+    this.listen();
+  }
+
+  // On small screens it is a sheet at the bottom, of three heights.
+  handle() {
+    const sizes = ["peek", "half", "full"];
+    const size = (to) => {
+      document.body.dataset.sheet = to;
+      this.larger.disabled = to === "full";
+      this.smaller.disabled = to === "peek";
+    };
+    const by = (step) => size(sizes[Math.max(0, Math.min(2, sizes.indexOf(document.body.dataset.sheet) + step))]);
+    this.larger = element("button", { type: "button", "aria-label": "Make the panel higher", onclick: () => by(1) }, "▲");
+    this.smaller = element("button", { type: "button", "aria-label": "Make the panel lower", onclick: () => by(-1) }, "▼");
+    const bar = element("span", { class: "grip-bar", "aria-hidden": "true" });
+    this.grip = element("div", { class: "grip" }, bar, this.larger, this.smaller);
+    let from = null;
+    bar.addEventListener("pointerdown", (event) => { from = event.clientY; bar.setPointerCapture(event.pointerId); });
+    bar.addEventListener("pointerup", (event) => {
+      if (from !== null && Math.abs(event.clientY - from) > 20) by(event.clientY < from ? 1 : -1);
+      else if (from !== null) size(document.body.dataset.sheet === "half" ? "peek" : "half");
+      from = null;
+    });
+    size("peek");
+    this.size = size;
+  }
+
+  // ---- tabs
+
+  tab(name, title, render) {
+    const button = element("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": "inspector-panel", "aria-selected": "false", tabindex: "-1", onclick: () => this.turn(name) }, title);
+    this.tabs.push({ name, button, render });
+    this.tabList.append(button);
+    if (!this.turned) this.turn(name);
+  }
+
+  turn(name) {
+    this.turned = name;
+    for (const tab of this.tabs) {
+      tab.button.setAttribute("aria-selected", String(tab.name === name));
+      tab.button.tabIndex = tab.name === name ? 0 : -1;
+    }
+    this.panel.setAttribute("aria-labelledby", `tab-${name}`);
+    this.panel.replaceChildren();
+    this.fill();
+  }
+
+  fill() {
+    if (!this.layer || !this.found) return;
+    this.tabs.find((tab) => tab.name === this.turned)?.render(this.panel, this.page);
+  }
+
+  // ---- which number
+
+  open() {
+    const { layer } = this, { state } = this.page;
+    Object.assign(this, { map: null, at: null, found: null, links: null, pinned: null });
+    this.panel.replaceChildren();
+    this.body.hidden = !layer;
+    this.empty.hidden = !!layer;
+    if (!layer) {
+      this.title.textContent = state.layer === "input" ? "input" : "Inspector";
+      this.page.input.field(null);
+      this.page.fire("links", null);
+      this.empty.textContent = state.layer === "input" ? "The input: numbers that you draw or choose. What they become is to the right." : "Choose a map to see how each of its numbers is made.";
+      return;
+    }
+    // Not at first, when nobody has chosen anything.
+    if (document.body.dataset.sheet === "peek" && this.page.run) this.size("half");
+    const all = layer.shape[layer.shape.length - 1] ?? 1;
+    this.title.replaceChildren(layer.name, " ", element("span", { class: "kind" }, layer.kind));
+    this.about.textContent = [sentence(layer.kind), ...layer.sizes.map((size) => `Size ${size}.`), layer.parameters ? `Weights ${layer.parameters}.` : ""].filter(Boolean).join(" ");
+    this.body.querySelector(".what").textContent = this.isVector ? "Unit " : "Map ";
+    this.number.max = all - 1;
+    this.number.value = state.map ?? 0;
+    this.of.textContent = `of ${all.toLocaleString("en")}`;
+    this.mapPart.hidden = this.isVector;
+    this.play.hidden = this.isVector;
+    this.depthLabel.hidden = layer.shape.length < 4;
+    this.result.textContent = "…";
+    this.place.textContent = this.check.textContent = "";
+    this.refresh();
+  }
+
+  refresh() {
+    if (this.layer && this.page.run) this.askMap();
+    else if (!this.layer) this.root.classList.remove("stale");
+  }
+
+  async loadMap() {
+    const { layer, page } = this, { map } = page.state;
+    if (!layer) return;
+    if (this.isVector) { await this.loadPlace([]); return; }
+    const answer = await page.ask("/api/map", { layer: page.state.layer, channel: map });
+    if (layer !== this.layer || map !== page.state.map) return;
+    const shape = answer.header.shape;
+    const values = answer.take(Float32Array, shape.reduce((a, b) => a * b, 1));
+    this.deep = shape.length > 2 ? shape[0] : 1;
+    [this.high, this.wide] = shape.length > 1 ? shape.slice(-2) : [1, shape[0]];
+    this.spatial = shape.length;
+    const isFirst = !this.map;
+    this.map = values;
+    const asked = page.state.place;
+    if (isFirst) {
+      this.depth.max = this.deep - 1;
+      this.depth.value = this.depthLabel.hidden ? 0 : asked?.length === 3 ? asked[0] : Math.floor(this.deep / 2);
+    }
+    this.drawMap();
+    if (asked?.length === this.spatial) this.at = this.spatial === 1 ? [0, asked[0]] : asked.slice(-2);
+    if (!this.at || this.at[0] >= this.high || this.at[1] >= this.wide) {
+      // Where there is most to see.
+      const plane = this.plane();
+      let best = 0;
+      plane.forEach((value, n) => { if (Math.abs(value) > Math.abs(plane[best])) best = n; });
+      this.at = [Math.floor(best / this.wide), best % this.wide];
+    }
+    this.pinned ??= this.at;
+    await this.loadPlace(this.at);
+  }
+
+  plane() {
+    const size = this.high * this.wide, start = Math.min(this.deep - 1, Number(this.depth.value) || 0) * size;
+    return this.map.subarray(start, start + size);
+  }
+
+  drawMap() {
+    if (!this.map || !this.layer) return;
+    const cell = Math.max(1, Math.floor(MAP / Math.max(this.high, this.wide)));
+    paint(this.canvas, coded(this.plane(), largest(this.map)), this.high, this.wide, cell);
+    this.holder.style.width = `${Math.min(this.wide * Math.max(cell, MAP / Math.max(this.high, this.wide)), 340)}px`;
+    this.holder.style.aspectRatio = `${this.wide} / ${Math.max(this.high, this.wide / 12)}`;
+    this.holder.setAttribute("aria-label", `Map ${this.page.state.map} of ${this.layer.name}: ${this.high} by ${this.wide}. Arrow keys move`);
+    this.bar.replaceChildren(colourBar(largest(this.map)));
+  }
+
+  listen() {
+    const pixel = (event) => {
+      const box = this.holder.getBoundingClientRect();
+      const clip = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
+      return [clip((event.clientY - box.top) / box.height, this.high), clip((event.clientX - box.left) / box.width, this.wide)];
+    };
+    this.holder.addEventListener("pointermove", (event) => { if (this.map && !this.timer && event.pointerType === "mouse") this.move(pixel(event)); });
+    this.holder.addEventListener("pointerdown", (event) => {
+      if (!this.map) return;
+      this.stop();
+      this.move(pixel(event), true);
+    });
+    this.holder.addEventListener("pointerleave", () => { if (this.map && !this.timer && this.pinned) this.move(this.pinned); });
+    this.holder.addEventListener("keydown", (event) => {
+      if (!isTyped(event) || !this.map) return;
+      const [down, across] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+      event.preventDefault();
+      this.stop();
+      this.move([Math.max(0, Math.min(this.high - 1, this.at[0] + down)), Math.max(0, Math.min(this.wide - 1, this.at[1] + across))], true);
+    });
+  }
+
+  positionAt(at) {
+    if (this.isVector) return [];
+    return this.spatial === 1 ? [at[1]] : this.spatial === 2 ? at : [Number(this.depth.value) || 0, ...at];
+  }
+
+  move(at, isPinned = false) {
+    if (!isPinned && this.at?.[0] === at[0] && this.at[1] === at[1]) return;
+    this.at = at;
+    if (isPinned) {
+      this.pinned = at;
+      this.page.set({ place: this.positionAt(at) });
+    }
+    this.askPlace(at);
+  }
+
+  toggle() {
+    if (this.timer) { this.stop(); return; }
+    this.play.textContent = "Hold";
+    const on = async () => {
+      const next = this.at[0] * this.wide + this.at[1] + 1;
+      this.at = this.pinned = [Math.floor(next / this.wide) % this.high, next % this.wide];
+      try { await this.loadPlace(this.at); } catch (error) { this.page.fail(error); this.stop(); return; }
+      if (this.timer) this.timer = setTimeout(on, 250);
+    };
+    this.timer = setTimeout(on, 0);
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.play.textContent = "Slide";
+  }
+
+  // ---- how it was made
+
+  async loadPlace(at) {
+    const { layer, page } = this, { map } = page.state, position = this.positionAt(at), number = page.state.layer;
+    if (!layer) return;
+    // Links begin at the first layer of a column: those after it only change the number.
+    const head = page.graph?.byLayer.get(number), first = head && !head.isFolded && head.layers.includes(number) ? head.layers[0] : number;
+    const asked = { channel: map, position: position.join(",") };
+    const [found, links] = await Promise.all([
+      page.ask("/api/window", { layer: number, ...asked }), page.ask("/api/links", { layer: number, ...asked }),
+    ]);
+    const drawn = first === number ? links : await page.ask("/api/links", { layer: first, ...asked });
+    if (layer !== this.layer || map !== page.state.map || (at.length && this.at !== at)) return;
+    this.root.classList.remove("stale");
+    this.found = found;
+    this.links = links;
+    this.position = position;
+    if (at.length) frame(this.holder, "cursor", [at[0], at[1], 1, 1], this.high, this.wide);
+    page.input.field(found.field);
+    this.told();
+    this.fill();
+    page.fire("links", { ...drawn, layer: number });
+    document.body.dataset.asked = `${number} ${map} ${position.join(",")}`;
+  }
+
+  told() {
+    const { found, layer, position } = this, { map } = this.page.state;
+    const value = found.refused ? (this.map ? this.plane()[this.at[0] * this.wide + this.at[1]] : this.page.run?.layers[this.page.state.layer]?.codes[map]) : found.expected;
+    this.result.textContent = found.refused && this.isVector ? "" : show(value);
+    const axes = { 1: ["step"], 2: ["row", "column"], 3: ["depth", "row", "column"] }[position.length] ?? [];
+    const name = this.isVector && this.isAnswer() && this.model.classes[map] !== String(map) ? `unit ${map}: ${this.model.classes[map]}` : this.isVector ? `unit ${map}` : `map ${map}`;
+    this.place.textContent = [name, ...axes.map((axis, n) => `${axis} ${position[n]}`)].join(", ");
+    this.check.textContent = found.refused ? "" : "✓ the arithmetic below gives the model’s own number";
+    this.check.title = found.refused ? "" : `arithmetic ${found.result}, model ${found.expected}`;
+    this.root.querySelector(".inspector-head").dataset.layer = layer.name;
+  }
+
+  isAnswer() { return this.page.state.layer === this.model.layers.length - 1 && this.model.classes.length === (this.layer.shape[0] ?? 1); }
+
+  nameOf(source, map, at = null) {
+    const isUnits = (source === "input" ? this.model.shape : this.model.layers[source]?.shape ?? []).length < 2;
+    const name = source === "input" ? "input" : source === null || source === undefined ? "computed" : this.model.layers[source].name;
+    return `${name} ${isUnits ? "unit" : "map"} ${map}${at ? ` (${at.join(", ")})` : ""}`;
+  }
+
+  // A unit of what was flattened, as a place on the maps.
+  placeOf(unit) {
+    const { layer, shape } = this.links.on_maps, channels = shape[shape.length - 1], at = [];
+    let rest = Math.floor(unit / channels);
+    for (let axis = shape.length - 2; axis >= 0; axis--) { at.unshift(rest % shape[axis]); rest = Math.floor(rest / shape[axis]); }
+    return { layer, map: unit % channels, at };
+  }
+
+  goTo(source, map, at) {
+    if (source === null || source === undefined) return;
+    if (source === "input") { this.page.set({ layer: "input", map, place: null }); return; }
+    const isSame = at?.length === this.model.layers[source].shape.length - 1;
+    this.page.set({ layer: source, map, place: isSame ? at : null });
+  }
+
+  // The parts of the sum, the largest first: from where, how much.
+  parts() {
+    return this.links.sources.flatMap((source) => source.maps.map(({ map, part, at }) => {
+      const unit = this.links.on_maps && source.kind === "sum" && this.isVector ? this.placeOf(map) : null;
+      const from = unit ? { source: unit.layer, map: unit.map, at: unit.at } : { source: source.layer, map, at };
+      return { ...from, part, kind: source.kind, index: map, name: this.nameOf(from.source, from.map, unit ? unit.at : source.kind === "sum" && this.isVector ? at : null) };
+    })).sort((a, b) => Math.abs(b.part) - Math.abs(a.part));
+  }
+
+  fillNumber(panel) {
+    const { found } = this;
+    if (found.refused) { panel.replaceChildren(element("p", {}, found.refused)); return; }
+    const held = document.activeElement?.closest(".sum-line")?.dataset.key;
+    const isOpen = panel.querySelector("details.formula")?.open ?? false;
+    const isSum = found.steps[0].name === "sum of products" || this.links.sources.some(({ kind }) => kind === "sum");
+    const children = [];
+    if (isSum && this.links.sources.length) children.push(this.sum());
+    if (this.links.on_maps) children.push(this.productsOnMaps());
+    const grids = drawGrids(this, found, this.channelOf ?? this.parts().find(({ kind }) => kind === "sum" || kind === "chosen")?.map ?? null);
+    if (grids) children.push(grids);
+    if (this.links.logits) children.push(this.logits());
+    const lines = found.steps.map(({ name, formula, value }) => [name, signs(formula === show(value) || formula === String(value) ? formula : `${formula} = ${show(value)}`)]);
+    lines.push(["the model says", show(found.expected)]);
+    const steps = element("dl", { class: "steps" }, ...lines.flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]));
+    children.push(element("details", { class: "formula", open: isOpen || !isSum || children.length === 0 }, element("summary", {}, "Step by step"), steps));
+    panel.replaceChildren(...children);
+    if (held) panel.querySelector(`.sum-line[data-key="${held}"]`)?.focus({ preventScroll: true });
+  }
+
+  // The whole sum, written so that its terms add up to the result.
+  sum() {
+    const { found, links } = this, parts = this.parts().filter(({ kind }) => kind === "sum"), shown = parts.slice(0, LINES);
+    const rest = parts.slice(LINES), others = links.sources.reduce((sum, source) => sum + source.others.count, 0);
+    const restSum = rest.reduce((sum, { part }) => sum + part, 0) + links.sources.reduce((sum, source) => sum + source.others.part, 0);
+    const first = found.steps[0].value, rows = shown.map((part) => ({ ...part, key: `${part.source} ${part.index}` }));
+    if (rest.length + others) rows.push({ name: `${(rest.length + others).toLocaleString("en")} others`, part: restSum, key: "others" });
+    const biased = found.steps.find(({ name }) => name === "bias" || name === "constant");
+    if (biased) rows.push({ name: biased.name, part: biased.value - first, key: "bias" });
+    const total = biased ? biased.value : first, decimals = digits(rows.map(({ part }) => part), total), places = decimals ?? 6;
+    const most = Math.max(...rows.map(({ part }) => Math.abs(part)), 1e-30);
+    const chosen = this.channelOf ?? shown[0]?.map;
+    const lines = rows.map((row) => {
+      const bar = element("span", { class: `sum-bar ${row.part < 0 ? "negative" : "positive"}` });
+      bar.style.width = `${(50 * Math.abs(row.part)) / most}%`;
+      const children = [element("span", { class: "sum-name" }, row.name), element("span", { class: "sum-track", "aria-hidden": "true" }, bar), element("span", { class: "sum-number" }, fixed(row.part, places))];
+      if (row.map === undefined) return element("li", {}, element("span", { class: "sum-line" }, ...children));
+      const line = element("button", { type: "button", class: "sum-line", title: `See the products with ${row.name}`, "aria-pressed": String(this.found.origin.length > 0 && row.map === chosen),
+        onclick: () => { if (this.found.origin.length) { this.channelOf = row.map; this.fill(); } else this.goTo(row.source, row.map, row.at); } }, ...children);
+      line.dataset.key = row.key;
+      line.addEventListener("pointerenter", () => this.light(`${row.source} ${row.index}`));
+      line.addEventListener("focus", () => this.light(`${row.source} ${row.index}`));
+      line.addEventListener("pointerleave", () => this.light(null));
+      line.addEventListener("blur", () => this.light(null));
+      return element("li", {}, line);
+    });
+    const end = (name, value, kind = "") => element("li", {}, element("span", { class: `sum-line ${kind}` }, element("span", { class: "sum-name" }, name), element("span"), element("span", { class: "sum-number" }, value)));
+    lines.push(end(decimals === null ? "sum, rounded terms" : "sum", `${decimals === null ? "≈ " : "= "}${fixed(total, places)}`, "total"));
+    const after = found.steps.slice(found.steps.indexOf(biased ?? found.steps[0]) + 1);
+    for (const { name, value } of after) lines.push(end(name, `→ ${fixed(value, Math.max(places, 3))}`, "after"));
+    const count = found.count;
+    const caption = found.origin.length ? `${count.toLocaleString("en")} products: one sum for each map that it reads` : `${count.toLocaleString("en")} products, the largest first`;
+    return element("section", { class: "whole-sum", "aria-label": "The whole sum" }, element("h3", {}, "The whole sum"), element("p", { class: "quiet" }, caption), element("ul", { class: "sum" }, ...lines));
+  }
+
+  // The link to a map, and the map, light up with its line.
+  light(from) {
+    for (const path of this.page.graph.svg.querySelectorAll(".link.pinned")) path.classList.toggle("lit", from !== null && path.dataset.from === from);
+    this.page.graph.svg.classList.toggle("dimmed", from !== null);
+  }
+
+  productsOnMaps() {
+    const { layer, shape, products } = this.links.on_maps, channels = shape[shape.length - 1];
+    const [rows, columns] = shape.length === 2 ? [1, shape[0]] : shape.slice(-3, -1), size = products.length / channels, scale = largest(products);
+    const sums = Array.from({ length: channels }, (_, c) => products.slice(c * size, (c + 1) * size).reduce((a, b) => a + b, 0));
+    const order = sums.map((_, c) => c).sort((a, b) => Math.abs(sums[b]) - Math.abs(sums[a])).slice(0, 16);
+    const figures = order.map((c) => {
+      const canvas = element("canvas", { class: "pixels", "aria-hidden": "true" });
+      paint(canvas, coded(products.slice(c * size, c * size + rows * columns), scale), rows, columns, 8);
+      return element("button", { type: "button", class: "product-map", title: `${this.nameOf(layer, c)}: ${show(sums[c])}`, "aria-label": `${this.nameOf(layer, c)}, its products add up to ${show(sums[c])}`,
+        onclick: () => this.goTo(layer, c, null) }, canvas, element("span", {}, `${c}: ${show(sums[c])}`));
+    });
+    return element("section", { "aria-label": "Products on the maps" }, element("h3", {}, `Its products on the maps of ${this.model.layers[layer].name}`),
+      element("p", { class: "quiet" }, "Value times weight at each place, and the sum of each map; orange speaks for this unit, purple against it."), element("div", { class: "product-maps" }, ...figures), colourBar(scale));
+  }
+
+  logits() {
+    const { logits } = this.links, most = Math.max(...logits), powers = logits.map((z) => Math.exp(z - most)), total = powers.reduce((a, b) => a + b, 0);
+    const names = this.model.classes.length === logits.length ? this.model.classes : logits.map((_, n) => String(n)), own = this.page.state.map;
+    const row = (n) => element("tr", { class: n === own ? "own" : "" }, element("th", { scope: "row" }, names[n]), element("td", {}, show(logits[n])), element("td", {}, show(powers[n])), element("td", {}, show(powers[n] / total)));
+    const order = logits.map((_, n) => n);
+    const shown = order.length > 20 ? [...order].sort((a, b) => logits[b] - logits[a]).slice(0, 20) : order;
+    if (!shown.includes(own)) shown.push(own);
+    return element("section", { "aria-label": "Softmax" }, element("h3", {}, "Softmax: scores become shares of 1"),
+      element("p", { class: "quiet" }, `exp(score − ${show(most)}) for each class, divided by their sum, ${show(total)}.`),
+      element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "scores" }, element("table", {}, element("thead", {}, element("tr", {}, ...["class", "score", "exp", "share"].map((name) => element("th", { scope: "col" }, name)))),
+        element("tbody", {}, ...shown.map(row)))));
+  }
+
+  // ---- the kernel, and the sources
+
+  fillKernel(panel) {
+    const { found } = this;
+    if (found.refused || !found.grids.some(({ kernel }) => kernel) || !found.origin.length) {
+      panel.replaceChildren(element("p", { class: "quiet" }, found.origin?.length ? "This layer has no kernel." : "The weights of this unit are shown with its products."));
+      return;
+    }
+    const strongest = largest(found.grids.flatMap(({ kernel }) => kernel.flat()));
+    const figures = found.grids.map((grid, n) => {
+      const canvas = element("canvas", { class: "pixels" }), { kernel } = grid;
+      paint(canvas, coded(kernel.flat(), strongest), kernel.length, kernel[0].length, Math.max(8, Math.floor(64 / Math.max(kernel.length, kernel[0].length))));
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", `kernel for ${grid.name || "the input"}: ${kernel.flat().slice(0, 25).map(show).join(", ")}`);
+      return element("figure", {}, canvas, element("figcaption", {}, grid.name || `map ${n}`));
+    });
+    panel.replaceChildren(element("p", { class: "quiet" }, `One kernel for each map it reads; the same weights at every place. Strongest ${show(strongest)}.`),
+      element("div", { class: "kernels" }, ...figures), colourBar(strongest), ...(found.left_out ? [element("p", { class: "quiet" }, `${found.left_out} more are not shown.`)] : []));
+  }
+
+  async fillSources(panel) {
+    const { links, layer } = this, parts = this.parts();
+    const row = (part) => element("tr", {}, element("th", { scope: "row" }, part.source === "input" || Number.isInteger(part.source)
+      ? element("button", { type: "button", class: "plain", onclick: () => this.goTo(part.source, part.map, part.at) }, part.name) : part.name), element("td", {}, show(part.part)));
+    const others = links.sources.filter((source) => source.others.count).map((source) => element("tr", {}, element("th", { scope: "row" }, `${source.others.count} others`), element("td", {}, show(source.others.part))));
+    const number = this.page.state.layer;
+    const readers = this.model.layers.flatMap((other, n) => (other.sources.includes(number) ? [n] : []));
+    panel.replaceChildren(
+      element("h3", {}, "What it is made of"), links.refused ? element("p", {}, links.refused) : element("table", { class: "wide" },
+        element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "from"), element("th", { scope: "col" }, "part"))), element("tbody", {}, ...parts.map(row), ...others)),
+      element("h3", {}, "What it goes into"), readers.length ? element("ul", {}, ...readers.map((n) => element("li", {}, element("button", { type: "button", class: "plain",
+        onclick: () => this.page.set({ layer: n, map: Math.min(this.page.state.map, (this.model.layers[n].shape[this.model.layers[n].shape.length - 1] ?? 1) - 1), place: null }) }, this.model.layers[n].name)))) : element("p", { class: "quiet" }, `Nothing reads ${layer.name}: it is the answer.`));
+  }
+
+  // The part of the input behind a place of the layer that is read.
+  async fieldOf(source, position) {
+    if (source === "input") return position.map((at) => [at, at + 1]);
+    if (!Number.isInteger(source)) return null;
+    return (await getJson("/api/field", { layer: source, position: position.join(",") })).field;
+  }
+}
+
+const signs = (text) => text.replaceAll("-", "−").replaceAll("+ −", "− ");
