@@ -22,6 +22,7 @@ ORDER = [
     {"config", "random", "alias", "dtype_policies", "mixed_precision", "quantizers", "tree"},
     {"backend", "preprocessing", "legacy", "distribution"},
     {"layers", "saving"},
+    {"inference"},
     {"training"},
     {"callbacks"},
     {"visualization", "visualize", "explain"},

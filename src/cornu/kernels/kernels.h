@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "elementwise.h"
 #include "parallel.h"
 
 namespace cornu {
@@ -237,6 +238,9 @@ struct Kernels {
 #undef CORNU_FIELD
   // Not for XLA: threads that read pictures call it.
   void (*resize)(const Picture&, const void* image, bool of_bytes, float* result);
+  // Nor these: only programs have them (program.cc).
+  void (*run_chain)(const Pool&, const Chain&, const void* from, float* to);
+  void (*run_move)(const Move&, const float* from, float* to);
 };
 
 // The rows of a PNG picture from what its file holds, inflated: a byte for the filter, and the differences, of each row.

@@ -12,6 +12,8 @@ CORNU_BEGIN
 CORNU_KERNELS(CORNU_DECLARE)
 CORNU_KERNELS_OF_PAIRS(CORNU_DECLARE)
 void resize(const Picture&, const void*, bool, float*);
+void run_chain(const Pool&, const Chain&, const void*, float*);
+void run_move(const Move&, const float*, float*);
 
 #define CORNU_ENTRY(name, ...) name,
 #ifdef CORNU_PAIRS
@@ -22,7 +24,8 @@ void resize(const Picture&, const void*, bool, float*);
 
 const Kernels* table() {
   static const Kernels kernels = {CORNU_TEXT(CORNU_ISA), LANES,
-                                  CORNU_KERNELS(CORNU_ENTRY) CORNU_KERNELS_OF_PAIRS(CORNU_ENTRY_OF_PAIRS) resize};
+                                  CORNU_KERNELS(CORNU_ENTRY) CORNU_KERNELS_OF_PAIRS(CORNU_ENTRY_OF_PAIRS) resize,
+                                  run_chain, run_move};
   return &kernels;
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from cornu.core import masking, registry
 from cornu.core.call_arguments import bind_call, is_shape, shapes_of, tuples
@@ -17,6 +18,7 @@ from cornu.core.layer import Layer
 from cornu.core.naming import auto_name
 from cornu.core.notebook import as_text
 from cornu.core.symbolic import KerasTensor, infer_outputs, node_of
+from cornu.inference.compiled import compiled
 from cornu.models import graph_config, host_part
 from cornu.models.graph import Graph
 from cornu.models.inputs import leaves_and_none, standardized
@@ -26,6 +28,7 @@ from cornu.models.summary import print_summary
 from cornu.quantizers.configs import resolve
 from cornu.saving import load_weights, save_model, save_weights
 from cornu.saving.export import export
+from cornu.training.model_steps import compiled_step
 from cornu.training.trainer import Trainer
 
 
@@ -494,6 +497,49 @@ class Model(Trainer):
                 "layer itself."
             )
         return export(self, filepath, format=format, batch_size=batch_size)
+
+    def compile_inference(self, batch_sizes=(1,), precision="float32", x=None):
+        """The prediction as a small object for few examples: no tracing, no XLA, no lock held.
+
+        Args:
+            batch_sizes: numbers of examples to make programs for, each with its copy of the weights.
+            precision: `"float32"`.
+            x: an example of a batch, for a model that was not told its inputs' shapes. Its dtype, float32
+                or uint8, is the one that is compiled for.
+
+        Returns:
+            A `cornu.inference.CompiledInference`, which can be called, saved, and used by several threads.
+
+        Raises ValueError if the model needs an operation that native kernels lack, which it names;
+        RuntimeError where the kernels are not in use.
+
+        >>> import cornu, numpy as np
+        >>> model = cornu.Sequential([cornu.Input((8, 8, 1)), cornu.layers.Conv2D(4, 3)])
+        >>> model.compile_inference()(np.zeros((1, 8, 8, 1), "float32")).shape
+        (1, 6, 6, 4)
+        """
+
+        like = x if x is not None or self._graph is None else self._graph.inputs
+        if self._host_part is not None or like is None:
+            why = "reads text" if self._host_part is not None else "does not know its input's shape"
+            how = (
+                "begins behind that"
+                if self._host_part is not None
+                else "is built, and x=, a batch of it"
+            )
+            raise ValueError(f"Model '{self.name}' {why}: compile one that {how}.")
+        for leaf in jax.tree.leaves(like):
+            if None in tuple(leaf.shape)[1:]:
+                raise ValueError(
+                    f"Model '{self.name}' takes inputs of several sizes, {tuple(leaf.shape)}. Give `x`, a "
+                    "batch of the size to compile for."
+                )
+
+        def trace(size):
+            batch = jax.tree.map(lambda a: np.zeros((size, *a.shape[1:]), a.dtype), like)
+            return *compiled_step(self, "predict").traced(batch), batch
+
+        return compiled(trace, batch_sizes, precision)
 
     def to_json(self, **kwargs) -> str:
         """The model's configuration, without weights, as JSON; see `models.model_from_json`."""

@@ -17,6 +17,7 @@ from cornu.core.kernels import native
 from cornu.core.layer import running_layer
 from cornu.core.variable import put_values, take_values
 from cornu.data.array_source import gather
+from cornu.inference.quick import QuickPredictions
 from cornu.ops import joined_sums
 from cornu.ops.fixed_order import compiler_options, in_fixed_order, ordered
 from cornu.training import device_memory, interrupts
@@ -70,6 +71,7 @@ class CompiledStep:
         self.survives = False
         # Variables that are read and are no part of the state, such as a loss network's.
         self._outside: list = []
+        self._quick = QuickPredictions()
         # What `tried` calls, for which list of these.
         self._trial: tuple = (None, None)
 
@@ -136,6 +138,16 @@ class CompiledStep:
         if current is None or (self._kind == "predict" and current.num_processes == 1):
             return result
         return placement.on_each_device(result)
+
+    def traced(self, *arguments) -> tuple:
+        """What JAX traces of a step on such a batch, and the values of the variables."""
+        try:
+            step, outside = self._make(self._run)
+            values = self._take(outside)
+            return step.trace(*values, *arguments), [*values[0], *values[1]]
+        except _Missed as missed:
+            self._pass(missed.variables)
+            return self.traced(*arguments)
 
     def place(self) -> None:
         """Move variables to where the distribution in force wants them."""
@@ -283,6 +295,12 @@ class CompiledStep:
         if method not in compiled:
             compiled[method] = self._make(method)
         step, outside = compiled[method]
+        if self._kind == "predict" and self._compiles and placement.distribution() is None:
+            values = self._take(outside)
+            trace = functools.partial(step.trace, *values, *arguments)
+            result = self._quick(trace, [*values[0], *values[1]], arguments)
+            if result is not None:
+                return result
         if self._compiles:
             sizes = (method, *[leaf.shape for leaf in jax.tree.leaves(arguments)])
             if sizes not in known:

@@ -1,0 +1,1 @@
+"""Predictions of few examples without XLA: what JAX has traced, as a program of native kernels."""

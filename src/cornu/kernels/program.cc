@@ -1,0 +1,352 @@
+// A program: kernels one after the other, in one call, with what is between them in one piece of memory.
+//
+// For predictions of few examples, where the calls of XLA's runtime take longer than the kernels. Python makes the
+// program out of what JAX has traced (`cornu.inference`); its numbers are checked once, when it is made.
+
+#include <algorithm>
+#include <cstring>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "kernels.h"
+#include "threads.h"
+
+namespace cornu {
+namespace {
+
+// Where an operand is: in memory between the kernels, among the constants, or in an input or output of the program,
+// whose number is given; and where there, in bytes.
+enum Region : int64_t { BETWEEN, CONSTANTS, INPUT, OUTPUT };
+struct Place {
+  Region region;
+  int64_t number, at;
+};
+
+struct Step;
+typedef void Runs(const Step&, const Pool&, void* const* operands);
+
+struct Step {
+  Runs* run;
+  int64_t work;  // as `FEW` counts it
+  std::vector<int64_t> numbers;
+  std::vector<Place> operands;
+  std::vector<Link> links;
+};
+
+// So little work is done before another thread is awake.
+constexpr int64_t FEW = 1 << 16;
+
+// A program may come from a file, so nothing that its numbers say is believed.
+constexpr int64_t MOST = int64_t{1} << 40;
+
+void need(bool right) {
+  if (!right) throw std::invalid_argument("numbers that make no sense");
+}
+int64_t product_of(std::initializer_list<int64_t> numbers) {
+  int64_t product = 1;
+  for (int64_t n : numbers) {
+    need(n >= 1 && n <= MOST / product);
+    product *= n;
+  }
+  return product;
+}
+void check(const Window& w) {
+  product_of({w.batch, w.size[0], w.size[1], w.size[2], w.channels_in});
+  product_of({w.batch, w.output[0], w.output[1], w.output[2], w.channels_out});
+  product_of({w.batch, w.output[0], w.output[1], w.output[2], w.channels_in});
+  product_of({w.window[0], w.window[1], w.window[2], w.channels_in, w.channels_out});
+  need(w.groups >= 1 && w.channels_in % w.groups == 0 && w.channels_out % w.groups == 0);
+  int64_t seen[3];
+  for (int a = 0; a < 3; ++a) {
+    product_of({w.strides[a], w.output[a]});
+    const int64_t extent = product_of({w.dilation[a], w.window[a]}) - w.dilation[a] + 1;
+    need(w.before[a] >= 0 && w.before[a] < extent && w.pool[a] >= 1 && w.pool[a] <= w.output[a]);
+    // The last window begins within the image, or its padding.
+    need((w.output[a] - 1) * w.strides[a] - w.before[a] < w.size[a]);
+    seen[a] = (w.output[a] - 1) * w.strides[a] + extent;
+  }
+  // With its padding, an image is copied.
+  need(product_of({seen[0], seen[1], seen[2], w.channels_in}) / 64 <=
+       (int64_t{1} << 20) + w.image() + w.outputs() + w.weights());
+}
+
+void check(const Rows& rows) { product_of({rows.rows, rows.channels}); }
+void check(const Reduction& r) { product_of({r.outer, r.reduced, r.inner}); }
+// `Reader` has refused it.
+template <class Shape>
+void check(const Shape&) {}
+
+// ---- the kernels that XLA calls, too
+
+template <class Shape>
+struct Reader {
+  static Shape read(const std::vector<int64_t>&) {
+    throw std::invalid_argument("a kernel that programs do not have");
+  }
+};
+template <>
+struct Reader<Window> {
+  static Window read(const std::vector<int64_t>& numbers) {
+    Window window;
+    if (numbers.size() * sizeof(int64_t) != sizeof window) throw std::invalid_argument("a window of other numbers");
+    memcpy(&window, numbers.data(), sizeof window);
+    return window;
+  }
+};
+template <>
+struct Reader<Rows> {
+  static Rows read(const std::vector<int64_t>& numbers) {
+    return {numbers.at(0), numbers.at(1)};
+  }
+};
+template <>
+struct Reader<Reduction> {
+  static Reduction read(const std::vector<int64_t>& numbers) {
+    return {numbers.at(0), numbers.at(1), numbers.at(2)};
+  }
+};
+
+template <class Operand>
+struct Counted;
+template <class T, auto COUNT>
+struct Counted<In<T, COUNT>> {
+  template <class Shape>
+  static int64_t bytes(const Shape& shape) { return (shape.*COUNT)() * int64_t(sizeof(T)); }
+};
+template <class T, auto COUNT>
+struct Counted<Out<T, COUNT>> : Counted<In<T, COUNT>> {};
+
+template <class Shape, class... Operands, size_t... NUMBER>
+void call(Kernel<Shape, Operands...>* kernel, const Pool& pool, const Shape& shape, void* const* operands,
+          std::index_sequence<NUMBER...>) {
+  kernel(pool, shape, static_cast<typename Operands::Pointer>(operands[NUMBER])...);
+}
+
+#define CORNU_RUNS(name, measure, ...)                                                                          \
+  template <class Shape, class... Operands>                                                                  \
+  void run_##name(const Step& step, const Pool& pool, void* const* operands) {                               \
+    call<Shape, Operands...>(kernels()->name, pool, Reader<Shape>::read(step.numbers), operands,             \
+                             std::index_sequence_for<Operands...>{});                                        \
+  }                                                                                                          \
+  template <class Shape, class... Operands>                                                                  \
+  std::vector<int64_t> check_##name(Step& step) {                                                            \
+    const Shape shape = Reader<Shape>::read(step.numbers);                                                   \
+    check(shape);                                                                                            \
+    step.run = run_##name<Shape, Operands...>;                                                               \
+    step.work = (shape.*&Shape::measure)();                                                                     \
+    return {Counted<Operands>::bytes(shape)...};                                                             \
+  }
+CORNU_KERNELS(CORNU_RUNS)
+
+// ---- the others
+
+void run_chain(const Step& step, const Pool& pool, void* const* operands) {
+  std::vector<Link> links = step.links;
+  const size_t count = step.operands.size();
+  size_t next = 1;
+  for (Link& link : links)
+    if (link.operand >= CHANNELS) link.numbers = static_cast<const float*>(operands[next++]);
+  const Chain chain{step.numbers[0], step.numbers[1], int64_t(links.size()), step.numbers[2] != 0, links.data()};
+  kernels()->run_chain(pool, chain, operands[0], static_cast<float*>(operands[count - 1]));
+}
+
+// rows, channels, whether of bytes; then of each operation which it is, of what its operand is, and a scalar's bits.
+std::vector<int64_t> check_chain(Step& step) {
+  const std::vector<int64_t>& n = step.numbers;
+  need(n.size() >= 3 && n.size() % 3 == 0);
+  const int64_t all = product_of({n[0], n[1]});
+  std::vector<int64_t> bytes{n[2] ? all : all * int64_t(sizeof(float))};
+  for (size_t i = 3; i < n.size(); i += 3) {
+    need(n[i] >= 0 && n[i] < NUM_OPERATIONS && n[i + 1] >= 0 && n[i + 1] < NUM_OPERANDS);
+    Link link{Operation(n[i]), Operand(n[i + 1]), 0, nullptr};
+    const uint32_t bits = uint32_t(n[i + 2]);
+    memcpy(&link.scalar, &bits, sizeof bits);
+    step.links.push_back(link);
+    if (link.operand >= CHANNELS) bytes.push_back((link.operand == ALL ? all : n[1]) * int64_t(sizeof(float)));
+  }
+  bytes.push_back(all * sizeof(float));
+  step.run = run_chain;
+  step.work = all * int64_t(step.links.size());
+  return bytes;
+}
+
+Move move_of(const Step& step) {
+  Move move;
+  const size_t axes = step.numbers.size() / 3;
+  move.axes = axes;
+  for (size_t a = 0; a < axes; ++a) {
+    move.size[a] = step.numbers[a];
+    move.from_step[a] = step.numbers[axes + a];
+    move.to_step[a] = step.numbers[2 * axes + a];
+  }
+  return move;
+}
+void run_move(const Step& step, const Pool&, void* const* operands) {
+  kernels()->run_move(move_of(step), static_cast<const float*>(operands[0]), static_cast<float*>(operands[1]));
+}
+// Sizes, steps in what is read and steps in what is written, of each axis.
+std::vector<int64_t> check_move(Step& step) {
+  const size_t axes = step.numbers.size() / 3;
+  need(axes >= 1 && axes <= MOST_AXES && step.numbers.size() % 3 == 0);
+  const Move move = move_of(step);
+  int64_t last_read = 0, last_written = 0;
+  for (size_t a = 0; a < axes; ++a) {
+    need(move.from_step[a] >= 0 && move.to_step[a] >= 0);
+    product_of({move.size[a], std::max<int64_t>(1, move.from_step[a])});
+    product_of({move.size[a], std::max<int64_t>(1, move.to_step[a])});
+    last_read += (move.size[a] - 1) * move.from_step[a];
+    last_written += (move.size[a] - 1) * move.to_step[a];
+  }
+  step.run = run_move;
+  step.work = 0;
+  return {(last_read + 1) * int64_t(sizeof(float)), (last_written + 1) * int64_t(sizeof(float))};
+}
+
+void run_fill(const Step& step, const Pool&, void* const* operands) {
+  float* to = static_cast<float*>(operands[0]);
+  const uint32_t bits = uint32_t(step.numbers[1]);
+  float value;
+  memcpy(&value, &bits, sizeof bits);
+  std::fill(to, to + step.numbers[0], value);
+}
+// How many numbers, and a number's bits.
+std::vector<int64_t> check_fill(Step& step) {
+  need(step.numbers.size() == 2);
+  product_of({step.numbers[0]});
+  step.run = run_fill;
+  step.work = 0;
+  return {step.numbers[0] * int64_t(sizeof(float))};
+}
+
+// What checks a step says how many bytes each operand has.
+typedef std::vector<int64_t> Checks(Step&);
+#define CORNU_CHECK(name, work, ...) {#name, check_##name<__VA_ARGS__>},
+const struct {
+  const char* name;
+  Checks* check;
+} KINDS[] = {CORNU_KERNELS(CORNU_CHECK){"chain", check_chain}, {"move", check_move}, {"fill", check_fill}};
+
+// ---- a program
+
+class Program {
+ public:
+  Program(const char* text, const int64_t* numbers, int64_t count, int64_t between, const void* constants,
+          int64_t bytes, const int64_t* inputs, int64_t num_inputs, const int64_t* outputs, int64_t num_outputs)
+      : between_(between), constants_((bytes + 3) / 4 + 1), inputs_(inputs, inputs + num_inputs),
+        outputs_(outputs, outputs + num_outputs) {
+    memcpy(constants_.data(), constants, bytes);
+    // The names of the kernels, each followed by a space.
+    const std::string names(text);
+    size_t name = 0;
+    const int64_t* end = numbers + count;
+    const auto next = [&] {
+      if (numbers == end) throw std::invalid_argument("a program that is cut off");
+      return *numbers++;
+    };
+    while (numbers != end) {
+      const size_t space = names.find(' ', name);
+      if (space == std::string::npos) throw std::invalid_argument("a step without a name");
+      Step step;
+      for (int64_t n = next(); n > 0; --n) step.numbers.push_back(next());  // as many as there are, at most
+      for (int64_t n = next(); n > 0; --n) {
+        const Region region = Region(next());
+        const int64_t number = next();
+        step.operands.push_back({region, number, next()});
+      }
+      const std::vector<int64_t> needed = check_of(names.substr(name, space - name))(step);
+      name = space + 1;
+      if (needed.size() != step.operands.size()) throw std::invalid_argument("a step of other operands");
+      for (size_t i = 0; i < needed.size(); ++i) {
+        const Place& place = step.operands[i];
+        const int64_t size = size_of(place, between, bytes);
+        if (place.at < 0 || place.at % 4 || place.at > size || needed[i] > size - place.at)
+          throw std::invalid_argument("an operand beyond the program's memory");
+      }
+      most_operands_ = std::max(most_operands_, step.operands.size());
+      steps_.push_back(std::move(step));
+    }
+  }
+
+  void run(const void* const* inputs, void* const* outputs) const {
+    const Pool pool = own_threads(), alone{1, {}};
+    const Scratch between(between_ / 4 + 1);
+    std::vector<void*> operands(most_operands_);
+    for (const Step& step : steps_) {
+      for (size_t i = 0; i < step.operands.size(); ++i) {
+        const Place& place = step.operands[i];
+        switch (place.region) {
+          case BETWEEN: operands[i] = between.data(); break;
+          case CONSTANTS: operands[i] = const_cast<float*>(constants_.data()); break;
+          case INPUT: operands[i] = const_cast<void*>(inputs[place.number]); break;
+          case OUTPUT: operands[i] = outputs[place.number]; break;
+        }
+        operands[i] = static_cast<char*>(operands[i]) + place.at;
+      }
+      step.run(step, step.work < FEW ? alone : pool, operands.data());
+    }
+  }
+
+ private:
+  // How many bytes there are where an operand is.
+  int64_t size_of(const Place& place, int64_t between, int64_t constants) const {
+    if (place.region == BETWEEN) return between;
+    if (place.region == CONSTANTS) return constants;
+    const auto& sizes = place.region == INPUT ? inputs_ : outputs_;
+    return place.region > OUTPUT || place.number < 0 || place.number >= int64_t(sizes.size()) ? 0 : sizes[place.number];
+  }
+  static Checks* check_of(const std::string& name) {
+    for (const auto& kind : KINDS)
+      if (name == kind.name) return kind.check;
+    throw std::invalid_argument("a kernel that there is not: " + name);
+  }
+
+  const int64_t between_;
+  std::vector<float> constants_;
+  const std::vector<int64_t> inputs_, outputs_;  // bytes of each
+  std::vector<Step> steps_;
+  size_t most_operands_ = 0;
+};
+
+thread_local std::string error;
+
+template <class Function>
+bool guarded(const Function& function) {
+  try {
+    function();
+    return true;
+  } catch (const std::bad_alloc&) {
+    error = "out of memory";
+  } catch (const std::exception& thrown) {
+    error = thrown.what();
+  } catch (...) {
+    error = "a kernel has thrown what is no std::exception";
+  }
+  return false;
+}
+
+}  // namespace
+
+#define CORNU_EXPORT extern "C" __attribute__((visibility("default")))
+
+// Of each step: how many numbers tell of it, these; how many operands, and of each its place.
+// Null where something is wrong.
+CORNU_EXPORT void* cornu_make_program(const char* names, const int64_t* numbers, int64_t count, int64_t between,
+                                      const void* constants, int64_t bytes, const int64_t* inputs, int64_t num_inputs,
+                                      const int64_t* outputs, int64_t num_outputs) {
+  Program* program = nullptr;
+  guarded([&] {
+    program = new Program(names, numbers, count, between, constants, bytes, inputs, num_inputs, outputs, num_outputs);
+  });
+  return program;
+}
+CORNU_EXPORT bool cornu_run_program(const void* program, const void* const* inputs, void* const* outputs) {
+  return guarded([&] { static_cast<const Program*>(program)->run(inputs, outputs); });
+}
+CORNU_EXPORT void cornu_delete_program(void* program) { delete static_cast<Program*>(program); }
+// Why the last call of this thread failed.
+CORNU_EXPORT const char* cornu_program_error() { return error.c_str(); }
+
+}  // namespace cornu

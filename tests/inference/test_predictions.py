@@ -1,0 +1,252 @@
+"""Few examples are predicted by programs, and nobody can tell but by the clock."""
+
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+import cornu as keras
+from cornu import layers
+from cornu.core.kernels import native
+from cornu.inference.compiled import CompiledInference
+from cornu.inference.program import Program
+
+pytestmark = pytest.mark.skipif(not native().in_use, reason="needs the native kernels")
+
+
+def images(count, shape=(12, 12, 3), dtype="float32"):
+    rng = np.random.default_rng(count)
+    return rng.integers(0, 256, (count, *shape)).astype(dtype) / (255 if dtype == "float32" else 1)
+
+
+def program_of(model):
+    """The programs that predicted, by how many examples; None where XLA did."""
+    entries = model._functions["predict"]._quick._entries
+    return {key[1][0][0]: entry and entry._program for key, entry in entries.items()}
+
+
+def residual(x):
+    y = layers.Conv2D(8, 3, padding="same", use_bias=False)(x)
+    y = layers.ReLU()(layers.BatchNormalization()(y))
+    y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(y))
+    return layers.ReLU()(layers.Add()([y, layers.Conv2D(8, 1)(x)]))
+
+
+def squeeze(x):
+    x = layers.Conv2D(8, 3, activation="swish")(x)
+    scale = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    return layers.Multiply()([x, layers.Conv2D(8, 1, activation="sigmoid")(scale)])
+
+
+def mixed_pools(x):
+    x = layers.ZeroPadding2D(1)(layers.Conv2D(6, 3, strides=2, padding="same")(x))
+    parts = [layers.MaxPooling2D(3, 1, "same"), layers.AveragePooling2D(2, 1, "same")]
+    return layers.Concatenate()([part(x) for part in parts])
+
+
+PARTS = {
+    "dense": lambda x: layers.Dense(7, activation="tanh")(layers.Flatten()(x)),
+    "convolution, pooling": lambda x: layers.MaxPooling2D()(
+        layers.Conv2D(9, 3, activation="relu")(x)
+    ),
+    "residual": residual,
+    "squeeze and excitation": squeeze,
+    "pools": mixed_pools,
+    "depthwise, relu6": lambda x: layers.ReLU(6.0)(layers.DepthwiseConv2D(3, padding="same")(x)),
+    "separable": lambda x: layers.SeparableConv2D(5, 3, activation="sigmoid")(x),
+    "groups, dilation": lambda x: layers.Conv2D(6, 3, groups=3, dilation_rate=2)(x),
+    "signal": lambda x: layers.Conv1D(5, 3, padding="causal")(layers.Reshape((36, 12))(x)),
+    "volume": lambda x: layers.Conv3D(4, 2)(layers.Reshape((12, 12, 3, 1))(x)),
+    "channels first": lambda x: layers.Conv2D(4, 3, data_format="channels_first")(
+        layers.Permute((3, 1, 2))(x)
+    ),
+    "upsampling, cropping": lambda x: layers.Cropping2D(2)(layers.UpSampling2D()(x)),
+    "normalization": lambda x: layers.ReLU()(layers.BatchNormalization()(x)),
+}
+# What no kernel does, or what changes with each call.
+BY_XLA = {
+    "layer normalization": lambda x: layers.LayerNormalization()(
+        layers.EinsumDense("abcd,de->abce", (12, 12, 4))(x)
+    ),
+    "recurrent": lambda x: layers.LSTM(3)(layers.Reshape((12, 36))(x)),
+    "dropout that draws": lambda x: layers.Dropout(0.5)(x, training=True),
+}
+
+
+def model_of(part, dtype="float32"):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12, 12, 3), dtype=dtype)
+    x = layers.Rescaling(1 / 255)(inputs) if dtype == "uint8" else inputs
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(part(x))))
+    for variable in model.variables:
+        if "seed" not in variable.path:
+            variable.assign(
+                np.random.default_rng(1).uniform(0.2, 0.8, variable.shape)
+                - 0.3 * ("kernel" in variable.path)
+            )
+    return model
+
+
+def by_xla(model, x):
+    """What the compiled step makes of it, padded to so many examples that there is no program."""
+    many = np.concatenate([x, np.zeros((9, *x.shape[1:]), x.dtype)])
+    return np.asarray(model.predict_on_batch(many))[: len(x)]
+
+
+@pytest.mark.parametrize("part", [*PARTS, *BY_XLA])
+def test_same_as_xla(part):
+    model = model_of({**PARTS, **BY_XLA}[part])
+    for count in (1, 3):
+        x = images(count)
+        found = model.predict_on_batch(x)
+        if part != "dropout that draws":
+            np.testing.assert_allclose(found, by_xla(model, x), rtol=1e-5, atol=1e-6)
+        assert (program_of(model).get(count) is not None) == (part in PARTS)
+    x = images(1)
+    if part in PARTS:
+        x[0, 3, 4] = np.nan
+        np.testing.assert_array_equal(
+            np.isnan(model.predict_on_batch(x)), np.isnan(by_xla(model, x))
+        )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_dtypes(dtype):
+    model, x = model_of(PARTS["residual"], dtype), images(2, dtype="uint8")
+    for given in ("uint8", "int32", "int64", "float32", "float64", "bool"):
+        np.testing.assert_allclose(
+            model.predict_on_batch(x.astype(given)),
+            by_xla(model, x.astype(given)),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+    strided = np.concatenate([x, x], -1)[..., ::2]
+    np.testing.assert_allclose(
+        model.predict_on_batch(strided), by_xla(model, strided), rtol=1e-5, atol=1e-6
+    )
+
+
+class Nested(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.parts = {"a": [layers.Conv2D(4, 3, activation="relu")], "b": (layers.Dense(2),)}
+
+    def call(self, inputs):
+        x = self.parts["a"][0](inputs["image"])
+        return {"mean": x.mean((1, 2)), "dense": [self.parts["b"][0](inputs["vector"])]}
+
+
+def test_structures_of_a_subclass(tmp_path):
+    model = Nested()
+    x = {"image": images(2), "vector": images(2, (5,))}
+    found, expected = model.predict_on_batch(x), jax.tree.map(np.asarray, model(x))
+    assert program_of(model)[2] is not None
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected
+    )
+    compiled = model.compile_inference((1, 2), x=x)
+    compiled.save(tmp_path / "nested")
+    for one in (compiled, CompiledInference.load(tmp_path / "nested")):
+        again = one(x)
+        assert jax.tree.structure(again) == jax.tree.structure(expected)
+        jax.tree.map(np.testing.assert_array_equal, again, found)
+
+
+def test_new_weights_are_used_at_once():
+    model, x = model_of(PARTS["residual"]), images(1)
+    model.compile("sgd", "mse")
+    for step in range(6):
+        # After a few changes in a row, XLA predicts.
+        np.testing.assert_allclose(
+            model.predict_on_batch(x), by_xla(model, x), rtol=1e-5, atol=1e-6
+        )
+        before = model.trainable_variables[0].value
+        if step % 2:
+            model.set_weights([w * 0.9 for w in model.get_weights()])
+        else:
+            model.train_on_batch(x, np.ones((1, 3)))
+            assert before.is_deleted(), "a prediction keeps training from using the weights' memory"
+    model.layers[1].add_weight(shape=(), name="more")
+    base = model.predict_on_batch(x)
+    np.testing.assert_allclose(base, by_xla(model, x), rtol=1e-5, atol=1e-6)
+    again = model.predict_on_batch(x)
+    assert program_of(model)[1] is not None
+    np.testing.assert_allclose(again, base, rtol=1e-5, atol=1e-6)
+
+
+def test_threads():
+    model = model_of(PARTS["squeeze and excitation"])
+    compiled = model.compile_inference((1, 4))
+    given = [images(n) for n in (1, 2, 3, 4) * 4]
+    expected, wrong = [by_xla(model, x) for x in given], []
+
+    def ask(call, x, y):
+        close = [np.allclose(call(x), y, rtol=1e-5, atol=1e-6) for _ in range(20)]
+        wrong.extend(x.shape for right in close if not right)
+
+    calls = (model.predict_on_batch, compiled)
+    threads = [
+        threading.Thread(target=ask, args=(calls[i % 2], x, y))
+        for i, (x, y) in enumerate(zip(given, expected, strict=True))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_what_compiled_inference_says(tmp_path):
+    model, x = model_of(PARTS["convolution, pooling"]), images(7)
+    compiled = model.compile_inference((2, 3))
+    np.testing.assert_allclose(compiled(x), by_xla(model, x), rtol=1e-5, atol=1e-6)
+    before = compiled(x)
+    model.set_weights([w * 0 for w in model.get_weights()])
+    np.testing.assert_array_equal(compiled(x), before)
+    for call, message in (
+        (lambda: compiled(x[0]), r"shape \('examples', 12, 12, 3\)"),
+        (lambda: compiled(x[:0]), "one example at least"),
+        (lambda: compiled({"a": x}), "Expected inputs as"),
+        (lambda: compiled(x.astype("complex64")), "must be float32"),
+        (lambda: model.compile_inference(0), "positive integers"),
+        (lambda: model.compile_inference(precision="int8"), "eight bits"),
+        (lambda: model_of(BY_XLA["recurrent"]).compile_inference(), "because of this"),
+        (lambda: Nested().compile_inference(), "does not know its input's shape"),
+        (
+            lambda: keras.Sequential([keras.Input((None, 3)), layers.Dense(2)]).compile_inference(),
+            "several sizes",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    (tmp_path / "text").write_text("{}")
+    with pytest.raises(ValueError, match="no compiled inference that Cornu can read"):
+        CompiledInference.load(tmp_path / "text")
+
+
+def test_a_damaged_program_is_refused_or_harmless():
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(2),
+        ]
+    )
+    plan = model.compile_inference()._programs[1].plan
+    rng, refused = np.random.default_rng(0), 0
+    x = np.zeros((1, 6, 6, 2), "float32")
+    for _ in range(2000):
+        numbers = plan.numbers.copy()
+        place = rng.integers(len(numbers))
+        numbers[place] = rng.choice(
+            [-1, 0, 1, 2, 3, 7, 100, 2**31, 2**62, -(2**63), numbers[place] + 1]
+        )
+        try:
+            Program(plan._replace(numbers=numbers))([x])
+        except (ValueError, RuntimeError):
+            refused += 1
+    assert refused > 1000
