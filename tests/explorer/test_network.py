@@ -50,8 +50,8 @@ def test_windows_and_fields(digits):
     assert found["grids"][1]["patch"] == expected.patch[..., 1].tolist()
     seen = explain.receptive_field(model).window("second", (1, 2))
     assert found["field"] == [[part.start, part.stop] for part in seen]
-    dense = network.window(x[3], 4, (), 1)
-    largest = [abs(product) for *_, product in dense["largest"]]
+    dense = network.links(x[3], 4, 1, ())["sources"][0]["maps"]
+    largest = [abs(one["part"]) for one in dense]
     assert largest == sorted(largest, reverse=True)
     assert largest[0] == pytest.approx(
         np.abs(explain.window(model, x[3], "out", (), 1).products).max(), rel=1e-5

@@ -173,7 +173,7 @@ def test_how_a_number_is_made(open_page, server, digits):
     first, other = np.argsort(-np.abs(sums))[:2]
     for channel in (first, other):
         if channel == other:
-            page.click(f".sum-line:has-text('pool map {channel}')")
+            page.click(f".sum-line:has-text('map {channel}')")
         page.wait_for_selector(f".grids h3:has-text('pool map {channel}')")
         cells = page.locator(".cells.kernel td").all()
         kernel = [number(cell.get_attribute("title")) for cell in cells]
@@ -193,7 +193,7 @@ def test_how_a_number_is_made(open_page, server, digits):
     asked(page, f"4 {y[7]} ")
     terms = explain.window(model, x[7], "out", (), int(y[7])).products
     r, c, m = np.unravel_index(np.abs(terms).argmax(), (4, 4, 6))
-    assert f"second map {m} ({r}, {c})" in page.inner_text(".sum li >> nth=0")
+    assert f"map {m} ({r}, {c})" in page.inner_text(".sum li >> nth=0")
     assert page.locator(".product-map").count() == 6
     assert page.locator("[aria-label=Softmax] tbody tr").count() == 3
     page.click(".sum-line >> nth=0")
@@ -208,14 +208,14 @@ def test_the_window_slides(open_page, server):
     page = open_page(server.link)
     page.click(tile("first", 1))
     page.wait_for_selector("#inspector .frame.cursor")
-    page.click("text=Slide")
+    page.click("#inspector button:text-is('Slide')")
     places = set()
     end = time.monotonic() + 20
     while len(places) < 4 and time.monotonic() < end:
         places.add(page.inner_text("#place"))
         time.sleep(0.1)
     assert len(places) >= 4
-    page.click("text=Hold")
+    page.click("#inspector button:text-is('Hold')")
     time.sleep(0.5)
     stands = page.inner_text("#place")
     time.sleep(0.7)
@@ -379,11 +379,11 @@ def test_large_networks_fold_and_many_maps_are_a_sheet(open_page):
         folded = page.locator(".column.folded").count()
         assert folded >= 3 and page.locator(".column").count() <= 9
         page.click(".fold >> nth=0")
-        page.wait_for_selector(".column:has(h3:text-is('re_lu_1'))")
+        page.wait_for_selector(".column:has(h3:text-is('conv1'))")
         assert page.locator(".column.folded").count() == folded - 1
         # A norm and an activation are in the column of the convolution before them.
-        page.click(".column:has(h3:text-is('re_lu')) .chip:text-is('conv')")
-        page.wait_for_selector(".column:has(h3:text-is('conv0'))")
+        page.click(".column:has(h3:text-is('conv0')) .chip:text-is('norm')")
+        page.wait_for_selector(".column:has(h3:text-is('conv0')) .tiles[aria-label*=normalization]")
         # A layer within a folded stage is found by its number.
         names = [layer["name"] for layer in server.network.describe()["layers"]]
         page.goto(server.link + f"&layer={names.index('many')}&map=70")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cornu.explain.observe import Call, native, predicted
+from cornu.explain.observe import INPUT, Call, native, predicted
 from cornu.explain.terms import Terms, channels_last
 from cornu.explain.window import explained
 from cornu.layers.dense import Dense
@@ -14,6 +14,37 @@ from cornu.layers.merging import Add, Average, Maximum, Merge, Minimum, Multiply
 
 # Maps that a link is drawn from, the rest are one; and products that are drawn back on maps.
 MOST_LINKS, MOST_PRODUCTS = 12, 16384
+
+
+def links_in(
+    found: list[Call], number: int, position, channel: int, shown: dict[int, int]
+) -> dict[str, Any]:
+    """The links behind one number, as a page gets them.
+
+    Args:
+        found: the calls that were observed.
+        number: which of them.
+        position, channel: which number of its output.
+        shown: for calls that a page shows the number of the layer there.
+
+    Returns:
+        what `links_of` gives, with the `layer` of each source; the products of a dense layer `on_maps`, and
+        the `logits` of a softmax, or None.
+    """
+    call = found[number]
+    told = links_of(call, position, channel)
+    for source, maker in zip(told["sources"], call.makers, strict=False):
+        source["layer"] = "input" if maker == INPUT else shown.get(maker)
+    on_maps = products_on_maps(found, call, channel)
+    told["on_maps"] = None
+    if on_maps is not None and on_maps["call"] in shown:
+        told["on_maps"] = {
+            "layer": shown[on_maps["call"]],
+            "shape": on_maps["shape"],
+            "products": np.moveaxis(on_maps["products"], -1, 0).ravel().tolist(),
+        }
+    told["logits"] = logits_of(call, position)
+    return told
 
 
 def links_of(call: Call, position, channel: int) -> dict[str, Any]:

@@ -22,16 +22,13 @@ from cornu.explain.attribution import (
 from cornu.explain.observe import INPUT, Call, calls, input_of
 from cornu.explain.receptive_field import receptive_field
 from cornu.explain.terms import channels_last
-from cornu.explain.window import Window, explained
+from cornu.explain.window import explained
 from cornu.explorer.columns import columns_of
 from cornu.explorer.edits import Steps, Value
-from cornu.explorer.links import links_of, logits_of, products_on_maps
+from cornu.explorer.images import MOST_CHANNELS, as_maps, image_of, sheet_of
+from cornu.explorer.links import links_in
+from cornu.explorer.numbers import MOST_NUMBERS, numbers_of
 from cornu.explorer.way_back import WayBack, edited
-
-# What a page shows at once: channels of a layer, pixels along an axis, units of a vector or steps of a
-# signal, and values of a window.
-MOST_CHANNELS, MOST_PIXELS, MOST_UNITS = 64, 64, 1024
-MOST_NUMBERS, MOST_PRODUCTS = 2048, 16
 
 METHODS: dict[str, Any] = {
     "saliency": saliency_of,
@@ -209,7 +206,7 @@ class Network:
                 described.append(None)
                 continue
             output = channels_last(found[n].operation, found[n].outputs)[0]
-            told, coded = _image_of(output, channels)
+            told, coded = image_of(output, channels)
             images.append(coded)
             described.append(told)
         outputs = None
@@ -230,14 +227,14 @@ class Network:
         for n in self._shown:
             call, found = done.found[n], done.gradients.get(n)
             slopes = np.zeros((1, 0)) if found is None else channels_last(call.operation, found)[0]
-            told, coded = _image_of(slopes)
+            told, coded = image_of(slopes)
             images.append(coded)
             described.append(told)
         slopes = np.zeros((1, 0))
         if done.by_inputs[0] is not None:
             slopes = np.asarray(done.by_inputs[0][0], np.float32)
             slopes = np.moveaxis(slopes, 0, -1) if self._first else slopes
-        told, coded = _image_of(slopes)
+        told, coded = image_of(slopes)
         outputs = np.asarray(done.found[-1].outputs, np.float32)[0].ravel().tolist()
         description = {
             "loss": done.loss,
@@ -298,29 +295,13 @@ class Network:
             channels: the numbers of the maps, in place of the two before.
         """
         call = self.observe(x)[self._number(layer)]
-        maps = _as_maps(channels_last(call.operation, call.outputs)[0])
-        step = -(-max(maps.shape[:-1]) // MOST_PIXELS)
-        count = maps.shape[-1]
-        strength = np.abs(np.nan_to_num(maps)).max((0, 1))
-        if channels is None:
-            order = np.argsort(-strength, kind="stable") if by_strength else np.arange(count)
-            channels = order[start : start + MOST_CHANNELS]
-        elif not all(0 <= channel < count for channel in channels):
-            raise ValueError(f"The layer '{call.name}' has {count} channels.")
-        chosen = np.asarray(channels, int)[:MOST_CHANNELS]
-        coded, scale = _coded(np.moveaxis(maps[::step, ::step], -1, 0), channels=chosen)
-        described = {
-            "maps": chosen.tolist(),
-            "count": count,
-            "shape": list(coded.shape),
-            "step": step,
-            "scale": scale,
-            "strength": [float(strength[c]) for c in chosen],
-        }
-        return described, [coded]
+        maps = as_maps(channels_last(call.operation, call.outputs)[0])
+        if channels is not None and not all(0 <= channel < maps.shape[-1] for channel in channels):
+            raise ValueError(f"The layer '{call.name}' has {maps.shape[-1]} channels.")
+        return sheet_of(maps, start, by_strength, channels)
 
     def links(self, x, layer: int, channel: int, position=None) -> dict[str, Any]:
-        """What the sum behind one number is made of, map by map; see `links_of`.
+        """What the sum behind one number is made of, map by map; see `links_in`.
 
         Without a position it is the map's strongest. The `sources` name layers as `describe` does.
         """
@@ -334,25 +315,10 @@ class Network:
             values = np.abs(np.nan_to_num(values[..., channel]))
             position = tuple(int(i) for i in np.unravel_index(values.argmax(), values.shape))
         shown = {n: place for place, n in enumerate(self._shown)}
-
-        def answer():
-            answered = links_of(call, position, channel)
-            for source, maker in zip(answered["sources"], call.makers, strict=False):
-                source["layer"] = "input" if maker == INPUT else shown.get(maker)
-            products = products_on_maps(found, call, channel)
-            if products is not None and products["call"] in shown:
-                maps = products["products"]
-                answered["on_maps"] = {
-                    "layer": shown[products["call"]],
-                    "shape": products["shape"],
-                    "products": np.moveaxis(maps, -1, 0).reshape(-1).tolist(),
-                }
-            answered["logits"] = logits_of(call, position)
-            return answered
-
         told = {"layer": layer, "map": channel, "position": list(position)}
         try:
-            return {**told, **self._with_values(answer)}
+            links = self._with_values(lambda: links_in(found, number, position, channel, shown))
+            return {**told, **links}
         except NotImplementedError as error:
             return {**told, "sources": [], "refused": str(error)}
 
@@ -376,7 +342,7 @@ class Network:
             found = self._with_values(lambda: explained(call, position, channel))
         except NotImplementedError as error:
             return {"refused": str(error), "field": self._field(number, position)}
-        return {**_numbers_of(found), "field": self._field(number, position)}
+        return {**numbers_of(found), "field": self._field(number, position)}
 
     def _field(self, number: int, position) -> list[list[int]] | None:
         found = self._fields.calls
@@ -481,81 +447,4 @@ def _rows_by_call(model, example, found) -> dict[int, Any]:
         n: next(rows)
         for n, call in enumerate(found)
         if call.is_whole and isinstance(call.operation, Layer)
-    }
-
-
-def _image_of(output: np.ndarray, most: int = MOST_CHANNELS) -> tuple[dict[str, Any], np.ndarray]:
-    """An output, the channels last, as an image: what it is, and int8 `(channels, rows, columns)`."""
-    maps = _as_maps(output)
-    step = max(1, -(-max(maps.shape[:-1]) // (MOST_PIXELS if len(maps) > 1 else MOST_UNITS)))
-    # As strong as in the whole layer, whichever maps are given.
-    coded, scale = _coded(np.moveaxis(maps[::step, ::step], -1, 0), min(most, MOST_CHANNELS))
-    return {"shape": list(coded.shape), "step": step, "scale": scale}, coded
-
-
-def _as_maps(output: np.ndarray) -> np.ndarray:
-    """An output as `(rows, columns, channels)`: a vector is one row, a volume its middle slice."""
-    if output.ndim <= 1:
-        # The first ones, as units that are left out between them would not be missed.
-        return output.reshape(1, -1, 1)[:, :MOST_UNITS]
-    while output.ndim > 3:
-        output = output[len(output) // 2]
-    return output[None] if output.ndim == 2 else output
-
-
-def _coded(maps: np.ndarray, most: int | None = None, channels=None) -> tuple[np.ndarray, float]:
-    """Some of the maps as int8, by the largest absolute value of all, which is returned, too."""
-    finite = np.isfinite(maps)
-    scale = float(np.abs(maps[finite]).max()) if finite.any() else 0.0
-    chosen = slice(most) if channels is None else channels
-    maps, finite = maps[chosen], finite[chosen]
-    levels = np.round(np.where(finite, maps, 0) * (127 / scale if scale else 0)).astype(np.int8)
-    return np.where(finite, levels, np.int8(-128)), scale
-
-
-def _numbers_of(found: Window) -> dict[str, Any]:
-    """What a window consists of, for JSON; of many values the first."""
-    grids: list[dict] = []
-    shown, every = 0, found.grids()
-    for name, patch, kernel, padding in every:
-        if shown + patch.size > MOST_NUMBERS and grids:
-            break
-        rows = max(1, MOST_NUMBERS // patch.shape[1])
-        patch, padding = patch[:rows], padding[:rows]
-        kernel = None if kernel is None else kernel[:rows]
-        shown += patch.size
-        grids.append(
-            {
-                "name": name,
-                "patch": patch.tolist(),
-                "kernel": None if kernel is None else kernel.tolist(),
-                "padding": padding.tolist(),
-                "sum": float((patch if kernel is None else patch * kernel).sum()),
-            }
-        )
-    terms = found.terms
-    products = terms.products.ravel()
-    largest = np.argsort(-np.abs(products), kind="stable")[:MOST_PRODUCTS]
-    weights = None if terms.weights is None else terms.weights.ravel()
-    return {
-        "layer": found.layer,
-        "kind": found.kind,
-        "position": list(found.position),
-        "channel": found.channel,
-        "grids": grids,
-        "left_out": len(every) - len(grids),
-        "count": len(products),
-        "largest": [
-            [int(i), float(terms.values.flat[i]), float(weights[i]), float(products[i])]
-            for i in largest
-            if weights is not None
-        ],
-        "origin": list(terms.origin),
-        "reach": list(terms.reach),
-        "size": list(terms.values.shape[: len(terms.origin)]),
-        "first_channel": terms.first_channel,
-        "channels": terms.values.shape[-1] if terms.origin else 0,
-        "steps": [step._asdict() for step in terms.steps],
-        "result": found.result,
-        "expected": found.expected,
     }

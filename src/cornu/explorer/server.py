@@ -25,7 +25,8 @@ from cornu.core.notebook import as_link
 from cornu.explorer import tour
 from cornu.explorer.edits import Steps, Value, parsed, rate_of, target_of
 from cornu.explorer.examples import Examples
-from cornu.explorer.network import MOST_CHANNELS, Network
+from cornu.explorer.images import MOST_CHANNELS
+from cornu.explorer.network import Network
 from cornu.explorer.watch import Watch
 from cornu.serving.http import Bodies, Refused, is_loopback, listen, named_by, own_address
 from cornu.serving.pictures import TooManyPixels, decoded

@@ -58,9 +58,9 @@ export class Graph {
     const zoom = (by, name, text) => element("button", { type: "button", "aria-label": name, title: name, onclick: () => this.zoomBy(by) }, text);
     this.bar = element("div", { class: "row graph-bar" }, element("h2", { id: "graph-title" }, "Network"), this.legend,
       element("span", { class: "row push" }, zoom(-1, "Smaller maps", "−"), zoom(1, "Larger maps", "+")));
-    this.foot = element("p", { class: "quiet graph-help" },
-      "Orange is positive, purple negative (a corner is cut), the stronger the larger, on each layer's own scale. " +
-      "Click a map to see what it is made of. By keys: up and down in a column, left to what it is made of, right to what it goes into, Enter chooses.");
+    this.foot = element("div", { class: "quiet graph-help" },
+      element("p", {}, "Orange is positive, purple negative, on each layer’s own scale; a map with a cut corner holds negative numbers. Click a map to see what it is made of."),
+      element("details", {}, element("summary", {}, "Keys"), element("p", {}, "Up and down in a column, left to what a map is made of, right to what it goes into; Enter chooses, Escape lets go.")));
     this.root.append(this.bar, this.board, this.foot);
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.columns = [];
@@ -102,6 +102,7 @@ export class Graph {
     this.byLayer = new Map();
     for (const column of this.columns) for (const n of column.inside ?? column.layers) this.byLayer.set(n, column);
     for (const column of this.columns) column.beside = ranks.get(column.rank).length;
+    this.root.classList.toggle("long-names", this.columns.some((column) => column.title.textContent.length > 11));
     this.order = [...ranks].sort((a, b) => a[0] - b[0]).map(([, found]) => found.sort((a, b) => a.place - b.place));
     this.ranks.replaceChildren(...this.order.map((found) => element("div", { class: "rank" }, ...found.map((column) => column.article))));
     this.later();
@@ -139,7 +140,9 @@ export class Graph {
       return;
     }
     const layer = this.model.layers[column.shown];
-    column.title.textContent = layer.name;
+    // A column has the name of its first layer; long names may be broken where their words end.
+    const { name } = this.model.layers[column.layers[0]];
+    column.title.replaceChildren(...name.split(/(?<=_)/).flatMap((word) => [word, element("wbr")]));
     column.title.title = `${layer.name}: ${layer.kind}`;
     const count = Number(layer.parameters.split("=").pop().trim().replaceAll(",", ""));
     column.facts.textContent = [layer.shape.join("×") || "1", ...(count ? [`${count.toLocaleString("en")} weights`] : [])].join("\n");
@@ -211,6 +214,7 @@ export class Graph {
     column.all = shape[shape.length - 1] ?? 1;
     const gap = this.isNarrow ? 4 : GAP, scale = tile / Math.max(rows, columns);
     let [w, h] = isVector ? [tile, tile] : [Math.max(16, columns * scale), Math.max(16, rows * scale)];
+    if (shape.length === 2) [w, h] = [1.5 * tile, Math.max(16, tile / 3)];
     // Small maps are drawn smaller than large ones, as far as they can be told apart.
     const share = isVector || rows * columns < 2 ? 1 : Math.max(0.62, Math.min(1, 0.55 + 0.45 * Math.sqrt(Math.max(rows, columns) / this.side())));
     [w, h] = [Math.round(w * share), Math.round(h * share)];
@@ -365,20 +369,20 @@ export class Graph {
       if (!button) return;
       button.setAttribute("aria-pressed", "true");
       if (!column.single) button.classList.add("chosen");
-      if (comes) this.reveal(column, button);
+      this.reveal(column, button, comes);
       this.redraw();
     });
   }
 
   // Scrolls the board alone, so far that the tile and its neighbours are seen.
-  reveal(column, button) {
+  reveal(column, button, isSmooth = true) {
     const box = this.board.getBoundingClientRect(), at = button.getBoundingClientRect(), margin = this.isNarrow ? 40 : 140;
     let left = 0, top = 0;
     if (at.left < box.left + margin) left = at.left - box.left - margin;
     else if (at.right > box.right - 40) left = at.right - box.right + 40;
     if (at.top < box.top + 20) top = at.top - box.top - 20;
     else if (at.bottom > box.bottom - 20) top = at.bottom - box.bottom + 20;
-    if (left || top) this.board.scrollBy({ left, top, behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    if (left || top) this.board.scrollBy({ left, top, behavior: isSmooth && !matchMedia("(prefers-reduced-motion: reduce)").matches ? "smooth" : "auto" });
   }
 
   // ---- links

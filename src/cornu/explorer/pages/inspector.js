@@ -2,10 +2,11 @@
 
 import { getJson } from "./api.js";
 import { drawGrids } from "./grids.js";
-import { coded, colourBar, digits, element, fixed, frame, largest, paint, show } from "./picture.js";
+import { coded, colourBar, element, frame, largest, paint, show } from "./picture.js";
+import { drawLogits, drawProducts, drawSum, fillKernel, fillSources } from "./sums.js";
 import { sentence } from "./words.js";
 
-const MAP = 148, LINES = 8;
+const MAP = 148;
 const isTyped = (event) => ["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key);
 
 export class Inspector {
@@ -29,8 +30,8 @@ export class Inspector {
     });
     page.on("scheme", () => { this.drawMap(); this.fill(); });
     this.tab("number", "Number", (panel) => this.fillNumber(panel));
-    this.tab("kernel", "Kernel", (panel) => this.fillKernel(panel));
-    this.tab("sources", "Sources", (panel) => this.fillSources(panel));
+    this.tab("kernel", "Kernel", (panel) => fillKernel(this, panel));
+    this.tab("sources", "Sources", (panel) => fillSources(this, panel));
     this.open();
   }
 
@@ -70,7 +71,8 @@ export class Inspector {
       element("div", { class: "row" }, element("label", { for: "inspected-map" }, element("span", { class: "what" }, "Map "), this.number), this.of, this.depthLabel, this.close),
       this.about, this.top, this.tabList, this.panel);
     this.handle();
-    this.root.append(this.grip, element("div", { class: "inspector-head" }, this.title), this.empty, this.body);
+    this.brief = element("span", { class: "brief", "aria-hidden": "true" });
+    this.root.append(this.grip, element("div", { class: "inspector-head" }, this.title, this.brief), this.empty, this.body);
     this.tabList.addEventListener("keydown", (event) => {
       const all = this.tabs.filter((tab) => !tab.button.hidden), at = all.findIndex((tab) => tab.button === document.activeElement);
       const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: all.length - 1 }[event.key];
@@ -103,7 +105,8 @@ export class Inspector {
       else if (from !== null) size(document.body.dataset.sheet === "half" ? "peek" : "half");
       from = null;
     });
-    size("peek");
+    // A link to a map opens it.
+    size(this.page.state.layer === null ? "peek" : "half");
     this.size = size;
   }
 
@@ -141,6 +144,7 @@ export class Inspector {
     this.body.hidden = !layer;
     this.empty.hidden = !!layer;
     if (!layer) {
+      this.brief.textContent = "";
       this.title.textContent = state.layer === "input" ? "input" : "Inspector";
       this.page.input.field(null);
       this.page.fire("links", null);
@@ -160,6 +164,7 @@ export class Inspector {
     this.play.hidden = this.isVector;
     this.depthLabel.hidden = layer.shape.length < 4;
     this.result.textContent = "…";
+    this.brief.textContent = "";
     this.place.textContent = this.check.textContent = "";
     this.refresh();
   }
@@ -296,7 +301,7 @@ export class Inspector {
   }
 
   told() {
-    const { found, layer, position } = this, { map } = this.page.state;
+    const { found, position } = this, { map } = this.page.state;
     const value = found.refused ? (this.map ? this.plane()[this.at[0] * this.wide + this.at[1]] : this.page.run?.layers[this.page.state.layer]?.codes[map]) : found.expected;
     this.result.textContent = found.refused && this.isVector ? "" : show(value);
     const axes = { 1: ["step"], 2: ["row", "column"], 3: ["depth", "row", "column"] }[position.length] ?? [];
@@ -304,7 +309,7 @@ export class Inspector {
     this.place.textContent = [name, ...axes.map((axis, n) => `${axis} ${position[n]}`)].join(", ");
     this.check.textContent = found.refused ? "" : "✓ the arithmetic below gives the model’s own number";
     this.check.title = found.refused ? "" : `arithmetic ${found.result}, model ${found.expected}`;
-    this.root.querySelector(".inspector-head").dataset.layer = layer.name;
+    this.brief.textContent = `${this.place.textContent}: ${this.result.textContent}`;
   }
 
   isAnswer() { return this.page.state.layer === this.model.layers.length - 1 && this.model.classes.length === (this.layer.shape[0] ?? 1); }
@@ -346,120 +351,17 @@ export class Inspector {
     const isOpen = panel.querySelector("details.formula")?.open ?? false;
     const isSum = found.steps[0].name === "sum of products" || this.links.sources.some(({ kind }) => kind === "sum");
     const children = [];
-    if (isSum && this.links.sources.length) children.push(this.sum());
-    if (this.links.on_maps) children.push(this.productsOnMaps());
+    if (isSum && this.links.sources.length) children.push(drawSum(this));
+    if (this.links.on_maps) children.push(drawProducts(this));
     const grids = drawGrids(this, found, this.channelOf ?? this.parts().find(({ kind }) => kind === "sum" || kind === "chosen")?.map ?? null);
     if (grids) children.push(grids);
-    if (this.links.logits) children.push(this.logits());
+    if (this.links.logits) children.push(drawLogits(this));
     const lines = found.steps.map(({ name, formula, value }) => [name, signs(formula === show(value) || formula === String(value) ? formula : `${formula} = ${show(value)}`)]);
     lines.push(["the model says", show(found.expected)]);
     const steps = element("dl", { class: "steps" }, ...lines.flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]));
     children.push(element("details", { class: "formula", open: isOpen || !isSum || children.length === 0 }, element("summary", {}, "Step by step"), steps));
     panel.replaceChildren(...children);
     if (held) panel.querySelector(`.sum-line[data-key="${held}"]`)?.focus({ preventScroll: true });
-  }
-
-  // The whole sum, written so that its terms add up to the result.
-  sum() {
-    const { found, links } = this, parts = this.parts().filter(({ kind }) => kind === "sum"), shown = parts.slice(0, LINES);
-    const rest = parts.slice(LINES), others = links.sources.reduce((sum, source) => sum + source.others.count, 0);
-    const restSum = rest.reduce((sum, { part }) => sum + part, 0) + links.sources.reduce((sum, source) => sum + source.others.part, 0);
-    const first = found.steps[0].value, rows = shown.map((part) => ({ ...part, key: `${part.source} ${part.index}` }));
-    if (rest.length + others) rows.push({ name: `${(rest.length + others).toLocaleString("en")} others`, part: restSum, key: "others" });
-    const biased = found.steps.find(({ name }) => name === "bias" || name === "constant");
-    if (biased) rows.push({ name: biased.name, part: biased.value - first, key: "bias" });
-    const total = biased ? biased.value : first, decimals = digits(rows.map(({ part }) => part), total), places = decimals ?? 6;
-    const most = Math.max(...rows.map(({ part }) => Math.abs(part)), 1e-30);
-    const chosen = this.channelOf ?? shown[0]?.map;
-    const lines = rows.map((row) => {
-      const bar = element("span", { class: `sum-bar ${row.part < 0 ? "negative" : "positive"}` });
-      bar.style.width = `${(50 * Math.abs(row.part)) / most}%`;
-      const children = [element("span", { class: "sum-name" }, row.name), element("span", { class: "sum-track", "aria-hidden": "true" }, bar), element("span", { class: "sum-number" }, fixed(row.part, places))];
-      if (row.map === undefined) return element("li", {}, element("span", { class: "sum-line" }, ...children));
-      const line = element("button", { type: "button", class: "sum-line", title: `See the products with ${row.name}`, "aria-pressed": String(this.found.origin.length > 0 && row.map === chosen),
-        onclick: () => { if (this.found.origin.length) { this.channelOf = row.map; this.fill(); } else this.goTo(row.source, row.map, row.at); } }, ...children);
-      line.dataset.key = row.key;
-      line.addEventListener("pointerenter", () => this.light(`${row.source} ${row.index}`));
-      line.addEventListener("focus", () => this.light(`${row.source} ${row.index}`));
-      line.addEventListener("pointerleave", () => this.light(null));
-      line.addEventListener("blur", () => this.light(null));
-      return element("li", {}, line);
-    });
-    const end = (name, value, kind = "") => element("li", {}, element("span", { class: `sum-line ${kind}` }, element("span", { class: "sum-name" }, name), element("span"), element("span", { class: "sum-number" }, value)));
-    lines.push(end(decimals === null ? "sum, rounded terms" : "sum", `${decimals === null ? "≈ " : "= "}${fixed(total, places)}`, "total"));
-    const after = found.steps.slice(found.steps.indexOf(biased ?? found.steps[0]) + 1);
-    for (const { name, value } of after) lines.push(end(name, `→ ${fixed(value, Math.max(places, 3))}`, "after"));
-    const count = found.count;
-    const caption = found.origin.length ? `${count.toLocaleString("en")} products: one sum for each map that it reads` : `${count.toLocaleString("en")} products, the largest first`;
-    return element("section", { class: "whole-sum", "aria-label": "The whole sum" }, element("h3", {}, "The whole sum"), element("p", { class: "quiet" }, caption), element("ul", { class: "sum" }, ...lines));
-  }
-
-  // The link to a map, and the map, light up with its line.
-  light(from) {
-    for (const path of this.page.graph.svg.querySelectorAll(".link.pinned")) path.classList.toggle("lit", from !== null && path.dataset.from === from);
-    this.page.graph.svg.classList.toggle("dimmed", from !== null);
-  }
-
-  productsOnMaps() {
-    const { layer, shape, products } = this.links.on_maps, channels = shape[shape.length - 1];
-    const [rows, columns] = shape.length === 2 ? [1, shape[0]] : shape.slice(-3, -1), size = products.length / channels, scale = largest(products);
-    const sums = Array.from({ length: channels }, (_, c) => products.slice(c * size, (c + 1) * size).reduce((a, b) => a + b, 0));
-    const order = sums.map((_, c) => c).sort((a, b) => Math.abs(sums[b]) - Math.abs(sums[a])).slice(0, 16);
-    const figures = order.map((c) => {
-      const canvas = element("canvas", { class: "pixels", "aria-hidden": "true" });
-      paint(canvas, coded(products.slice(c * size, c * size + rows * columns), scale), rows, columns, 8);
-      return element("button", { type: "button", class: "product-map", title: `${this.nameOf(layer, c)}: ${show(sums[c])}`, "aria-label": `${this.nameOf(layer, c)}, its products add up to ${show(sums[c])}`,
-        onclick: () => this.goTo(layer, c, null) }, canvas, element("span", {}, `${c}: ${show(sums[c])}`));
-    });
-    return element("section", { "aria-label": "Products on the maps" }, element("h3", {}, `Its products on the maps of ${this.model.layers[layer].name}`),
-      element("p", { class: "quiet" }, "Value times weight at each place, and the sum of each map; orange speaks for this unit, purple against it."), element("div", { class: "product-maps" }, ...figures), colourBar(scale));
-  }
-
-  logits() {
-    const { logits } = this.links, most = Math.max(...logits), powers = logits.map((z) => Math.exp(z - most)), total = powers.reduce((a, b) => a + b, 0);
-    const names = this.model.classes.length === logits.length ? this.model.classes : logits.map((_, n) => String(n)), own = this.page.state.map;
-    const row = (n) => element("tr", { class: n === own ? "own" : "" }, element("th", { scope: "row" }, names[n]), element("td", {}, show(logits[n])), element("td", {}, show(powers[n])), element("td", {}, show(powers[n] / total)));
-    const order = logits.map((_, n) => n);
-    const shown = order.length > 20 ? [...order].sort((a, b) => logits[b] - logits[a]).slice(0, 20) : order;
-    if (!shown.includes(own)) shown.push(own);
-    return element("section", { "aria-label": "Softmax" }, element("h3", {}, "Softmax: scores become shares of 1"),
-      element("p", { class: "quiet" }, `exp(score − ${show(most)}) for each class, divided by their sum, ${show(total)}.`),
-      element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "scores" }, element("table", {}, element("thead", {}, element("tr", {}, ...["class", "score", "exp", "share"].map((name) => element("th", { scope: "col" }, name)))),
-        element("tbody", {}, ...shown.map(row)))));
-  }
-
-  // ---- the kernel, and the sources
-
-  fillKernel(panel) {
-    const { found } = this;
-    if (found.refused || !found.grids.some(({ kernel }) => kernel) || !found.origin.length) {
-      panel.replaceChildren(element("p", { class: "quiet" }, found.origin?.length ? "This layer has no kernel." : "The weights of this unit are shown with its products."));
-      return;
-    }
-    const strongest = largest(found.grids.flatMap(({ kernel }) => kernel.flat()));
-    const figures = found.grids.map((grid, n) => {
-      const canvas = element("canvas", { class: "pixels" }), { kernel } = grid;
-      paint(canvas, coded(kernel.flat(), strongest), kernel.length, kernel[0].length, Math.max(8, Math.floor(64 / Math.max(kernel.length, kernel[0].length))));
-      canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", `kernel for ${grid.name || "the input"}: ${kernel.flat().slice(0, 25).map(show).join(", ")}`);
-      return element("figure", {}, canvas, element("figcaption", {}, grid.name || `map ${n}`));
-    });
-    panel.replaceChildren(element("p", { class: "quiet" }, `One kernel for each map it reads; the same weights at every place. Strongest ${show(strongest)}.`),
-      element("div", { class: "kernels" }, ...figures), colourBar(strongest), ...(found.left_out ? [element("p", { class: "quiet" }, `${found.left_out} more are not shown.`)] : []));
-  }
-
-  async fillSources(panel) {
-    const { links, layer } = this, parts = this.parts();
-    const row = (part) => element("tr", {}, element("th", { scope: "row" }, part.source === "input" || Number.isInteger(part.source)
-      ? element("button", { type: "button", class: "plain", onclick: () => this.goTo(part.source, part.map, part.at) }, part.name) : part.name), element("td", {}, show(part.part)));
-    const others = links.sources.filter((source) => source.others.count).map((source) => element("tr", {}, element("th", { scope: "row" }, `${source.others.count} others`), element("td", {}, show(source.others.part))));
-    const number = this.page.state.layer;
-    const readers = this.model.layers.flatMap((other, n) => (other.sources.includes(number) ? [n] : []));
-    panel.replaceChildren(
-      element("h3", {}, "What it is made of"), links.refused ? element("p", {}, links.refused) : element("table", { class: "wide" },
-        element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "from"), element("th", { scope: "col" }, "part"))), element("tbody", {}, ...parts.map(row), ...others)),
-      element("h3", {}, "What it goes into"), readers.length ? element("ul", {}, ...readers.map((n) => element("li", {}, element("button", { type: "button", class: "plain",
-        onclick: () => this.page.set({ layer: n, map: Math.min(this.page.state.map, (this.model.layers[n].shape[this.model.layers[n].shape.length - 1] ?? 1) - 1), place: null }) }, this.model.layers[n].name)))) : element("p", { class: "quiet" }, `Nothing reads ${layer.name}: it is the answer.`));
   }
 
   // The part of the input behind a place of the layer that is read.

@@ -48,10 +48,19 @@ function walk(node, clip, to) {
   const box = node.getBoundingClientRect();
   if (box.width && box.height && (box.right < clip.left || box.left > clip.right || box.bottom < clip.top || box.top > clip.bottom)) return;
   const rect = (fill, stroke) => to.parts.push(`<rect x="${n(box.left - to.left)}" y="${n(box.top - to.top)}" width="${n(box.width)}" height="${n(box.height)}" rx="${parseFloat(style.borderTopLeftRadius) || 0}"${fill}${stroke}/>`);
-  const isFilled = !/, 0\)$|transparent/.test(style.backgroundColor), line = parseFloat(style.borderTopWidth) && style.borderTopStyle !== "none";
-  const outline = parseFloat(style.outlineWidth) && style.outlineStyle !== "none";
-  const [edge, wide] = outline ? [style.outlineColor, style.outlineWidth] : [style.borderTopColor, style.borderTopWidth];
-  if (isFilled || line || outline) rect(` fill="${isFilled ? style.backgroundColor : "none"}"`, line || outline ? ` stroke="${edge}" stroke-width="${parseFloat(wide)}"` : "");
+  const isFilled = !/, 0\)$|transparent/.test(style.backgroundColor), outline = parseFloat(style.outlineWidth) && style.outlineStyle !== "none";
+  const edges = ["Top", "Right", "Bottom", "Left"].map((side) => (style[`border${side}Style`] === "none" || /, 0\)$|transparent/.test(style[`border${side}Color`]) ? 0 : parseFloat(style[`border${side}Width`])));
+  const isWhole = edges.every((edge) => edge === edges[0]);
+  const [edge, wide] = outline ? [style.outlineColor, parseFloat(style.outlineWidth)] : [style.borderTopColor, isWhole ? edges[0] : 0];
+  if (isFilled || wide) rect(` fill="${isFilled ? style.backgroundColor : "none"}"`, wide ? ` stroke="${edge}" stroke-width="${wide}"` : "");
+  if (!isWhole) {
+    const [l, t, r, b] = [box.left - to.left, box.top - to.top, box.right - to.left, box.bottom - to.top];
+    [[l, t, r, t], [r, t, r, b], [l, b, r, b], [l, t, l, b]].forEach(([x1, y1, x2, y2], side) => {
+      if (edges[side]) to.parts.push(`<line x1="${n(x1)}" y1="${n(y1)}" x2="${n(x2)}" y2="${n(y2)}" stroke="${style[`border${["Top", "Right", "Bottom", "Left"][side]}Color`]}" stroke-width="${edges[side]}"/>`);
+    });
+  }
+  // What rings a map is a shadow.
+  if (node.classList.contains("tile")) rect(' fill="none"', ` stroke="${node.classList.contains("source") ? style.color : getComputedStyle(document.documentElement).getPropertyValue("--line")}" stroke-width="${node.classList.contains("source") ? 2 : 0.5}"`);
   const scrolls = node !== document.getElementById("main") && /auto|scroll|hidden/.test(style.overflow + style.overflowX + style.overflowY) && box.width && box.height;
   let inner = clip;
   if (scrolls) {
