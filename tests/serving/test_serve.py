@@ -387,7 +387,6 @@ def test_a_full_queue_and_late_answers(serving, tmp_path):
     for thread in threads:
         thread.join()
     assert len(answers) == 2
-    gate.clear()
     _, asks = fake(serving, tmp_path, doubling(seconds=0.4), timeout=0.1, max_batch=1)
     assert "0.1 seconds to compute" in asks.error("POST", path, body, 504)
 

@@ -4,14 +4,17 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from serving_tools import Visitor, write_run
 from typer.testing import CliRunner
 
@@ -46,12 +49,34 @@ class Served:
         self.process.communicate()
 
 
+EXAMPLES = Path(__file__).parents[2] / "examples" / "serving"
+
+
+def unit_words(tmp_path) -> list[str]:
+    """What systemd would run, with the paths of this test."""
+    text = (EXAMPLES / "cornu-serve.service").read_text()
+    (line,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    for old, new in [
+        ("/srv/models", tmp_path),
+        ("${CREDENTIALS_DIRECTORY}", tmp_path),
+        ("${LOGS_DIRECTORY}", tmp_path),
+    ]:
+        line = line.replace(old, str(new))
+    program, command, *words = line.split()
+    assert (program, command) == ("/opt/cornu/bin/cornu", "serve")
+    return words
+
+
 def test_a_stop_loses_no_request(classifier, tmp_path):
-    folder = write_run(tmp_path / "photos", classifier)
-    log = tmp_path / "log.jsonl"
-    words = [folder, "--log", log, "--max-batch", 4]
-    with Served(*words, CORNU_SERVE_TOKEN="secret") as served:
+    write_run(tmp_path / "photos", classifier)
+    (tmp_path / "token").write_text("secret\n")
+    log = tmp_path / "serve.jsonl"
+    with Served(*unit_words(tmp_path), "--max-batch", 4) as served:
         assert served.line.startswith("Serving photos: http")
+        # The container's own look at its health.
+        (health,) = re.findall(r"HEALTHCHECK .* CMD (.*)", (EXAMPLES / "Dockerfile").read_text())
+        code = json.loads(health)[2].replace(":8501", f":{served.port}")
+        exec(code, {})
         x = np.random.default_rng(0).random((1, 9, 8, 3), "float32") * 255
         with Client(served.address, token="secret") as client:
             expected = client.predict(x)
@@ -137,3 +162,22 @@ def test_mistakes_are_one_line(run_folder, words, says, monkeypatch):
     assert done.exit_code in (1, 2) and says in done.stderr
     if done.exit_code == 1:
         assert done.stderr.splitlines()[-1].startswith("cornu: ")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd to ask")
+def test_systemd_takes_the_unit(tmp_path):
+    text = (EXAMPLES / "cornu-serve.service").read_text()
+    # It looks whether the program is there.
+    unit = tmp_path / "cornu-serve.service"
+    unit.write_text(text.replace("/opt/cornu/bin/cornu", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert done.returncode == 0 and "cornu-serve" not in done.stderr, done.stderr
+
+
+def test_the_container_s_command_is_one():
+    (line,) = re.findall(r"ENTRYPOINT (.*)", (EXAMPLES / "Dockerfile").read_text())
+    program, *words = json.loads(line)
+    (models,) = re.findall(r"\nCMD (.*)", (EXAMPLES / "Dockerfile").read_text())
+    command, *options = [*words, *json.loads(models)]
+    parsed = typer.main.get_command(app).commands[command].make_context(command, options).params
+    assert program == "cornu" and parsed["host"] == "0.0.0.0" and parsed["models"] == ["LeNet5"]
