@@ -10,7 +10,7 @@ INSTALL = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet -
   --config-settings=build-dir=$(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons precision benchmark benchmark-gpu memory streams augmentation gallery explorer files scaling dtypes compatibility programs fuzz site clean
+.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons precision benchmark benchmark-gpu memory streams augmentation gallery explorer files scaling serving dtypes compatibility programs fuzz site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -123,6 +123,9 @@ scaling: $(VENV)/installed-test  ## two processes on two cores against one, besi
 
 files: $(VENV)/installed-test  ## exchange with Keras and the cost of saving; writes docs/files.md
 	$(BIN)/python benchmarks/files.py
+
+serving: $(VENV)/installed-test  ## cornu serve under load, beside the same server around ONNX Runtime; writes docs/serving.md
+	$(BIN)/python benchmarks/serving.py
 
 dtypes: $(VENV)/installed-test  ## every layer on inputs of every format; writes docs/dtypes.md
 	$(BIN)/python tests/layers/grid.py

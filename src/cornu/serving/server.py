@@ -38,13 +38,15 @@ from cornu.serving.servable import Arrays, Servable
 from cornu.serving.settings import Settings
 
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-_HEADERS = {
-    # Nothing is loaded from elsewhere, nothing is run that is not in a file, nobody frames the page.
+# Nothing is loaded from elsewhere, nothing is run that is not in a file, nobody frames the page.
+_OF_THE_PAGE = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
+}
+_HEADERS = {
+    "x-content-type-options": "nosniff",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
@@ -501,7 +503,7 @@ class Server:
 
     async def _file(self, request: Request) -> Response:
         content, kind = self._files[request.url.path]
-        return Response(content, media_type=kind)
+        return Response(content, headers=_OF_THE_PAGE, media_type=kind)
 
     async def _live(self, request: Request) -> Response:
         return _json({"live": True})
