@@ -202,6 +202,15 @@ def test_how_a_number_is_made(open_page, server, digits):
     asked(page, f"4 {y[7]} ")
     page.click("#inspector >> text=Close")
     assert not page.is_visible("#result")
+    # The input's own numbers.
+    page.click(tile("input", 0))
+    page.focus(".numbers-of")
+    page.keyboard.press("ArrowDown")
+    said = page.inner_text("#inspector .reading")
+    r, c = (int(word.strip(",:")) for word in said.split()[1:4:2])
+    assert number(said.split(": ")[1]) == pytest.approx(x[7, r, c, 0], abs=1e-3)
+    assert number(page.inner_text("#inspector td.lit")) == pytest.approx(x[7, r, c, 0], abs=6e-3)
+    check_accessible(page)
 
 
 def test_the_window_slides(open_page, server):
@@ -461,7 +470,7 @@ def test_a_link_without_its_token(open_page, server):
 
 def test_a_server_that_is_gone(open_page, digits):
     server = explorer.explore(digits[0])
-    page = open_page(server.link)
+    page = open_page(server.link, waits="body[data-asked]")
     server.stop()
     page.click("text=Invert")
     page.wait_for_selector("#problem:has-text('does not answer')")

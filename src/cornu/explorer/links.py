@@ -17,7 +17,12 @@ MOST_LINKS, MOST_PRODUCTS = 12, 16384
 
 
 def links_in(
-    found: list[Call], number: int, position, channel: int, shown: dict[int, int]
+    found: list[Call],
+    number: int,
+    position,
+    channel: int,
+    shown: dict[int, int],
+    terms: Terms | None = None,
 ) -> dict[str, Any]:
     """The links behind one number, as a page gets them.
 
@@ -26,13 +31,14 @@ def links_in(
         number: which of them.
         position, channel: which number of its output.
         shown: for calls that a page shows the number of the layer there.
+        terms: what the number is made of, where this is known already.
 
     Returns:
         what `links_of` gives, with the `layer` of each source; the products of a dense layer `on_maps`, and
         the `logits` of a softmax, or None.
     """
     call = found[number]
-    told = links_of(call, position, channel)
+    told = links_of(call, position, channel, terms)
     for source, maker in zip(told["sources"], call.makers, strict=False):
         source["layer"] = "input" if maker == INPUT else shown.get(maker)
     on_maps = products_on_maps(found, call, channel)
@@ -47,12 +53,13 @@ def links_in(
     return told
 
 
-def links_of(call: Call, position, channel: int) -> dict[str, Any]:
+def links_of(call: Call, position, channel: int, terms: Terms | None = None) -> dict[str, Any]:
     """The parts of the sum behind one number, by the map that each comes from.
 
     Args:
         call: the layer's call that was observed.
         position, channel: which number of its output.
+        terms: what it is made of, where this is known already.
 
     Returns:
         `sources`: for each of the call's sources its `maps`, those with the largest parts first: the
@@ -61,7 +68,8 @@ def links_of(call: Call, position, channel: int) -> dict[str, Any]:
 
     Raises NotImplementedError for a layer whose arithmetic is not known; see `explain.window`.
     """
-    terms = explained(call, position, channel).terms
+    if terms is None:
+        terms = explained(call, position, channel).terms
     sources = [
         {**_largest(parts), "kind": kind} for kind, parts in _parts(call, position, channel, terms)
     ]

@@ -81,6 +81,7 @@ class Network:
         self._shown = [
             n for n, call in enumerate(found) if call.is_whole and hasattr(call.outputs, "shape")
         ]
+        self._places = {n: place for place, n in enumerate(self._shown)}
         self._rows = _rows_by_call(model, example, found)
         output: tuple = getattr(found[-1].outputs, "shape", ())
         # A single number is no choice between classes.
@@ -142,7 +143,6 @@ class Network:
     def describe(self) -> dict[str, Any]:
         """What there is to see."""
         found = self._fields.calls
-        position = {n: shown for shown, n in enumerate(self._shown)}
         described: dict[str, Any] = {
             "name": self.model.name,
             "parameters": sum(row.num_parameters for row in self._rows.values()),
@@ -160,7 +160,7 @@ class Network:
                     "kind": type(found[n].operation).__name__,
                     "shape": list(self._output_shape(n)),
                     "sources": [
-                        "input" if maker == INPUT else position.get(maker)
+                        "input" if maker == INPUT else self._places.get(maker)
                         for maker in found[n].makers
                     ],
                     "sizes": self._rows[n].sizes if n in self._rows else [],
@@ -314,10 +314,11 @@ class Network:
                 raise ValueError(f"The layer '{call.name}' has {values.shape[-1]} channels.")
             values = np.abs(np.nan_to_num(values[..., channel]))
             position = tuple(int(i) for i in np.unravel_index(values.argmax(), values.shape))
-        shown = {n: place for place, n in enumerate(self._shown)}
         told = {"layer": layer, "map": channel, "position": list(position)}
         try:
-            links = self._with_values(lambda: links_in(found, number, position, channel, shown))
+            links = self._with_values(
+                lambda: links_in(found, number, position, channel, self._places)
+            )
             return {**told, **links}
         except NotImplementedError as error:
             return {**told, "sources": [], "refused": str(error)}
@@ -335,14 +336,21 @@ class Network:
         return maps[..., channel].astype(np.float32)
 
     def window(self, x, layer: int, position, channel: int) -> dict[str, Any]:
-        """How one number was made, and the part of the input that it depends on."""
+        """How one number was made, its `links`, and the part of the input that it depends on."""
         number = self._number(layer)
-        call = self.observe(x)[number]
+        found = self.observe(x)
+        field = self._field(number, position)
+
+        def answer():
+            window = explained(found[number], position, channel)
+            links = links_in(found, number, position, channel, self._places, window.terms)
+            told = {"layer": layer, "map": channel, "position": list(position), **links}
+            return {**numbers_of(window), "links": told}
+
         try:
-            found = self._with_values(lambda: explained(call, position, channel))
+            return {**self._with_values(answer), "field": field}
         except NotImplementedError as error:
-            return {"refused": str(error), "field": self._field(number, position)}
-        return {**numbers_of(found), "field": self._field(number, position)}
+            return {"refused": str(error), "field": field}
 
     def _field(self, number: int, position) -> list[list[int]] | None:
         found = self._fields.calls

@@ -345,6 +345,11 @@ export class Graph {
     this.page.set({ layer: column.shown, map: unit, place: null });
   }
 
+  focusChosen() {
+    const { layer, map } = this.page.state, column = this.byLayer.get(layer);
+    (column?.buttons[column.single ? 0 : map] ?? column?.buttons[0] ?? this.root).focus();
+  }
+
   point(column, unit) {
     const next = column && column.shown !== "input" ? { layer: column.shown, map: unit, place: null } : null;
     if (this.pointed?.layer === next?.layer && this.pointed?.map === next?.map) return;

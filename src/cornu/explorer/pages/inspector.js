@@ -2,6 +2,7 @@
 
 import { getJson } from "./api.js";
 import { drawGrids } from "./grids.js";
+import { drawPixels } from "./pixels.js";
 import { coded, colourBar, element, frame, largest, paint, show } from "./picture.js";
 import { drawLogits, drawProducts, drawSum, fillKernel, fillSources } from "./sums.js";
 import { sentence } from "./words.js";
@@ -42,7 +43,7 @@ export class Inspector {
   // ---- building
 
   build() {
-    this.title = element("h2", { id: "inspector-title" });
+    this.title = element("h2", { id: "inspector-title", tabindex: "-1" });
     this.about = element("p", { class: "quiet about" });
     this.number = element("input", { type: "number", min: "0", id: "inspected-map" });
     this.number.addEventListener("change", () => {
@@ -55,7 +56,7 @@ export class Inspector {
     this.depth.addEventListener("change", () => { this.drawMap(); if (this.at) this.move(this.at, true); });
     this.depthLabel = element("label", { for: "inspected-depth" }, "Depth ", this.depth);
     this.play = element("button", { type: "button", onclick: () => this.toggle() }, "Slide");
-    this.close = element("button", { type: "button", class: "push", onclick: () => this.page.set({ layer: null, map: null, place: null }) }, "Close");
+    this.close = element("button", { type: "button", class: "push", onclick: () => { this.page.graph.focusChosen(); this.page.set({ layer: null, map: null, place: null }); } }, "Close");
     this.canvas = element("canvas", { class: "pixels", "aria-hidden": "true" });
     this.holder = element("div", { class: "holder", tabindex: "0", role: "application", "aria-roledescription": "map of values", "aria-describedby": "place" }, this.canvas);
     this.bar = element("div", { class: "bar-of-map" });
@@ -72,7 +73,7 @@ export class Inspector {
       this.about, this.top, this.tabList, this.panel);
     this.handle();
     this.brief = element("span", { class: "brief", "aria-hidden": "true" });
-    this.root.append(this.grip, element("div", { class: "inspector-head" }, this.title, this.brief), this.empty, this.body);
+    this.root.append(this.grip, element("div", { class: "inspector-head" }, this.title, this.brief), this.empty, this.pixels = element("div", { hidden: true }), this.body);
     this.tabList.addEventListener("keydown", (event) => {
       const all = this.tabs.filter((tab) => !tab.button.hidden), at = all.findIndex((tab) => tab.button === document.activeElement);
       const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: all.length - 1 }[event.key];
@@ -143,19 +144,22 @@ export class Inspector {
     this.panel.replaceChildren();
     this.body.hidden = !layer;
     this.empty.hidden = !!layer;
+    this.pixels.hidden = state.layer !== "input";
     if (!layer) {
       this.brief.textContent = "";
+      this.root.classList.remove("stale");
+      this.showPixels();
       this.title.textContent = state.layer === "input" ? "input" : "Inspector";
       this.page.input.field(null);
       this.page.fire("links", null);
-      this.empty.textContent = state.layer === "input" ? "The input: numbers that you draw or choose. What they become is to the right." : "Choose a map to see how each of its numbers is made.";
+      this.empty.textContent = state.layer === "input" ? "Each square of the input is a number; the network sees only these." : "Choose a map to see how each of its numbers is made.";
       return;
     }
     // Not at first, when nobody has chosen anything.
     if (document.body.dataset.sheet === "peek" && this.page.run) this.size("half");
     const all = layer.shape[layer.shape.length - 1] ?? 1;
     this.title.replaceChildren(layer.name, " ", element("span", { class: "kind" }, layer.kind));
-    this.about.textContent = [sentence(layer.kind), ...layer.sizes.map((size) => `Size ${size}.`), layer.parameters ? `Weights ${layer.parameters}.` : ""].filter(Boolean).join(" ");
+    this.about.textContent = [sentence(layer.kind), ...layer.sizes.map((size) => `Size ${typeset(size)}.`), layer.parameters ? `Weights ${typeset(layer.parameters)}.` : ""].filter(Boolean).join(" ");
     this.body.querySelector(".what").textContent = this.isVector ? "Unit " : "Map ";
     this.number.max = all - 1;
     this.number.value = state.map ?? 0;
@@ -171,7 +175,11 @@ export class Inspector {
 
   refresh() {
     if (this.layer && this.page.run) this.askMap();
-    else if (!this.layer) this.root.classList.remove("stale");
+    else if (!this.layer) { this.root.classList.remove("stale"); this.showPixels(); }
+  }
+
+  showPixels() {
+    if (this.page.state.layer === "input") drawPixels(this, this.pixels);
   }
 
   async loadMap() {
@@ -283,10 +291,10 @@ export class Inspector {
     // Links begin at the first layer of a column: those after it only change the number.
     const head = page.graph?.byLayer.get(number), first = head && !head.isFolded && head.layers.includes(number) ? head.layers[0] : number;
     const asked = { channel: map, position: position.join(",") };
-    const [found, links] = await Promise.all([
-      page.ask("/api/window", { layer: number, ...asked }), page.ask("/api/links", { layer: number, ...asked }),
+    const [found, before] = await Promise.all([
+      page.ask("/api/window", { layer: number, ...asked }), first === number ? null : page.ask("/api/links", { layer: first, ...asked }),
     ]);
-    const drawn = first === number ? links : await page.ask("/api/links", { layer: first, ...asked });
+    const links = found.links ?? { layer: number, map, position, sources: [], refused: found.refused }, drawn = before ?? links;
     if (layer !== this.layer || map !== page.state.map || (at.length && this.at !== at)) return;
     this.root.classList.remove("stale");
     this.found = found;
@@ -330,6 +338,8 @@ export class Inspector {
 
   goTo(source, map, at) {
     if (source === null || source === undefined) return;
+    // What was clicked goes away.
+    this.title.focus({ preventScroll: true });
     if (source === "input") { this.page.set({ layer: "input", map, place: null }); return; }
     const isSame = at?.length === this.model.layers[source].shape.length - 1;
     this.page.set({ layer: source, map, place: isSame ? at : null });
@@ -349,9 +359,9 @@ export class Inspector {
     if (found.refused) { panel.replaceChildren(element("p", {}, found.refused)); return; }
     const held = document.activeElement?.closest(".sum-line")?.dataset.key;
     const isOpen = panel.querySelector("details.formula")?.open ?? false;
-    const isSum = found.steps[0].name === "sum of products" || this.links.sources.some(({ kind }) => kind === "sum");
+    const isSum = this.links.sources.some(({ kind, maps }) => kind === "sum" && maps.length);
     const children = [];
-    if (isSum && this.links.sources.length) children.push(drawSum(this));
+    if (isSum) children.push(drawSum(this));
     if (this.links.on_maps) children.push(drawProducts(this));
     const grids = drawGrids(this, found, this.channelOf ?? this.parts().find(({ kind }) => kind === "sum" || kind === "chosen")?.map ?? null);
     if (grids) children.push(grids);
@@ -373,3 +383,4 @@ export class Inspector {
 }
 
 const signs = (text) => text.replaceAll("-", "−").replaceAll("+ −", "− ");
+const typeset = (formula) => signs(formula.replaceAll("*", "×"));

@@ -38,7 +38,7 @@ export function drawSum(inspector) {
   for (const { name, value } of after) lines.push(end(name, `→ ${fixed(value, Math.max(places, 3))}`, "after"));
   const count = found.count;
   const caption = found.origin.length ? `${count.toLocaleString("en")} products: a sum for each map of ${one ?? "what it reads"}`
-    : found.steps[0].name === "sum of products" ? `${count.toLocaleString("en")} products${one ? ` of ${one}` : ""}, the largest first` : "What its sources add, the largest first";
+    : found.steps[0].name === "sum of products" ? `${count === 1 ? "1 product" : `${count.toLocaleString("en")} products`}${one ? ` of ${one}` : ""}, the largest first` : "What its sources add, the largest first";
   return element("section", { class: "whole-sum", "aria-label": "The whole sum" }, element("h3", {}, "The whole sum"), element("p", { class: "quiet" }, caption), element("ul", { class: "sum" }, ...lines));
 }
 
@@ -105,5 +105,5 @@ export function fillSources(inspector, panel) {
     element("h3", {}, "What it is made of"), links.refused ? element("p", {}, links.refused) : element("table", { class: "wide" },
       element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "from"), element("th", { scope: "col" }, "part"))), element("tbody", {}, ...parts.map(row), ...others)),
     element("h3", {}, "What it goes into"), readers.length ? element("ul", {}, ...readers.map((n) => element("li", {}, element("button", { type: "button", class: "plain",
-      onclick: () => inspector.page.set({ layer: n, map: Math.min(inspector.page.state.map, (inspector.model.layers[n].shape[inspector.model.layers[n].shape.length - 1] ?? 1) - 1), place: null }) }, inspector.model.layers[n].name)))) : element("p", { class: "quiet" }, `Nothing reads ${layer.name}: it is the answer.`));
+      onclick: () => inspector.goTo(n, Math.min(inspector.page.state.map, (inspector.model.layers[n].shape[inspector.model.layers[n].shape.length - 1] ?? 1) - 1), null) }, inspector.model.layers[n].name)))) : element("p", { class: "quiet" }, `Nothing reads ${layer.name}: it is the answer.`));
 }
