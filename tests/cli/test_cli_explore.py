@@ -34,7 +34,7 @@ class Served:
             text=True,
         )
         self.lines: list[str] = []
-        self.link = re.search(r"(http\S+)#(\S+)", self.until("The page:"))
+        self.link = re.search(r"(http\S+)#([\w-]+)(\S*)", self.until("The page:"))
         self.viewer = re.search(r"(http\S+)#(\S+)", self.until("For others"))
 
     def until(self, text: str) -> str:
@@ -70,7 +70,10 @@ def test_a_trained_model_is_served(run, npz, tiny, tmp_path):
     out = tmp_path / "out"
     options = ["--model", tiny, "--epochs", 1, "--seed", 0, "--output", out]
     assert run("train", npz, *options).exit_code == 0
-    with Served("explore", out, "--data", npz) as served:
+    with Served("explore", out, "--data", npz, "--tour") as served:
+        # The tour is about its own network, which every page has.
+        assert served.link[3] == "&net=tour&view=tour"
+        assert served.get("api/model?net=tour")["parameters"] == 2346
         told = served.get("api/model")
         assert told["classes"] == ["0", "1"] and told["examples"] == 20
         assert told["white"] == 255 and not told["is_training"]
@@ -114,6 +117,7 @@ def test_wrong_arguments(run, npz, tmp_path):
     wrong = run("explore", tmp_path / "m.keras", "--data", npz)
     assert wrong.exit_code == 1 and "(20, 8, 8)" in wrong.stderr and "(n, 6, 6, 1)" in wrong.stderr
     assert run("explore", tmp_path / "none.keras").exit_code == 1
+    assert "none is given" in run("explore", "--input-shape", "8x8x1").stderr
     refused = run("explore", tmp_path / "m.keras", "--host", "203.0.113.9")
     assert refused.exit_code == 1
     assert refused.stderr.splitlines()[-1].startswith("cornu: Cannot listen on 203.0.113.9: ")

@@ -506,7 +506,12 @@ def deploy_check(
 @app.command()
 @command
 def explore(
-    model: Annotated[str, typer.Argument(help=_MODEL_HELP, metavar="[MODEL]")] = "LeNet5",
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"{_MODEL_HELP} Default: the small network of the tour.", metavar="[MODEL]"
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -534,23 +539,28 @@ def explore(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in the browser.")
     ] = False,
+    starts_tour: Annotated[
+        bool, typer.Option("--tour", help="Begin with the guided tour, in ten steps.")
+    ] = False,
     debug: Debug = False,
 ):
     """Show a model in the browser: draw an input, watch it go through, ask how a number was made.
+
+    Without a MODEL it shows the small network of the guided tour, with drawings.
 
     The page is served to this machine only, unless --host names another address.
     It loads nothing from elsewhere. Ctrl-C closes it.
 
     \b
     Examples:
-      cornu explore
+      cornu explore --tour
       cornu explore demo --data digits
       cornu explore runs/photos --data photos/ --open
       cornu explore demo --host 0.0.0.0 --port 8000
     """
     from cornu.cli.explore import explore as run
 
-    run(model, data, input_shape, host, port or 0, open_browser)
+    run(model, data, input_shape, host, port or 0, open_browser, starts_tour)
 
 
 @app.command()

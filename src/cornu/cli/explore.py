@@ -11,8 +11,8 @@ from cornu.cli.data import Data, Part, check_range, has_image_files, load_to_jud
 from cornu.cli.parts import FITS
 from cornu.cli.run_folder import is_described, load, settings_of
 from cornu.cli.run_settings import SETTINGS
-from cornu.explorer import Examples, Network, Server, Watch, guess_white, takes
-from cornu.explorer.watch import FOLLOWED
+from cornu.explorer import Examples, Network, Server, Watch, guess_white, takes, tour
+from cornu.explorer.watch import FOLLOWED, JUDGED
 from cornu.serving.http import listen
 from cornu.training.interrupts import Terminated
 
@@ -21,13 +21,37 @@ _MOST_EXAMPLES, _MOST_BYTES = 1000, 64 * 2**20
 
 
 def explore(
-    model: str, data: str | None, shape: tuple | None, host: str, port: int, opens: bool
+    model: str | None,
+    data: str | None,
+    shape: tuple | None,
+    host: str,
+    port: int,
+    opens: bool,
+    starts_tour: bool = False,
 ) -> None:
-    """Serve the page of a trained model until Ctrl-C."""
+    """Serve the page of a trained model, or of the tour's, until Ctrl-C."""
     # Arguments are checked before the model and the data are loaded.
     if data is not None:
         has_image_files(data)
+    if model is None and shape is not None:
+        raise CommandError("--input-shape is for a MODEL of any size; none is given.")
     check_address(host, port)
+    examples: Examples | None
+    if model is None:
+        network, examples = tour.shown()
+        if data is not None:
+            examples = load_examples(data, network)
+    else:
+        network, examples = _loaded(model, data, shape)
+    view = f"&{'' if model is None else 'net=tour&'}view=tour" if starts_tour else ""
+    with Server(network, examples, host=host, port=port) as server, _until_ctrl_c():
+        _announce(server, view)
+        if opens:
+            webbrowser.open(server.link + view)
+        server.wait()
+
+
+def _loaded(model: str, data: str | None, shape: tuple | None) -> tuple[Network, Examples | None]:
     loaded, path = load(model)
     network = Network(loaded, shape)
     if network.num_classes is not None:
@@ -48,11 +72,7 @@ def explore(
                 else "these are no pixels."
             )
         )
-    with Server(network, examples, host=host, port=port) as server, _until_ctrl_c():
-        _announce(server)
-        if opens:
-            webbrowser.open(server.link)
-        server.wait()
+    return network, examples
 
 
 def check_address(host: str, port: int) -> None:
@@ -69,7 +89,11 @@ def training_page(model, data: Data, port: int):
     network.aspect = FITS[data.fit or "stretch"]
     part = data.validation if data.test is None else data.test
     examples = spread(part, _most(network.shape), network.shape)
-    rows = np.linspace(0, len(examples) - 1, min(FOLLOWED, len(examples))).astype(int)
+    count = len(examples)
+    rows = np.linspace(0, count - 1, min(FOLLOWED, count)).astype(int)
+    # Those that are followed come first; others are judged, too.
+    more = np.linspace(0, count - 1, min(JUDGED, count)).astype(int)
+    rows = np.concatenate([rows, np.setdiff1d(more, rows)])
     watch = Watch(network, examples.x[rows], np.asarray(examples.y)[rows])
     with Server(network, examples, watch, port=port) as server:
         _announce(server)
@@ -80,9 +104,9 @@ def training_page(model, data: Data, port: int):
             server.wait()
 
 
-def _announce(server: Server) -> None:
-    print(f"The page: {server.link}")
-    print(f"For others, to look and ask: {server.viewer_link}", flush=True)
+def _announce(server: Server, view: str = "") -> None:
+    print(f"The page: {server.link}{view}")
+    print(f"For others, to look and ask: {server.viewer_link}{view}", flush=True)
     if server.is_shared:
         say("everybody in the network who has a link can use it. It is not encrypted.")
 

@@ -31,8 +31,13 @@ def dead_relus(model, x) -> dict[str, float]:
     >>> cornu.explain.dead_relus(model, np.ones((1, 2)))
     {'hidden': 0.5}
     """
+    return dead_in(calls(model, as_batch(model, x)))
+
+
+def dead_in(found: list) -> dict[str, float]:
+    """`dead_relus` for calls that were observed."""
     shares: dict[str, float] = {}
-    for call in calls(model, as_batch(model, x)):
+    for call in found:
         layer = call.operation
         activation = getattr(getattr(layer, "activation", None), "__name__", "")
         if activation != "relu" and not isinstance(layer, ReLU):

@@ -23,6 +23,14 @@ class Examples:
             raise ValueError(f"There are {len(self.x)} examples, but {len(self.y)} classes.")
         self.range = [float(self.x.min()), float(self.x.max())] if self.x.size else None
 
+    def border(self) -> float | None:
+        """The mean of the outermost pixels of images, which is their background; None if there are none."""
+        if self.x.ndim != 4 or not len(self) or min(self.x.shape[1:3]) < 3:
+            return None
+        some = self.x[:100, ..., :3]
+        edges = [some[:, 0], some[:, -1], some[:, :, 0], some[:, :, -1]]
+        return float(np.concatenate([edge.ravel() for edge in edges]).mean())
+
     @classmethod
     def none(cls) -> "Examples":
         """No examples."""

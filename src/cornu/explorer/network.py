@@ -22,6 +22,7 @@ from cornu.explain.attribution import (
 from cornu.explain.observe import INPUT, Call, calls, input_of
 from cornu.explain.receptive_field import receptive_field
 from cornu.explain.terms import channels_last
+from cornu.explain.training import dead_in
 from cornu.explain.window import explained
 from cornu.explorer.columns import columns_of
 from cornu.explorer.edits import Steps, Value
@@ -256,14 +257,21 @@ class Network:
         except NotImplementedError as error:
             return {"refused": str(error)}
 
-    def weights(self, layer: int, channel: int | None = None) -> list[dict[str, Any]]:
+    def weights(
+        self, x, layer: int, channel: int | None = None, target: list[float] | None = None
+    ) -> list[dict[str, Any]]:
         """A layer's own weights: names, shapes, and values, if they are few.
 
         Args:
+            x: the example that `gradients` are about.
             layer: which.
             channel: of weights with several axes, only those along the last axis; default: all.
+            target: with it comes the derivative of the loss by each weight that is trained.
         """
         own, place = self._layer(layer), {id(v): n for n, v in enumerate(self._variables)}
+        slopes: dict[int, Any] = {}
+        if target is not None:
+            slopes = self._back.run(self.values, self._batch(x), target).by_weights
         found = []
         for variable in getattr(own, "variables", []):
             if id(variable) not in place or not is_float(variable.dtype):
@@ -274,11 +282,15 @@ class Network:
                 "shape": list(values.shape),
                 "is_trained": variable.trainable and own.trainable,
             }
-            if channel is not None and values.ndim > 1:
-                if not 0 <= channel < values.shape[-1]:
-                    raise ValueError(f"The layer '{own.name}' has {values.shape[-1]} channels.")
-                values = values[..., channel]
-            told["values"] = values.ravel().tolist() if values.size <= MOST_NUMBERS else None
+            parts = {"values": values}
+            if id(variable) in slopes:
+                parts["gradients"] = np.asarray(slopes[id(variable)], np.float32)
+            for name, part in parts.items():
+                if channel is not None and part.ndim > 1:
+                    if not 0 <= channel < part.shape[-1]:
+                        raise ValueError(f"The layer '{own.name}' has {part.shape[-1]} channels.")
+                    part = part[..., channel]
+                told[name] = part.ravel().tolist() if part.size <= MOST_NUMBERS else None
             found.append(told)
         return found
 
@@ -326,6 +338,27 @@ class Network:
     def field(self, layer: int, position) -> list[list[int]] | None:
         """The part of the input that a layer's position depends on; None if it is not known."""
         return self._field(self._number(layer), position)
+
+    def learning(
+        self, x, y
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]:
+        """What training is at: each trained weight, its mean gradient over a batch, shares of dead units.
+
+        Args:
+            x: a batch, with channels last.
+            y: its classes, or None: then there are no gradients.
+        """
+        x = np.asarray(x).reshape(-1, *self.shape)
+        x = jnp.asarray(np.moveaxis(x, -1, 1) if self._first else x, self._dtype)
+        values, slopes = self.values, {}
+        if y is not None and self.num_classes is not None and not self._back.refusal:
+            slopes = self._back.slopes(values, x, y)
+        weights = {
+            v.path: np.asarray(value, np.float32)
+            for v, value in zip(self._variables, values, strict=True)
+            if v.trainable and is_float(v.dtype)
+        }
+        return weights, slopes, dead_in(self._observe(values, x))
 
     def layer_map(self, x, layer: int, channel: int) -> np.ndarray:
         """One channel of a layer's output in full: float32 `(rows, columns)`, or more axes."""

@@ -205,6 +205,7 @@ class Server:
             ("/api/examples", "GET", self._thumbnails, "viewer"),
             ("/api/example", "GET", self._example, "viewer"),
             ("/api/training", "GET", self._training, "viewer"),
+            ("/api/histograms", "GET", self._histograms, "viewer"),
             ("/api/filters", "GET", self._filters, "viewer"),
             ("/api/followed", "GET", self._followed, "viewer"),
             ("/api/training", "POST", self._control, "owner"),
@@ -337,7 +338,10 @@ class Server:
                 **network.describe(),
                 "examples": len(examples),
                 "range": examples.range,
+                # The background of images, as a share of white.
+                "border": _share(examples.border(), network.white),
                 "is_training": self.watch is not None and network is self.network,
+                "is_tour": tour.is_shown(network),
                 "may_control": request.state.role == "owner",
                 # For "Copy link": whoever is given it looks, and controls nothing.
                 "viewer": self._tokens["viewer"],
@@ -397,9 +401,10 @@ class Server:
     async def _weights(self, request: Request) -> Response:
         asked, layer = await self._asked(request), _number(request, "layer")
         channel = _number(request, "channel") if "channel" in request.query_params else None
+        target = target_of(asked.said["target"]) if "target" in asked.said else None
 
         def answer():
-            return {"weights": asked.about().weights(layer, channel)}
+            return {"weights": asked.about().weights(asked.x, layer, channel, target)}
 
         return _json(await self._compute(answer))
 
@@ -450,13 +455,20 @@ class Server:
         return _packed({"label": label}, [x])
 
     async def _training(self, request: Request) -> Response:
-        return _json(self._watched().state())
+        since = _number(request, "since") if "since" in request.query_params else 0
+        return _json(self._watched().state(since))
+
+    async def _histograms(self, request: Request) -> Response:
+        since = _number(request, "since") if "since" in request.query_params else 0
+        return _json(await self._compute(self._watched().histograms, since))
 
     async def _filters(self, request: Request) -> Response:
         return _packed(*self._watched().filters())
 
     async def _followed(self, request: Request) -> Response:
-        return _packed(*self._watched().followed())
+        asked = "numbers" in request.query_params
+        numbers = _numbers(request, "numbers", 24) if asked else None
+        return _packed(*self._watched().followed(numbers))
 
     async def _control(self, request: Request) -> Response:
         self._watched().control(request.query_params.get("action", ""))
@@ -499,6 +511,10 @@ def _packed(header: dict[str, Any], arrays: list[np.ndarray]) -> Response:
         data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         parts += [data, b"\0" * (-len(data) % 4)]
     return Response(b"".join(parts), media_type="application/octet-stream")
+
+
+def _share(value: float | None, white: float | None) -> float | None:
+    return value / white if value is not None and white else None
 
 
 def _from_json(text: bytes) -> dict[str, Any]:

@@ -29,6 +29,11 @@ def shown() -> Shown:
     return Shown(Network(model()), drawings())
 
 
+def is_shown(network: Network) -> bool:
+    """Whether a network is that of the tour."""
+    return bool(shown.cache_info().currsize) and network is shown().network
+
+
 def model(weights: str | Path | None = WEIGHTS) -> Sequential:
     """The network: two convolutions, 2,346 weights; its pixels are from 0 to 1.
 

@@ -10,11 +10,15 @@ import numpy as np
 from cornu.callbacks import Callback
 from cornu.explain.maps import filters
 from cornu.explorer.examples import small
+from cornu.explorer.learning import Learning
 from cornu.explorer.network import Network
 from cornu.layers.convolution import BaseConv
 
 # Examples whose predictions are followed, for how many epochs; and filters that are shown.
 FOLLOWED, REMEMBERED, MOST_FILTERS = 24, 4, 64
+# Examples that are classified after each epoch, for how many epochs matrices of confusion are kept, of how
+# many classes, and how many bytes the examples may have.
+JUDGED, MATRICES, MOST_CLASSES, MOST_BYTES = 512, 50, 30, 32 * 2**20
 
 
 class Watch(Callback):
@@ -22,7 +26,8 @@ class Watch(Callback):
 
     Args:
         network: the network of the model that is trained; its weights are renewed now and then.
-        x, y: examples whose predictions are followed, and their classes.
+        x, y: examples and their classes. The predictions for the first 24 are followed; up to 512 are
+            classified after each epoch.
     """
 
     # Between several steps that are done in one go, nobody looks.
@@ -31,14 +36,23 @@ class Watch(Callback):
     def __init__(self, network: Network, x=None, y=None):
         super().__init__()
         self.network = network
-        self._x = None if x is None else np.asarray(x)[:FOLLOWED]
-        self._y = None if y is None else np.asarray(y).reshape(-1)[:FOLLOWED].astype(int)
+        if x is not None:
+            x = np.asarray(x)
+            x = x[: min(JUDGED, max(FOLLOWED, MOST_BYTES // max(1, x[:1].nbytes)))]
+        self._x = x
+        self._y = (
+            None if y is None or x is None else np.asarray(y).reshape(-1)[: len(x)].astype(int)
+        )
+        self._learning = Learning(network, self._x, self._y)
+        self._learned = self._cost_of_learning = 0.0
         self._lock = threading.Lock()
         self._goes_on = threading.Event()
         self._goes_on.set()
         self._status, self._wants_end = "waiting", False
         self._rows: list[dict] = []
         self._predictions: deque = deque(maxlen=REMEMBERED)
+        self._matrices: deque = deque(maxlen=MATRICES)
+        self._flips: list[dict[str, int]] = []
         self._filters: tuple[str, np.ndarray] | None = None
         self._now: dict[str, Any] = {}
         self._looked = self._renewed = 0.0
@@ -78,8 +92,37 @@ class Watch(Callback):
         self._renew()
         if self._x is not None and self.network.num_classes is not None:
             answers = np.asarray(self.model.predict_on_batch(self._x), np.float32)
-            with self._lock:
-                self._predictions.append(answers)
+            self._judge(epoch + 1, answers)
+        self._learn(epoch + 1)
+
+    def _judge(self, epoch: int, answers: np.ndarray) -> None:
+        """Keep what became of the examples in an epoch."""
+        chosen, classes = answers.argmax(-1), self.network.num_classes or 0
+        matrix = None
+        if self._y is not None and classes <= MOST_CLASSES:
+            matrix = np.zeros((classes, classes), int)
+            np.add.at(matrix, (self._y, chosen), 1)
+        with self._lock:
+            if self._predictions:
+                before = self._predictions[-1].argmax(-1)
+                self._flips = [
+                    {"number": int(n), "before": int(before[n]), "now": int(chosen[n])}
+                    for n in np.flatnonzero(before != chosen)
+                ]
+            self._predictions.append(answers)
+            if matrix is not None:
+                self._matrices.append({"epoch": epoch, "counts": matrix.tolist()})
+
+    def _learn(self, epoch: int) -> None:
+        """Note what weights look like, if that takes a small part of the time."""
+        started = time.monotonic()
+        if started - self._learned < 20 * self._cost_of_learning:
+            return
+        self._learning.note(epoch)
+        self._learned = time.monotonic()
+        # The first time it is compiled.
+        took = self._learned - started
+        self._cost_of_learning = 0.0 if len(self._learning.rows) < 2 else took
 
     def on_train_end(self, logs=None):
         self._note("stopped" if self._wants_end else "finished")
@@ -102,11 +145,11 @@ class Watch(Callback):
 
     # ---- the page's side, in threads of the server
 
-    def state(self) -> dict[str, Any]:
-        """What the page shows, but for the filters."""
+    def state(self, since: int = 0) -> dict[str, Any]:
+        """What the page shows of the epochs after so many, but for filters, matrices and histograms."""
         self._looked = time.monotonic()
         with self._lock:
-            latest = self._predictions[-1] if self._predictions else None
+            latest = self._predictions[-1][:FOLLOWED] if self._predictions else None
             return {
                 "status": self._status,
                 "wants_pause": not self._goes_on.is_set(),
@@ -114,15 +157,38 @@ class Watch(Callback):
                 "epochs": (self.params or {}).get("epochs"),
                 "steps": (self.params or {}).get("steps"),
                 "now": self._now,
-                "rows": list(self._rows),
-                "labels": None if self._y is None else self._y.tolist(),
-                "predicted": [p.argmax(-1).tolist() for p in self._predictions],
+                "since": since,
+                "rows": self._rows[since:],
+                "labels": None if self._y is None else self._y[:FOLLOWED].tolist(),
+                "predicted": [p[:FOLLOWED].argmax(-1).tolist() for p in self._predictions],
                 "probability": None if latest is None else np.nan_to_num(latest.max(-1)).tolist(),
             }
 
-    def followed(self) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Thumbnails of the examples that are followed; see `examples.small`."""
-        shape, thumbnails = small(np.zeros((0, 1)) if self._x is None else self._x)
+    def histograms(self, since: int = 0) -> dict[str, Any]:
+        """Of the epochs after one: rows of `Learning`, matrices of confusion; and the latest flips."""
+        rows = [row for row in list(self._learning.rows) if row["epoch"] > since]
+        with self._lock:
+            matrices = [each for each in self._matrices if each["epoch"] > since]
+            flips = self._flips[:FOLLOWED]
+            labels = None if self._y is None else [int(self._y[f["number"]]) for f in flips]
+            return {
+                "rows": rows,
+                "matrices": matrices,
+                "flips": flips,
+                "flipped": len(self._flips),
+                "judged": 0 if self._x is None else len(self._x),
+                "labels": labels,
+            }
+
+    def followed(self, numbers=None) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """Thumbnails of examples, of those that are followed by default; see `examples.small`.
+
+        Raises ValueError for numbers of examples that are not there.
+        """
+        x = np.zeros((0, 1)) if self._x is None else self._x
+        if numbers is not None and not all(n < len(x) for n in numbers):
+            raise ValueError(f"There are {len(x)} examples.")
+        shape, thumbnails = small(x[:FOLLOWED] if numbers is None else x[list(numbers)])
         return {"shape": shape}, [thumbnails.astype(np.float32)]
 
     def filters(self) -> tuple[dict[str, Any], list[np.ndarray]]:

@@ -67,6 +67,7 @@ class WayBack:
         self._rest: Any = None
         self._run = jax.jit(self._computed)
         self._stepped = jax.jit(self._moved)
+        self._sloped = jax.jit(self._by_weights)
 
     # ---- what is asked
 
@@ -123,6 +124,22 @@ class WayBack:
             "parts": [_listed(part) for part in made.parts],
         }
 
+    def slopes(self, values, x, classes) -> dict[str, np.ndarray]:
+        """The mean derivative by each trained weight over a batch, by the weights' paths.
+
+        Args:
+            values: of the variables.
+            x: a batch, as the model takes it.
+            classes: its classes as integers `(n,)`.
+        """
+        y = jnp.asarray(classes, jnp.int32)
+        if self._loss().form != "class":
+            y = jax.nn.one_hot(y, self.num_classes or 1)
+        found = self._sloped(values, x, y)
+        return {
+            v.path: np.asarray(g, np.float32) for v, g in zip(self._trained, found, strict=True)
+        }
+
     def target(self, given: list[float]):
         """The target as the loss takes it. Raises ValueError if it does not fit the output."""
         if self.refusal:
@@ -172,7 +189,7 @@ class WayBack:
         arrays = [leaf for a, leaf in zip(is_array, leaves, strict=True) if a]
         return loss, by_weights, gradients, by_input, arrays
 
-    def _moved(self, values, x, y, rate):
+    def _by_weights(self, values, x, y):
         state = self._state()
         given = self._in_order(values, state)
         measure = self._loss().measure
@@ -183,7 +200,10 @@ class WayBack:
 
             return functional(forward, state)([*trained, *given[len(self._trained) :]])[0]
 
-        slopes = jax.grad(loss)(given[: len(self._trained)])
+        return jax.grad(loss)(given[: len(self._trained)])
+
+    def _moved(self, values, x, y, rate):
+        slopes = self._by_weights(values, x, y)
         after = list(values)
         for n, slope in zip(self._order, slopes, strict=False):
             moved = jnp.asarray(values[n], jnp.float32) - rate * jnp.asarray(slope, jnp.float32)

@@ -2,7 +2,7 @@
 
 import { getArrays, latest, net, post, token } from "./api.js";
 
-const KEYS = ["view", "layer", "map", "place", "edits"];
+const KEYS = ["view", "step", "layer", "map", "place", "edits"];
 // Inputs of so many values are kept in the link; of larger ones only the number of the example.
 const MOST_IN_LINK = 4096;
 // Maps of a layer that are asked for while an input is drawn.
@@ -48,6 +48,7 @@ export class Page {
   fragment(own = token) {
     const { view, layer, map, place, edits, input } = this.state, parts = net ? [own, `net=${net}`] : [own];
     if (view !== "overview") parts.push(`view=${view}`);
+    if (view === "tour" && this.state.step !== null) parts.push(`step=${this.state.step}`);
     if (layer !== null) parts.push(`layer=${layer}`);
     if (map !== null) parts.push(`map=${map}`);
     if (place?.length) parts.push(`place=${place.join(",")}`);
@@ -139,7 +140,7 @@ function read() {
   try { edits = JSON.parse(fields.get("edits") ?? "null"); } catch { /* a link that was cut */ }
   const place = fields.get("place");
   return {
-    view: fields.get("view") ?? "overview", layer: fields.get("layer") === "input" ? "input" : number("layer"), map: number("map"),
+    view: fields.get("view") ?? "overview", step: number("step"), layer: fields.get("layer") === "input" ? "input" : number("layer"), map: number("map"),
     place: /^\d+(,\d+)*$/.test(place ?? "") ? place.split(",").map(Number) : null, edits, input: fields.get("input"),
   };
 }
