@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from bars import make_images, write_images
 
-from cornu.cli.run_folder import free_name
+from cornu.cli.command import CommandError
+from cornu.cli.run_folder import held, make_free
 from cornu.saving import load_model
 
 FILES = {
@@ -271,8 +272,20 @@ def test_nothing_is_mixed_with_an_older_run(run, tmp_path, tiny, npz):
 
 
 def test_two_runs_in_one_second_have_folders_of_their_own(tmp_path):
-    names = [free_name(tmp_path / "a") for _ in range(3) if not free_name(tmp_path / "a").mkdir()]
-    assert [name.name for name in names] == ["a-2", "a-3", "a-4"]
+    names = [make_free(tmp_path / "runs" / "a") for _ in range(3)]
+    assert [name.name for name in names] == ["a", "a-2", "a-3"]
+
+
+def test_one_process_at_a_time_trains_in_a_folder(run, tmp_path, npz, tiny):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    words = ("train", npz, "--model", tiny, "--epochs", 1, "--output", folder)
+    with held(folder):
+        done = run(*words)
+        assert done.exit_code == 1 and "Another process is training in" in done.stderr
+    with held(folder), pytest.raises(CommandError, match="Another process"), held(folder):
+        pass
+    assert not list(folder.iterdir())
 
 
 def test_folders_without_images_and_hidden_files_are_no_classes_and_no_images(

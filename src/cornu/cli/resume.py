@@ -8,6 +8,7 @@ from pathlib import Path
 from cornu import callbacks
 from cornu.cli import config, run_folder, run_settings
 from cornu.cli.command import CommandError, say
+from cornu.cli.judge import number
 from cornu.core import processes
 
 # Seconds of an epoch after which the state is written within it.
@@ -56,9 +57,13 @@ def is_finished(folder: Path | None, settings: dict) -> bool:
     """Whether there is nothing left to do for a run, which is then said."""
     if _IS_FINISHED not in settings:
         return False
+    is_several = (settings.get("image") or {}).get("is_multi_label", False)
+    name, value = (
+        ("F1", settings.get("f1_macro")) if is_several else ("accuracy", settings["accuracy"])
+    )
     print(
-        f"The run in {folder} is finished: its best epoch is {settings['best_epoch']}, with accuracy "
-        f"{settings['accuracy']:.4f} on the {settings['judged_on']} images."
+        f"The run in {folder} is finished: its best epoch is {settings['best_epoch']}, with {name} "
+        f"{number(value)} on the {settings['judged_on']} images."
     )
     return True
 

@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
+import os
 import platform
 import shutil
 import tempfile
@@ -123,12 +124,45 @@ def check_file(path: Path, endings: tuple[str, ...]) -> None:
         raise CommandError(f"{path} cannot be written: {what}.")
 
 
-def free_name(folder: Path) -> Path:
-    """The folder, or, if it is there, the same with a number."""
+def make_free(folder: Path) -> Path:
+    """Make the folder, or, if it is there, the same with a number."""
     names = itertools.chain(
         [folder], (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2))
     )
-    return next(name for name in names if not name.exists())
+    for name in names:
+        # Two processes may have the same idea at once.
+        with contextlib.suppress(FileExistsError):
+            name.mkdir(parents=True)
+            return name
+    raise AssertionError("there is always another number")
+
+
+@contextlib.contextmanager
+def held(folder: Path):
+    """Within, no other process writes a run into the folder. Raises CommandError if one does.
+
+    The system lets go of it when a process dies. Windows, and some file systems of networks, know no such
+    lock; there nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CommandError(
+                f"Another process is training in {folder}. Wait for it, or choose another folder with "
+                "--output."
+            ) from error
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def versions() -> dict[str, str]:

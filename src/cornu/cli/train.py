@@ -33,7 +33,17 @@ from cornu.training import interrupts
 _UNBALANCED = 5
 
 
-def train(
+def train(*arguments, **options) -> None:
+    """Train a network on DATA and leave everything in a folder, in which no other process trains meanwhile.
+
+    The arguments are those of `_train`.
+    """
+    with contextlib.ExitStack() as holding:
+        _train(holding, *arguments, **options)
+
+
+def _train(
+    holding: contextlib.ExitStack,
     data: str,
     output: Path | None,
     shows_bars: bool,
@@ -45,7 +55,7 @@ def train(
     watchers=(),
     **settings,
 ) -> None:
-    """Train a network on DATA and leave everything in a folder.
+    """As `train` says; `holding` holds the folder.
 
     With a port, the training is shown on a page, which stays until Ctrl-C. `watchers` are more callbacks.
     """
@@ -67,6 +77,10 @@ def train(
     optimizer = _optimizer(settings)
     if output is not None and not resumes and processes.is_first():
         run_folder.check_new(output, overwrite)
+    is_held = False
+    if output is not None and output.is_dir() and processes.is_first():
+        holding.enter_context(run_folder.held(output))
+        is_held = True
     if tensorboard is not None and processes.is_first():
         progress.check_tensorboard(tensorboard, resumes, overwrite)
     if explore_port:
@@ -117,10 +131,10 @@ def train(
         _check_probabilities(model, settings["model"], loaded)
     model.summary()
 
-    folder = output or run_folder.free_name(
-        Path("runs", f"{loaded.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-    )
-    folder = Path(_of_first(str(folder)))
+    name = Path("runs", f"{loaded.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+    if output is None and processes.is_first():
+        name = run_folder.make_free(name)
+    folder = Path(_of_first(str(output or name)))
     config_text = config.text_of(options)
     settings = {
         "data": data,
@@ -133,6 +147,10 @@ def train(
     }
     if not resumes and processes.is_first():
         folder.mkdir(parents=True, exist_ok=True)
+        if not is_held:
+            holding.enter_context(run_folder.held(folder))
+            # Another process may have begun, and ended, while the data were read.
+            run_folder.check_new(folder, overwrite)
         run_folder.clear(folder)
         run_folder.write_text(folder / run_folder.CONFIG, config_text)
         run_folder.write_text(folder / run_folder.SPLIT, pictures)
