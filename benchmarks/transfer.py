@@ -1,20 +1,23 @@
-"""Fine-tuning against training from scratch, with a thousand pictures.
+"""Fine-tuning beside training from scratch, with a few hundred pictures.
 
-    python benchmarks/packaged.py SmallResNet --classes 0 1 2 3 4 --epochs 16 --output five.weights.h5
+    python benchmarks/packaged.py SmallResNet --classes 0 1 2 3 4 --epochs 16 --rate 0.5 \\
+        --output five.weights.h5
     python benchmarks/transfer.py --weights five.weights.h5
 
-The backbone has seen five classes of CIFAR-10; the pictures are of the other five, 200 of each. From
-scratch the same network, and the command line's `simple`, learn the same pictures with the same
+The backbone has seen five classes of CIFAR-10; the pictures are of the other five, 100 and 200 of each.
+From scratch the same network, and the command line's `simple`, learn the same pictures with the same
 augmentation. All are judged by the 5,000 test images of these classes. Times are those of all of the
-training, compilation included. The last table shows what frozen features cost in an epoch with MobileNetV2,
-whose weights are random here: the time does not depend on them.
+training, compilation included; steps are those of the whole network, which do not depend on the machine.
+Fine-tuning is `models.fine_tune` with its defaults, but for the number of epochs. The last line shows what
+frozen features cost in an epoch with MobileNetV2, whose weights are random here: the time does not depend
+on them. Writes a section of docs/benchmarks.md.
 """
 
 import argparse
 import time
 
 import numpy as np
-from common import versions
+from common import report
 
 import cornu
 from cornu import layers
@@ -79,21 +82,26 @@ def scaled_simple(x):
     return simple(layers.Rescaling(1 / 255)(x), 5)
 
 
-def compare(weights: str, of_each: int, runs: int) -> list[dict]:
-    """Accuracy and seconds of each way, the mean over runs with pictures of their own."""
+def compare(weights: str, of_each: int, runs: int) -> list[list[str]]:
+    """Rows of the table: accuracy and seconds, the means over runs with pictures of their own."""
     ways = {
-        "fine-tuned, head only": lambda x, y: tuned(weights, x, y, 0),
-        "fine-tuned": lambda x, y: tuned(weights, x, y, 5),
+        f"SmallResNet, fine-tuned: the head, then {epochs} epochs": (
+            epochs,
+            lambda x, y, epochs=epochs: tuned(weights, x, y, epochs),
+        )
+        for epochs in (0, 5, 15)
     }
+    # Five epochs and fifteen, as fine-tuning has, and as many as still help.
     for name, body in {"SmallResNet": small_resnet, "simple": scaled_simple}.items():
-        for epochs in (15, 60):
-            ways[f"{name} from scratch, {epochs} epochs"] = lambda x, y, body=body, epochs=epochs: (
-                from_scratch(body, x, y, epochs)
+        for epochs in (5, 15, 60):
+            ways[f"{name} from scratch, {epochs} epochs"] = (
+                epochs,
+                lambda x, y, body=body, epochs=epochs: from_scratch(body, x, y, epochs),
             )
     found: dict[str, list] = {name: [] for name in ways}
     for seed in range(runs):
         (x, y), (x_test, y_test) = pictures(range(5, 10), of_each, seed)
-        for name, train in ways.items():
+        for name, (_, train) in ways.items():
             cornu.utils.set_random_seed(seed)
             start = time.perf_counter()
             model = train(x, y)
@@ -101,19 +109,24 @@ def compare(weights: str, of_each: int, runs: int) -> list[dict]:
             correct = model.predict(x_test, batch_size=500, verbose=0).argmax(1) == y_test
             found[name].append((correct.mean(), seconds))
             print(f"{of_each} a class, run {seed}, {name}: {correct.mean():.4f}", flush=True)
-    return [{"way": name, "accuracy": each} for name, each in found.items()]
+    rows = []
+    for name, (epochs, _) in ways.items():
+        accuracy, seconds = np.mean(found[name], axis=0)
+        spread = np.std([each for each, _ in found[name]])
+        rows.append(
+            [
+                f"{of_each}",
+                name,
+                f"{100 * accuracy:.1f} ± {100 * spread:.1f} %",
+                f"{epochs * -(-len(x) // 32):,}",
+                f"{seconds:.1f}",
+            ]
+        )
+    return rows
 
 
-def table(of_each: int, found: list[dict]) -> None:
-    print(f"\n| {of_each} pictures a class | accuracy | seconds |\n|---|---:|---:|")
-    for row in found:
-        accuracy, seconds = np.mean(row["accuracy"], axis=0)
-        spread = np.std([each for each, _ in row["accuracy"]])
-        print(f"| {row['way']} | {100 * accuracy:.1f} ± {100 * spread:.1f} % | {seconds:.1f} |")
-
-
-def frozen(images: int = 500, size: int = 96) -> None:
-    """What an epoch costs with the whole of MobileNetV2, and with its features."""
+def frozen(images: int = 500, size: int = 96) -> str:
+    """What an epoch costs with the whole of MobileNetV2, and with its features, in words."""
     x = np.random.default_rng(0).integers(0, 256, (images, size, size, 3)).astype("float32")
     y = np.arange(images) % 5
     shape = (size, size, 3)
@@ -138,17 +151,27 @@ def frozen(images: int = 500, size: int = 96) -> None:
     head = cornu.Sequential([cornu.Input((features.shape[1],)), layers.Dense(5, "softmax")])
     head.compile("adam", "sparse_categorical_crossentropy")
     timed("an epoch of the head on features", lambda: head.fit(features, y, 32, verbose=0))
-    print(f"\n| MobileNetV2, {images} images of {size}x{size} | milliseconds |\n|---|---:|")
-    for name, value in seconds.items():
-        print(f"| {name} | {1000 * value:,.0f} |")
+    listed = ", ".join(f"{name} {1000 * value:,.0f} ms" for name, value in seconds.items())
+    return f"With MobileNetV2, random weights and {images} images of {size}x{size}: {listed}."
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", required=True, help="of the backbone that saw five classes")
-    parser.add_argument("--of-each", type=int, default=200, help="pictures of each class")
-    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument(
+        "--of-each", type=int, nargs="+", default=[100, 200], help="pictures of each class"
+    )
+    parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
-    print(versions())
-    table(arguments.of_each, compare(arguments.weights, arguments.of_each, arguments.runs))
-    frozen()
+    rows = [row for n in arguments.of_each for row in compare(arguments.weights, n, arguments.runs)]
+    report(
+        "Fine-tuning beside training from scratch",
+        "The backbone has learned five classes of CIFAR-10; these are pictures of the other five, judged "
+        f"by their 5,000 test images: means and deviations of {arguments.runs} runs with pictures of their "
+        "own. Seconds are those of all of the training with its compilation, steps those of the whole "
+        "network. "
+        "Written by `python benchmarks/transfer.py`.",
+        ["pictures of a class", "way", "accuracy", "steps", "seconds"],
+        rows,
+        frozen(),
+    )

@@ -197,6 +197,14 @@ def test_what_is_refused(run, folder, tmp_path, monkeypatch):
     bars_model().save(alone_file)
     assert "give --data" in refused("export", alone_file, file, "--int8")
     assert "no file" in refused("deploy-check", file)
+    done_well(run, "export", trained, file)
+    for name, why in (
+        ("none.png", "No such file or directory."),
+        ("a.onnx", "no known image form"),
+    ):
+        said = refused("deploy-check", file, tmp_path / name)
+        assert f"Cannot read the image {tmp_path / name}: {why}" in said
+    file.unlink()
     (tmp_path / "b.onnx").write_bytes(b"none of it")
     assert "no ONNX file" in refused("deploy-check", tmp_path / "b.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -6,6 +6,7 @@ import pytest
 import cornu
 from cornu import explain, visualize
 from cornu import layers as L
+from cornu.training.learning_rate import _suggestion
 
 random = np.random.default_rng(0)
 X = random.standard_normal((64, 8, 8, 2)).astype("float32")
@@ -159,3 +160,14 @@ def test_figures(tmp_path):
             function(argument)
     with pytest.raises(ValueError, match=r"shapes \(2, 4, 4, 1\) and \(2, 5, 5\)"):
         visualize.plot_attribution(np.zeros((2, 4, 4, 1)), np.zeros((2, 5, 5)))
+
+
+def test_chance_at_the_smallest_rates_suggests_nothing():
+    rates = np.geomspace(1e-6, 10, 60)
+    # Learned already: it differs from batch to batch, and explodes from a rate of about 0.01 on.
+    losses = 1 + np.where(rates > 0.01, 100 * rates, 0)
+    losses[5:15] = 0.6
+    assert 0.001 < _suggestion(rates, losses) < 0.01
+    # Where it falls at rates that count, that is what is found.
+    losses[25:34] = 0.3
+    assert _suggestion(rates, losses) == rates[25]

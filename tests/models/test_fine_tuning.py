@@ -188,22 +188,25 @@ def test_rates_by_layer(tmp_path):
 
         def on_epoch_end(self, epoch, logs=None):
             seen.append([float(each.learning_rate) for each in model.optimizer.optimizers])
-            model.save(tmp_path / "m.keras")
+            if epoch == 13:
+                model.save(tmp_path / "m.keras")
 
     fine_tune(
         model,
         *pictures(),
         head_epochs=0,
-        epochs=2,
         batch_size=8,
         learning_rate=0.1,
         callbacks=[Look()],
         verbose=0,
     )
+    # By default as many epochs of 6 steps as take 80 of them.
+    assert len(seen) == 3 + 14
     assert all(each.momentum == 0.5 for each in seen[:3])
-    # At the peak, a quarter of 12 steps, and at the end.
-    assert [float(each._learning_rate(3)) for each in seen[:3]] == pytest.approx([0.001, 0.01, 0.1])
-    assert seen[-1] == pytest.approx([1e-8, 1e-7, 1e-6], rel=0.01)
+    # At the peak, a quarter of 84 steps, and at the end.
+    peaks = [float(each._learning_rate(21)) for each in seen[:3]]
+    assert peaks == pytest.approx([0.03, 0.3**0.5 / 10, 0.1])
+    assert seen[-1] == pytest.approx([1e-5 * each for each in peaks], rel=0.01)
     assert float(model.optimizer.learning_rate) == 0.5
     # A model that was saved meanwhile can be loaded.
     loaded = cornu.models.load_model(tmp_path / "m.keras", compile=False)

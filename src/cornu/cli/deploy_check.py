@@ -14,12 +14,14 @@ from cornu.cli import alone
 from cornu.cli.command import CommandError, say
 from cornu.cli.described import description_of
 from cornu.cli.parts import FITS
-from cornu.cli.predict import image_paths
+from cornu.cli.predict import image_paths, reason
 from cornu.cli.run_folder import load_trained
 from cornu.cli.run_settings import read_beside
 from cornu.core.optional import required
 from cornu.saving.export import FORMATS
+from cornu.utils.image_folder import FORMATS as FORMATS_OF_IMAGES
 from cornu.utils.image_folder import reader_for
+from cornu.utils.images import check_image
 
 # Pictures that are looked at, at most.
 _MOST = 256
@@ -84,7 +86,14 @@ def _pictures(images: list[str], about: dict, trained) -> tuple[list[str], str]:
         return [], "made-up inputs"
     paths = list(image_paths(images))
     rows = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), _MOST)).astype(int))
-    return [paths[row] for row in rows], " ".join(images[:3]) + (" …" if len(images) > 3 else "")
+    chosen = [paths[row] for row in rows]
+    for path in chosen:
+        try:
+            check_image(path, FORMATS_OF_IMAGES)
+        except OSError as error:
+            is_missing = isinstance(error.__cause__, OSError) and error.__cause__.strerror
+            raise CommandError(reason(path, error) if is_missing else str(error)) from error
+    return chosen, " ".join(images[:3]) + (" …" if len(images) > 3 else "")
 
 
 def _made_up(about: dict) -> np.ndarray:
@@ -158,7 +167,7 @@ def _text(found: dict, about: dict) -> str:
             f"{time:9.3f} ms per picture, {size} at once"
             for size, time in found["milliseconds"].items()
         ),
-        f"{found['pictures']:,} pictures: {found['of']}",
+        f"{found['pictures']:,} picture{'s' * (found['pictures'] != 1)}: {found['of']}",
     ]
     for answer in found["answers"][:_PRINTED]:
         if "image" in answer:

@@ -67,7 +67,9 @@ def export(
             known = split.trained_on(trained.path.parent, part)
             content, about["int8"] = quantized(content, part, batch_size, least_of(about), known)
             content = _with_text(content, _text(about))
-            lines.append(describe_int8(about["int8"], source, before, len(content)))
+            lines.append(
+                describe_int8(about["int8"], trained.is_multi_label, source, before, len(content))
+            )
         _write(output, content)
         if format != "onnx":
             with replacing(beside(output)) as temporary:

@@ -111,8 +111,8 @@ def _last_nodes(path: Path) -> list[str]:
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def describe_int8(found: dict, source: str, before: int, after: int) -> str:
-    """A line about it."""
+def describe_int8(found: dict, is_several: bool, source: str, before: int, after: int) -> str:
+    """A line about it; `is_several`: an image may be of several classes."""
     count, seen = found["judged_on"], found["trained_on"]
     if seen is None:
         which = "; whether it was trained on them is not known"
@@ -120,11 +120,12 @@ def describe_int8(found: dict, source: str, before: int, after: int) -> str:
         which = ", on which it was trained, which flatters both"
     else:
         which = ", on which it was not trained"
-    accuracy, accuracy_before = (100 * found[name] for name in ("accuracy", "accuracy_before"))
+    measure = "all classes right" if is_several else "accuracy"
+    now, then = (f"{100 * found[name]:.2f} %" for name in ("accuracy", "accuracy_before"))
     return (
-        f"int8: accuracy {accuracy:.2f} %, {accuracy_before:.2f} % before, on {count:,} images of "
-        f"{source}{which}; the same answer for {found['same_answer']:,} of them. Calibrated on "
-        f"{found['calibrated_on']:,} others. {after:,} bytes, {before:,} before."
+        f"int8: {measure} {now}, {then} before, on {count:,} images of {source}{which}; the same "
+        f"answer for {found['same_answer']:,} of them. Calibrated on {found['calibrated_on']:,} others. "
+        f"{after:,} bytes, {before:,} before."
     )
 
 

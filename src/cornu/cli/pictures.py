@@ -146,7 +146,8 @@ def _check_each_class(train: Part, class_names: list[str]) -> None:
     if not counts.all():
         raise CommandError(
             f"No image of the class {class_names[int(counts.argmin())]!r} is left to learn from. "
-            "Unreadable images and copies of those for validation and test are left out."
+            "Unreadable images and copies of those for validation and test are left out; --keep-duplicates "
+            "learns from copies, too."
         )
 
 

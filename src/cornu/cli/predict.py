@@ -252,7 +252,7 @@ def predict(
             count += 1
             if each is None:
                 num_unreadable += 1
-                say(_reason(path, error))
+                say(reason(path, error))
                 continue
             probabilities = next(answers)
             best = np.argsort(-probabilities, kind="stable")[:most]
@@ -318,7 +318,8 @@ def _reader(trained: TrainedModel, invert: bool):
     return (lambda path: white - reader(path)) if invert else reader
 
 
-def _reason(path: str, error: OSError) -> str:
+def reason(path: str, error: OSError) -> str:
+    """Why an image cannot be read."""
     if isinstance(error.__cause__, OSError) and error.__cause__.strerror is None:
         return str(error.__cause__)
     named = error.__cause__ if isinstance(error.__cause__, OSError) else error

@@ -28,6 +28,9 @@ from cornu.utils.files import cache_folder
 _RISE = 0.25
 _BEGIN = 1 / 25
 _END = 1e-5
+# By default: epochs of the whole model, and its fewest steps. A handful only shakes what the head has
+# learned.
+_EPOCHS, _FEWEST_STEPS = 5, 80
 
 
 class FineTuning(NamedTuple):
@@ -190,10 +193,10 @@ def fine_tune(
     *,
     backbone=None,
     head_epochs=20,
-    epochs=5,
+    epochs=None,
     batch_size=32,
     learning_rate=None,
-    earlier=0.01,
+    earlier=0.3,
     validation_data=None,
     validation_split=0.0,
     sample_weight=None,
@@ -220,12 +223,14 @@ def fine_tune(
             times. Its labels are kept in memory.
         backbone: the last frozen layer, often a whole model, or its name. Default: the largest model within
             the model; without one, the last global pooling or `Flatten` layer.
-        head_epochs, epochs: epochs of the head, and then of the whole; either may be 0.
+        head_epochs, epochs: epochs of the head, and then of the whole; either may be 0. Default of the
+            whole: 5, or with few samples as many as take 80 steps.
         batch_size: samples a step, for arrays.
         learning_rate: the largest of each stage, a number or a pair (head, whole). Default: what a trial
             finds (see `cornu.explain.learning_rate_range`).
         earlier: the rate of the first half of the backbone's layers, as a share of the head's. The second
-            half has its square root.
+            half has its square root. Less leaves the backbone nearer to what it has learned, for pictures
+            that are almost of the same kind.
         validation_data, validation_split: as for `fit`.
         class_weight: as for `fit`.
         draws: with random image layers before the backbone, how many times each image is changed and its
@@ -261,7 +266,7 @@ def fine_tune(
     >>> len(done.head.epoch), len(done.whole.epoch)
     (20, 1)
     """
-    _check(model, head_epochs, epochs, draws, earlier)
+    _check(model, head_epochs, _EPOCHS if epochs is None else epochs, draws, earlier)
     head_rate, whole_rate = _rates(learning_rate)
     if validation_split and validation_data is None:
         if not in_memory(x):
@@ -278,6 +283,8 @@ def fine_tune(
         if isinstance(validation_data, tuple | list):
             given = unpack_x_y_sample_weight(validation_data)
         validation = _Samples.of(*given, batch_size, "validation_data", head_epochs > 0)
+    if epochs is None:
+        epochs = max(_EPOCHS, -(-_FEWEST_STEPS // max(train.steps, 1)))
     stages = _Stages(model, two, train, validation, class_weight, verbose, seed)
     head = whole = None
     if head_epochs:

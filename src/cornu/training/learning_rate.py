@@ -18,7 +18,8 @@ class LearningRates(NamedTuple):
         rates: learning rates, one for each step.
         losses: the smoothed loss after each.
         suggestion: a rate to train with: where two thirds of the way that the loss falls are gone, but
-            less than a third of the rate from which on it grows. If it does not fall, a thirtieth of that.
+            less than a third of the rate from which on it grows. If it does not fall, as where a model
+            has learned already, a fifth of that rate.
     """
 
     rates: np.ndarray
@@ -99,9 +100,14 @@ def _smoothed(losses, steps: int) -> np.ndarray:
     return np.array(means)
 
 
+def _smallest(steps: int) -> int:
+    """How many of the steps have rates that change nothing: what the loss differs by there is noise."""
+    return -(-steps // 3)
+
+
 def _begin(curve: np.ndarray, steps: int) -> float:
-    """The loss with the smallest rates, which change nothing: what it differs by there is noise."""
-    return float(np.median(curve[: -(-steps // 3)]))
+    """The loss with the smallest rates."""
+    return float(np.median(curve[: _smallest(steps)]))
 
 
 def _suggestion(rates: np.ndarray, curve: np.ndarray) -> float:
@@ -111,9 +117,10 @@ def _suggestion(rates: np.ndarray, curve: np.ndarray) -> float:
     begin = _begin(finite, len(rates))
     not_grown = np.flatnonzero(finite <= begin + 0.25 * abs(begin))
     last = rates[not_grown[-1]]
-    lowest = int(finite.argmin())
-    if begin - finite[lowest] < 0.2 * abs(begin):
-        return float(last / 30)
+    first = _smallest(len(rates))
+    if begin - finite[first:].min(initial=np.inf) < 0.2 * abs(begin):
+        return float(last / 5)
+    lowest = first + int(finite[first:].argmin())
     above = np.flatnonzero(finite[:lowest] >= begin)
     highest = int(above[-1]) if len(above) else 0
     fallen = rates[round(highest + (lowest - highest) * 2 / 3)]
