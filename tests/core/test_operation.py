@@ -81,6 +81,20 @@ def test_a_function_is_what_lies_between_tensors():
             call()
     with pytest.raises(NotImplementedError, match="Make a `Model`"):
         function.get_config()
+    with pytest.raises(ValueError, match="cannot contain character `/`"):
+        Power(name="a/b")
+
+
+def test_a_function_begins_with_tensors_made_by_hand_or_within_a_graph():
+    for k in (cornu, keras):
+        a, b = k.KerasTensor((None, 3), name="a"), k.KerasTensor((2, None), name="b")
+        both = a + b
+        outputs = k.ops.maximum(both, 0)
+        assert outputs.shape == (2, 3)
+        np.testing.assert_allclose(k.Function([a, b], outputs)([X, X]), 2 * X.clip(0))
+        last = k.Function(both, outputs)
+        assert not any("add" in o.name for o in last.operations)
+        np.testing.assert_allclose(last(X), X.clip(0))
 
 
 def flat(results):

@@ -35,6 +35,12 @@ def test_wrong_names(name):
         cornu.dtype_policies.get(name)
 
 
+@pytest.mark.parametrize("policy", [None, 12345])
+def test_the_global_policy_is_a_policy(policy):
+    with pytest.raises(ValueError, match="Invalid `policy` argument"):
+        cornu.config.set_dtype_policy(policy)
+
+
 def test_map():
     policies = cornu.dtype_policies.DTypePolicyMap("float32", {})
     policies["dense_.*"] = "int8_from_float32"

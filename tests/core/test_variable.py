@@ -74,9 +74,15 @@ def test_arithmetic_goes_both_ways():
         (v @ v, 5),
         (-v, [-1, -2]),
         (v**2, [1, 4]),
+        # Of truth values, as in Keras: bits would give 2 and 0.
+        (Variable([6, 0]) & 3, [True, False]),
+        (3 ^ Variable([6, 0]), [False, True]),
+        (Variable([0.0, 2.0]) | [0, 1], [False, True]),
     ]:
         np.testing.assert_allclose(result, expected)
     assert (v == v).all()
+    with pytest.raises(TypeError, match=r"cannot be used as a boolean.*ops.any"):
+        bool(v)
 
 
 def test_functional_leaves_the_variables_alone():

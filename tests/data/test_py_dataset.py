@@ -120,7 +120,14 @@ def test_processes_are_threads():
         Counting(workers=2, use_multiprocessing=True)
 
 
-@pytest.mark.parametrize("wrong", [{"workers": -1}, {"max_queue_size": 0}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"workers": -1}, {"max_queue_size": 0, "workers": 2}, {"max_queue_size": -1}], ids=str
+)
 def test_wrong_arguments(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         PyDataset(**wrong)
+
+
+def test_a_queue_of_none_where_nothing_is_made_ahead():
+    data = Counting(workers=0, max_queue_size=0)
+    assert len(list(iterate(data, range(3)))) == 3

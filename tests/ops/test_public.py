@@ -300,6 +300,52 @@ def test_shapes_of_symbolic_tensors():
         ops.sum(x, axes=1)
 
 
+MEETING = [
+    ("add", [(None, 3), (2, None)], {}),
+    ("greater", [(None, 3), (2, None)], {}),
+    ("floor_divide", [(None, 3), (2, None)], {}),
+    ("linspace", [(None, 3, 4), (2, 3, 4)], {"num": 5, "axis": 1}),
+    ("vstack", [[(None, 3), (None, None)]], {}),
+    ("unstack", [(2, None, None)], {"num": 3, "axis": 1}),
+    ("repeat", [(None, 3)], {"repeats": [1, 2, 1], "axis": 1}),
+    (
+        "image.pad_images",
+        [(None, None, None, 3)],
+        {"top_padding": 2, "left_padding": 3, "target_height": 20, "target_width": 30},
+    ),
+    ("logical_and", [(None, 3), (2, None)], {}),
+]
+
+
+@pytest.mark.parametrize(("name", "shapes", "kwargs"), MEETING, ids=[case[0] for case in MEETING])
+def test_unknown_sizes_that_must_be_known_ones(name, shapes, kwargs):
+    def outputs(k):
+        function = k.ops
+        for part in name.split("."):
+            function = getattr(function, part)
+        args = [
+            [k.KerasTensor(each) for each in shape]
+            if isinstance(shape, list)
+            else k.KerasTensor(shape)
+            for shape in shapes
+        ]
+        made = function(*args, **kwargs)
+        return [t.shape for t in made] if isinstance(made, list) else made.shape
+
+    assert outputs(cornu) == outputs(keras)
+
+
+def test_a_batch_is_never_taken_for_a_size():
+    with pytest.raises(TypeError, match=r"\(3,\) and \(4,\)|\(3,\) and \(None,\)"):
+        ops.matmul(cornu.Input((3,)), cornu.Input((4,)))
+
+
+def test_the_images_size_in_a_shape():
+    args = (None, 9, 9, 3), cornu.KerasTensor((2,)), cornu.KerasTensor((2,)), (1, 2), "linear"
+    found = ops.image.scale_and_translate(cornu.KerasTensor((None, 8, 8, 3)), *args)
+    assert found.shape == (None, 9, 9, 3)
+
+
 def test_unknown_function():
     with pytest.raises(
         AttributeError, match=r"Cornu has no `cornu.ops.summ`. Did you mean `(cum)?sum`"

@@ -76,7 +76,11 @@ def _standardize(dtype) -> str:
     special = {"int": "int32", "float": floatx(), int: "int32", float: floatx(), bool: "bool"}
     if dtype in special:
         return special[dtype]
-    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or np.dtype(dtype).name
+    if type(dtype).__module__ == "torch":
+        name = str(dtype).rpartition(".")[2]
+    else:
+        name = dtype if isinstance(dtype, str) else ""
+        name = name or getattr(dtype, "name", None) or np.dtype(dtype).name
     if name not in _ALLOWED:
         raise ValueError(
             f"Invalid dtype: {dtype!r}. Expected one of {', '.join(sorted(_ALLOWED))}."

@@ -376,11 +376,18 @@ def dtype_policy() -> DTypePolicy:
 
 
 def set_dtype_policy(policy) -> None:
-    """Set the policy of every layer made from now on: a name or a `DTypePolicy`.
+    """Set the policy of every layer made from now on: a name, a `DTypePolicy` or its configuration.
+
+    Raises ValueError for anything else.
 
     >>> import cornu
     >>> cornu.config.set_dtype_policy("float32")
     """
+    if not isinstance(policy, str | dict | DTypePolicy):
+        raise ValueError(
+            "Invalid `policy` argument. Expected the name of a policy, such as 'mixed_bfloat16', or a "
+            f"`DTypePolicy`. Received: policy={policy!r} (of type {type(policy).__name__})"
+        )
     _settings["dtype_policy"] = get_policy(policy)
 
 

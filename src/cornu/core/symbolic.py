@@ -6,6 +6,7 @@ between its inputs and its outputs.
 """
 
 import functools
+import itertools
 import operator
 import re
 from collections.abc import Callable, Iterator
@@ -146,12 +147,18 @@ def _apply_to_two(method, x1, x2):
     return getattr(x1, method)(x2) if hasattr(x1, "aval") else getattr(x2, _reflected(method))(x1)
 
 
-def _apply_to_one(method, x):
-    return getattr(x, method)()
+def _apply_of_jax(name, *arrays):
+    return getattr(jax.numpy, name)(
+        *(np.asarray(x) if isinstance(x, (list, tuple)) else x for x in arrays)
+    )
 
 
 def _operator(name, method, reverse):
-    apply = functools.partial(_apply_to_two, method)
+    # Those of truth values are so for integers, too, as in Keras.
+    if name.startswith("logical_"):
+        apply = functools.partial(_apply_of_jax, name)
+    else:
+        apply = functools.partial(_apply_to_two, method)
 
     def operator(self, other):
         return record(name, apply, (other, self) if reverse else (self, other), {})
@@ -194,9 +201,7 @@ for _short, _name in {"neg": "negative", "abs": "absolute", "invert": "logical_n
     setattr(
         KerasTensor,
         f"__{_short}__",
-        lambda self, _n=_name, _m=f"__{_short}__": record(
-            _n, functools.partial(_apply_to_one, _m), (self,), {}
-        ),
+        lambda self, _n=_name: record(_n, functools.partial(_apply_of_jax, _n), (self,), {}),
     )
 
 
@@ -236,6 +241,11 @@ class Operation(Configurable):
     def __init__(self, name=None):
         if name is not None and not isinstance(name, str):
             raise ValueError(f"Argument `name` must be a string. Received: name={name!r}")
+        if name is not None and "/" in name:
+            raise ValueError(
+                "Argument `name` must be a string and cannot contain character `/`. "
+                f"Received: name={name!r}"
+            )
         self._init_graph()
         self.name = name or naming.auto_name(type(self).__name__)
         self.trainable, self.built = False, True
@@ -372,6 +382,18 @@ class FunctionOperation(Operation):
     def call(self, *args, **kwargs):
         return self.function(*args, **kwargs)
 
+    def compute_output_spec(self, *args, **kwargs):
+        """The symbolic outputs; a size of None may be one that the function needs there."""
+        try:
+            return infer_outputs(self.call, args, kwargs)
+        except Exception as error:
+            for sizes in _needed_sizes((args, kwargs)):
+                try:
+                    return infer_outputs(self.call, *sizes)
+                except Exception:
+                    continue
+            raise error
+
     def __getstate__(self):
         state = {**self.__dict__, "_constructor_arguments": {}}
         # Pickle would look for it in its module, which has it decorated.
@@ -433,6 +455,47 @@ def _forget_probe(error: Exception, trial: Callable, known: bool) -> None:
         if error.args == (str(error),) and parts[::2] == others[::2]:
             merged = [a if a == b else "None" for a, b in zip(parts, others, strict=True)]
             error.args = ("".join(merged),)
+
+
+def _needed_sizes(arguments, limit: int = 64) -> Iterator:
+    """The arguments with known sizes for unknown ones: first those they meet when shapes are broadcast.
+
+    After these, other sizes of the arguments' shapes, for one unknown after the other, up to a limit. Where
+    the first size of all is unknown, it is a batch's, which nothing may depend on.
+    """
+    leaves, structure = jax.tree.flatten(arguments)
+    tensors = [i for i, leaf in enumerate(leaves) if isinstance(leaf, KerasTensor)]
+    shapes = [leaves[i].shape for i in tensors]
+    first = 1 if all(None in shape[:1] for shape in shapes) else 0
+    unknown = [
+        (n, axis)
+        for n, shape in enumerate(shapes)
+        for axis, size in enumerate(shape)
+        if size is None and axis >= first
+    ]
+
+    def filled(sizes: dict):
+        changed = list(leaves)
+        for n, i in enumerate(tensors):
+            shape = [sizes.get((n, axis), size) for axis, size in enumerate(shapes[n])]
+            changed[i] = KerasTensor(shape, leaves[i].dtype, name=leaves[i].name)
+            masking.set_mask(changed[i], masking.get_mask(leaves[i]))
+        return jax.tree.unflatten(structure, changed)
+
+    met = {}
+    for n, axis in unknown:
+        back = axis - len(shapes[n])
+        there = {s[back] for s in shapes if len(s) >= -back} - {None, 1}
+        if len(there) == 1:
+            met[n, axis] = there.pop()
+    if met:
+        yield filled(met)
+    known = {size for shape in shapes for size in shape if len(shapes) > 1} - {None, 1}
+    # The number of parts, or the sizes of the result, may be given.
+    known |= {leaf for leaf in leaves if type(leaf) is int and leaf > 1}
+    choices = itertools.product([None, *sorted(known)], repeat=len(unknown))
+    for choice in itertools.islice(choices, 1, limit):
+        yield filled(dict(zip(unknown, choice, strict=True)))
 
 
 def _filled(shape, first: int, rest: int) -> tuple:

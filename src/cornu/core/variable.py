@@ -372,6 +372,11 @@ class Variable(Tracked):
         return jnp.round(self.value, ndigits or 0)
 
     def __bool__(self):
+        if self.size != 1:
+            raise TypeError(
+                f"A Keras Variable cannot be used as a boolean: {self.path!r} of shape {self.shape} has "
+                f"{self.size} values. Use `cornu.ops.any(x)` or `cornu.ops.all(x)`."
+            )
         return bool(self.value)
 
     def __getstate__(self):
@@ -410,8 +415,10 @@ def _natural_dtype(value):
 def _add_operators():
     names = (
         "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul "
-        "rmatmul and rand or ror xor rxor lt le gt ge eq ne"
+        "rmatmul lt le gt ge eq ne"
     ).split()
+    # As in Keras, of truth values: `Variable(6) & 3` is True, and not 2.
+    logical = {"and": jnp.logical_and, "or": jnp.logical_or, "xor": jnp.logical_xor}
 
     def binary(name):
         def apply(self, other):
@@ -425,6 +432,13 @@ def _add_operators():
 
     for name in names:
         setattr(Variable, f"__{name}__", binary(f"__{name}__"))
+    for name, function in logical.items():
+        for method in (f"__{name}__", f"__r{name}__"):
+            setattr(
+                Variable,
+                method,
+                lambda self, other, _f=function: _f(self.value, as_array(_plain(other))),
+            )
     for name in ("neg", "pos", "abs", "invert"):
         setattr(Variable, f"__{name}__", lambda self, _n=f"__{name}__": getattr(self.value, _n)())
     Variable.__hash__ = object.__hash__  # type: ignore[assignment]

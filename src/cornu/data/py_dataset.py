@@ -18,7 +18,8 @@ class PyDataset:
             is made when it is needed. `__getitem__` must be safe to call from several threads.
         use_multiprocessing: True warns: the workers are threads in any case, since a forked copy of
             a process that runs JAX can deadlock.
-        max_queue_size: the most batches that are ready or being made at a time.
+        max_queue_size: the most batches that are ready or being made at a time; may be 0 where no worker
+            makes any ahead.
 
     Source: Keras: PyDataset.
 
@@ -43,9 +44,12 @@ class PyDataset:
     ):
         if workers < 0:
             raise ValueError(f"`workers` must not be negative. Received: workers={workers}")
-        if max_queue_size < 1:
+        if max_queue_size < (1 if workers > 1 else 0):
             raise ValueError(
-                f"`max_queue_size` must be at least 1. Received: max_queue_size={max_queue_size}"
+                f"`max_queue_size` must be at least 1 where {workers} workers make batches ahead. "
+                f"Received: max_queue_size={max_queue_size}"
+                if workers > 1
+                else f"`max_queue_size` must not be negative. Received: max_queue_size={max_queue_size}"
             )
         if use_multiprocessing:
             warnings.warn(

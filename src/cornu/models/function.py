@@ -5,7 +5,8 @@ from typing import Any
 import jax
 
 from cornu.core.dtype import as_array
-from cornu.core.symbolic import Operation, any_symbolic, infer_outputs
+from cornu.core.symbolic import KerasTensor, Operation, any_symbolic, infer_outputs
+from cornu.layers.input import InputLayer
 from cornu.models.graph import Graph
 
 
@@ -15,7 +16,7 @@ class Function(Operation):
     Unlike a `Model` it has no weights of its own and is not trained; its inputs may lie within a graph.
 
     Args:
-        inputs, outputs: a symbolic tensor, or a list or dict of them.
+        inputs, outputs: a symbolic tensor, or a list or dict of them; a `KerasTensor` made by hand, too.
         name: default `function`.
 
     Raises ValueError if an output depends on an input that is not given.
@@ -31,13 +32,18 @@ class Function(Operation):
 
     def __init__(self, inputs, outputs, name=None):
         super().__init__(name)
+        for tensor in jax.tree.leaves(inputs):
+            if isinstance(tensor, KerasTensor) and tensor._keras_history is None:
+                # What was made by hand is a beginning here; a model starts with layers.
+                InputLayer(input_tensor=tensor, name=tensor.name)
         self._graph = Graph(inputs, outputs)
         self.inputs, self.outputs = self._graph.flat_inputs, self._graph.flat_outputs
 
     @property
     def operations(self) -> list:
         """The layers and functions, those farthest from the outputs first."""
-        return list(self._graph.operations)
+        computed = {id(node.operation) for node in self._graph.steps}
+        return [o for o in self._graph.operations if id(o) in computed or isinstance(o, InputLayer)]
 
     def call(self, inputs):
         """The outputs, in the structure that they were given in."""

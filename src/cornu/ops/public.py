@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from cornu.core.operation import operation
 
@@ -27,6 +28,9 @@ def renamed(name: str, target: Callable, signature: inspect.Signature) -> Callab
         for parameter, value in bound.arguments.items():
             if parameter in _ARRAYS and isinstance(value, (list, tuple)):
                 value = jnp.asarray(value)
+            elif parameter == "repeats" and isinstance(value, (list, tuple)):
+                # Which the shape of the result depends on, and so no array of a trace.
+                value = np.asarray(value) if name == "repeat" else value
             elif parameter == "axis" and isinstance(value, list):
                 value = tuple(value)
             if signature.parameters[parameter].default is inspect.Parameter.empty:

@@ -210,7 +210,7 @@ def scale_and_translate(
 
     Args:
         images: an array of any rank.
-        output_shape: shape of the result.
+        output_shape: shape of the result; None in it is the images' size, of the batch, say.
         scale, translation: one number for each axis of `spatial_dims`.
         spatial_dims: the axes that are stretched and moved.
         method: `"linear"` (or `"bilinear"`, `"trilinear"`), `"cubic"` (`"bicubic"`, `"tricubic"`),
@@ -229,6 +229,7 @@ def scale_and_translate(
             f"Received: method={method}"
         )
     images, scale, translation = (jnp.asarray(a) for a in (images, scale, translation))
+    shape = [own if n is None else n for n, own in zip(output_shape, images.shape, strict=True)]
     return jax.image.scale_and_translate(
-        images, tuple(output_shape), tuple(spatial_dims), scale, translation, method, antialias
+        images, tuple(shape), tuple(spatial_dims), scale, translation, method, antialias
     )
