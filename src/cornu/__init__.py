@@ -72,6 +72,7 @@ _ON_USE = (
     "explorer",
     "legacy",
     "preprocessing",
+    "serving",
     "visualization",
     "visualize",
     "wrappers",

@@ -350,6 +350,10 @@ def test_limits(serving, tmp_path):
     sent = iter([b"400\r\n" + b" " * 1024 + b"\r\n", b"0\r\n\r\n"])
     assert visitor.ask("POST", path, sent, chunked)[0] == 413
     assert visitor.ask("POST", path, body, {"Content-Length": "-1"})[0] == 400
+    assert visitor.ask("POST", path, body, {"Content-Encoding": "gzip"})[0] == 415
+    with socket.create_connection(("127.0.0.1", server.port)) as old:
+        old.sendall(b"GET /v2/health/ready HTTP/1.0\r\n\r\n")
+        assert old.recv(100).startswith(b"HTTP/1.1 200")
     assert "no pictures" in visitor.error("POST", "/images/m", picture())
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(
@@ -572,3 +576,40 @@ def test_the_code_of_the_page(serving, tmp_path, monkeypatch, capsys):
         (tmp_path / name).write_bytes(picture("L"))
     exec(code.replace("http://127.0.0.1:8501", server.address), {})
     assert capsys.readouterr().out == "(5, 10) ['three.png', 'seven.png']\n"
+
+
+def test_bytes_as_input_and_several_classes_of_a_picture(serving, tmp_path, capsys, monkeypatch):
+    x = cornu.Input((6, 6, 1), dtype="uint8", name="x")
+    y = L.Dense(3, activation="sigmoid")(L.Flatten()(L.Rescaling(1 / 255)(x)))
+    folder = write_run(tmp_path / "several", cornu.Model(x, y), fit="pad", temperature=1)
+    settings = json.loads((folder / "settings.json").read_text("utf-8"))
+    settings["image"]["is_multi_label"], settings["thresholds"] = True, [0.0, 1.0, 0.2]
+    (folder / "settings.json").write_text(json.dumps(settings), "utf-8")
+    _, visitor = serving({"several": folder}, max_batch=2)
+    trained = load_trained(str(folder))
+    monkeypatch.setattr("cornu.cli.predict.load_trained", lambda path: trained)
+    (tmp_path / "a.png").write_bytes(picture())
+    for query, top, threshold in (
+        ("", None, 0.0),
+        ("?top=1", 1, 0.0),
+        ("?threshold=0.01", None, 0.01),
+    ):
+        predict(str(folder), [str(tmp_path / "a.png")], top, False, "json", threshold)
+        expected = json.loads(capsys.readouterr().out)["classes"]
+        said = visitor.json("POST", f"/images/several{query}", picture())
+        assert said["images"][0]["classes"] == expected and (expected or top)
+    # As numbers, whole ones alone fit.
+    zeros = np.zeros((1, 6, 6, 1), int)
+    path = "/v1/models/several:predict"
+    assert len(visitor.json("POST", path, {"instances": zeros.tolist()})["predictions"][0]) == 3
+    assert "0 to 255" in visitor.error("POST", path, {"instances": (zeros + 256).tolist()})
+
+
+def test_a_folder_of_a_version_with_one_file(serving, classifier, tmp_path):
+    (tmp_path / "фото" / "7").mkdir(parents=True)
+    classifier.save(tmp_path / "фото" / "7" / "any name.keras")
+    server, _ = serving({"фото": tmp_path / "фото"}, max_batch=1)
+    with Client(server.address) as client:
+        assert client.ready("фото") and client.predict(np.zeros((1, 9, 8, 3))).shape == (1, 3)
+        assert client.metadata()["versions"] == ["7"]
+        assert client.classify(picture(), version=7)[0]["classes"][0]["class"] in ("0", "1", "2")

@@ -79,9 +79,14 @@ def _token(file: Path | None) -> str | None:
 
 def _servable(path: Path) -> Servable:
     """What the server makes of a path: with classes and pixels as `cornu predict` knows them."""
-    exported = _exported(path)
-    if exported is not None:
-        return _of_exported(exported)
+    path = _file_in(path)
+    if path.suffix == ".onnx":
+        return _of_exported(path)
+    if path.suffix == ".stablehlo":
+        raise CommandError(
+            f"{path}: StableHLO programs are not served. Serve the model that it was written from, or "
+            "export it as ONNX."
+        )
     model, file = load(str(path), compiles=False)
     made = of_model(model)
     shapes = [spec.shape for spec in (*made.inputs, *made.outputs)]
@@ -103,15 +108,12 @@ def _servable(path: Path) -> Servable:
     )
 
 
-def _exported(path: Path) -> Path | None:
-    """The ONNX file that is meant; None if it is no such file, and no folder with it alone."""
-    if path.suffix == ".onnx":
+def _file_in(path: Path) -> Path:
+    """The only model in a folder that is no run's, such as that of a version; else the path itself."""
+    if not path.is_dir() or (path / "model.keras").exists():
         return path
-    if path.is_dir() and not (path / "model.keras").exists():
-        found = sorted(path.glob("*.onnx"))
-        if len(found) == 1:
-            return found[0]
-    return None
+    found = [each for each in sorted(path.iterdir()) if each.suffix in (".keras", ".onnx")]
+    return found[0] if len(found) == 1 else path
 
 
 def _of_exported(path: Path) -> Servable:

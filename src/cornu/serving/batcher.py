@@ -117,8 +117,11 @@ class Batcher:
         starts = range(0, rows, self._max_batch)
         if len(starts) == 1:
             return await self._queued(arrays)
-        parts = [[a[at : at + self._max_batch] for a in arrays] for at in starts]
-        answers: list[Arrays] = await asyncio.gather(*map(self._queued, parts))
+        answers: list[Arrays] = []
+        for at in starts:
+            # One after the other, so that a large request does not lock others out.
+            part = [a[at : at + self._max_batch] for a in arrays]
+            answers.append(await self._queued(part))
         return [np.concatenate(columns) for columns in zip(*answers, strict=True)]
 
     def _one_like(self, arrays: Arrays) -> Arrays:

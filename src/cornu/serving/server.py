@@ -324,13 +324,19 @@ class Server:
 
     def _check_where_from(self, request: Request) -> None:
         """A page from elsewhere is not answered, nor, where all is open, a name that leads here."""
-        host = request.headers.get("host", "")
+        host = request.headers.get("host")
+        if host is None:
+            # So ask programs that speak HTTP/1.0, such as balancers; no browser does.
+            return
         found = named_by(host)
         if found is None:
             raise Refused(421, f"{host[:100]!r} is no host.")
         is_open = not self.is_shared and self.settings.token is None
         if is_open and found[0] != "localhost" and not is_loopback(found[0]):
-            raise Refused(421, f"This server is not called {found[0][:100]!r}.")
+            raise Refused(
+                421,
+                f"This server is not called {found[0][:100]!r}. Use its address, or give it a token.",
+            )
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             raise Refused(403, "Requests from other pages are refused.")
@@ -364,6 +370,8 @@ class Server:
 
     async def _body(self, request: Request, version: Version) -> bytes:
         """The body, if there is room in the queue when it has come."""
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise Refused(415, "Bodies must not be compressed.")
         body = await self._bodies.read(request)
         if self._waiting >= self.settings.max_queue:
             after = retry_after(version.batcher) if version.batcher else 1
