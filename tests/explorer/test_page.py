@@ -527,6 +527,8 @@ def test_a_training_is_watched(open_page, digits, width, scheme):
         page.wait_for_selector("#followed li strong")
         assert page.locator("#followed li").count() == 12
         assert page.locator("#filters canvas").count() == 4
+        page.wait_for_selector(".ridges svg >> nth=1")
+        page.wait_for_selector(".confusion td.diagonal >> nth=2")
         page.click("#pause")
         page.wait_for_selector("#status:has-text('Paused')")
         assert page.locator("#followed li canvas").count() == 12

@@ -47,6 +47,38 @@ def test_what_is_seen(digits):
     )
 
 
+def test_what_weights_look_like(digits):
+    model, (_, x, y) = model_like(digits), digits
+    watch = Watch(Network(model), x[:90], y[:90])
+    model.fit(x, y, epochs=2, callbacks=[watch], verbose=0)
+    told = watch.histograms()
+    assert told["judged"] == 90 and [row["epoch"] for row in told["rows"]] == [1, 2]
+    row = told["rows"][-1]
+    kernels = [v for v in model.trainable_variables if len(v.shape) > 1]
+    slopes = explain.gradients(model, x[:64], y[:64])
+    for entry, kernel in zip(row["weights"], kernels, strict=True):
+        values, gradients = kernel.numpy().ravel(), slopes[kernel.path].ravel()
+        assert entry["name"] == kernel.path and entry["values"]["low"] == values.min()
+        assert entry["values"]["counts"] == np.histogram(values, 48)[0].tolist()
+        assert entry["gradients"]["high"] == pytest.approx(gradients.max(), rel=1e-4)
+        assert sum(entry["gradients"]["counts"]) == gradients.size
+        assert 0 < entry["change"] < 1
+    assert row["dead"] == pytest.approx(explain.dead_relus(model, x[:64])) and row["since"] == 1
+    chosen = model.predict(x[:90], verbose=0).argmax(1)
+    counts = np.array(told["matrices"][-1]["counts"])
+    assert counts.sum() == 90 and counts.trace() == (chosen == y[:90]).sum()
+    assert counts[1, 2] == ((y[:90] == 1) & (chosen == 2)).sum()
+    for flip, label in zip(told["flips"], told["labels"], strict=True):
+        assert flip["now"] == chosen[flip["number"]] != flip["before"]
+        assert label == y[flip["number"]]
+    assert not watch.histograms(2)["rows"] and len(watch.histograms(1)["matrices"]) == 1
+    assert len(watch.state(1)["rows"]) == 1
+    _, (images,) = watch.followed((80, 3))
+    np.testing.assert_array_equal(images, x[[80, 3]])
+    with pytest.raises(ValueError, match="90 examples"):
+        watch.followed((90,))
+
+
 def test_the_same_bits_with_and_without(digits):
     weights = []
     for watched in (False, True):
@@ -54,6 +86,7 @@ def test_the_same_bits_with_and_without(digits):
         found = [Watch(Network(model), digits[1][:5], digits[2][:5])] if watched else []
         if found:
             found[0].state()
+            found[0].histograms()
         model.fit(*digits[1:], epochs=2, batch_size=16, callbacks=found, verbose=0)
         weights.append(model.get_weights())
     for a, b in zip(*weights, strict=True):

@@ -35,7 +35,13 @@ class Learning:
         weights, slopes, dead = self.network.learning(self._x, self._y)
         # Matrices and kernels say more than biases.
         chosen = [path for path, value in weights.items() if value.ndim > 1][:WEIGHTS]
-        row: dict[str, Any] = {"epoch": epoch, "dead": dead, "weights": []}
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            # What changes are counted from; where epochs are short, some are left out.
+            "since": self.rows[-1]["epoch"] if self.rows else None,
+            "dead": dead,
+            "weights": [],
+        }
         for path in chosen:
             value, before = weights[path], self._before.get(path)
             size = 0.0 if before is None else length(before)

@@ -215,7 +215,9 @@ class Network:
             outputs = np.asarray(found[-1].outputs, np.float32)[0].tolist()
         return {"layers": described, "outputs": outputs}, images
 
-    def backward(self, x, target: list[float]) -> tuple[dict[str, Any], list[np.ndarray]]:
+    def backward(
+        self, x, target: list[float], channels: int = MOST_CHANNELS
+    ) -> tuple[dict[str, Any], list[np.ndarray]]:
         """How the loss of an example changes with each number: a description, and images as of `run`.
 
         They are of the derivatives by the input, where this is of floats, and by each layer's output; a
@@ -228,7 +230,7 @@ class Network:
         for n in self._shown:
             call, found = done.found[n], done.gradients.get(n)
             slopes = np.zeros((1, 0)) if found is None else channels_last(call.operation, found)[0]
-            told, coded = image_of(slopes)
+            told, coded = image_of(slopes, channels)
             images.append(coded)
             described.append(told)
         slopes = np.zeros((1, 0))

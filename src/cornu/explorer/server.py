@@ -385,7 +385,10 @@ class Server:
     async def _backward(self, request: Request) -> Response:
         asked = await self._asked(request)
         target = target_of(asked.said.get("target"))
-        return await self._compute(lambda: _packed(*asked.about().backward(asked.x, target)))
+        channels = _number(request, "channels") if "channels" in request.query_params else 64
+        return await self._compute(
+            lambda: _packed(*asked.about().backward(asked.x, target, channels))
+        )
 
     async def _back_window(self, request: Request) -> Response:
         asked = await self._asked(request)

@@ -116,7 +116,7 @@ class Watch(Callback):
     def _learn(self, epoch: int) -> None:
         """Note what weights look like, if that takes a small part of the time."""
         started = time.monotonic()
-        if started - self._learned < 20 * self._cost_of_learning:
+        if started - self._learned < 10 * self._cost_of_learning:
             return
         self._learning.note(epoch)
         self._learned = time.monotonic()

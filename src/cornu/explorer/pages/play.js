@@ -178,7 +178,7 @@ class Changes {
     this.centre = element("input", { type: "checkbox", onchange: () => { if (this.centre.checked) this.settle(); } });
     this.inverted = element("p", { class: "invert", role: "status", hidden: true });
     this.inverted.append("The examples have another background: the model learned ", element("span", {}), ". ",
-      element("button", { type: "button", onclick: () => this.set(this.input.values.map((v, n) => (this.isAlpha(n) ? v : page.model.white - v))) }, "Invert the input"));
+      element("button", { type: "button", onclick: () => this.input.set(this.input.values.map((v, n) => (this.isAlpha(n) ? v : page.model.white - v)), this.input.label) }, "Invert the input"));
     const isDigit = this.input.channels === 1 && this.input.rows === this.input.columns;
     this.root = element("div", {}, this.inverted, element("div", { class: "row" }, rightLabel, downLabel, noiseLabel,
       element("button", { type: "button", onclick: () => { this.zero(); this.apply(); } }, "Back")),
@@ -195,7 +195,7 @@ class Changes {
     this.base = this.input.values;
     this.zero();
     clearTimeout(this.resting);
-    if (this.centre.checked) this.resting = setTimeout(() => this.settle(), 600);
+    if (this.centre.checked) this.resting = setTimeout(() => { if (this.centre.checked) this.settle(); }, 600);
   }
 
   zero() { for (const field of [this.right, this.down, this.noise]) field.value = "0"; }

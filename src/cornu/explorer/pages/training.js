@@ -1,9 +1,9 @@
 // A training: its curves, its filters, and what becomes of a few test images.
 
 import { getArrays, getJson } from "./api.js";
+import { Chart } from "./charts.js";
+import { Learned } from "./learned.js";
 import { coded, element, largest, paint, paintPixels, show } from "./picture.js";
-
-const COLOURS = { train: "#0072B2", validation: "#D55E00" };
 
 const PARTS = `
   <section aria-labelledby="progress-title">
@@ -15,6 +15,7 @@ const PARTS = `
       <button type="button" id="stop">Stop</button>
     </div>
   </section>
+  <div class="row curve-tools"></div>
   <div id="curves"></div>
   <section aria-labelledby="followed-title">
     <h2 id="followed-title">Test images</h2>
@@ -41,6 +42,14 @@ class Training {
     this.images = [];
     // The means of an epoch that goes on.
     this.live = [];
+    this.rows = [];
+    this.charts = new Map();
+    this.settings = { log: false, smooth: 0 };
+    this.learned = new Learned(model, failed);
+    document.getElementById("curves").after(...this.learned.parts);
+    const log = element("input", { type: "checkbox", onchange: () => { this.settings.log = log.checked; this.redraw(); } });
+    const smooth = element("input", { type: "range", min: "0", max: "0.95", step: "0.05", value: "0", oninput: () => { this.settings.smooth = Number(smooth.value); this.redraw(); } });
+    document.querySelector(".curve-tools").append(element("label", {}, log, " Logarithmic axis"), element("label", {}, "Smoothing ", smooth), element("span", { class: "quiet" }, "The raw curve stays behind a smoothed one."));
     this.pause = document.getElementById("pause");
     this.stop = document.getElementById("stop");
     document.getElementById("control").hidden = !model.may_control;
@@ -59,7 +68,7 @@ class Training {
     let wait = 1000;
     if (document.visibilityState === "visible") {
       try {
-        this.show(await getJson("/api/training"));
+        this.show(await getJson("/api/training", { since: this.rows.length }));
         if (this.isLost) this.failed(null);
         this.isLost = false;
         if (["finished", "stopped"].includes(this.state.status)) wait = 5000;
@@ -75,8 +84,10 @@ class Training {
   show(state) {
     const before = this.seen;
     this.state = state;
-    this.seen = JSON.stringify([state.rows.length, state.now, state.status]);
-    const { status, now, epochs, rows } = state;
+    // Only the epochs that are new are told.
+    this.rows = [...this.rows.slice(0, state.since), ...state.rows];
+    this.seen = JSON.stringify([this.rows.length, state.now, state.status]);
+    const { status, now, epochs } = state, { rows } = this;
     const words = { waiting: "Not begun.", running: "Running", paused: "Paused", finished: "Finished.", stopped: "Stopped." };
     let text = state.wants_pause && status === "running" ? "Pausing" : words[status];
     if (["running", "paused"].includes(status) && now.epoch) {
@@ -95,6 +106,7 @@ class Training {
     const at = now.epoch - 1 + part;
     if (now.logs && part && at > (this.live[this.live.length - 1]?.at ?? rows.length)) this.live.push({ at, logs: now.logs });
     this.curves(rows);
+    if (rows.length !== this.learnedOf) { this.learnedOf = rows.length; this.learned.ask(); }
     this.follow(state);
     this.filters();
     this.changed(state);
@@ -103,15 +115,21 @@ class Training {
   curves(rows) {
     const known = Object.keys(rows[0] ?? this.live[0]?.logs ?? {});
     const names = known.filter((name) => !["epoch", "seconds", "learning_rate"].includes(name) && !name.startsWith("val_"));
-    document.getElementById("curves").replaceChildren(...names.map((name) => {
+    for (const name of names) {
       const lines = [["train", name], ["validation", `val_${name}`]]
         .map(([what, key]) => ({ what, values: rows.map((row) => Number(row[key])) }))
         .filter(({ values }) => values.some(Number.isFinite));
       const live = this.live.map(({ at, logs }) => [at, Number(logs[name])]).filter(([, value]) => Number.isFinite(value));
-      if (!lines.length && !live.length) return "";
-      return element("section", { class: "curve" }, element("h2", {}, name), chart(name, rows.map((row) => row.epoch), lines, live));
-    }));
+      if (!lines.length && !live.length) continue;
+      if (!this.charts.has(name)) {
+        this.charts.set(name, new Chart(name, this.settings));
+        document.getElementById("curves").append(this.charts.get(name).root);
+      }
+      this.charts.get(name).update(rows.map((row) => row.epoch), lines, live);
+    }
   }
+
+  redraw() { for (const chart of this.charts.values()) if (chart.epochs) chart.draw(); }
 
   async follow(state) {
     if (!state.labels || !this.model.classes.length) return;
@@ -159,52 +177,4 @@ class Training {
       return canvas;
     }));
   }
-}
-
-function svg(name, attributes, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
-// Lines over epochs: training solid, validation dashed, the best epoch marked; dots are of the epoch that goes on.
-function chart(name, epochs, lines, live) {
-  const [width, height, left, bottom] = [420, 200, 52, 24];
-  const every = [...lines.flatMap(({ values }) => values).filter(Number.isFinite), ...live.map(([, value]) => value)];
-  let [low, high] = [Math.min(...every), Math.max(...every)];
-  if (low === high) { low -= 0.5; high += 0.5; }
-  const times = [...epochs, ...live.map(([at]) => at)], first = times[0], last = Math.max(times[times.length - 1], first + 0.1);
-  const x = (at) => left + ((at - first) / (last - first)) * (width - left - 12), y = (v) => 10 + ((high - v) / (high - low)) * (height - bottom - 16);
-  const judged = (lines.find((line) => line.what === "validation") ?? lines[0])?.values ?? [];
-  const better = name.includes("loss") || name.includes("error") ? Math.min : Math.max;
-  const best = judged.indexOf(better(...judged.filter(Number.isFinite)));
-  const newest = ({ what, values }) => `${what} ${show(values[values.length - 1])}`;
-  const told = lines.length ? `${lines.map(newest).join(", ")}; best epoch ${epochs[best]}` : `now ${show(live[live.length - 1][1])}`;
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${name} after ${epochs.length} epochs: ${told}` });
-  for (const value of [low, (low + high) / 2, high]) {
-    const label = svg("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" });
-    label.textContent = String(Number(value.toPrecision(3)));
-    picture.append(svg("line", { x1: left, x2: width - 12, y1: y(value), y2: y(value), class: "grid" }), label);
-  }
-  for (const n of new Set([0, epochs.length - 1].filter((n) => epochs[n] !== undefined))) {
-    const label = svg("text", { x: x(epochs[n]), y: height - 6, "text-anchor": n ? "end" : "start" });
-    label.textContent = n ? `epoch ${epochs[n]}` : `${epochs[n]}`;
-    picture.append(label);
-  }
-  for (const { what, values } of lines) {
-    const points = values.map((value, n) => (Number.isFinite(value) ? `${x(epochs[n])},${y(value)}` : null)).filter(Boolean);
-    picture.append(svg("polyline", { points: points.join(" "), fill: "none", stroke: COLOURS[what], "stroke-width": 2.5,
-      "stroke-dasharray": what === "validation" ? "6 4" : "none" }));
-    const [cx, cy] = points[points.length - 1].split(",");
-    picture.append(svg("circle", { cx, cy, r: 3.5, fill: COLOURS[what] }));
-  }
-  for (const [at, value] of live) picture.append(svg("circle", { cx: x(at), cy: y(value), r: 2, fill: COLOURS.train }));
-  const legend = element("p", { class: "help" }, ...lines.flatMap((line) => [element("span", { class: `key ${line.what}` }), `${newest(line)} `]));
-  if (best >= 0) {
-    picture.append(svg("circle", { cx: x(epochs[best]), cy: y(judged[best]), r: 7, fill: "none", class: "best" }));
-    legend.append(`○ best: epoch ${epochs[best]} `);
-  }
-  if (live.length) legend.append(`• this epoch ${show(live[live.length - 1][1])}`);
-  return element("div", {}, picture, legend);
 }
