@@ -50,6 +50,7 @@ def test_what_is_seen(digits):
 def test_what_weights_look_like(digits):
     model, (_, x, y) = model_like(digits), digits
     watch = Watch(Network(model), x[:90], y[:90])
+    assert watch.network.count_outputs() >= 12 * 12 * 4 + 6 * 6 * 4 + 4 * 4 * 6 * 2 + 3
     model.fit(x, y, epochs=2, callbacks=[watch], verbose=0)
     told = watch.histograms()
     assert told["judged"] == 90 and [row["epoch"] for row in told["rows"]] == [1, 2]

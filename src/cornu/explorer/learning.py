@@ -9,8 +9,8 @@ from cornu.explorer.network import Network
 
 # Of a histogram; epochs that are kept; weights that are followed; and numbers of one that are counted.
 BINS, EPOCHS, WEIGHTS, MOST_COUNTED = 48, 50, 24, 2**18
-# Examples over which gradients and dead units are taken.
-BATCH = 64
+# Examples over which gradients and dead units are taken, and numbers of all their outputs together.
+BATCH, MOST_OUTPUTS = 64, 2**26
 
 
 class Learning:
@@ -23,8 +23,9 @@ class Learning:
 
     def __init__(self, network: Network, x, y):
         self.network = network
-        self._x = None if x is None else np.asarray(x)[:BATCH]
-        self._y = None if y is None else np.asarray(y)[:BATCH]
+        count = max(1, min(BATCH, MOST_OUTPUTS // max(1, network.count_outputs())))
+        self._x = None if x is None else np.asarray(x)[:count]
+        self._y = None if y is None else np.asarray(y)[:count]
         self._before: dict[str, np.ndarray] = {}
         self.rows: deque[dict[str, Any]] = deque(maxlen=EPOCHS)
 

@@ -341,6 +341,11 @@ class Network:
         """The part of the input that a layer's position depends on; None if it is not known."""
         return self._field(self._number(layer), position)
 
+    def count_outputs(self) -> int:
+        """How many numbers all layers make of one example."""
+        leaves = jax.tree.leaves([call.outputs for call in self._fields.calls])
+        return sum(int(np.prod(leaf.shape[1:])) for leaf in leaves if hasattr(leaf, "shape"))
+
     def learning(
         self, x, y
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]:
