@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import sys
 
 import numpy as np
@@ -137,6 +139,23 @@ def test_int8_is_judged_on_other_pictures(run, folder, tmp_path, caplog):
     _, answers, _ = alone.open_onnx(str(file))
     found = answers(255 * np.eye(8, dtype="float32")[None, :, :, None].repeat(3, 3))
     assert 0 < found.min() < 1 and not np.isin(found, np.arange(256) / 255).any()
+
+
+def test_int8_of_layer_normalization(run, folder, tmp_path):
+    model = cornu.Sequential(
+        [
+            cornu.Input((8, 8, 3)),
+            layers.Conv2D(2, 3),
+            layers.LayerNormalization(),
+            layers.GlobalMaxPooling2D(),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.save(tmp_path / "model.keras")
+    shutil.copy(folder / "run" / "settings.json", tmp_path)
+    done = done_well(run, "export", tmp_path, tmp_path / "a.onnx", "--int8")
+    found = re.search(r"the same answer for (\d+) of them", done.stdout)
+    assert int(found[1]) > 90
 
 
 @pytest.mark.parametrize(
