@@ -1,6 +1,7 @@
 """The server over HTTP: the models' own numbers, who is answered, what is refused, files that change."""
 
 import contextlib
+import http.client
 import json
 import re
 import shutil
@@ -415,8 +416,16 @@ def test_clients_that_stall_are_let_go(serving, tmp_path, monkeypatch):
     half = [socket.create_connection(address) for _ in range(6)]
     for each in half:
         each.sendall(b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX-")
-    # Who waits for an answer is no staller.
+    # Who waits for an answer is no staller, nor is who asks now and then.
     assert visitor.json("POST", "/v1/models/m:predict", {"instances": [[1, 2]]})
+    connection = http.client.HTTPConnection(*address, timeout=20)
+    for _ in range(8):
+        connection.request("GET", "/v2")
+        opened = connection.sock
+        connection.getresponse().read()
+        time.sleep(0.1)
+        assert connection.sock is opened
+    connection.close()
     for each in idle + half:
         each.settimeout(5)
         with contextlib.suppress(ConnectionResetError):
@@ -438,8 +447,6 @@ def test_clients_that_stall_are_let_go(serving, tmp_path, monkeypatch):
 
 
 def test_a_connection_serves_many_requests(photos):
-    import http.client
-
     connection = http.client.HTTPConnection("127.0.0.1", photos[1].port, timeout=20)
     for path in ("/v2", "/nothing", "/v2"):
         connection.request("GET", path)
@@ -613,3 +620,32 @@ def test_a_folder_of_a_version_with_one_file(serving, classifier, tmp_path):
         assert client.ready("фото") and client.predict(np.zeros((1, 9, 8, 3))).shape == (1, 3)
         assert client.metadata()["versions"] == ["7"]
         assert client.classify(picture(), version=7)[0]["classes"][0]["class"] in ("0", "1", "2")
+
+
+def test_an_onnx_file_of_any_size(serving, tmp_path):
+    helper = pytest.importorskip("onnx").helper
+    pytest.importorskip("onnxruntime")
+    sizes = ["n", 1, "rows", "columns"]
+    x, y = (helper.make_tensor_value_info(name, 1, sizes) for name in "xy")
+    kernel = helper.make_tensor("k", 1, [1, 1, 3, 3], np.ones(9, "float32"))
+    mean = helper.make_node("ReduceMean", ["x"], ["m"], axes=[0])
+    nodes = {
+        "conv": [helper.make_node("Conv", ["x", "k"], ["y"])],
+        # Here each example sees the others.
+        "centered": [mean, helper.make_node("Sub", ["x", "m"], ["y"])],
+    }
+    for name, made in nodes.items():
+        graph = helper.make_graph(made, name, [x], [y], [kernel] if name == "conv" else [])
+        opset = [helper.make_opsetid("", 13)]
+        content = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+        (tmp_path / f"{name}.onnx").write_bytes(content)
+    server, _ = serving({name: tmp_path / f"{name}.onnx" for name in nodes})
+    with Client(server.address) as client:
+        found = client.predict(np.ones((3, 1, 5, 4), "float32"), "conv")
+        np.testing.assert_array_equal(found, np.full((3, 1, 3, 2), 9.0, "float32"))
+        with pytest.raises(ValueError, match=r"refused \(400\): ONNX Runtime cannot compute"):
+            client.predict(np.ones((1, 1, 2, 2), "float32"), "conv")
+        x = np.arange(12, dtype="float32").reshape(3, 1, 2, 2)
+        centered = at_once(lambda each: Client(server.address).predict(each, "centered"), [x] * 4)
+        for each in centered:
+            np.testing.assert_array_equal(each, x - x.mean(0))

@@ -119,7 +119,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
-        self._since, self._unread = self.loop.time(), 0
+        self._since, self._unread, self._last = self.loop.time(), 0, self.cycle
         self._look_again = self.loop.call_later(self.looks, self._look)
 
     def connection_lost(self, error) -> None:
@@ -146,9 +146,11 @@ class Connection(H11Protocol):
         unread = self.transport.get_write_buffer_size()
         # Bytes that wait for the client, and grew no fewer since the last look.
         stalls = unread >= self._unread > 0
-        if (not self._is_idle and not unread) or (unread and not stalls):
+        # Since the last look there was a request, perhaps a short one.
+        is_another = self.cycle is not self._last
+        if is_another or (not self._is_idle and not unread) or (unread and not stalls):
             self._since = now
-        self._unread = unread
+        self._unread, self._last = unread, self.cycle
         if now - self._since > self.patience:
             self.transport.abort()
             return

@@ -196,12 +196,24 @@ def of_onnx(path: Path, threads: int = 0) -> Servable:
         )
     names = [each.name for each in inputs]
 
+    has_free_axes = any(None in each.shape for each in inputs)
+
     def run(arrays: Arrays) -> Arrays:
-        return session.run(None, dict(zip(names, arrays, strict=True)))
+        try:
+            return session.run(None, dict(zip(names, arrays, strict=True)))
+        except Exception as error:
+            if not has_free_axes:
+                raise
+            raise ValueError(f"ONNX Runtime cannot compute this size: {error}") from error
 
     size = next(iter(fixed), None)
     made = Servable(inputs, outputs, run, False, size, "onnxruntime_onnx")
-    return dataclasses.replace(made, is_alone=_seems_alone(made))
+    try:
+        is_alone = _seems_alone(made)
+    except ValueError:
+        # Of free axes, one element may be too few.
+        is_alone = False
+    return dataclasses.replace(made, is_alone=is_alone)
 
 
 def _seems_alone(servable: Servable) -> bool:
