@@ -25,6 +25,8 @@ KINDS = {
             lambda: L.UpSampling1D(2),
             lambda: L.ZeroPadding1D(2),
             lambda: L.Cropping1D(1),
+            lambda: L.AdaptiveMaxPooling1D(4),
+            lambda: L.TimeDistributed(L.Dense(3)),
         ],
     ),
     "images": (
@@ -59,6 +61,9 @@ KINDS = {
             lambda: L.UpSampling2D(2, interpolation="bilinear"),
             lambda: L.Rescaling(1 / 255, 0.5),
             lambda: L.Resizing(7, 7),
+            lambda: L.AdaptiveAveragePooling2D((2, 3)),
+            lambda: L.Flatten(data_format="channels_first"),
+            lambda: L.Normalization(mean=0.5, variance=2.0),
         ],
     ),
     "volumes": (

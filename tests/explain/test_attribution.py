@@ -1,5 +1,7 @@
 """Maps of what an answer depends on: they must depend on the weights, add up, and find what was planted."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -353,3 +355,33 @@ def test_several_inputs():
     np.testing.assert_allclose(falls["b"][1, 5, 6], 2)
     noisy = explain.smooth_grad(model, x, 0, samples=1)
     assert {k: v.shape for k, v in noisy.items()} == {k: v.shape for k, v in slopes.items()}
+
+
+METHODS = (
+    explain.grad_cam,
+    explain.grad_cam_plus_plus,
+    explain.saliency,
+    functools.partial(explain.smooth_grad, samples=2),
+    functools.partial(explain.integrated_gradients, steps=2),
+    functools.partial(explain.occlusion, size=2, stride=2),
+)
+
+
+def test_models_within_models_are_what_they_hold():
+    """With two inputs: a model in a model in a model says what the same layers say in one."""
+    parts = [L.Conv2D(3, 3, activation="relu"), L.MaxPooling2D(), L.Conv2D(2, 2), L.Dense(2)]
+    first, second = cornu.Input((9, 9, 1)), cornu.Input((7, 8, 1))
+
+    def answer(body):
+        pooled = [L.GlobalMaxPooling2D()(body(x)) for x in (first, second)]
+        return cornu.Model([first, second], parts[3](L.Concatenate()(pooled)))
+
+    flat = answer(lambda x: parts[2](parts[1](parts[0](x))))
+    any_size = cornu.Input((None, None, 1))
+    inner = cornu.Sequential([cornu.Input((None, None, 1)), *parts[:2]])
+    nested = answer(cornu.Model(any_size, parts[2](inner(any_size))))
+    x = [random.uniform(size=(2, *shape)).astype("float32") for shape in ((9, 9, 1), (7, 8, 1))]
+    for method in METHODS:
+        for found, expected in zip(method(nested, x, 1), method(flat, x, 1), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+            assert found.any()

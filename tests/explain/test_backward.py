@@ -13,7 +13,7 @@ from kinds import CASES, IDS
 import cornu
 from cornu import layers as L
 from cornu import optimizers as O
-from cornu.explain import backpropagation, gradient, gradients, update, weight_gradient
+from cornu.explain import backpropagation, gradient, gradients, update, weight_gradient, window
 
 
 def index_in(random, shape):
@@ -125,6 +125,34 @@ def test_of_a_weight(trained):
         own = found[trained.get_layer(name).path + "/" + weight][made.index]
         assert made.result == pytest.approx(own, rel=1e-4, abs=1e-7)
         assert ("penalty" in [part.kind for part in made.parts]) == (name == "first")
+
+
+@pytest.mark.parametrize("form", ["channels_first", "channels_last"])
+def test_a_flattened_number_is_back_in_its_map(form):
+    """The place that is named for each number holds its value."""
+    maps = L.MaxPooling2D(data_format=form, name="pool")
+    layers = [
+        maps,
+        L.Flatten(data_format=form, name="flat"),
+        L.Dropout(0.5),
+        L.Dense(2, name="out"),
+    ]
+    model = cornu.Sequential([cornu.Input((4, 6, 4)), *layers])
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).standard_normal((1, 4, 6, 4)).astype("float32")
+    pooled = np.asarray(maps(x))[0]
+    pooled = np.moveaxis(pooled, 0, -1) if form == "channels_first" else pooled
+    for n, value in enumerate(np.asarray(layers[1](maps(x)))[0]):
+        *position, channel = map(int, np.argwhere(pooled == value)[0])
+        place = f"({', '.join(map(str, position))}), channel {channel}"
+        if n % 5 == 0:
+            assert f"its input at {place} =" in str(window(model, x, "flat", (), n))
+            assert (
+                gradient(model, x, np.ones((1, 2)), "flat", (), n).links[0].was
+                == f"{place} of pool"
+            )
+            made = weight_gradient(model, x, np.ones((1, 2)), "out", (n, 1))
+            assert made.parts[0].says == f"the number {n} of each input (once {place} of pool)"
 
 
 def test_a_layer_that_is_called_twice():
@@ -305,6 +333,15 @@ def test_what_cannot_be_explained_is_said():
         for function in (weight_gradient, update):
             with pytest.raises(ValueError, match=message):
                 function(plain, x, y, name, index, **({"weight": weight[0]} if weight else {}))
+    both = cornu.Sequential([cornu.Input((4, 3)), L.Bidirectional(L.SimpleRNN(2), name="both")])
+    both.compile("sgd", "mse")
+    x3, y4 = np.ones((1, 4, 3), "float32"), np.ones((1, 4), "float32")
+    with pytest.raises(
+        ValueError, match=r"has 2 weights 'kernel'. Give one of '.*forward_"
+    ) as said:
+        weight_gradient(both, x3, y4, "both", (0, 0))
+    path = str(said.value).split("'")[-2]
+    assert weight_gradient(both, x3, y4, "both", (0, 0), weight=path).weight == path
     with pytest.raises(ValueError, match="gives no positions with 1 channels"):
         gradient(plain, x, y, "out", (), 5)
     with pytest.raises(ValueError, match="no example 9"):

@@ -12,6 +12,10 @@ from cornu.core.context import within
 from cornu.core.layer import Layer
 from cornu.core.symbolic import KerasTensor
 from cornu.core.watching import watched
+from cornu.layers.activation import Activation, ReLU
+from cornu.layers.batch_normalization import BatchNormalization
+from cornu.layers.regularization import Dropout
+from cornu.layers.reshaping import Flatten
 
 INPUT = -1
 
@@ -222,6 +226,39 @@ def example_inputs(model, batch_size=1):
         return jnp.zeros((batch_size, *tensor.shape[1:]), tensor.dtype)
 
     return jax.tree.map(zeros, tensors)
+
+
+def before_flattening(found: list[Call], number: int, channel: int) -> tuple[str, tuple] | None:
+    """Where a number of a vector was in the maps that were flattened to it.
+
+    Args:
+        found: calls of the model.
+        number: the call that gave the vector, or the maker of what a layer was given.
+        channel: which number of the vector.
+
+    Returns:
+        the name of what gave the maps, and the place in them, the channel last; None if it is no vector of
+        flattened maps.
+    """
+    while number is not None and number != INPUT:
+        call = found[number]
+        if isinstance(call.operation, Flatten):
+            shape = flattened_shape(call)
+            maker = call.makers[0]
+            name = found[maker].name if maker is not None and maker != INPUT else "the input"
+            index = np.unravel_index(channel, shape)
+            return (name, tuple(map(int, index))) if len(shape) > 1 else None
+        # What drops numbers, or changes each by itself, leaves them in their places.
+        if not isinstance(call.operation, Dropout | Activation | ReLU | BatchNormalization):
+            return None
+        number = call.makers[0]
+    return None
+
+
+def flattened_shape(call: Call) -> tuple[int, ...]:
+    """The shape of an example before a `Flatten`, channels last: the order in which numbers are counted."""
+    shape = call.inputs.shape[1:]
+    return (*shape[1:], shape[0]) if channel_axis(call.operation, len(shape) + 1) == 1 else shape
 
 
 def call_of(found: list[Call], model, layer, number: int = 0) -> Call:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cornu.core.notebook import as_text
 from cornu.explain.backward.loss_slopes import slopes_of
-from cornu.explain.backward.parts import Part, agree, place, total
+from cornu.explain.backward.parts import Part, agree, flattened_from, place, total
 from cornu.explain.backward.run import Run, run
 from cornu.explain.backward.uses import before_activation, floats, uses_of
 from cornu.explain.observe import INPUT, Call, call_of, channel_last, native
@@ -26,6 +26,7 @@ class Link:
         position, channel: where it is in that layer's output.
         parts: a `Part` for each reader.
         expected: the model's own gradient.
+        was: of a number of a flattened vector, where it was in the maps; else empty.
     """
 
     layer: str
@@ -34,6 +35,7 @@ class Link:
     channel: int
     parts: list[Part]
     expected: float
+    was: str = ""
 
     @property
     def result(self) -> float:
@@ -48,7 +50,8 @@ class Link:
     def lines(self) -> list[str]:
         """What `print` shows."""
         kind = f" ({self.kind})" if self.kind else ""
-        lines = [f"{self.layer}{kind}, {self.where}: {show(self.result)}"]
+        was = f" (once {self.was})" if self.was else ""
+        lines = [f"{self.layer}{kind}, {self.where}{was}: {show(self.result)}"]
         return lines + [f"  {line}" for part in self.parts for line in part.lines()]
 
 
@@ -110,6 +113,7 @@ class Gradient:
                     "kind": link.kind,
                     "position": list(link.position),
                     "channel": link.channel,
+                    "was": link.was,
                     "result": link.result,
                     "expected": link.expected,
                     "parts": [part.to_dict() for part in link.parts],
@@ -129,7 +133,8 @@ class Gradient:
         for link in self.links:
             lines = [line for part in link.parts for line in part.lines()]
             kind = f" ({link.kind})" if link.kind else ""
-            number = f"{link.layer}{kind}\n{link.where}"
+            was = f"\nonce {link.was}" if link.was else ""
+            number = f"{link.layer}{kind}\n{link.where}{was}"
             table.add_row(Text(number), Text("\n".join(lines)), show(link.result))
         return table
 
@@ -263,7 +268,8 @@ class Chain:
                 parts += [_of_loss(slope, index) for slope in found]
                 places += [None] * len(found)
         kind = "" if number == INPUT else type(call.operation).__name__
-        link = Link(call.name, kind, index[:-1], index[-1], parts, expected)
+        was = flattened_from(self.run.found, number, index[0]) if len(index) == 1 else ""
+        link = Link(call.name, kind, index[:-1], index[-1], parts, expected, was)
         self._check(link, call)
         largest = [
             (abs(part.products).max(), n) for n, part in enumerate(parts) if len(part.products)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core.notebook import as_rendered
+from cornu.explain.observe import before_flattening
 from cornu.explain.terms.base import show
 
 # How many of a sum's terms are printed.
@@ -99,6 +100,15 @@ def place(position, channel) -> str:
     """A place in a layer's output, in words."""
     at = ", ".join(map(str, position))
     return f"({at}), channel {channel}" if at else f"number {channel}"
+
+
+def flattened_from(found, number, channel: int) -> str:
+    """Where a number of a vector was before it was flattened, in words; empty if it was not."""
+    was = before_flattening(found, number, channel)
+    if was is None:
+        return ""
+    name, (*position, own) = was
+    return f"{place(position, own)} of {name}"
 
 
 def total(parts: list[Part]) -> float:

@@ -227,17 +227,21 @@ def _by_activity(call: Call):
 
 
 def variable_of(layer, weight: str) -> Variable:
-    """A layer's own weight by its name.
+    """A layer's own weight by its name, or by its path where several have the name.
 
-    Raises ValueError if it has none of that name.
+    Raises ValueError if it has none of that name, or several.
     """
-    names = {v.name: v for v in layer.variables}
     value = getattr(layer, weight, None)
     if isinstance(value, Variable):
         return value
-    if weight in names:
-        return names[weight]
+    found = [v for v in layer.variables if weight in (v.name, v.path)]
+    if len(found) == 1:
+        return found[0]
+    which = f"The layer '{layer.name}' ({type(layer).__name__}) has"
+    if found:
+        paths = ", ".join(repr(v.path) for v in found)
+        raise ValueError(f"{which} {len(found)} weights {weight!r}. Give one of {paths}.")
+    names = dict.fromkeys(v.name for v in layer.variables)
     raise ValueError(
-        f"The layer '{layer.name}' ({type(layer).__name__}) has no weight {weight!r}, but "
-        f"{', '.join(map(repr, names)) or 'none at all'}."
+        f"{which} no weight {weight!r}, but {', '.join(map(repr, names)) or 'none at all'}."
     )

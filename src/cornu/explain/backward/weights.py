@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core.variable import functional
-from cornu.explain.backward.parts import OfWeight, Part, agree, total
+from cornu.explain.backward.parts import OfWeight, Part, agree, flattened_from, total
 from cornu.explain.backward.run import Run, run, variable_of
 from cornu.explain.backward.uses import before_activation, floats, grid
 from cornu.explain.observe import call_of, predicted
@@ -201,6 +201,9 @@ def _part(done: Run, number: int, variable, weight: str, index: tuple) -> Part:
         )
     after = floats(done.gradients[number])
     places, factors, says, is_before = _met(call, variable, weight, index)
+    if isinstance(layer, Dense) and weight == "kernel" and (maker := call.makers[0]) is not None:
+        was = flattened_from(done.found, maker, index[0])
+        says += f" (once {was})" if was else ""
     chosen = channels_last(layer, after)[tuple(places.T)]
     slopes = None
     before = before_activation(call, after) if is_before else None

@@ -11,6 +11,7 @@ from cornu.explain.terms import (  # noqa: F401
     merging,
     normalization,
     pooling,
+    reshaping,
 )
 from cornu.explain.terms.base import Terms, channels_last, show
 from cornu.explain.terms.dispatch import terms_of
