@@ -184,3 +184,10 @@ def test_the_tour_from_another_model(open_page, digits):  # noqa: F811
         page.wait_for_selector("#title:has-text('bars')")
         page.wait_for_selector("body[data-runs]")
         assert "layer=2&map=3" in page.url and "net=" not in page.url
+        # As with `--tour`: the served model is what is behind it.
+        page = open_page(f"{server.viewer_link}&net=tour&view=tour&step=9")
+        page.wait_for_selector(".part .loss strong")
+        share, loss = re.findall(r"[\d.]+", page.inner_text(".part .loss"))
+        assert -np.log(float(share)) == pytest.approx(float(loss), rel=1e-3)
+        page.click("text=Leave the tour")
+        page.wait_for_selector("#title:has-text('bars')")

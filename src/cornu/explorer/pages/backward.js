@@ -1,7 +1,7 @@
 // The way back: how the loss changes with every number, and what a step against it does.
 
 import { SHOWN } from "./page.js";
-import { element, show } from "./picture.js";
+import { element, precise, show } from "./picture.js";
 import { setTarget, targetField, targetOf } from "./target.js";
 import { cells, weightsOf } from "./weights.js";
 
@@ -132,7 +132,7 @@ class Backward {
     const { found, page } = this, { classes } = page.model, share = found.outputs[found.target];
     const isEntropy = classes.length && /entropy/.test(found.name) && Math.abs(-Math.log(share) - found.loss) < 1e-3 * (1 + found.loss);
     const name = classes[found.target];
-    this.says.replaceChildren(isEntropy ? `Loss: −ln(${show(share)}), of the share of ${name}, = ` : `Loss (${found.name.replaceAll("_", " ")}): `,
+    this.says.replaceChildren(isEntropy ? `Loss: −ln(${precise(share)}), of the share of ${name}, = ` : `Loss (${found.name.replaceAll("_", " ")}): `,
       element("strong", {}, show(found.loss)));
     this.what.textContent = "Orange: if this number grows, the loss goes up; purple: it goes down. A step moves each weight the other way: minus the rate "
       + "times its gradient. It is plain gradient descent on a copy, with dropout off; your model and other viewers keep their weights.";
@@ -222,5 +222,4 @@ class Backward {
 }
 
 const same = (a, b) => a === b || (a.length === b.length && a.every((value, n) => value === b[n]));
-const precise = (value) => String(Number(value.toPrecision(7))).replace("-", "−");
 const signed = (value) => (value < 0 ? `(${show(value)})` : show(value));

@@ -176,6 +176,9 @@ export function show(number) {
   return signed(size >= 1e5 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4))));
 }
 
+// With the digits that a float of 32 bits has, for what is computed on.
+export const precise = (value) => signed(String(Number(value.toPrecision(7))));
+
 const signed = (text) => text.replace("-", "−");
 
 // How many decimals make an equation true as it is written: rounded terms add up to the rounded result.

@@ -1,8 +1,8 @@
 // The guided tour: a card beside the real page. A step sets the page's state, asks for a guess, and shows.
 
-import { getArrays, token } from "./api.js";
+import { getArrays, net, token } from "./api.js";
 import { backwardOf } from "./backward.js";
-import { coded, colour, element, largest, onColour, paint, show } from "./picture.js";
+import { coded, colour, element, largest, onColour, paint, precise, show } from "./picture.js";
 import { Sandbox } from "./sandbox.js";
 import { STEPS } from "./steps.js";
 import { setTarget, targetField, targetOf } from "./target.js";
@@ -65,8 +65,9 @@ class Tour {
   }
 
   leave() {
-    const link = sessionStorage.getItem(BEFORE);
-    if (link && location.hash.includes("net=tour")) {
+    if (net === "tour") {
+      // Who came by a link has no other page to go back to than the served model's.
+      const link = sessionStorage.getItem(BEFORE) ?? `#${token}`;
       sessionStorage.removeItem(BEFORE);
       reopen(link);
     } else this.page.set({ view: "overview" });
@@ -207,7 +208,7 @@ class Tour {
     this.part.append(field, says);
     this.refresh = () => {
       const share = page.run?.outputs?.[targetOf(page)];
-      if (share !== undefined) says.replaceChildren(`−ln(${show(share)}) = `, element("strong", {}, show(-Math.log(share))));
+      if (share !== undefined) says.replaceChildren(`−ln(${precise(share)}) = `, element("strong", {}, show(-Math.log(share))));
     };
     this.refresh();
   }
