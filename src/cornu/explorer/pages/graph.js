@@ -382,12 +382,20 @@ export class Graph {
   // Scrolls the board alone, so far that the tile and its neighbours are seen.
   reveal(column, button, isSmooth = true) {
     const box = this.board.getBoundingClientRect(), at = button.getBoundingClientRect(), margin = this.isNarrow ? 40 : 140;
+    const behavior = isSmooth && !matchMedia("(prefers-reduced-motion: reduce)").matches ? "smooth" : "auto";
+    const sheet = document.getElementById("inspector");
+    if (getComputedStyle(sheet).position === "fixed") {
+      // The page scrolls, and the panel covers its end. What the map is made of is above or beside it.
+      const end = sheet.getBoundingClientRect().top;
+      if (isSmooth && (at.top < 8 || at.bottom > end - 8)) scrollBy({ top: at.bottom - end + 24, behavior });
+      if (this.isNarrow) column.article.scrollTo({ left: button.offsetLeft - margin, behavior });
+    }
     let left = 0, top = 0;
     if (at.left < box.left + margin) left = at.left - box.left - margin;
     else if (at.right > box.right - 40) left = at.right - box.right + 40;
     if (at.top < box.top + 20) top = at.top - box.top - 20;
     else if (at.bottom > box.bottom - 20) top = at.bottom - box.bottom + 20;
-    if (left || top) this.board.scrollBy({ left, top, behavior: isSmooth && !matchMedia("(prefers-reduced-motion: reduce)").matches ? "smooth" : "auto" });
+    if (left || top) this.board.scrollBy({ left, top, behavior });
   }
 
   // ---- links

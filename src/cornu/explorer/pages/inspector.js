@@ -38,6 +38,9 @@ export class Inspector {
 
   get layer() { return Number.isInteger(this.page.state.layer) ? this.model.layers[this.page.state.layer] ?? null : null; }
 
+  // Where the panel is what the view is about; in others it would cover it.
+  get isFirst() { return this.page.state.view === "overview"; }
+
   get isVector() { return (this.layer?.shape.length ?? 0) < 2; }
 
   // ---- building
@@ -107,7 +110,7 @@ export class Inspector {
       from = null;
     });
     // A link to a map opens it.
-    size(this.page.state.layer === null ? "peek" : "half");
+    size(this.page.state.layer !== null && this.isFirst ? "half" : "peek");
     this.size = size;
   }
 
@@ -156,7 +159,7 @@ export class Inspector {
       return;
     }
     // Not at first, when nobody has chosen anything.
-    if (document.body.dataset.sheet === "peek" && this.page.run) this.size("half");
+    if (document.body.dataset.sheet === "peek" && this.page.run && this.isFirst) this.size("half");
     const all = layer.shape[layer.shape.length - 1] ?? 1;
     this.title.replaceChildren(layer.name, " ", element("span", { class: "kind" }, layer.kind));
     this.about.textContent = [sentence(layer.kind), ...layer.sizes.map((size) => `Size ${typeset(size)}.`), layer.parameters ? `Weights ${typeset(layer.parameters)}.` : ""].filter(Boolean).join(" ");

@@ -35,7 +35,7 @@ export function drawSum(inspector) {
   const end = (name, value, kind = "") => element("li", {}, element("span", { class: `sum-line ${kind}` }, element("span", { class: "sum-name" }, name), element("span"), element("span", { class: "sum-number" }, value)));
   lines.push(end(decimals === null ? "sum, rounded terms" : "sum", `${decimals === null ? "≈ " : "= "}${fixed(total, places)}`, "total"));
   const after = found.steps.slice(found.steps.indexOf(biased ?? found.steps[0]) + 1);
-  for (const { name, value } of after) lines.push(end(name, `→ ${fixed(value, Math.max(places, 3))}`, "after"));
+  for (const { name, value } of after) lines.push(end(name, `→ ${Math.abs(value) * 10 ** places >= 100 || !value ? fixed(value, places) : show(value)}`, "after"));
   const count = found.count;
   const caption = found.origin.length ? `${count.toLocaleString("en")} products: a sum for each map of ${one ?? "what it reads"}`
     : found.steps[0].name === "sum of products" ? `${count === 1 ? "1 product" : `${count.toLocaleString("en")} products`}${one ? ` of ${one}` : ""}, the largest first` : "What its sources add, the largest first";
@@ -57,7 +57,7 @@ export function drawProducts(inspector) {
     const canvas = element("canvas", { class: "pixels", "aria-hidden": "true" });
     paint(canvas, coded(products.slice(c * size, c * size + rows * columns), scale), rows, columns, 8);
     return element("button", { type: "button", class: "product-map", title: `${inspector.nameOf(layer, c)}: ${show(sums[c])}`, "aria-label": `${inspector.nameOf(layer, c)}, its products add up to ${show(sums[c])}`,
-      onclick: () => inspector.goTo(layer, c, null) }, canvas, element("span", {}, `${c}: ${show(sums[c])}`));
+      onclick: () => inspector.goTo(layer, c, null) }, canvas, element("span", {}, `${c}: ${show(Number(sums[c].toPrecision(3)))}`));
   });
   return element("section", { "aria-label": "Products on the maps" }, element("h3", {}, `Its products on the maps of ${inspector.model.layers[layer].name}`),
     element("p", { class: "quiet" }, "Value times weight at each place, and the sum of each map; orange speaks for this unit, purple against it."), element("div", { class: "product-maps" }, ...figures), colourBar(scale));
