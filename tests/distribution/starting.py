@@ -13,7 +13,7 @@ from cornu.distribution.launch import free_port
 TRAINING = Path(__file__).with_name("training_process.py")
 # Seconds within which the others end, as `distribution.initialize` promises; that they wait for one that is
 # still missing; and for a whole training.
-PROMISED, START, LONGEST = 30, 60, 240
+PROMISED, START, LONGEST = 30, 60, 600
 
 
 @contextlib.contextmanager

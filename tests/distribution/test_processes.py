@@ -8,8 +8,10 @@ import time
 
 import numpy as np
 import pytest
-from starting import PROMISED, START, ended, run, started
-from training_process import train
+from starting import LONGEST, PROMISED, START, ended, run, started
+from training_process import STREAMS, train, write_stream
+
+import cornu
 
 
 def results(folder, name):
@@ -58,17 +60,6 @@ def test_four_processes_train_as_one(tmp_path, alone):
     check_trained(tmp_path, 4, alone)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """Compiled programs, so that more of the time goes to training."""
-    folder = tmp_path_factory.mktemp("compiled")
-    for count in (2, 4):
-        inner = folder / str(count)
-        inner.mkdir()
-        assert run(count, inner, cache=folder / "cache")[0] == [0] * count
-    return folder / "cache"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("count, who", [(2, 0), (2, 1), (4, 2)])
 @pytest.mark.parametrize(
@@ -80,9 +71,9 @@ def cache(tmp_path_factory):
         ("ctrl_c", "KeyboardInterrupt"),
     ],
 )
-def test_who_ends_ends_the_others(tmp_path, cache, count, who, event, said):
-    with started(count, tmp_path, cache, **{str(who): {"event": event}}) as processes:
-        processes[who].wait(200)
+def test_who_ends_ends_the_others(tmp_path, count, who, event, said):
+    with started(count, tmp_path, **{str(who): {"event": event}}) as processes:
+        processes[who].wait(LONGEST)
         begin = time.monotonic()
         statuses, errors = ended(processes, tmp_path, PROMISED)
         assert time.monotonic() - begin < PROMISED
@@ -94,53 +85,97 @@ def test_who_ends_ends_the_others(tmp_path, cache, count, who, event, said):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("who, then", [(0, 2), (1, 1), (1, 4), (0, 3)])
-def test_sigterm_keeps_the_run_for_any_number_of_processes(tmp_path, cache, alone, who, then):
-    statuses, errors = run(
-        2, tmp_path, cache=cache, resumes=True, **{str(who): {"event": "sigterm"}}
-    )
+def test_sigterm_keeps_the_run_for_any_number_of_processes(tmp_path, alone, who, then):
+    statuses, errors = run(2, tmp_path, resumes=True, **{str(who): {"event": "sigterm"}})
     assert statuses == [143, 143], errors
     assert f"Process {who} (host" in errors[0] and "received SIGTERM" in errors[0]
     assert (tmp_path / "backup" / "latest.weights.h5").exists()
     if then == 1:
         train(tmp_path, resumes=True, name="process 0")
     else:
-        statuses, errors = run(then, tmp_path, cache=cache, resumes=True)
+        statuses, errors = run(then, tmp_path, resumes=True)
         assert statuses == [0] * then, errors
     check_trained(tmp_path, then, alone)
     assert not (tmp_path / "backup").exists()
 
 
+# Until how many seconds after each moment a process is killed.
+MOMENTS = {
+    "start": 2.0,
+    "compilation": 3.0,
+    "epoch": 0.2,
+    "checkpoint": 0.8,
+    "evaluation": 0.2,
+    "end": 2.0,
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("count, kills", [(2, 12), (4, 6)])
-def test_killed_at_random_moments(tmp_path, cache, alone, count, kills):
-    """Whoever is killed, and whenever: nobody hangs, and the run goes on to the same numbers."""
-    moments, done = random.Random(count), 0
-    slowest = 0.0
-    while done < kills:
-        folder = tmp_path / str(done)
-        folder.mkdir()
-        while not (folder / "process 0.json").exists():
-            with started(count, folder, cache, resumes=True) as processes:
-                if done < kills:
-                    victim = processes[moments.randrange(count)]
-                    early = done % 4 == 0
-                    # Early: while it starts, when the others may have to wait for it to come.
-                    if not early:
-                        assert victim.stdout.readline() == "begins\n"
-                    time.sleep(moments.uniform(0, 6 if early else 3))
-                    if victim.poll() is None:
-                        victim.send_signal(signal.SIGKILL)
-                        done += 1
-                        begin = time.monotonic()
-                        limit = PROMISED + START * early
-                        statuses, errors = ended(processes, folder, limit)
-                        slowest = max(slowest, 0 if early else time.monotonic() - begin)
-                        assert all(statuses), (statuses, errors)
-                        continue
-                statuses, errors = ended(processes, folder)
-                assert statuses == [0] * count, errors
-        check_trained(folder, count, alone)
-    print(f"{count} processes: {done} killed, the others ended within {slowest:.1f} s")
+@pytest.mark.parametrize("count, seed", [(2, 0), (2, 1), (2, 2), (4, 3), (4, 4)])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_at_random_moments(tmp_path, alone, moment, count, seed):
+    """Whoever is killed, and whenever: nobody hangs, and another number of processes goes on as if nothing
+    had been."""
+    chosen = random.Random(f"{moment} {seed}")
+    who, then = chosen.randrange(count), chosen.choice([n for n in (1, 2, 3, 4) if n != count])
+    delay = chosen.uniform(0, MOMENTS[moment])
+    own = {"killed": (moment, None), str(who): {"killed": (moment, delay)}}
+    how = {"resumes": True, "save_freq": 2}
+    # Programs that are compiled already would leave nothing of the first compilation.
+    new = tmp_path / "programs" if moment == "compilation" else None
+    with started(count, tmp_path, new, **how, **own) as processes:
+        victim = processes[who]
+        victim.wait(LONGEST)
+        begin = time.monotonic()
+        # Who has not met the others yet is waited for.
+        limit = PROMISED + START * (moment == "start")
+        statuses, errors = ended(processes, tmp_path, limit)
+        took = time.monotonic() - begin
+    assert statuses[who] == -signal.SIGKILL
+    assert all(statuses), (statuses, errors)
+    for number in set(range(count)) - {who}:
+        missing = rf"did not come to .*: process {who}|cannot reach the coordinator, process {who}"
+        pattern = rf"Process {who} \(host .*, pid {victim.pid}\) ended without a word"
+        pattern = f"{pattern}|{missing}" if moment == "start" else pattern
+        assert re.search(pattern, errors[number]), errors[number]
+    if (tmp_path / "best.keras").exists():
+        cornu.saving.load_model(tmp_path / "best.keras")
+    if then == 1:
+        train(tmp_path, **how, name="process 0")
+    else:
+        statuses, errors = run(then, tmp_path, **how)
+        assert statuses == [0] * then, errors
+    # What was being written.
+    for part in tmp_path.glob(".best.keras.*.part"):
+        part.unlink()
+    check_trained(tmp_path, then, alone)
+    print(f"{moment}: the others of {count} ended within {took:.1f} s; resumed by {then}")
+
+
+@pytest.fixture(scope="module", params=STREAMS)
+def stream(request, tmp_path_factory):
+    """A kind of files, and what one process finds that reads them without an interruption."""
+    folder = tmp_path_factory.mktemp(request.param)
+    write_stream(folder, request.param)
+    train(folder, stream=request.param, name="alone")
+    return request.param, results(folder, "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", ["sigterm", "kill"])
+@pytest.mark.parametrize("count, then", [(2, 2), (2, 1), (2, 4), (4, 2), (1, 2)])
+def test_streams_go_on_in_the_middle_of_an_epoch(tmp_path, stream, event, count, then):
+    kind, expected = stream
+    write_stream(tmp_path, kind)
+    how = {"resumes": True, "stream": kind, "save_freq": 1 if event == "kill" else "epoch"}
+    for number, happens in ((count, event), (then, "nothing")):
+        statuses, errors = run(number, tmp_path, **how, **{str(number - 1): {"event": happens}})
+        if happens == "nothing":
+            assert statuses == [0] * number, errors
+        else:
+            assert all(statuses), errors
+            assert (tmp_path / "backup" / "latest.weights.h5").exists()
+    check_trained(tmp_path, then, expected)
 
 
 @pytest.mark.slow
@@ -152,8 +187,8 @@ def test_killed_at_random_moments(tmp_path, cache, alone, count, kills):
         ({"filters": 5}, "the weight 'sequential/conv2d/kernel' must be the same in every process"),
     ],
 )
-def test_processes_that_do_not_fit_together(tmp_path, cache, settings, said):
-    statuses, errors = run(2, tmp_path, cache=cache, **{"1": settings})
+def test_processes_that_do_not_fit_together(tmp_path, settings, said):
+    statuses, errors = run(2, tmp_path, **{"1": settings})
     assert statuses == [1, 1]
     assert all(said in each for each in errors), errors
 

@@ -241,6 +241,10 @@ def test_all_stop_after_the_same_step(groups):
 @pytest.mark.parametrize("way", ["fails", "leaves a call", "ends its script", "is killed"])
 def test_why_the_others_end(groups, capfd, way):
     def work(group):
+        if way == "ends its script" and group.number != 1:
+            # It makes one call less than the others.
+            with group.call("fit"):
+                pass
         with group.call("fit"):
             if group.number != 1:
                 return group.reason(wait=5)
@@ -265,3 +269,15 @@ def test_why_the_others_end(groups, capfd, way):
     time.sleep(0.5)
     assert groups[0].left
     assert said in capfd.readouterr().err
+
+
+def test_a_slow_process_is_left_alone(groups):
+    """One that is in its last call, which another one has made and has ended its script."""
+
+    def work(group):
+        with group.call("evaluate"):
+            if group.number != 1:
+                return group.reason(wait=1.5)
+        threading.Thread(target=group.finish, daemon=True).start()
+
+    assert together(*[lambda g=g: work(g) for g in groups]) == [None] * 3

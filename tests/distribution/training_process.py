@@ -1,10 +1,13 @@
 """One of several processes, or the only one, that trains; what it finds goes to a file."""
 
 import contextlib
+import io
 import json
 import os
 import signal
 import sys
+import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import numpy as np
 import cornu
 from cornu import layers
 from cornu.cli.programs import keep_programs_in
+from cornu.data import Dataset
 from cornu.training.compiled_step import CompiledStep
 
 # Seconds to wait for the others.
@@ -33,6 +37,48 @@ class Event(cornu.callbacks.Callback):
             self._happens()
 
 
+class Killed(cornu.callbacks.Callback):
+    """Kills this process so many seconds after it has come to a moment of its life, which it draws out.
+
+    Without `delay`, it draws the moment out as the one that is killed does.
+    """
+
+    def __init__(self, moment=None, delay=None):
+        self._moment, self._delay, self._epoch = moment, delay, 0
+
+    def at(self, moment):
+        if moment != self._moment:
+            return
+        if moment == "checkpoint":
+            sync = os.fsync
+            os.fsync = lambda handle: (time.sleep(0.1), sync(handle))
+        if self._delay is not None:
+            kill = threading.Timer(self._delay, os.kill, (os.getpid(), signal.SIGKILL))
+            kill.daemon = True
+            kill.start()
+
+    def last(self, moment, seconds):
+        if moment == self._moment:
+            time.sleep(seconds)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._epoch == 1 and batch == 1:
+            self.at("epoch")
+        if self._epoch == 1 and batch == 3:
+            self.at("checkpoint")
+        self.last("epoch", 0.03)
+
+    def on_test_begin(self, logs=None):
+        if self._epoch == 1:
+            self.at("evaluation")
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.last("evaluation", 0.03)
+
+
 def fail():
     raise RuntimeError("the data are gone")
 
@@ -51,6 +97,76 @@ def data(rows):
     random = np.random.default_rng(0)
     x = random.standard_normal((rows, 8, 8, 1)).astype("float32")
     return x, np.eye(5, dtype="float32")[random.integers(0, 5, rows)]
+
+
+def write_pictures(folder, x, y):
+    for i, (picture, each) in enumerate(zip(x, y, strict=True)):
+        path = folder / f"class {np.argmax(each)}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cornu.utils.save_img(path, picture)
+
+
+def write_csv(folder, x, y):
+    folder.mkdir()
+    with open(folder / "rows.csv", "w") as file:
+        file.write(",".join([f"x{i}" for i in range(64)] + ["y"]) + "\n")
+        for picture, each in zip(x, y, strict=True):
+            file.write(",".join(map(str, [*picture.ravel(), np.argmax(each)])) + "\n")
+
+
+def write_tar(folder, x, y):
+    folder.mkdir()
+    for part in range(2):
+        with tarfile.open(folder / f"{part}.tar", "w") as file:
+            for i in range(part, len(x), 2):
+                found = {"bin": x[i].tobytes(), "cls": b"%d" % np.argmax(y[i])}
+                for ending, data in found.items():
+                    info = tarfile.TarInfo(f"{i}.{ending}")
+                    info.size = len(data)
+                    file.addfile(info, io.BytesIO(data))
+
+
+def pictures(folder):
+    return cornu.utils.image_dataset_from_directory(
+        folder,
+        label_mode="categorical",
+        color_mode="grayscale",
+        batch_size=8,
+        image_size=(8, 8),
+        seed=3,
+        verbose=False,
+    )
+
+
+def csv(folder):
+    def example(row):
+        x = np.array([row[f"x{i}"] for i in range(64)], "float32")
+        return x.reshape(8, 8, 1), np.eye(5, dtype="float32")[row["y"]]
+
+    rows = Dataset.from_csv(folder / "*.csv").shuffle(20, seed=1)
+    return rows.map(example, num_parallel_calls=2).batch(8).prefetch(2)
+
+
+def tar(folder):
+    """With random changes; by `ignore_errors`, what came before is made again when it goes on."""
+
+    def example(sample, seed):
+        x = np.frombuffer(sample["bin"], "float32").reshape(8, 8, 1)
+        noise = np.random.default_rng(seed).random((8, 8, 1), "float32")
+        return x + noise, np.eye(5, dtype="float32")[int(sample["cls"])]
+
+    samples = Dataset.from_tar(folder / "*.tar").shuffle(100, seed=1)
+    samples = Dataset.zip(samples, Dataset.random(seed=1)).map(example, num_parallel_calls=2)
+    return samples.ignore_errors().batch(8)
+
+
+# What writes files that are read as a stream, and what reads them.
+STREAMS = {"pictures": (write_pictures, pictures), "csv": (write_csv, csv), "tar": (write_tar, tar)}
+
+
+def write_stream(folder, kind):
+    """Files of the rows that `train` trains on."""
+    STREAMS[kind][0](Path(folder) / kind, *data(42))
 
 
 def model_of(filters):
@@ -94,11 +210,15 @@ def train(
     filters=4,
     shift=0.0,
     resumes=False,
-    lasts=0.0,
+    save_freq="epoch",
     streams=False,
+    stream=None,
+    killed=(),
     name=None,
 ):
     """Train three epochs; batches of 8, of which the last has 2 rows. Then, on request, on a stream."""
+    killed = Killed(*killed)
+    killed.at("start")
     number = int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0))
     if "KERAS_DISTRIBUTION_PROCESS_ID" in os.environ:
         cornu.distribution.initialize(timeout=START)
@@ -106,25 +226,27 @@ def train(
     cornu.utils.set_random_seed(7)
     x, y = data(rows)
     model = model_of(filters)
-    callbacks = [Event(EVENTS.get(event, EVENTS["nothing"]))]
+    callbacks = [Event(EVENTS.get(event, EVENTS["nothing"])), killed]
     if resumes:
-        callbacks.append(cornu.callbacks.BackupAndRestore(f"{folder}/backup"))
+        callbacks.append(cornu.callbacks.BackupAndRestore(f"{folder}/backup", save_freq))
     callbacks.append(cornu.callbacks.ModelCheckpoint(f"{folder}/best.keras"))
     callbacks.append(cornu.callbacks.CSVLogger(f"{folder}/log.csv"))
-    print("begins", flush=True)
-    history = model.fit(
-        x + shift, y, batch_size=8, epochs=3, verbose=0, callbacks=callbacks, validation_data=(x, y)
-    )
-    time.sleep(lasts)
+    killed.at("compilation")
+    how = {"epochs": 3, "verbose": 0, "callbacks": callbacks, "validation_data": (x, y)}
+    if stream is None:
+        history = model.fit(x + shift, y, batch_size=8, **how)
+    else:
+        history = model.fit(STREAMS[stream][1](Path(folder) / stream), **how)
+    killed.at("end")
     predicted = model.predict(x, verbose=0)
     again = cornu.saving.load_model(f"{folder}/best.keras").predict(x, verbose=0)
     measured = model.evaluate(x, y, verbose=0, return_dict=True)
     results = {**history.history, **{f"measured {name}": [each] for name, each in measured.items()}}
     if streams:
-        stream = cornu.data.Dataset.from_tensor_slices((x, y)).shuffle(rows, seed=1).batch(8)
+        batches = Dataset.from_tensor_slices((x, y)).shuffle(rows, seed=1).batch(8)
         model.steps_per_execution = 3
         with counted() as sizes:
-            found = model.fit(stream, epochs=2, verbose=0, callbacks=[Event(EVENTS["nothing"])])
+            found = model.fit(batches, epochs=2, verbose=0, callbacks=[Event(EVENTS["nothing"])])
         # Of six batches the last has another size.
         assert sizes == [3, 2, 1] * 2, sizes
         results |= {f"streamed {name}": each for name, each in found.history.items()}
@@ -132,6 +254,7 @@ def train(
     np.savez(f"{folder}/{name}.npz", *[np.asarray(w) for w in model.weights], predicted, again)
     with open(f"{folder}/{name}.json", "w") as file:
         json.dump(results, file)
+    killed.last("end", 2)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,15 @@ def of_few(x, w):
     return jnp.sum(w, 0), x.max(1), w, 3.0, lax.cumsum(x, 1)
 
 
+def of_two_dtypes(x, w):
+    """Products of 16 bits, whose parts are summed with those of float32."""
+    y = x.reshape(8, -1).astype(jnp.bfloat16)
+    return jnp.einsum("bi,bj->ij", y, y), jnp.sum(x, 0)
+
+
 @pytest.mark.parametrize(
     "function, most",
-    [(losses, 2), (normalized, 5), (of_few, 0)],
+    [(losses, 2), (normalized, 5), (of_few, 0), (of_two_dtypes, 1)],
     ids=lambda v: getattr(v, "__name__", ""),
 )
 def test_one_sum_for_all_that_wait_for_equally_many(function, most):
@@ -62,7 +68,12 @@ def test_one_sum_for_all_that_wait_for_equally_many(function, most):
     for found, expected in zip(
         jax.tree.leaves(compiled(X, w)), jax.tree.leaves(jax.jit(function)(X, w)), strict=True
     ):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        assert found.dtype == expected.dtype
+        # Of 16 bits, each device's part is rounded.
+        close = 2.0**-6 if found.dtype == jnp.bfloat16 else 1e-5
+        np.testing.assert_allclose(
+            np.asarray(found, "float32"), np.asarray(expected, "float32"), rtol=close, atol=close
+        )
     sums = re.findall(r" = (.*) all-(?:reduce|gather)\(", compiled.as_text())
     assert len(sums) <= most
     # Each operand of a collective would be a message of its own.

@@ -8,6 +8,7 @@ as soon as another one has failed: whoever goes on alone would wait forever.
 import builtins
 import contextlib
 import json
+import math
 import os
 import selectors
 import sys
@@ -19,8 +20,9 @@ from typing import Any, NamedTuple
 
 from cornu.core.connection import Connection
 
-# Seconds that a process may still be in a call that another one has left, or will never make.
-GRACE = 10
+# Seconds that a process may still be in a call that another one has left, or will never make; and in one
+# that the other has made to its end: it may be slow, or compile.
+GRACE, LATE = 10, 300
 # Seconds after which process 0 says for whom all wait.
 PATIENCE = 60
 # Seconds between two signs of life, and after which process 0 says that one is missed.
@@ -61,8 +63,11 @@ class Group:
         # The call that this process is in, and how many there were.
         self._in_call: list[str] = []
         self._calls = 0
-        # When another process has left a call early or has ended its script: until when this one may stay.
-        self._limits: list[tuple[int, float, str]] = []
+        # Whether that call is one of these, or this process waits between them, as for a file.
+        self._is_counted = False
+        # When another process has left a call early or has ended its script: from which call to which, and
+        # until when, this one may stay.
+        self._limits: list[tuple[int, float, float, str]] = []
         self._finished: set[int] = set()
         self._all_finished = False
         self._failed, self._status = False, 1
@@ -158,6 +163,7 @@ class Group:
         with self._news:
             if not self._in_call:
                 self._calls += 1
+                self._is_counted = True
             self._in_call.append(name)
         try:
             yield
@@ -168,6 +174,7 @@ class Group:
         finally:
             with self._news:
                 self._in_call.remove(name)
+                self._is_counted = self._is_counted and bool(self._in_call)
 
     # Files, which process 0 writes.
 
@@ -250,7 +257,7 @@ class Group:
             return
         if self._failed:
             leave(self._status)
-        self._tell_first({"kind": "finished"})
+        self._tell_first({"kind": "finished", "calls": self._calls})
         try:
             with self._news:
                 while not self._all_finished:
@@ -332,10 +339,11 @@ class Group:
                 _say(f"{self.members[number]} is silent since {SILENCE} seconds. Is it stopped?")
         with self._news:
             in_call = self._in_call[0] if self._in_call else None
+            number = self._calls if self._is_counted else self._calls + 1
             due = [
                 why
-                for call, limit, why in self._limits
-                if in_call and now > limit and (call == 0 or call == self._calls)
+                for first, last, limit, why in self._limits
+                if in_call and now > limit and first <= number <= last
             ]
             waited = [n for n, since in self._asked_since.items() if now > since + PATIENCE]
         if due:
@@ -413,7 +421,8 @@ class Group:
         if who != self.number:
             why = f"{self.members[who]} has left the call: {message['why']}"
             with self._news:
-                self._limits.append((message["call"], time.monotonic() + GRACE, why))
+                call = message["call"]
+                self._limits.append((call, call, time.monotonic() + GRACE, why))
 
     def _hear_finished(self, sender, message) -> None:
         who = message.get("who", sender)
@@ -423,7 +432,9 @@ class Group:
             self._finished.add(who)
             if who != self.number:
                 why = f"{self.members[who]} has ended its script."
-                self._limits.append((0, time.monotonic() + GRACE, why))
+                now = time.monotonic()
+                self._limits.append((message["calls"] + 1, math.inf, now + GRACE, why))
+                self._limits.append((0, math.inf, now + LATE, why))
             if len(self._finished) == len(self.members):
                 self._all_finished = True
                 self._news.notify_all()

@@ -145,6 +145,14 @@ def _on_each_device(equation, split: Split, mesh: Mesh, operands) -> list:
     )(*operands)
 
 
+def _summed_as(dtype):
+    """In what devices' parts are summed: not in 16 bits, where many small ones would be lost.
+
+    So the gradients of mixed precision, too, go into one message with the float32 ones.
+    """
+    return jnp.dtype(jnp.float32) if dtype in (jnp.bfloat16, jnp.float16) else dtype
+
+
 def _summed(partial: list, mesh: Mesh) -> dict:
     """What all devices together have, by variable, of what each has."""
     (name,) = mesh.axis_names
@@ -152,11 +160,12 @@ def _summed(partial: list, mesh: Mesh) -> dict:
     others = [each for split, pairs in partial if split.combine is not None for each in pairs]
     found: dict = {}
     for pairs, collective in ((sums, lax.psum), (others, lax.all_gather)):
-        for dtype in dict.fromkeys(array.dtype for _, array in pairs):
-            same = [(v, array) for v, array in pairs if array.dtype == dtype]
+        for dtype in dict.fromkeys(_summed_as(array.dtype) for _, array in pairs):
+            same = [(v, array) for v, array in pairs if _summed_as(array.dtype) == dtype]
 
-            def all_of(*arrays, collective=collective):
-                return collective(jnp.concatenate([a.ravel() for a in arrays]), name)
+            def all_of(*arrays, collective=collective, dtype=dtype):
+                flat = [a.ravel().astype(dtype) for a in arrays]
+                return collective(jnp.concatenate(flat), name)
 
             joined = jax.shard_map(
                 all_of,
@@ -168,7 +177,7 @@ def _summed(partial: list, mesh: Mesh) -> dict:
             begin = 0
             for v, array in same:
                 end = begin + math.prod(array.shape[1:])
-                part = joined[..., begin:end]
+                part = joined[..., begin:end].astype(array.dtype)
                 found[v] = part.reshape(joined.shape[:-1] + array.shape[1:])
                 begin = end
     for split, pairs in partial:
