@@ -123,7 +123,7 @@ class Play {
     if (numbers.length <= MOST_CELLS && axes.length === 3) {
       return element("section", {}, head, element("div", { class: "weight-cells" }, ...Array.from({ length: axes[2] }, (_, k) => {
         const grid = element("div", { class: "cell-grid" }, ...numbers.filter((n) => n % axes[2] === k).map(field));
-        grid.style.gridTemplateColumns = `repeat(${axes[1]}, 64px)`;
+        grid.style.gridTemplateColumns = `repeat(${axes[1]}, 76px)`;
         return element("figure", { class: "kernel-figure" }, element("figcaption", {}, nameOf(k)), grid);
       })));
     }

@@ -4,8 +4,8 @@
 
 export const STEPS = [
   {
-    title: "A picture is numbers", example: 3, layer: "input", part: "grid",
-    text: "Each square is a number from 0, black, to 1, white. The network sees only these.",
+    title: "A picture is numbers", example: 3, layer: "input", part: "",
+    text: "Each square is a number from 0, black, to 1, white. The network sees only these. The panel shows those around a place: point at the picture there, or draw on the one to the left.",
     guess: { asks: "How many numbers is a picture of 28 rows and 28 columns?", options: ["28", "56", "784"], right: 2, why: "28 × 28 = 784." },
   },
   {

@@ -138,24 +138,6 @@ class Tour {
 
   // ---- what a card shows besides
 
-  grid() {
-    const { page } = this, { input } = page, [top, left, size] = [4, 8, 10];
-    const table = element("table", { class: "pixel-numbers" }, element("caption", {}, `Rows ${top} to ${top + size - 1}, columns ${left} to ${left + size - 1} of the picture. Draw on it, and they change.`));
-    const body = element("tbody");
-    table.append(body);
-    this.refresh = () => {
-      body.replaceChildren(...Array.from({ length: size }, (_, r) => element("tr", {}, ...Array.from({ length: size }, (_, c) => {
-        const value = input.values[(top + r) * input.columns + left + c], cell = element("td", {}, value === 0 ? "0" : value.toFixed(1).replace("1.0", "1"));
-        const level = Math.round(255 * Math.max(0, Math.min(1, value)));
-        cell.style.backgroundColor = `rgb(${level} ${level} ${level})`;
-        cell.style.color = level > 127 ? "#111315" : "#ffffff";
-        return cell;
-      }))));
-    };
-    this.refresh();
-    this.part.append(element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Numbers of the picture" }, table));
-  }
-
   async kernel(step) {
     const { page } = this, told = await page.ask("/api/window", { layer: page.state.layer, channel: step.map, position: step.place.join(",") });
     const [grid] = told.grids, result = Number(told.result), first = Number(told.expected) - Number(grid.sum);
