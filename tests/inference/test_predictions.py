@@ -23,7 +23,7 @@ def images(count, shape=(12, 12, 3), dtype="float32"):
 def program_of(model):
     """The programs that predicted, by how many examples; None where XLA did."""
     entries = model._functions["predict"]._quick._entries
-    return {key[1][0][0]: entry and entry._program for key, entry in entries.items()}
+    return {key[1][0][0]: entry and entry.program for key, entry in entries.items()}
 
 
 def residual(x):
@@ -179,6 +179,7 @@ def test_new_weights_are_used_at_once():
 def test_threads():
     model = model_of(PARTS["squeeze and excitation"])
     compiled = model.compile_inference((1, 4))
+    assert len({id(p.plan.constants) for p in compiled._programs.values()}) == 1
     given = [images(n) for n in (1, 2, 3, 4) * 4]
     expected, wrong = [by_xla(model, x) for x in given], []
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from cornu.core.kernels import native
-from cornu.inference.program import Plan, Program
+from cornu.inference.program import Plan, Program, aligned, sharing
 from cornu.inference.quick import arrays_of
 from cornu.inference.translation import Translation, Unsupported
 from cornu.saving.atomic import replacing
@@ -147,14 +147,14 @@ class CompiledInference:
                 header = json.loads(archive.read("program.json"))
                 if header["format"] != FORMAT:
                     raise ValueError(f"its format is {header['format']}, not {FORMAT}")
-                plans = {}
+                plans: dict[int, Plan] = {}
                 for number, told in enumerate(header["programs"]):
                     steps, constants = (
                         _array(archive, f"{number}/{name}.npy", dtype)
                         for name, dtype in (("steps", np.int64), ("constants", np.uint8))
                     )
                     size = told["examples"]
-                    plans[size] = Plan(
+                    plan = Plan(
                         [str(name) for name in told["kernels"]],
                         steps,
                         told["memory"],
@@ -162,6 +162,7 @@ class CompiledInference:
                         _specs(told["inputs"], size),
                         _specs(told["outputs"], size),
                     )
+                    plans[size] = sharing(plan, plans.values())
                 if not plans:
                     raise ValueError("it holds no program")
                 first = next(iter(plans.values()))
@@ -202,7 +203,9 @@ def _array(archive: zipfile.ZipFile, name: str, dtype) -> np.ndarray:
     array = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
     if array.dtype != dtype or array.ndim != 1:
         raise ValueError(f"{name} holds {array.dtype} of shape {array.shape}")
-    return np.ascontiguousarray(array)
+    placed = aligned(array.nbytes).view(dtype)
+    placed[:] = array
+    return placed
 
 
 def _specs(told, size) -> list[tuple]:
@@ -263,7 +266,8 @@ def compiled(trace, batch_sizes, precision: str) -> CompiledInference:
         try:
             if jax.tree.leaves(changes):
                 raise Unsupported("a prediction that changes variables")
-            plans[size] = Translation(traced.jaxpr, arrays_of(values)).plan()
+            plan = Translation(traced.jaxpr, arrays_of(values)).plan()
+            plans[size] = sharing(plan, plans.values())
         except Unsupported as what:
             raise ValueError(
                 f"This model cannot be compiled to native kernels alone, because of this: {what}. "

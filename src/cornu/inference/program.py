@@ -2,7 +2,7 @@
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +93,8 @@ def planned(steps: Sequence[Step], constants: dict[Buffer, np.ndarray], inputs, 
 class Program:
     """A plan that runs in one call. Several threads may call it at once.
 
+    Programs for other numbers of examples may share its constants.
+
     Raises ValueError for a plan that reaches beyond its memory.
     """
 
@@ -151,13 +153,28 @@ def _aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
+def aligned(nbytes: int) -> np.ndarray:
+    """So many bytes that are zero, from the beginning of a line of the cache on."""
+    memory = np.zeros(nbytes + ALIGNMENT, np.uint8)
+    first = -memory.__array_interface__["data"][0] % ALIGNMENT
+    return memory[first : first + nbytes]
+
+
+def sharing(plan: Plan, others: Iterable[Plan]) -> Plan:
+    """The plan, with the constants of another if they are the same."""
+    for other in others:
+        if np.array_equal(plan.constants, other.constants):
+            return plan._replace(constants=other.constants)
+    return plan
+
+
 def _side_by_side(constants: dict[Buffer, np.ndarray]) -> np.ndarray:
     """All constants in one array; their buffers learn where."""
     at = 0
     for buffer in constants:
         buffer.region, buffer.at = CONSTANTS, at
         at += _aligned(buffer.nbytes)
-    together = np.zeros(at, np.uint8)
+    together = aligned(at)
     for buffer, array in constants.items():
         place = together[buffer.at : buffer.at + array.nbytes].view(np.float32)
         place.reshape(array.shape)[...] = array

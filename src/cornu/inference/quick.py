@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from cornu.core.kernels import native
-from cornu.inference.program import Program
+from cornu.inference.program import Plan, Program, sharing
 from cornu.inference.translation import Translation, Unsupported
 
 # Of more examples, what surrounds the kernels no longer counts.
@@ -49,7 +49,7 @@ class QuickPredictions:
         entry = self._entries[key]
         if entry is None:
             return None
-        program = entry.program_for(values)
+        program = entry.program_for(values, self._plans)
         if program == "unsupported":
             self._entries[key] = None
             return None
@@ -57,6 +57,10 @@ class QuickPredictions:
             return None
         outputs = program([np.require(x, requirements=["C", "A"]) for x in leaves])
         return jax.tree.unflatten(entry.structure, outputs)
+
+    def _plans(self) -> list[Plan]:
+        programs = [e.program for e in self._entries.values() if e is not None]
+        return [p.plan for p in programs if p is not None]
 
 
 def _is_small(leaves: list) -> bool:
@@ -84,7 +88,7 @@ class _Entry:
 
     def __init__(self, traced, structure):
         self._traced, self.structure = traced, structure
-        self._program: Program | None = None
+        self.program: Program | None = None
         self._weights: list = []
         self._changes = 0
 
@@ -96,23 +100,27 @@ class _Entry:
             return None
         return cls(traced.jaxpr, jax.tree.structure(outputs))
 
-    def program_for(self, values: Sequence):
-        """The program for these weights; None where they change too often for one; or "unsupported"."""
+    def program_for(self, values: Sequence, others: Callable):
+        """The program for these weights; None where they change too often for one; or "unsupported".
+
+        `others` returns plans whose constants may be the same.
+        """
         if len(values) != len(self._weights) or not all(
             map(operator.is_, values, [w() for w in self._weights])
         ):
             self._weights = list(map(weakref.ref, values))
-            self._program = None
+            self.program = None
             self._changes += 1
-        elif self._program is not None:
+        elif self.program is not None:
             self._changes = 0
-            return self._program
+            return self.program
         else:
             self._changes = 0
         if self._changes > MOST_CHANGES:
             return None
         try:
-            self._program = Program(Translation(self._traced, arrays_of(values)).plan())
+            plan = Translation(self._traced, arrays_of(values)).plan()
+            self.program = Program(sharing(plan, others()))
         except Unsupported:
             return "unsupported"
         except RuntimeError:
@@ -120,7 +128,7 @@ class _Entry:
             if not any(v.is_deleted() for v in values):
                 raise
             return None
-        return self._program
+        return self.program
 
 
 def arrays_of(values: Sequence) -> list[np.ndarray]:

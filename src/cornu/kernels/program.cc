@@ -235,9 +235,8 @@ class Program {
  public:
   Program(const char* text, const int64_t* numbers, int64_t count, int64_t between, const void* constants,
           int64_t bytes, const int64_t* inputs, int64_t num_inputs, const int64_t* outputs, int64_t num_outputs)
-      : between_(between), constants_((bytes + 3) / 4 + 1), inputs_(inputs, inputs + num_inputs),
+      : between_(between), constants_(constants), inputs_(inputs, inputs + num_inputs),
         outputs_(outputs, outputs + num_outputs) {
-    memcpy(constants_.data(), constants, bytes);
     // The names of the kernels, each followed by a space.
     const std::string names(text);
     size_t name = 0;
@@ -279,7 +278,7 @@ class Program {
         const Place& place = step.operands[i];
         switch (place.region) {
           case BETWEEN: operands[i] = between.data(); break;
-          case CONSTANTS: operands[i] = const_cast<float*>(constants_.data()); break;
+          case CONSTANTS: operands[i] = const_cast<void*>(constants_); break;
           case INPUT: operands[i] = const_cast<void*>(inputs[place.number]); break;
           case OUTPUT: operands[i] = outputs[place.number]; break;
         }
@@ -304,7 +303,7 @@ class Program {
   }
 
   const int64_t between_;
-  std::vector<float> constants_;
+  const void* const constants_;  // the caller keeps them
   const std::vector<int64_t> inputs_, outputs_;  // bytes of each
   std::vector<Step> steps_;
   size_t most_operands_ = 0;

@@ -502,7 +502,7 @@ class Model(Trainer):
         """The prediction as a small object for few examples: no tracing, no XLA, no lock held.
 
         Args:
-            batch_sizes: numbers of examples to make programs for, each with its copy of the weights.
+            batch_sizes: numbers of examples to make programs for. They share one copy of the weights.
             precision: `"float32"`.
             x: an example of a batch, for a model that was not told its inputs' shapes. Its dtype, float32
                 or uint8, is the one that is compiled for.
