@@ -23,7 +23,7 @@ from playwright.sync_api import sync_playwright
 
 import cornu
 from cornu import explorer
-from cornu.explorer import Examples, Network, Server, Watch
+from cornu.explorer import Examples, Network, Server, Watch, tour
 
 IMAGES = ROOT / "docs" / "images" / "explore"
 DOCUMENT = ROOT / "docs" / "explore.md"
@@ -92,19 +92,44 @@ def measure(browser) -> None:
     )
 
 
+def shot(page, name) -> None:
+    # Until what was asked for is there.
+    time.sleep(1.5)
+    page.screenshot(path=IMAGES / f"{name}.png")
+
+
+def pictures_of_the_tour(browser) -> None:
+    """Those of the network that comes with the package."""
+    shown = tour.shown()
+    with Server(shown.network, shown.examples) as server:
+
+        def new_page(state):
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(f"{server.link}&{state}")
+            page.wait_for_selector("#inspector [role=tabpanel] section")
+            return page
+
+        shot(new_page("view=tour&step=5"), "tour")
+        page = new_page("view=backward&layer=3&map=2&input=e10")
+        page.wait_for_selector(".backward .loss strong")
+        page.click("button:has-text('One step')")
+        page.wait_for_selector(".after-step table")
+        page.click("#tab-gradient")
+        shot(page, "backward")
+        page = new_page("view=play&layer=0&map=1&input=e4")
+        page.click(".play button:has-text('vertical edges')")
+        shot(page, "play")
+
+
 def pictures(browser) -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
+    pictures_of_the_tour(browser)
     model, _, _, (x, y), (x_test, y_test) = trained()
 
     def new_page(link, width=1280, height=900, scheme="light"):
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         page.goto(link)
         return page
-
-    def shot(page, name):
-        # Until what was asked for is there.
-        time.sleep(1.5)
-        page.screenshot(path=IMAGES / f"{name}.png")
 
     with explorer.explore(model, x_test[:480], y_test[:480]) as server:
         layers = server.network.describe()["layers"]

@@ -118,6 +118,7 @@ export class Graph {
     column.chips = element("div", { class: "chips" });
     column.more = element("button", { type: "button", class: "more", hidden: true, onclick: () => this.sheet.open(column.shown) });
     column.article = element("article", { class: `column${item.isFolded ? " folded" : ""}` }, column.title, column.facts, column.chips, column.holder, column.more);
+    column.article.addEventListener("scroll", () => { cancelAnimationFrame(this.sliding); this.sliding = requestAnimationFrame(() => this.redraw()); });
     if (item.layers.length > 1 && !item.isFolded) {
       column.chips.append(...item.layers.map((n) => element("button", { type: "button", class: "chip", "aria-pressed": String(n === column.shown), title: this.model.layers[n].kind,
         onclick: () => this.turn(column, n) }, short(this.model.layers[n]))));
@@ -190,7 +191,7 @@ export class Graph {
     const box = this.ranks.getBoundingClientRect();
     for (const column of this.columns) {
       const at = column.holder.getBoundingClientRect();
-      column.at = [at.left - box.left, at.top - box.top, at.width, at.height];
+      column.at = [at.left - box.left + column.article.scrollLeft, at.top - box.top, at.width, at.height];
       const more = column.more.hidden ? null : column.more.getBoundingClientRect();
       column.moreAt = more && [more.left - box.left, more.top - box.top, more.width, more.height];
     }
@@ -429,7 +430,8 @@ export class Graph {
   boxOf(layer, map) {
     const column = this.byLayer.get(layer);
     if (!column?.at) return null;
-    const [left, top] = column.at, box = column.shown === layer || column.isFolded ? column.boxes[map] : column.boxes[map] ?? null;
+    // On small screens a column's tiles scroll by themselves.
+    const [left, top] = [column.at[0] - column.article.scrollLeft, column.at[1]], box = column.shown === layer || column.isFolded ? column.boxes[map] : column.boxes[map] ?? null;
     if (box) return [left + box[0], top + box[1], column.isAnswer ? Math.max(box[2], 64) : box[2], box[3]];
     return column.moreAt ?? column.at;
   }
