@@ -55,10 +55,14 @@ def open_page(browser):
             page.wait_for_selector(waits)
         return page
 
-    open_link.problems = problems
+    def close():
+        """Before the server of the pages goes, whom they would ask again."""
+        while opened:
+            opened.pop().context.close()
+
+    open_link.problems, open_link.close = problems, close
     yield open_link
-    for page in opened:
-        page.context.close()
+    close()
     assert not problems
 
 
@@ -363,6 +367,7 @@ def test_colours_say_the_sign_and_so_does_the_form(open_page):
         )
         assert tuple(tiles[1, 1]) == (0x1F, 0x21, 0x24)
         assert tuple(tiles[int(second) + 1, 1]) == (0x13, 0x15, 0x17)
+        open_page.close()
 
 
 def test_large_networks_fold_and_many_maps_are_a_sheet(open_page):
@@ -411,6 +416,7 @@ def test_large_networks_fold_and_many_maps_are_a_sheet(open_page):
         page.click(".sheet-map >> nth=2")
         page.wait_for_selector("dialog", state="hidden")
         check_fits(page)
+        open_page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -475,8 +481,8 @@ def test_a_server_that_is_gone(open_page, digits):
     server.stop()
     page.click("text=Invert")
     page.wait_for_selector("#problem:has-text('does not answer')")
-    # The browser's own word on it may come a little later.
-    page.wait_for_timeout(300)
+    # Nothing more is asked, and the browser's own word on it has come.
+    page.close()
     open_page.problems.clear()
 
 
@@ -507,6 +513,7 @@ def test_a_signal_is_drawn_and_read(open_page):
         page.wait_for_selector("#problem:has-text('1 numbers')")
         check_fits(page)
         check_accessible(page)
+        open_page.close()
 
 
 @pytest.mark.parametrize("width, scheme", WIDTHS)
