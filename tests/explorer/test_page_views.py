@@ -191,3 +191,4 @@ def test_the_tour_from_another_model(open_page, digits):  # noqa: F811
         assert -np.log(float(share)) == pytest.approx(float(loss), rel=1e-3)
         page.click("text=Leave the tour")
         page.wait_for_selector("#title:has-text('bars')")
+        open_page.close()
