@@ -93,7 +93,7 @@ class OwnSizes(layers.Layer):
         return x * 2 if x.shape[0] > 3 else x
 
 
-def test_what_cannot_be_exported(tmp_path):
+def test_what_cannot_be_exported(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"ends in \.stablehlo or \.onnx"):
         images().export(tmp_path / "m.pb")
     with pytest.raises(ValueError, match="not built"):
@@ -106,4 +106,8 @@ def test_what_cannot_be_exported(tmp_path):
         cornu.Model(x, OwnSizes()(x)).export(tmp_path / "m.stablehlo")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         images().export(tmp_path / "nowhere" / "m.stablehlo")
+    with pytest.raises(ValueError, match="Use `batch_size`"):
+        images().export(tmp_path / "m.stablehlo", input_signature=[cornu.InputSpec(shape=(1, 3))])
     assert not list(tmp_path.iterdir())
+    images().export(tmp_path / "m.stablehlo", verbose=True, batch_size=2)
+    assert f"Saved {tmp_path / 'm.stablehlo'}" in capsys.readouterr().out

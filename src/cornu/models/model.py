@@ -487,8 +487,17 @@ class Model(Trainer):
         """Read weights from a file into the model; see `cornu.saving.load_weights`."""
         return load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
 
-    def export(self, filepath, format=None, batch_size=None):
-        """Write a program that predicts without Cornu; see `cornu.saving.export`."""
+    def export(self, filepath, format=None, verbose=None, input_signature=None, batch_size=None):
+        """Write a program that predicts without Cornu; see `cornu.saving.export`.
+
+        With `verbose` it prints where. `input_signature` is refused: shapes and dtypes are those of the
+        model's inputs, and `batch_size` fixes the number of examples.
+        """
+        if input_signature is not None:
+            raise ValueError(
+                "`input_signature` is not supported: inputs are the model's own. Use `batch_size` for a "
+                "fixed number of examples, or make a model with other inputs."
+            )
         if self._host_part is not None:
             first = self._host_part.nodes[0].operation.name
             raise ValueError(
@@ -496,7 +505,9 @@ class Model(Trainer):
                 "program. Make a model that begins behind it, export that, and prepare the data with the "
                 "layer itself."
             )
-        return export(self, filepath, format=format, batch_size=batch_size)
+        export(self, filepath, format=format, batch_size=batch_size)
+        if verbose:
+            print(f"Saved {filepath}")
 
     def compile_inference(self, batch_sizes=(1,), precision="float32", x=None):
         """The prediction as a small object for few examples: no tracing, no XLA, no lock held.
