@@ -68,7 +68,9 @@ def test_evaluate_prints_what_train_printed(run, trained):
     assert low < found["accuracy"] <= high
     assert [each["images"] for each in found["classes"]] == [20, 20]
     assert len(found["worst"]) == min(found["wrong"], 5)
-    assert found["temperature"] == settings["temperature"] and found["loss"] == settings["loss"]
+    assert found["temperature"] == settings["temperature"]
+    # The last batch has few images: XLA may have predicted them, or a program.
+    assert found["loss"] == pytest.approx(settings["loss"], rel=1e-6)
     assert (found["trained_on"], found["chose_the_best_epoch"]) == (0, 0)
     assert "The run was trained on none of these images." in done.stdout
 
