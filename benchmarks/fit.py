@@ -1,6 +1,6 @@
 """Complete `fit` of every lesson's model, and of some others: Cornu beside Keras on each backend.
 
-    python benchmarks/fit.py [--rounds 3] [--images 6400] [--epochs 3] [--only NAME …]
+    python benchmarks/fit.py [--rounds 3] [--images 6400] [--epochs 3] [--only NAME …] [--beyond]
 
 Each measurement is a process of its own. It makes the model from the same file under examples/,
 trains it on real pictures (MNIST; CIFAR-10 for the colour model) with metrics and progress bar, and
@@ -51,6 +51,8 @@ MODELS = {
     "vision transformer": ("networks", "vision_transformer", "adam", "cifar10"),
 }
 OTHERS = ("LeNet-5", "depthwise separable", "signal", "LSTM", "ConvLSTM", "vision transformer")
+# These have a table of their own: `--beyond`.
+BEYOND = ("LSTM", "ConvLSTM", "vision transformer")
 # PyTorch without Keras; the second through `torch.compile`.
 TORCH = ("PyTorch", "PyTorch, compiled")
 # PyTorch has no layer for these.
@@ -130,7 +132,9 @@ def prepare(folder: Path, images: int) -> None:
 
 
 def main(arguments) -> None:
-    names, libraries = arguments.only or list(MODELS), installed()
+    usual = [name for name in MODELS if name not in BEYOND]
+    names = arguments.only or list(BEYOND if arguments.beyond else usual)
+    libraries = installed()
     if importlib.util.find_spec("torch"):
         # What `torch.compile` makes fails when it is held to AVX2: an index out of bounds in max-pooling.
         libraries += TORCH[:1] if arguments.avx2 else TORCH
@@ -188,7 +192,11 @@ of the first step, in seconds; memory is the peak of the whole process. Written 
 `{COMMANDS[arguments.avx2]}`.
 """
     after = f"Geometric mean of the ratios: **{mean:.2f}** over the lessons' models."
-    if not arguments.only:
+    if arguments.beyond:
+        text = text.replace(PICTURE, "Recurrent networks and attention. Below 1, a peer is faster.")
+        text = text.replace(COMMANDS[0], "python benchmarks/fit.py --beyond")
+        report("Training beyond convolutions", text, ["model", *titles], rows)
+    elif not arguments.only:
         report(TITLES[arguments.avx2], text, ["model", *titles], rows, after)
         if not arguments.avx2:
             plot(ratios)
@@ -227,5 +235,6 @@ if __name__ == "__main__" and not is_child(measure):
     parser.add_argument("--images", type=int, default=6400)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=list(MODELS))
+    parser.add_argument("--beyond", action="store_true", help="recurrent networks and attention")
     parser.add_argument("--avx2", action="store_true", help="hold all libraries to AVX2")
     main(parser.parse_args())
