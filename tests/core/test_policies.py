@@ -28,7 +28,7 @@ def test_policies_of_keras(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["int8_from_float16", "int4/0_from_float32", "gptq/5/1_from_float32", "int7_from_float32"],
+    ["int8_from_float16", "int4/0_from_float32", "gptq/5/1_from_float32", "int7_from_float32", ""],
 )
 def test_wrong_names(name):
     with pytest.raises(ValueError, match=r"float16|Invalid|int7"):

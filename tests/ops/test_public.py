@@ -400,3 +400,10 @@ def test_rearrange_names_what_does_not_fit():
         cornu.ops.ctc_decode(LOGITS, np.array([5, 5]), strategy="beam_search")
     value, tangent, extra = cornu.ops.jvp(lambda x: (x**2, x), (3.0,), (2.0,), has_aux=True)
     assert (float(value), float(tangent), float(extra)) == (9, 12, 3)
+
+
+@pytest.mark.parametrize("fill_value", [0, True, 0.5])
+def test_full_has_floats_unless_told_otherwise(fill_value):
+    for given in ({}, {"dtype": "int32"}):
+        ours, theirs = (k.ops.full((2,), fill_value, **given) for k in (cornu, keras))
+        assert ours.dtype == theirs.dtype and ours.tolist() == theirs.tolist()

@@ -76,11 +76,12 @@ def _standardize(dtype) -> str:
     special = {"int": "int32", "float": floatx(), int: "int32", float: floatx(), bool: "bool"}
     if dtype in special:
         return special[dtype]
-    if type(dtype).__module__ == "torch":
+    if isinstance(dtype, str):
+        name = dtype
+    elif type(dtype).__module__ == "torch":
         name = str(dtype).rpartition(".")[2]
     else:
-        name = dtype if isinstance(dtype, str) else ""
-        name = name or getattr(dtype, "name", None) or np.dtype(dtype).name
+        name = getattr(dtype, "name", None) or np.dtype(dtype).name
     if name not in _ALLOWED:
         raise ValueError(
             f"Invalid dtype: {dtype!r}. Expected one of {', '.join(sorted(_ALLOWED))}."

@@ -30,7 +30,16 @@ def _of_floats(target):
     return function
 
 
+def _full(shape, fill_value, dtype=None):
+    return jnp.full(shape, fill_value, standardize_dtype(dtype))
+
+
+_full.__name__, _full.__module__ = "full", "jax.numpy"
+
+
 class _Named:
+    # Without a dtype it is `floatx()`, as of `zeros` and `ones`, whatever the number's is.
+    full = _full
     logsumexp = jax.nn.logsumexp
     slogdet = jnp.linalg.slogdet
 
