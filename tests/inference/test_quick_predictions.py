@@ -199,6 +199,29 @@ def test_threads():
     assert not wrong
 
 
+def test_newer_weights_while_a_program_is_made(monkeypatch):
+    """A thread that began with older weights leaves no program for them behind."""
+    model, x = model_of(PARTS["normalization"]), images(1)
+    seen, began, go_on = [], threading.Event(), threading.Event()
+
+    def slow(plan, others):
+        if threading.current_thread() is not threading.main_thread():
+            began.set()
+            go_on.wait(20)
+        return plan
+
+    monkeypatch.setattr("cornu.inference.quick.sharing", slow)
+    thread = threading.Thread(target=lambda: seen.append(model.predict_on_batch(x)))
+    thread.start()
+    assert began.wait(20)
+    model.set_weights([w * 0.5 for w in model.get_weights()])
+    model.predict_on_batch(x)
+    go_on.set()
+    thread.join()
+    np.testing.assert_allclose(model.predict_on_batch(x), by_xla(model, x), rtol=1e-5, atol=1e-6)
+    assert np.abs(seen[0] - by_xla(model, x)).max() > 1e-4
+
+
 def test_what_compiled_inference_says(tmp_path):
     model, x = model_of(PARTS["convolution, pooling"]), images(7)
     compiled = model.compile_inference((2, 3))

@@ -59,7 +59,7 @@ class QuickPredictions:
         return jax.tree.unflatten(entry.structure, outputs)
 
     def _plans(self) -> list[Plan]:
-        programs = [e.program for e in self._entries.values() if e is not None]
+        programs = [e.program for e in list(self._entries.values()) if e is not None]
         return [p.plan for p in programs if p is not None]
 
 
@@ -88,8 +88,9 @@ class _Entry:
 
     def __init__(self, traced, structure):
         self._traced, self.structure = traced, structure
-        self.program: Program | None = None
-        self._weights: list = []
+        # The weights of the last prediction, and the program for them, if there is one. They are replaced
+        # together: while a program is made, another thread may predict with newer weights.
+        self._made: tuple[list, Program | None] = ([], None)
         self._changes = 0
 
     @classmethod
@@ -100,27 +101,27 @@ class _Entry:
             return None
         return cls(traced.jaxpr, jax.tree.structure(outputs))
 
+    @property
+    def program(self) -> Program | None:
+        """The last one that was made, if its weights were still those of the last prediction."""
+        return self._made[1]
+
     def program_for(self, values: Sequence, others: Callable):
         """The program for these weights; None where they change too often for one; or "unsupported".
 
         `others` returns plans whose constants may be the same.
         """
-        if len(values) != len(self._weights) or not all(
-            map(operator.is_, values, [w() for w in self._weights])
-        ):
-            self._weights = list(map(weakref.ref, values))
-            self.program = None
-            self._changes += 1
-        elif self.program is not None:
+        weights, program = self._made
+        if len(values) == len(weights) and all(map(operator.is_, values, [w() for w in weights])):
             self._changes = 0
-            return self.program
         else:
-            self._changes = 0
-        if self._changes > MOST_CHANGES:
-            return None
+            weights, program = [weakref.ref(v) for v in values], None
+            self._made = weights, None
+            self._changes += 1
+        if program is not None or self._changes > MOST_CHANGES:
+            return program
         try:
             plan = Translation(self._traced, arrays_of(values)).plan()
-            self.program = Program(sharing(plan, others()))
         except Unsupported:
             return "unsupported"
         except RuntimeError:
@@ -128,7 +129,9 @@ class _Entry:
             if not any(v.is_deleted() for v in values):
                 raise
             return None
-        return self.program
+        program = Program(sharing(plan, others()))
+        self._made = weights, program
+        return program
 
 
 def arrays_of(values: Sequence) -> list[np.ndarray]:

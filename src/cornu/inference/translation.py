@@ -180,7 +180,7 @@ class Translation:
         if name in BINARY:
             return [self._binary(equation, *operands)]
         if name in UNARY:
-            return [self._chained(equation, operands[0], Link(UNARY[name]))]
+            return [self._chained(operands[0], Link(UNARY[name]))]
         if name in SAME:
             return [self._same(equation, operands[0])]
         if method is None:
@@ -279,7 +279,7 @@ class Translation:
 
     # ---- single numbers
 
-    def _chained(self, equation, x, link: Link) -> Value:
+    def _chained(self, x, link: Link) -> Value:
         """`x`, with another operation. A chain that nothing else reads goes on."""
         x = self._plain(x)
         if x.operand is None and x.readers < 2:
@@ -297,14 +297,14 @@ class Translation:
         if a is b:
             if left != "multiply":
                 raise Unsupported(f"{left} of twice the same")
-            return self._chained(equation, a, Link("square"))
+            return self._chained(a, Link("square"))
         for x, curve in ((a, b), (b, a)):
             if left == "multiply" and isinstance(x, Value) and _is_sigmoid_of(curve, x):
                 source, links = (x, []) if x.operand or x.readers > 2 else (x.source, x.links)
                 return Value(x.shape, source=source, links=[*links, Link("swish")])
         if not isinstance(a, Value) and (isinstance(b, Value) or isinstance(a, np.ndarray)):
             a, b, left = b, a, right
-        return self._chained(equation, self._plain(a), self._link(left, b))
+        return self._chained(self._plain(a), self._link(left, b))
 
     def _link(self, operation: str, other) -> Link:
         """An operation with a number, a number for each channel, or an array that is as large."""
@@ -331,10 +331,10 @@ class Translation:
     def _integer_pow(self, equation, x):
         if equation.params["y"] != 2:
             raise Unsupported("a power")
-        return self._chained(equation, x, Link("square"))
+        return self._chained(x, Link("square"))
 
     def _cornu_relu(self, equation, x):
-        return self._chained(equation, x, Link("maximum", scalar=0.0))
+        return self._chained(x, Link("maximum", scalar=0.0))
 
     def _cornu_affine(self, equation, x, center, factor, offset):
         if not all(isinstance(v, np.ndarray) for v in (center, factor, offset)):
@@ -345,7 +345,7 @@ class Translation:
                 "add", numbers=self._kept(np.array(offset - center * factor, FLOAT)), kind=CHANNELS
             ),
         ]
-        first = self._chained(equation, x, links[0])
+        first = self._chained(x, links[0])
         return Value(first.shape, source=first.source, links=[*first.links, links[1]])
 
     def _convert_element_type(self, equation, x):
