@@ -220,6 +220,15 @@ def test_questions_that_lack_something(owner, digits):
         assert status == 400 and expected in reason
 
 
+class OutputFirst(cornu.Model):
+    def __init__(self):
+        super().__init__()
+        self.shares, self.hidden = L.Dense(3, "softmax"), L.Dense(4)
+
+    def call(self, x):
+        return self.shares(self.hidden(x))
+
+
 def test_other_losses():
     x = np.linspace(-1, 1, 5).astype("float32")
     bare = cornu.Sequential([cornu.Input((5,)), L.Dense(3)])
@@ -234,6 +243,22 @@ def test_other_losses():
     assert told["loss"] == pytest.approx(off**2, rel=1e-5)
     assert told["layers"][0]["scale"] == pytest.approx(abs(2 * off), rel=1e-5)
     assert np.sign(slopes[0, 0, 0]) == np.sign(off)
+    # Shares that need not add up to 1, and a map, for all of which one number is the target.
+    several = cornu.Sequential([cornu.Input((5,)), L.Dense(3, "sigmoid")])
+    told, _ = Network(several).backward(x, [1])
+    p = several.predict(x[None], verbose=0)[0]
+    p[[0, 2]] = 1 - p[[0, 2]]
+    assert told["loss_name"] == "binary cross-entropy"
+    assert told["loss"] == pytest.approx(-np.log(p).mean(), rel=1e-5)
+    maps = cornu.Sequential([cornu.Input((5, 1)), L.Conv1D(2, 3)])
+    told, _ = Network(maps).backward(x, [2])
+    off = maps.predict(x[None, :, None], verbose=0) - 2
+    assert told["loss"] == pytest.approx((off**2).mean(), rel=1e-5)
+    # The last layer is the one that was called last, not the last that was made.
+    own = OutputFirst()
+    own(x[None])
+    told, _ = Network(own, (5,)).backward(x, [2])
+    assert told["loss"] == pytest.approx(-np.log(own.predict(x[None], verbose=0)[0, 2]), rel=1e-5)
     # One-hot targets, and a penalty of the weights.
     shares = cornu.Sequential(
         [cornu.Input((5,)), L.Dense(3, "softmax", kernel_regularizer=cornu.regularizers.L2(0.1))]

@@ -90,9 +90,7 @@ class Network:
         self.name_classes(class_names)
         self._observe = _Observer(model, self._variables)
         self._maps: dict[str, Any] = {}
-        self._back = WayBack(
-            model, self._variables, found[-1].outputs, self.num_classes, self._dtype
-        )
+        self._back = WayBack(model, self._variables, found, self.num_classes, self._dtype)
 
     def name_classes(self, names: list[str] | None) -> None:
         """Give the classes names; None: their indices. Raises ValueError if there are more or fewer."""

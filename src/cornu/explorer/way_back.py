@@ -13,9 +13,9 @@ from cornu.core.layer import Layer
 from cornu.core.variable import Variable, functional
 from cornu.explain.backward.run import Run, derivatives, variable_of
 from cornu.explain.backward.weights import gradient_of
-from cornu.explain.observe import calls
+from cornu.explain.observe import Call, calls
 from cornu.explorer.edits import Steps, Value
-from cornu.losses import MeanSquaredError, SparseCategoricalCrossentropy
+from cornu.losses import BinaryCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
 from cornu.training.step import loss_of, unlisted_counts
 
 # Of a sum over places, the terms that are listed; and the places of an output that are summed up at all.
@@ -40,17 +40,19 @@ class WayBack:
     """Losses and gradients of a model for one example and target; the model is left as it is.
 
     The loss is the model's own where it is compiled with one that takes a class or numbers as target, else
-    the cross-entropy of classes, or the mean of squares.
+    the cross-entropy of classes (the binary one after a sigmoid), or the mean of squares.
 
     Args:
         model: a model with one input and one output.
         variables: its variables; questions give what they hold.
-        output: the output of its last call: something with a shape and a dtype.
+        found: its calls; the last one gives the output.
         num_classes: if the output is one number for each class.
         dtype: of its inputs.
     """
 
-    def __init__(self, model, variables: list[Variable], output, num_classes: int | None, dtype):
+    def __init__(
+        self, model, variables: list[Variable], found: list[Call], num_classes: int | None, dtype
+    ):
         self.model, self.num_classes, self._dtype = model, num_classes, dtype
         known = {id(v) for v in variables}
         self._trained = [v for v in model._state_variables()[0] if id(v) in known]
@@ -60,7 +62,9 @@ class WayBack:
         first = [place[id(v)] for v in self._trained]
         self._order = [*first, *(n for n, v in enumerate(variables) if id(v) not in is_trained)]
         self._variables = variables
-        self._output = output
+        self._output = found[-1].outputs
+        # The one that was called last, wherever the model lists it.
+        self._last = next((call.operation for call in reversed(found) if call.is_whole), None)
         self.refusal = self._why_not()
         self._lock = threading.Lock()
         self._chosen: Loss | None = None
@@ -77,7 +81,7 @@ class WayBack:
         Args:
             values: of the variables.
             x: a batch of one example, as the model takes it.
-            target: a class; or as many numbers as the output has.
+            target: a class; or as many numbers as the output has, or one for all of them.
         """
         y = self.target(target)
         loss, by_weights, gradients, by_input, leaves = self._run(values, x, y)
@@ -147,9 +151,10 @@ class WayBack:
         form = self._loss().form
         if self.num_classes is None:
             shape = self._output.shape
-            if len(given) != int(np.prod(shape)):
-                raise ValueError(f"Expected {int(np.prod(shape))} numbers as target.")
-            return jnp.asarray(given, jnp.float32).reshape(shape)
+            size = int(np.prod(shape))
+            if len(given) not in (1, size):
+                raise ValueError(f"Expected {size} numbers as target, or one for all of them.")
+            return jnp.asarray(np.resize(given, shape), jnp.float32)
         number = given[0]
         if len(given) != 1 or number != int(number) or not 0 <= number < self.num_classes:
             raise ValueError(f"Expected a class from 0 to {self.num_classes - 1} as target.")
@@ -162,7 +167,9 @@ class WayBack:
         if self._loss().is_own:
             terms = self.model._compiled_loss.terms
             return " + ".join(getattr(term.loss, "name", None) or "loss" for term in terms)
-        return "mean_squared_error" if self.num_classes is None else "cross-entropy"
+        if self.num_classes is None:
+            return "mean_squared_error"
+        return "binary cross-entropy" if self._ends_with("sigmoid") else "cross-entropy"
 
     # ---- what is compiled
 
@@ -251,11 +258,16 @@ class WayBack:
             for form in ["numbers"] if self.num_classes is None else forms:
                 if self._takes(form):
                     return Loss(form, True, self._own)
+        form = "class"
+        measure: Callable = SparseCategoricalCrossentropy(from_logits=True)
         if self.num_classes is None:
-            squares = MeanSquaredError()
-            return Loss("numbers", False, lambda x, y, outputs: squares(y, outputs))
-        entropy = SparseCategoricalCrossentropy(from_logits=not self._gives_shares())
-        return Loss("class", False, lambda x, y, outputs: entropy(y, outputs))
+            form, measure = "numbers", MeanSquaredError()
+        elif self._ends_with("softmax"):
+            measure = SparseCategoricalCrossentropy()
+        elif self._ends_with("sigmoid"):
+            # Each class for itself: the shares need not add up to 1.
+            form, measure = "shares", BinaryCrossentropy()
+        return Loss(form, False, lambda x, y, outputs: measure(y, outputs))
 
     def _own(self, x, y, outputs):
         return jnp.asarray(loss_of(self.model, x, y, outputs, None, False), jnp.float32)
@@ -275,13 +287,10 @@ class WayBack:
             return False
         return told.shape == ()
 
-    def _gives_shares(self) -> bool:
-        """Whether the last layer's outputs are from 0 to 1, and together 1."""
-        last = self.model
-        while getattr(last, "layers", None):
-            last = last.layers[-1]
-        name = getattr(getattr(last, "activation", None), "__name__", "")
-        return name in ("softmax", "sigmoid") or type(last).__name__ == "Softmax"
+    def _ends_with(self, name: str) -> bool:
+        """Whether the last layer's activation is the one of this name."""
+        activation = getattr(self._last, "activation", None)
+        return getattr(activation, "__name__", type(self._last).__name__.lower()) == name
 
 
 def _listed(part) -> dict[str, Any]:
