@@ -121,7 +121,7 @@ def test_the_input_is_changed(open_page, server):  # noqa: F811
     moved = page.evaluate(ink)
     assert moved == pytest.approx([mass, row, column + 4], rel=1e-3)
     page.check(".tick input")
-    page.wait_for_function(f"({ink})()[2] < 15")
+    page.wait_for_function(f"() => ({ink})()[2] < 15")
     assert page.evaluate(ink)[1:] == pytest.approx([13.5, 13.5], abs=0.3)
     assert not page.is_visible(".invert")
     page.click("#tools button:has-text('Invert')")
@@ -187,7 +187,9 @@ def test_the_tour_from_another_model(open_page, digits):  # noqa: F811
         # As with `--tour`: the served model is what is behind it.
         page = open_page(f"{server.viewer_link}&net=tour&view=tour&step=9")
         # Until the step's own input has gone through, it is the loss of another: 4.77e−7.
-        page.wait_for_function("/ln\\(0/.test(document.querySelector('.part .loss')?.innerText)")
+        page.wait_for_function(
+            "() => /ln\\(0/.test(document.querySelector('.part .loss')?.innerText)"
+        )
         share, loss = re.findall(r"[\d.]+", page.inner_text(".part .loss"))
         assert -np.log(float(share)) == pytest.approx(float(loss), rel=1e-3)
         page.click("text=Leave the tour")
