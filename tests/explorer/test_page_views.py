@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from test_page import CHROMIUM, browser, check_accessible, check_fits, open_page  # noqa: F401
 
-from cornu import explain
+import cornu
+from cornu import explain, explorer
+from cornu import layers as L
 from cornu.explorer import Examples, Server, tour
 from cornu.explorer.server import Network
 
@@ -34,6 +36,12 @@ def test_a_step_back(open_page, server, width, scheme):  # noqa: F811
     before = number(page.inner_text(".backward .loss strong"))
     assert before == pytest.approx(model.evaluate(x[None], np.array([1]), verbose=0), rel=1e-3)
     page.wait_for_selector("#graph-title + span:has-text('orange up')")
+    # Every column is there without scrolling.
+    if width > 400:
+        assert (
+            page.evaluate("(b => b.scrollWidth - b.clientWidth)(document.querySelector('.board'))")
+            == 0
+        )
     page.click("button:has-text('One step')")
     row = page.wait_for_selector(".after-step tbody tr:has-text('loss')").inner_text().split()
     twin = tour.model()
@@ -167,10 +175,46 @@ def test_the_tour_by_keys(open_page, server):  # noqa: F811
 def test_steps_fit_a_phone(open_page, server, step):  # noqa: F811
     page = open_page(f"{server.link}&view=tour&step={step}", 360, "dark")
     page.wait_for_selector(".guess button")
+    if step > 1:
+        page.wait_for_selector("#inspector .brief:not(:empty)", state="attached")
+    # What is to be read is seen, and the panel does not tell what is to be guessed.
+    page.wait_for_timeout(400)
+    title = page.locator(".card h2").bounding_box()
+    assert 0 <= title["y"] < 400
+    assert page.is_visible("#inspector .brief") == (step not in (1, 2))
     page.click("text=Show me")
     page.wait_for_selector(".guess [role=status]:has-text('The answer')")
     check_fits(page)
     check_accessible(page)
+
+
+def test_numbers_and_maps_as_answers(open_page):  # noqa: F811
+    """What is no choice between classes has a target, too; and Play shows maps without an answer."""
+    random = np.random.default_rng(0)
+    one = cornu.Sequential([cornu.Input((6,)), L.Dense(5, "tanh"), L.Dense(1, name="out")])
+    one.compile("sgd", "mse")
+    x = random.standard_normal((3, 6)).astype("float32")
+    with explorer.explore(one, x, [0.25, 1.5, 3]) as server:
+        page = open_page(f"{server.link}&view=backward&layer=1&map=0&input=e1")
+        page.wait_for_selector("#verdict:has-text('should be 1.5')")
+        expected = one.evaluate(x[1:2], np.array([1.5]), verbose=0)
+        page.wait_for_selector(".backward .loss strong")
+        assert number(page.inner_text(".backward .loss strong")) == pytest.approx(
+            expected, rel=1e-3
+        )
+        page.click("#tab-gradient")
+        steps = page.wait_for_selector(".one-weight .steps").inner_text()
+        assert "gradient" in steps and "the model says" in steps
+        open_page.close()
+    maps = cornu.Sequential([cornu.Input((6, 6, 1)), L.Conv2D(2, 3, name="conv")])
+    with explorer.explore(maps, random.uniform(size=(2, 6, 6, 1)).astype("float32")) as server:
+        page = open_page(f"{server.link}&view=backward&layer=0&map=1")
+        page.wait_for_selector(".backward label:has-text('All should be')")
+        page.wait_for_selector(".backward .loss strong")
+        page.click("#views button:has-text('Play')")
+        page.click(".play button:has-text('blur')")
+        page.wait_for_selector(".play .before-after canvas >> nth=2")
+        open_page.close()
 
 
 def test_the_tour_from_another_model(open_page, digits):  # noqa: F811

@@ -154,6 +154,8 @@ def load_examples(data: str, network: Network) -> Examples:
 def _labels(y, names: list[str]) -> np.ndarray | None:
     if y.ndim == 2 and y.shape[1] == len(names) > 1:
         return y.argmax(1)
+    if not names:
+        return y if y.dtype.kind in "buif" and y.size == len(y) else None
     index = {name: number for number, name in enumerate(names)}
     found = [index.get(str(label), -1) for label in y.reshape(-1)] if y.size == len(y) else [-1]
     return None if -1 in found else np.array(found)

@@ -21,7 +21,8 @@ def explore(
 
     Args:
         model: a built model with one input.
-        x, y: examples to choose from, with channels last, and their classes; may be left out.
+        x, y: examples to choose from, with channels last, and their classes, or the numbers that a model of
+            one output should give; may be left out.
         class_names: names of the classes; default: their indices.
         white: the value of white in the model's images; None if its inputs are not images.
             Default: as in the examples; without these 255 if the model has a `Rescaling`, else 1.
@@ -54,10 +55,11 @@ def explore(
             )
         examples = Examples(x.reshape(-1, *network.shape), y)
         if network.num_classes and examples.y is not None and len(examples.y):
-            low, high = int(examples.y.min()), int(examples.y.max())
-            if low < 0 or high >= network.num_classes:
+            low, high = examples.y.min(), examples.y.max()
+            if low < 0 or high >= network.num_classes or examples.y.dtype.kind != "i":
                 raise ValueError(
-                    f"Classes from 0 to {network.num_classes - 1} are expected. Received: {low} to {high}."
+                    f"Classes from 0 to {network.num_classes - 1} are expected. Received: "
+                    f"{examples.y.dtype.name} from {low} to {high}."
                 )
     network.white = guess_white(network, examples) if white == "auto" else white
     return Server(network, examples, host=host, port=port).start()

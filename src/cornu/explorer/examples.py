@@ -9,18 +9,20 @@ SHOWN, SIDE = 24, 48
 
 
 class Examples:
-    """Examples of a network's input, with their classes if these are known.
+    """Examples of a network's input, with their classes or numbers if these are known.
 
     Args:
         x: an array `(n, *shape)`, with channels last.
-        y: the classes as integers `(n,)`, or None.
+        y: the classes as integers, or the numbers that a model should give: `(n,)`, or None.
     """
 
     def __init__(self, x, y=None):
         self.x = np.asarray(x, np.float32)
-        self.y = None if y is None else np.asarray(y).reshape(-1).astype(int)
+        self.y = None if y is None else np.asarray(y).reshape(-1)
+        if self.y is not None and np.array_equal(self.y, np.rint(self.y)):
+            self.y = self.y.astype(int)
         if self.y is not None and len(self.y) != len(self.x):
-            raise ValueError(f"There are {len(self.x)} examples, but {len(self.y)} classes.")
+            raise ValueError(f"There are {len(self.x)} examples, but {len(self.y)} classes or numbers.")
         self.range = [float(self.x.min()), float(self.x.max())] if self.x.size else None
 
     def border(self) -> float | None:
@@ -39,11 +41,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.x)
 
-    def one(self, number: int) -> tuple[np.ndarray, int | None]:
-        """An example and its class."""
+    def one(self, number: int) -> tuple[np.ndarray, int | float | None]:
+        """An example and its class, or number."""
         if not 0 <= number < len(self):
             raise ValueError(f"There is no example {number}; there are {len(self)}.")
-        return self.x[number], None if self.y is None else int(self.y[number])
+        return self.x[number], None if self.y is None else self.y[number].item()
 
     def thumbnails(self, start: int) -> tuple[dict[str, Any], list[np.ndarray]]:
         """Thumbnails of some examples: a description, and float32 `(n, rows, columns, channels)`."""

@@ -1,6 +1,6 @@
 // What the network predicts, and where in the input that comes from.
 
-import { element, show } from "./picture.js";
+import { areShares, element, show } from "./picture.js";
 
 const FEW = 12;
 const MAPS = { saliency: "Saliency", grad_cam: "Grad-CAM", grad_cam_plus_plus: "Grad-CAM++" };
@@ -24,8 +24,7 @@ export class Answer {
       this.verdict.textContent = "The last layer’s maps are the answer.";
       return;
     }
-    const total = outputs.reduce((a, b) => a + b, 0);
-    const isProbability = outputs.length > 1 && outputs.every((v) => v >= 0) && Math.abs(total - 1) < 1e-3;
+    const isProbability = areShares(outputs);
     const most = isProbability ? 1 : Math.max(...outputs.map(Math.abs)) || 1;
     const written = (v) => (isProbability ? `${(100 * v).toFixed(1)} %` : show(v));
     let order = outputs.map((_, n) => n);
@@ -46,9 +45,8 @@ export class Answer {
       value.textContent = written(outputs[n]);
       item.classList.toggle("best", n === best);
     });
-    const label = names.length ? input.label : null;
-    const now = names.length ? `${names[best]}, ${written(outputs[best])}` : `${show(outputs[best])}`;
-    this.verdict.textContent = label === null ? now : `${label === best ? "✓ right" : "✗ wrong"}: it is ${names[label]}`;
+    const { label } = input, now = names.length ? `${names[best]}, ${written(outputs[best])}` : `${show(outputs[best])}`;
+    this.verdict.textContent = label === null ? now : names.length ? `${label === best ? "✓ right" : "✗ wrong"}: it is ${names[label]}` : `${now}; it should be ${show(label)}`;
     clearTimeout(this.speaking);
     this.speaking = setTimeout(() => this.page.say(`${names[best] ?? "output"}, ${written(outputs[best])}`), 700);
   }

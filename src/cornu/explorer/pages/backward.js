@@ -149,7 +149,7 @@ class Backward {
       element("td", {}, to > from ? "▲ goes up" : to < from ? "▼ goes down" : "stays"));
     const top = (all) => classes[all.indexOf(Math.max(...all))];
     const says = !classes.length ? "" : top(old) === top(outputs) ? `The answer stays ${top(outputs)}.` : `The answer was ${top(old)}; now it is ${top(outputs)}.`;
-    const verdict = `After ${edits.steps === 1 ? "one step" : `${edits.steps} steps`} of rate ${show(edits.rate)} the loss ${loss < was ? "went down" : "went up: the rate is too large"}. ${says}`;
+    const verdict = `After ${edits.steps === 1 ? "one step" : `${edits.steps} steps`} of rate ${show(edits.rate)} the loss ${loss < was ? "went down" : loss > was ? "went up: the rate is too large" : "is what it was"}. ${says}`;
     this.page.say(verdict);
     const rows = [row("loss", was, loss), ...chosen.map((n) => row(classes[n], old[n], outputs[n]))];
     if (!classes.length) rows.push(...outputs.slice(0, 4).map((value, n) => row(`output ${n}`, old[n], value)));
@@ -196,13 +196,13 @@ class Backward {
     try { told = await page.ask("/api/back_window", { layer, weight: weight.name, index: index.join(",") }, { target, rate: this.rateNow() }); } catch (error) { page.fail(error); return; }
     if (layer !== page.state.layer || !root.isConnected) return;
     if (told.refused) { root.replaceChildren(element("p", {}, told.refused)); return; }
-    const [value, gradient, rate, after] = [told.value, told.gradient, told.rate, told.after].map(Number);
+    const [value, sum, gradient, rate, after] = [told.value, told.result, told.gradient, told.rate, told.after].map(Number);
     const up = after > value, line = (name, text) => [element("dt", {}, name), element("dd", {}, text)];
     root.replaceChildren(element("h3", {}, `${told.weight}[${told.index.join(", ")}] of ${told.layer}`),
       element("p", { class: "result" }, `${after === value ? "=" : up ? "▲" : "▼"} ${show(gradient)}`),
       element("p", {}, gradient === 0 ? "The loss does not change with this weight: a step leaves it." : `If this weight grows, the loss goes ${gradient > 0 ? "up" : "down"}. So a step lets the weight go ${up ? "up" : "down"}.`),
-      element("dl", { class: "steps" }, ...line("value", precise(value)), ...line("gradient", show(gradient)), ...line("move", `−${show(rate)} × ${signed(gradient)} = ${show(-rate * gradient)}`),
-        ...line("new value", `${precise(value)} ${up ? "+" : "−"} ${show(Math.abs(rate * gradient))} = ${precise(after)}`), ...line("the model says", show(gradient))),
+      element("dl", { class: "steps" }, ...line("value", precise(value)), ...line("gradient", show(sum)), ...line("the model says", show(gradient)), ...line("move", `−${show(rate)} × ${signed(gradient)} = ${show(-rate * gradient)}`),
+        ...line("new value", `${precise(value)} ${up ? "+" : "−"} ${show(Math.abs(rate * gradient))} = ${precise(after)}`)),
       ...told.parts.flatMap((part) => this.sum(part)));
   }
 

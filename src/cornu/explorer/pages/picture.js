@@ -181,6 +181,9 @@ export const precise = (value) => signed(String(Number(value.toPrecision(7))));
 
 const signed = (text) => text.replace("-", "−");
 
+// Whether outputs are probabilities of classes.
+export const areShares = (outputs) => outputs.length > 1 && outputs.every((value) => value >= 0) && Math.abs(outputs.reduce((a, b) => a + b, 0) - 1) < 1e-3;
+
 // How many decimals make an equation true as it is written: rounded terms add up to the rounded result.
 // At least three digits of the result are shown; null if eight decimals do not suffice.
 export function digits(terms, result) {

@@ -1,6 +1,6 @@
 // Play: change weights and the input, and watch. The model itself stays; what is changed goes with each question.
 
-import { coded, colourBar, element, largest, paint, show } from "./picture.js";
+import { areShares, coded, colourBar, element, largest, paint, show } from "./picture.js";
 import { PRESETS, Sandbox } from "./sandbox.js";
 import { weightsOf } from "./weights.js";
 
@@ -134,20 +134,24 @@ class Play {
 
   // ---- before, after, difference
 
+  // What became of the answer.
+  verdict(before, outputs) {
+    const { classes } = this.page.model, top = (all) => all.indexOf(Math.max(...all)), [was, now] = [top(before), top(outputs)];
+    const written = (value) => (areShares(before) ? `${(100 * value).toFixed(1)} %` : show(value));
+    if (!classes.length) return `Output ${show(before[0])} → ${show(outputs[0])}.`;
+    return was === now ? `The answer stays ${classes[now]}: ${written(before[now])} → ${written(outputs[now])}.`
+      : `The answer was ${classes[was]} (${written(before[was])}); now it is ${classes[now]} (${written(outputs[now])}).`;
+  }
+
   async compare() {
-    const { page } = this, { layer, map, edits } = page.state, made = Number.isInteger(layer) ? page.model.layers[layer] : null, { outputs } = page.run ?? {};
-    if (!this.edits.length || !outputs) {
+    const { page } = this, { layer, map, edits } = page.state, made = Number.isInteger(layer) ? page.model.layers[layer] : null;
+    if (!this.edits.length) {
       this.maps.replaceChildren();
-      this.says.textContent = this.edits.length ? "" : "Nothing is changed. Type numbers, or take a kernel; the arrow keys change by 0.1.";
-      return;
+      this.says.textContent = "Nothing is changed. Type numbers, or take a kernel; the arrow keys change by 0.1.";
     }
-    const before = (await page.ask("/api/run", { channels: 1, layers: "" }, { edits: null })).header.outputs.map(Number), { classes } = page.model;
-    const top = (all) => all.indexOf(Math.max(...all)), [was, now] = [top(before), top(outputs)];
-    const written = (value) => (before.every((v) => v >= 0) && Math.abs(before.reduce((a, b) => a + b, 0) - 1) < 1e-3 ? `${(100 * value).toFixed(1)} %` : show(value));
-    const count = `${this.edits.length} ${this.edits.length === 1 ? "change" : "changes"}, in a copy.`;
-    this.says.textContent = !classes.length ? `${count} Output ${show(before[0])} → ${show(outputs[0])}.`
-      : was === now ? `${count} The answer stays ${classes[now]}: ${written(before[now])} → ${written(outputs[now])}.`
-        : `${count} The answer was ${classes[was]} (${written(before[was])}); now it is ${classes[now]} (${written(outputs[now])}).`;
+    if (!this.edits.length || !page.run) return;
+    const before = (await page.ask("/api/run", { channels: 1, layers: "" }, { edits: null })).header.outputs?.map(Number);
+    this.says.textContent = `${this.edits.length} ${this.edits.length === 1 ? "change" : "changes"}, in a copy. ${before && page.run.outputs ? this.verdict(before, page.run.outputs) : ""}`;
     if (!made || made.shape.length < 2 || made.shape.length > 3) { this.maps.replaceChildren(); return; }
     const answers = await Promise.all([{ edits: null }, {}].map((data) => page.ask("/api/map", { layer, channel: map }, data)));
     if (layer !== page.state.layer || map !== page.state.map || edits !== page.state.edits) return;
