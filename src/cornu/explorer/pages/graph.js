@@ -26,7 +26,7 @@ export class Graph {
     page.on("input", () => this.svg.classList.add("stale"));
     page.on("links", (links) => { this.links = links; this.svg.classList.remove("stale"); this.redraw(); this.told(); });
     page.on("look", (look) => this.look(look));
-    page.on("state", (state, changed) => { if (changed.has("layer") || changed.has("map")) this.mark(true); else if (changed.has("view")) this.later(); });
+    page.on("state", (state, changed, quiet) => { if (changed.has("layer") || changed.has("map")) this.mark(!quiet); else if (changed.has("view")) this.later(); });
     new ResizeObserver(() => this.later()).observe(this.board);
     this.mark(false);
   }
@@ -188,6 +188,10 @@ export class Graph {
     const wide = (this.board.clientWidth - 24) / this.order.length - 36;
     const tile = Math.round((this.isNarrow ? 48 : Math.max(44, Math.min(112, fill, Math.max(wide, 62)))) * this.zoom);
     for (const column of this.columns) this.layColumn(column, tile);
+    // Columns that nearly fit come closer.
+    this.ranks.style.columnGap = "";
+    const excess = this.isNarrow ? 0 : this.ranks.scrollWidth - this.board.clientWidth;
+    if (excess > 0) this.ranks.style.columnGap = `${Math.max(12, Math.floor(28 - excess / (this.order.length - 1)))}px`;
     const box = this.ranks.getBoundingClientRect();
     for (const column of this.columns) {
       const at = column.holder.getBoundingClientRect();
@@ -359,7 +363,7 @@ export class Graph {
     this.pointing = setTimeout(() => this.page.fire("look", next), next ? 90 : 0);
   }
 
-  mark(comes) {
+  mark(isChosen) {
     const { layer, map } = this.page.state;
     this.root.querySelectorAll(".tile[aria-pressed=true]").forEach((tile) => { tile.setAttribute("aria-pressed", "false"); tile.classList.remove("chosen"); });
     if (layer === null) { this.links = null; this.redraw(); return; }
@@ -375,20 +379,20 @@ export class Graph {
       if (!button) return;
       button.setAttribute("aria-pressed", "true");
       if (!column.single) button.classList.add("chosen");
-      this.reveal(column, button, comes);
+      this.reveal(column, button, isChosen);
       this.redraw();
     });
   }
 
-  // Scrolls the board alone, so far that the tile and its neighbours are seen.
-  reveal(column, button, isSmooth = true) {
+  // Scrolls the board, so far that the tile and its neighbours are seen; the page only if the reader has chosen it.
+  reveal(column, button, isChosen = true) {
     const box = this.board.getBoundingClientRect(), at = button.getBoundingClientRect(), margin = this.isNarrow ? 40 : 140;
-    const behavior = isSmooth && !matchMedia("(prefers-reduced-motion: reduce)").matches ? "smooth" : "auto";
+    const behavior = isChosen && !matchMedia("(prefers-reduced-motion: reduce)").matches ? "smooth" : "auto";
     const sheet = document.getElementById("inspector");
     if (getComputedStyle(sheet).position === "fixed") {
       // The page scrolls, and the panel covers its end. What the map is made of is above or beside it.
       const end = sheet.getBoundingClientRect().top;
-      if (isSmooth && (at.top < 8 || at.bottom > end - 8)) scrollBy({ top: at.bottom - end + 24, behavior });
+      if (isChosen && (at.top < 8 || at.bottom > end - 8)) scrollBy({ top: at.bottom - end + 24, behavior });
       if (this.isNarrow) column.article.scrollTo({ left: button.offsetLeft - margin, behavior });
     }
     let left = 0, top = 0;

@@ -36,7 +36,7 @@ export class Page {
     this.state = { ...this.state, ...changes };
     const isStep = !quiet && changed.some((key) => key !== "place");
     history[isStep ? "pushState" : "replaceState"](null, "", `#${this.fragment()}`);
-    this.fire("state", this.state, new Set(changed));
+    this.fire("state", this.state, new Set(changed), quiet);
   }
 
   took(state) {

@@ -4,7 +4,7 @@ const SENTENCES = [
   [/^(Depthwise)/, "Each map has a kernel of its own; maps are not mixed."],
   [/^(Separable)/, "Each map has a kernel of its own, and then weights mix the maps."],
   [/Transpose/, "Each number spreads a kernel over the output, where they add up."],
-  [/^Conv/, "At every place the same kernel is multiplied with what is below it; the products and a bias add up."],
+  [/^Conv/, "At every place the same kernel is multiplied by what is under it; the products and a bias add up."],
   [/^GlobalMax/, "The largest number of each map."],
   [/^GlobalAverage/, "The mean of each map."],
   [/Max(Pooling|Pool)/, "Only the largest number of each window goes on."],
