@@ -8,7 +8,7 @@
 namespace cornu {
 
 // What an operation does to the number x that the one before it has left; y is its operand.
-// Python's names are in `cornu.inference.steps`, in this order.
+// Python's names are in `cornu.inference.translation`, in this order.
 enum Operation : int32_t {
   ADD,          // x + y
   SUBTRACT,     // x - y

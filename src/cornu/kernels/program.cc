@@ -36,6 +36,12 @@ struct Step {
   std::vector<Link> links;
 };
 
+// What a step needs of an operand: how many bytes, and whether it writes them.
+struct Need {
+  int64_t bytes;
+  bool writes;
+};
+
 // So little work is done before another thread is awake.
 constexpr int64_t FEW = 1 << 16;
 
@@ -68,6 +74,7 @@ void check(const Window& w) {
     need((w.output[a] - 1) * w.strides[a] - w.before[a] < w.size[a]);
     seen[a] = (w.output[a] - 1) * w.strides[a] + extent;
   }
+  need(w.weights() <= (int64_t{1} << 62) / w.positions());
   // With its padding, an image is copied.
   need(product_of({seen[0], seen[1], seen[2], w.channels_in}) / 64 <=
        (int64_t{1} << 20) + w.image() + w.outputs() + w.weights());
@@ -114,10 +121,13 @@ struct Counted;
 template <class T, auto COUNT>
 struct Counted<In<T, COUNT>> {
   template <class Shape>
-  static int64_t bytes(const Shape& shape) { return (shape.*COUNT)() * int64_t(sizeof(T)); }
+  static Need of(const Shape& shape) { return {(shape.*COUNT)() * int64_t(sizeof(T)), false}; }
 };
 template <class T, auto COUNT>
-struct Counted<Out<T, COUNT>> : Counted<In<T, COUNT>> {};
+struct Counted<Out<T, COUNT>> {
+  template <class Shape>
+  static Need of(const Shape& shape) { return {(shape.*COUNT)() * int64_t(sizeof(T)), true}; }
+};
 
 template <class Shape, class... Operands, size_t... NUMBER>
 void call(Kernel<Shape, Operands...>* kernel, const Pool& pool, const Shape& shape, void* const* operands,
@@ -132,12 +142,12 @@ void call(Kernel<Shape, Operands...>* kernel, const Pool& pool, const Shape& sha
                              std::index_sequence_for<Operands...>{});                                        \
   }                                                                                                          \
   template <class Shape, class... Operands>                                                                  \
-  std::vector<int64_t> check_##name(Step& step) {                                                            \
+  std::vector<Need> check_##name(Step& step) {                                                               \
     const Shape shape = Reader<Shape>::read(step.numbers);                                                   \
     check(shape);                                                                                            \
     step.run = run_##name<Shape, Operands...>;                                                               \
     step.work = (shape.*&Shape::measure)();                                                                     \
-    return {Counted<Operands>::bytes(shape)...};                                                             \
+    return {Counted<Operands>::of(shape)...};                                                                \
   }
 CORNU_KERNELS(CORNU_RUNS)
 
@@ -154,23 +164,23 @@ void run_chain(const Step& step, const Pool& pool, void* const* operands) {
 }
 
 // rows, channels, whether of bytes; then of each operation which it is, of what its operand is, and a scalar's bits.
-std::vector<int64_t> check_chain(Step& step) {
+std::vector<Need> check_chain(Step& step) {
   const std::vector<int64_t>& n = step.numbers;
   need(n.size() >= 3 && n.size() % 3 == 0);
   const int64_t all = product_of({n[0], n[1]});
-  std::vector<int64_t> bytes{n[2] ? all : all * int64_t(sizeof(float))};
+  std::vector<Need> needs{{n[2] ? all : all * int64_t(sizeof(float)), false}};
   for (size_t i = 3; i < n.size(); i += 3) {
     need(n[i] >= 0 && n[i] < NUM_OPERATIONS && n[i + 1] >= 0 && n[i + 1] < NUM_OPERANDS);
     Link link{Operation(n[i]), Operand(n[i + 1]), 0, nullptr};
     const uint32_t bits = uint32_t(n[i + 2]);
     memcpy(&link.scalar, &bits, sizeof bits);
     step.links.push_back(link);
-    if (link.operand >= CHANNELS) bytes.push_back((link.operand == ALL ? all : n[1]) * int64_t(sizeof(float)));
+    if (link.operand >= CHANNELS) needs.push_back({(link.operand == ALL ? all : n[1]) * int64_t(sizeof(float)), false});
   }
-  bytes.push_back(all * sizeof(float));
+  needs.push_back({all * int64_t(sizeof(float)), true});
   step.run = run_chain;
-  step.work = all * int64_t(step.links.size());
-  return bytes;
+  step.work = all * std::min<int64_t>(step.links.size(), FEW);
+  return needs;
 }
 
 Move move_of(const Step& step) {
@@ -188,7 +198,7 @@ void run_move(const Step& step, const Pool&, void* const* operands) {
   kernels()->run_move(move_of(step), static_cast<const float*>(operands[0]), static_cast<float*>(operands[1]));
 }
 // Sizes, steps in what is read and steps in what is written, of each axis.
-std::vector<int64_t> check_move(Step& step) {
+std::vector<Need> check_move(Step& step) {
   const size_t axes = step.numbers.size() / 3;
   need(axes >= 1 && axes <= MOST_AXES && step.numbers.size() % 3 == 0);
   const Move move = move_of(step);
@@ -202,7 +212,7 @@ std::vector<int64_t> check_move(Step& step) {
   }
   step.run = run_move;
   step.work = 0;
-  return {(last_read + 1) * int64_t(sizeof(float)), (last_written + 1) * int64_t(sizeof(float))};
+  return {{(last_read + 1) * int64_t(sizeof(float)), false}, {(last_written + 1) * int64_t(sizeof(float)), true}};
 }
 
 void run_fill(const Step& step, const Pool&, void* const* operands) {
@@ -213,16 +223,16 @@ void run_fill(const Step& step, const Pool&, void* const* operands) {
   std::fill(to, to + step.numbers[0], value);
 }
 // How many numbers, and a number's bits.
-std::vector<int64_t> check_fill(Step& step) {
+std::vector<Need> check_fill(Step& step) {
   need(step.numbers.size() == 2);
   product_of({step.numbers[0]});
   step.run = run_fill;
   step.work = 0;
-  return {step.numbers[0] * int64_t(sizeof(float))};
+  return {{step.numbers[0] * int64_t(sizeof(float)), true}};
 }
 
-// What checks a step says how many bytes each operand has.
-typedef std::vector<int64_t> Checks(Step&);
+// What checks a step says what it needs of each operand.
+typedef std::vector<Need> Checks(Step&);
 #define CORNU_CHECK(name, work, ...) {#name, check_##name<__VA_ARGS__>},
 const struct {
   const char* name;
@@ -237,6 +247,7 @@ class Program {
           int64_t bytes, const int64_t* inputs, int64_t num_inputs, const int64_t* outputs, int64_t num_outputs)
       : between_(between), constants_(constants), inputs_(inputs, inputs + num_inputs),
         outputs_(outputs, outputs + num_outputs) {
+    if (between < 0 || between > MOST) throw std::invalid_argument("memory of no size that there is");
     // The names of the kernels, each followed by a space.
     const std::string names(text);
     size_t name = 0;
@@ -255,15 +266,8 @@ class Program {
         const int64_t number = next();
         step.operands.push_back({region, number, next()});
       }
-      const std::vector<int64_t> needed = check_of(names.substr(name, space - name))(step);
+      check_operands(step, check_of(names.substr(name, space - name))(step), bytes);
       name = space + 1;
-      if (needed.size() != step.operands.size()) throw std::invalid_argument("a step of other operands");
-      for (size_t i = 0; i < needed.size(); ++i) {
-        const Place& place = step.operands[i];
-        const int64_t size = size_of(place, between, bytes);
-        if (place.at < 0 || place.at % 4 || place.at > size || needed[i] > size - place.at)
-          throw std::invalid_argument("an operand beyond the program's memory");
-      }
       most_operands_ = std::max(most_operands_, step.operands.size());
       steps_.push_back(std::move(step));
     }
@@ -289,12 +293,37 @@ class Program {
   }
 
  private:
+  void check_operands(const Step& step, const std::vector<Need>& needs, int64_t constants) const {
+    if (needs.size() != step.operands.size()) throw std::invalid_argument("a step of other operands");
+    for (size_t i = 0; i < needs.size(); ++i) {
+      const Place& place = step.operands[i];
+      const int64_t size = size_of(place, constants);
+      if (place.at < 0 || place.at % 4 || place.at > size || needs[i].bytes > size - place.at)
+        throw std::invalid_argument("an operand beyond the program's memory");
+    }
+    for (size_t i = 0; i < needs.size(); ++i) {
+      if (!needs[i].writes) continue;
+      const Place& place = step.operands[i];
+      // Constants may be those of another program, too, and inputs are the caller's.
+      if (place.region != BETWEEN && place.region != OUTPUT)
+        throw std::invalid_argument("a step that writes what is only read");
+      for (size_t k = 0; k < needs.size(); ++k) {
+        const Place& other = step.operands[k];
+        const bool apart = other.region != place.region || (place.region == OUTPUT && other.number != place.number) ||
+                           other.at >= place.at + needs[i].bytes || place.at >= other.at + needs[k].bytes;
+        // A chain reads each number before it is written there.
+        const bool may_be = step.run == run_chain && k == 0 && other.at == place.at && needs[k].bytes == needs[i].bytes;
+        if (k != i && !apart && !may_be) throw std::invalid_argument("a step that writes where it reads");
+      }
+    }
+  }
   // How many bytes there are where an operand is.
-  int64_t size_of(const Place& place, int64_t between, int64_t constants) const {
-    if (place.region == BETWEEN) return between;
+  int64_t size_of(const Place& place, int64_t constants) const {
+    if (place.region == BETWEEN) return between_;
     if (place.region == CONSTANTS) return constants;
+    if (place.region != INPUT && place.region != OUTPUT) return 0;
     const auto& sizes = place.region == INPUT ? inputs_ : outputs_;
-    return place.region > OUTPUT || place.number < 0 || place.number >= int64_t(sizes.size()) ? 0 : sizes[place.number];
+    return place.number < 0 || place.number >= int64_t(sizes.size()) ? 0 : sizes[place.number];
   }
   static Checks* check_of(const std::string& name) {
     for (const auto& kind : KINDS)

@@ -3,7 +3,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
-#include <vector>
+#include <system_error>
 
 #include <unistd.h>
 #if defined(__linux__)
@@ -26,9 +26,15 @@ int processors() {
 
 class Workers {
  public:
-  explicit Workers(int count) : process_(getpid()) {
-    for (int i = 0; i < count; ++i) std::thread([this] { work(); }).detach();
+  // Fewer than `most` where the system gives no more threads.
+  explicit Workers(int most) : process_(getpid()) {
+    try {
+      for (; count_ < most; ++count_) std::thread([this] { work(); }).detach();
+    } catch (const std::system_error&) {
+    }
   }
+
+  int count() const { return count_; }
 
   bool is_of_this_process() const { return process_ == getpid(); }
 
@@ -63,6 +69,7 @@ class Workers {
   }
 
   const pid_t process_;
+  int count_ = 0;
   std::mutex mutex_;
   std::condition_variable awake_;
   std::deque<std::function<void()>> tasks_;
@@ -81,7 +88,7 @@ Pool own_threads() {
   std::lock_guard<std::mutex> lock(mutex);
   if (!workers || !workers->is_of_this_process()) workers = new Workers(count - 1);
   Workers* mine = workers;
-  return {count, [mine](std::function<void()> task) { mine->schedule(std::move(task)); }};
+  return {1 + mine->count(), [mine](std::function<void()> task) { mine->schedule(std::move(task)); }};
 }
 
 }  // namespace cornu
