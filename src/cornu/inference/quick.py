@@ -20,7 +20,7 @@ MOST_CHANGES = 2
 # Programs that are kept for a model: one for each shape of the input.
 MOST_PROGRAMS = 8
 # Settings of JAX with which somebody looks for what programs do not tell.
-NOT_WITH = ("debug_nans", "debug_infs", "disable_jit")
+NOT_WITH = ("jax_debug_nans", "jax_debug_infs", "jax_disable_jit")
 
 
 class QuickPredictions:
@@ -39,7 +39,7 @@ class QuickPredictions:
             arguments: a pytree of arrays.
         """
         leaves, structure = jax.tree.flatten(arguments)
-        if not _is_small(leaves):
+        if not _is_small(leaves) or any(getattr(jax.config, name) for name in NOT_WITH):
             return None
         key = structure, *((x.shape, x.dtype) for x in leaves)
         if key not in self._entries:
@@ -79,7 +79,6 @@ def _may_run() -> bool:
         native().in_use
         and os.environ.get("CORNU_PROGRAMS", "1") != "0"
         and jax.default_backend() == "cpu"
-        and not any(getattr(jax.config, f"jax_{name}") for name in NOT_WITH)
     )
 
 
@@ -144,5 +143,6 @@ def _view(value) -> np.ndarray:
         raise Unsupported("weights on several devices")
     try:
         return np.from_dlpack(value)
-    except (BufferError, TypeError):
+    except (BufferError, RuntimeError, TypeError):
+        # Of 16 bits, for example.
         return np.asarray(value)

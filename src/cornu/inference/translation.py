@@ -124,7 +124,9 @@ class Translation:
         for number, (shape, dtype) in enumerate(self._inputs):
             buffer = Buffer(math.prod(shape) * dtype.itemsize, INPUT, number)
             values.append(Value(shape, Operand(buffer), dtype=dtype))
-        results = self._run(jaxpr, closed.consts, values)
+        # Weights may be infinite, as XLA's may.
+        with np.errstate(all="ignore"):
+            results = self._run(jaxpr, closed.consts, values)
         self._outputs = [_spec(v.aval) for v in jaxpr.outvars]
         self._finish(results)
 
@@ -339,14 +341,13 @@ class Translation:
     def _cornu_affine(self, equation, x, center, factor, offset):
         if not all(isinstance(v, np.ndarray) for v in (center, factor, offset)):
             raise Unsupported("a normalization by what depends on the input")
+        # The center comes first: numbers far from zero would lose their digits in products.
         links = [
-            Link("multiply", numbers=self._kept(np.array(factor, FLOAT)), kind=CHANNELS),
-            Link(
-                "add", numbers=self._kept(np.array(offset - center * factor, FLOAT)), kind=CHANNELS
-            ),
+            Link(operation, numbers=self._kept(np.array(vector, FLOAT)), kind=CHANNELS)
+            for operation, vector in (("subtract", center), ("multiply", factor), ("add", offset))
         ]
         first = self._chained(x, links[0])
-        return Value(first.shape, source=first.source, links=[*first.links, links[1]])
+        return Value(first.shape, source=first.source, links=[*first.links, *links[1:]])
 
     def _convert_element_type(self, equation, x):
         x = self._plain(x)
@@ -545,7 +546,8 @@ def _as_large(x, shape):
         return np.broadcast_to(x, shape)
     if isinstance(x, Spread):
         raise Unsupported("what is spread twice")
-    return Spread(x, shape, range(len(shape)))
+    # Either it has as many axes, or none at all.
+    return Spread(x, shape, range(len(x.shape)))
 
 
 def _is_sigmoid_of(value, x: Value) -> bool:
