@@ -1,6 +1,8 @@
 """Few examples are predicted by programs, and nobody can tell but by the clock."""
 
+import json
 import threading
+import zipfile
 
 import jax
 import numpy as np
@@ -10,7 +12,7 @@ import cornu as keras
 from cornu import layers
 from cornu.core.kernels import native
 from cornu.inference.compiled import CompiledInference
-from cornu.inference.program import Program
+from cornu.inference.program import BETWEEN, CONSTANTS, INPUT, OUTPUT, Program
 
 pytestmark = pytest.mark.skipif(not native().in_use, reason="needs the native kernels")
 
@@ -63,6 +65,7 @@ PARTS = {
     ),
     "upsampling, cropping": lambda x: layers.Cropping2D(2)(layers.UpSampling2D()(x)),
     "normalization": lambda x: layers.ReLU()(layers.BatchNormalization()(x)),
+    "scalars": lambda x: layers.Lambda(lambda x: x * x.max() + (x.sum() - x))(x),
 }
 # What no kernel does, or what changes with each call.
 BY_XLA = {
@@ -127,6 +130,33 @@ def test_dtypes(dtype):
     )
 
 
+def test_normalization_far_from_zero():
+    model = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(epsilon=1e-6)])
+    mean, _ = model.non_trainable_variables
+    mean.assign(np.full(4, 2000.0))
+    x = (2000 + images(2, (4,))).astype("float32")
+    np.testing.assert_allclose(model.predict_on_batch(x), (x - 2000) / np.sqrt(1 + 1e-6), rtol=1e-6)
+    assert program_of(model)[2] is not None
+
+
+def test_weights_that_a_program_does_not_compute_with():
+    """They are infinite, or of 16 bits."""
+    model, x = model_of(PARTS["normalization"]), images(1)
+    for variable in model.variables:
+        variable.assign(variable * np.float32(-np.inf))
+    np.testing.assert_array_equal(model.predict_on_batch(x), by_xla(model, x))
+    half = keras.Sequential([keras.Input((4,)), layers.Dense(3, dtype="bfloat16")])
+    assert half.predict_on_batch(np.ones((1, 4))).shape == (1, 3)
+
+
+def test_debugging_of_jax_sees_predictions():
+    model, x = model_of(PARTS["dense"]), images(1)
+    assert np.isfinite(model.predict_on_batch(x)).all()
+    x[:] = np.nan
+    with jax.debug_nans(True), pytest.raises(FloatingPointError):
+        model.predict_on_batch(x)
+
+
 class Nested(keras.Model):
     def __init__(self):
         super().__init__()
@@ -180,17 +210,14 @@ def test_threads():
     model = model_of(PARTS["squeeze and excitation"])
     compiled = model.compile_inference((1, 4))
     assert len({id(p.plan.constants) for p in compiled._programs.values()}) == 1
-    given = [images(n) for n in (1, 2, 3, 4) * 4]
-    expected, wrong = [by_xla(model, x) for x in given], []
+    calls = [(call, images(n)) for n in (1, 2, 3, 4) for call in (model.predict_on_batch, compiled)]
+    wrong = []
 
     def ask(call, x, y):
-        close = [np.allclose(call(x), y, rtol=1e-5, atol=1e-6) for _ in range(20)]
-        wrong.extend(x.shape for right in close if not right)
+        wrong.extend(x.shape for _ in range(20) if not np.array_equal(call(x), y))
 
-    calls = (model.predict_on_batch, compiled)
     threads = [
-        threading.Thread(target=ask, args=(calls[i % 2], x, y))
-        for i, (x, y) in enumerate(zip(given, expected, strict=True))
+        threading.Thread(target=ask, args=(call, x, call(x))) for call, x in calls for _ in range(2)
     ]
     for thread in threads:
         thread.start()
@@ -222,6 +249,27 @@ def test_newer_weights_while_a_program_is_made(monkeypatch):
     assert np.abs(seen[0] - by_xla(model, x)).max() > 1e-4
 
 
+class Mixing(keras.Model):
+    """Sees several examples at once, and has outputs that are no batch."""
+
+    def call(self, x):
+        return {"far": (x - x.max(0), None), "sum": x.sum(), "two": keras.ops.ones((2,))}
+
+
+def test_examples_that_see_each_other(tmp_path):
+    model, x = Mixing(), images(3, (5,))
+    model.compile(jit_compile=False)
+    model.compile_inference((2, 3), x=x).save(tmp_path / "mixing")
+    compiled = CompiledInference.load(tmp_path / "mixing")
+    for given in (x, x[:2]):
+        found, expected = compiled(given), model.predict_on_batch(given)
+        assert jax.tree.structure(found) == jax.tree.structure(expected)
+        jax.tree.map(np.testing.assert_allclose, found, expected)
+    for given in (x[:1], np.concatenate([x, x])):
+        with pytest.raises(ValueError, match=r"compiled for \[2, 3\] examples"):
+            compiled(given)
+
+
 def test_what_compiled_inference_says(tmp_path):
     model, x = model_of(PARTS["convolution, pooling"]), images(7)
     compiled = model.compile_inference((2, 3))
@@ -235,6 +283,8 @@ def test_what_compiled_inference_says(tmp_path):
         (lambda: compiled({"a": x}), "Expected inputs as"),
         (lambda: compiled(x.astype("complex64")), "must be float32"),
         (lambda: model.compile_inference(0), "positive integers"),
+        (lambda: model.compile_inference(None), "positive integers"),
+        (lambda: model.compile_inference(x=[1.0]), "must be an array"),
         (lambda: model.compile_inference(precision="int8"), "eight bits"),
         (lambda: model_of(BY_XLA["recurrent"]).compile_inference(), "because of this"),
         (lambda: Nested().compile_inference(), "does not know its input's shape"),
@@ -245,13 +295,70 @@ def test_what_compiled_inference_says(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             call()
-    (tmp_path / "text").write_text("{}")
+    compiled._outputs = {0: 0}
+    with pytest.raises(ValueError, match="keys are strings"):
+        compiled.save(tmp_path / "numbers")
+
+
+def _changed(part, *keys, value):
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+
+
+@pytest.mark.parametrize(
+    "keys, value",
+    [
+        (["programs", 1, "inputs", 0, 0], [3, 99, 2]),
+        (["programs", 1, "inputs"], [[[3, 6, 6, 2], "float32"]] * 2),
+        (["programs", 1, "outputs"], []),
+        (["programs", 0, "memory"], -1),
+        (["programs", 0, "memory"], 2**62),
+        (["programs", 0, "memory"], "much"),
+        (["programs", 0, "examples"], 2),
+        (["programs", 0, "kernels", 0], "chain"),
+        (["programs", 0, "steps"], "0/constants"),
+        (["inputs"], [0]),
+        (["inputs"], 1),
+        (["outputs"], {"tuple": [0, 0]}),
+        (["programs"], []),
+        (["format"], 0),
+        ([], None),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path, keys, value):
+    path = tmp_path / "compiled"
+    small_model().compile_inference((1, 3)).save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    header = json.loads(parts["program.json"])
+    if keys:
+        _changed(header, *keys, value=value)
+    parts["program.json"] = json.dumps(header).encode() if keys else b"[" * 100_000
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
     with pytest.raises(ValueError, match="no compiled inference that Cornu can read"):
-        CompiledInference.load(tmp_path / "text")
+        CompiledInference.load(path)
 
 
-def test_a_damaged_program_is_refused_or_harmless():
-    model = keras.Sequential(
+def test_a_file_that_would_inflate_is_refused(tmp_path):
+    path = tmp_path / "compiled"
+    small_model().compile_inference().save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match="is compressed"):
+        CompiledInference.load(path)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="no compiled inference that Cornu can read"):
+        CompiledInference.load(path)
+
+
+def small_model():
+    return keras.Sequential(
         [
             keras.Input((6, 6, 2)),
             layers.Conv2D(4, 3, activation="relu"),
@@ -260,7 +367,34 @@ def test_a_damaged_program_is_refused_or_harmless():
             layers.Dense(2),
         ]
     )
-    plan = model.compile_inference()._programs[1].plan
+
+
+def test_a_step_reads_and_writes_only_what_it_may():
+    plan = small_model().compile_inference()._programs[1].plan
+    assert plan.names[-1] == "chain"
+    # The operands of the last step, which adds a bias: what it reads, the bias, what it writes.
+    source, bias, result = -9, -6, -3
+    for at, place, message in (
+        (source, [-1, 0, 0], "beyond the program's memory"),
+        (source, [4, 0, 0], "beyond the program's memory"),
+        (source, [BETWEEN, 0, 2**62], "beyond the program's memory"),
+        (result, [INPUT, 0, 0], "only read"),
+        (result, [CONSTANTS, 0, 0], "only read"),
+        (source, [OUTPUT, 0, 0], None),
+        (bias, [OUTPUT, 0, 0], "writes where it reads"),
+    ):
+        numbers = plan.numbers.copy()
+        numbers[at : at + 3 or None] = place
+        changed = plan._replace(numbers=numbers)
+        if message is None:
+            Program(changed)
+            continue
+        with pytest.raises(ValueError, match=message):
+            Program(changed)
+
+
+def test_a_damaged_program_is_refused_or_harmless():
+    plan = small_model().compile_inference()._programs[1].plan
     rng, refused = np.random.default_rng(0), 0
     x = np.zeros((1, 6, 6, 2), "float32")
     for _ in range(2000):

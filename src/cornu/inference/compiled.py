@@ -1,9 +1,8 @@
 """A model's prediction as one small object: no model, no tracing, no XLA."""
 
-import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ class CompiledInference:
 
     Attributes:
         batch_sizes: numbers of examples that there are programs for. Fewer examples are filled up to
-            the next size, and more are done in several calls.
+            the next size, and more are done in several calls; but not of a model with code of the user's,
+            which may look at several examples at once.
 
     >>> import cornu, numpy as np
     >>> model = cornu.Sequential([cornu.Input((4,)), cornu.layers.Dense(2)])
@@ -41,15 +41,15 @@ class CompiledInference:
     True
     """
 
-    def __init__(self, plans: dict[int, Plan], inputs: Any, outputs: Any):
+    def __init__(self, plans: dict[int, Plan], inputs: Any, outputs: Any, examples_are_alone: bool):
         self.batch_sizes = sorted(plans)
         self._programs = {size: Program(plans[size]) for size in self.batch_sizes}
         # Their containers, each with the number of the input or output in its place.
         self._inputs, self._outputs = inputs, outputs
+        self._numbers: list[int] = jax.tree.leaves(inputs)
         self._structure: Any = jax.tree.structure(inputs)
-        self._specs = [
-            (shape[1:], np.dtype(dtype)) for shape, dtype in plans[self.batch_sizes[0]].inputs
-        ]
+        self._specs = _of_one_example(plans[self.batch_sizes[0]].inputs)
+        self._examples_are_alone = examples_are_alone
 
     def __call__(self, x):
         """The outputs for a batch, as NumPy arrays.
@@ -58,10 +58,16 @@ class CompiledInference:
             x: an array, or the arrays of several inputs in the model's own structure. Numbers become
                 float32; an input that was compiled for `uint8` takes nothing else.
 
-        Raises ValueError for another structure or other shapes.
+        Raises ValueError for another structure, other shapes, or a number of examples that it does not
+        take.
         """
         given = self._arrays(x)
         count = len(given[0])
+        if not self._examples_are_alone and count not in self.batch_sizes:
+            raise ValueError(
+                f"This model was compiled for {self.batch_sizes} examples, and has code of its own that "
+                f"may look at several at once. Received: {count}. Compile it with `batch_sizes={count}`."
+            )
         parts = []
         for at in range(0, count, self.batch_sizes[-1]):
             rows = min(count - at, self.batch_sizes[-1])
@@ -86,9 +92,9 @@ class CompiledInference:
                     f"Expected inputs as {self._structure}. Received: {structure}. Pass the arrays in the "
                     "containers that the model was compiled with."
                 )
-        arrays = []
-        for number, (leaf, (shape, dtype)) in enumerate(zip(leaves, self._specs, strict=True)):
-            array = np.asarray(leaf)
+        arrays: list = [None] * len(self._specs)
+        for number, leaf in zip(self._numbers, leaves, strict=True):
+            array, (shape, dtype) = np.asarray(leaf), self._specs[number]
             if array.shape[1:] != shape or not array.ndim or not len(array):
                 raise ValueError(
                     f"Input {number} must be a batch of shape {('examples', *shape)}, of one example at "
@@ -96,7 +102,7 @@ class CompiledInference:
                 )
             if array.dtype != dtype and (dtype == np.uint8 or array.dtype.kind not in "fiub"):
                 raise ValueError(f"Input {number} must be {dtype}. Received: {array.dtype}")
-            arrays.append(np.require(array, dtype, ["C", "A"]))
+            arrays[number] = np.require(array, dtype, ["C", "A"])
         if len({len(a) for a in arrays}) != 1:
             raise ValueError(
                 f"All inputs must have as many examples. Received: {[len(a) for a in arrays]}"
@@ -106,30 +112,36 @@ class CompiledInference:
     def save(self, filepath) -> None:
         """Write the programs and their weights to a file, which `CompiledInference.load` reads.
 
-        The file runs on any processor that Cornu has kernels for. OSError if it cannot be written.
+        The file runs on any processor that Cornu has kernels for. OSError if it cannot be written;
+        ValueError for inputs or outputs in other containers than dicts with names, lists and tuples.
         """
         header: dict[str, Any] = {
             "format": FORMAT,
             "inputs": _described(self._inputs),
             "outputs": _described(self._outputs),
+            "examples_are_alone": self._examples_are_alone,
             "programs": [],
         }
+        kept: dict[int, str] = {}
         with replacing(Path(filepath)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for number, size in enumerate(self.batch_sizes):
                 plan = self._programs[size].plan
+                archive.writestr(f"{number}/steps", plan.numbers.tobytes())
+                # Several programs may have the same.
+                if id(plan.constants) not in kept:
+                    kept[id(plan.constants)] = f"{number}/constants"
+                    archive.writestr(f"{number}/constants", plan.constants.tobytes())
                 header["programs"].append(
                     {
                         "examples": size,
                         "kernels": plan.names,
                         "memory": plan.memory,
+                        "steps": f"{number}/steps",
+                        "constants": kept[id(plan.constants)],
                         "inputs": [[list(s), str(np.dtype(d))] for s, d in plan.inputs],
                         "outputs": [[list(s), str(np.dtype(d))] for s, d in plan.outputs],
                     }
                 )
-                for name, array in (("steps", plan.numbers), ("constants", plan.constants)):
-                    kept = io.BytesIO()
-                    np.save(kept, array, allow_pickle=False)
-                    archive.writestr(f"{number}/{name}.npy", kept.getvalue())
             archive.writestr("program.json", json.dumps(header))
 
     @classmethod
@@ -140,40 +152,15 @@ class CompiledInference:
         the native kernels are not in use.
         """
         _need_kernels()
-        try:
-            with zipfile.ZipFile(filepath) as archive:
-                if archive.getinfo("program.json").file_size > MOST_HEADER:
-                    raise ValueError("its header is too long")
-                header = json.loads(archive.read("program.json"))
-                if header["format"] != FORMAT:
-                    raise ValueError(f"its format is {header['format']}, not {FORMAT}")
-                plans: dict[int, Plan] = {}
-                for number, told in enumerate(header["programs"]):
-                    steps, constants = (
-                        _array(archive, f"{number}/{name}.npy", dtype)
-                        for name, dtype in (("steps", np.int64), ("constants", np.uint8))
-                    )
-                    size = told["examples"]
-                    plan = Plan(
-                        [str(name) for name in told["kernels"]],
-                        steps,
-                        told["memory"],
-                        constants,
-                        _specs(told["inputs"], size),
-                        _specs(told["outputs"], size),
-                    )
-                    plans[size] = sharing(plan, plans.values())
-                if not plans:
-                    raise ValueError("it holds no program")
-                first = next(iter(plans.values()))
-                inputs = _restored(header["inputs"], len(first.inputs))
-                outputs = _restored(header["outputs"], len(first.outputs))
-                return cls(plans, inputs, outputs)
-        except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(
-                f"{filepath} is no compiled inference that Cornu can read: {error}. Write it again with "
-                "`model.compile_inference().save(path)`."
-            ) from error
+        with open(filepath, "rb") as file:
+            try:
+                return cls(*_read(file))
+            # Whatever a damaged file leads to.
+            except Exception as error:
+                raise ValueError(
+                    f"{filepath} is no compiled inference that Cornu can read: {error}. Write it again "
+                    "with `model.compile_inference().save(path)`."
+                ) from error
 
     def __repr__(self):
         inputs = ", ".join(f"{('n', *shape)} {dtype}" for shape, dtype in self._specs)
@@ -199,20 +186,70 @@ def _filled_up(array: np.ndarray, size: int) -> np.ndarray:
     return whole
 
 
-def _array(archive: zipfile.ZipFile, name: str, dtype) -> np.ndarray:
-    array = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
-    if array.dtype != dtype or array.ndim != 1:
-        raise ValueError(f"{name} holds {array.dtype} of shape {array.shape}")
-    placed = aligned(array.nbytes).view(dtype)
-    placed[:] = array
+def _of_one_example(specs) -> list[tuple]:
+    return [(shape[1:], np.dtype(dtype)) for shape, dtype in specs]
+
+
+# ---- files
+
+
+def _read(file) -> tuple:
+    """What `CompiledInference` is made of. Any error may come of a file that it has not written."""
+    plans: dict[int, Plan] = {}
+    arrays: dict[str, np.ndarray] = {}
+    with zipfile.ZipFile(file) as archive:
+        header = json.loads(_bytes(archive, "program.json", MOST_HEADER))
+        if header["format"] != FORMAT:
+            raise ValueError(f"its format is {header['format']}, not {FORMAT}")
+        for told in header["programs"]:
+            for name in (told["steps"], told["constants"]):
+                if name not in arrays:
+                    arrays[name] = _placed(_bytes(archive, name))
+            size = told["examples"]
+            plans[size] = Plan(
+                [str(name) for name in told["kernels"]],
+                arrays[told["steps"]].view(np.int64),
+                told["memory"],
+                arrays[told["constants"]],
+                _specs(told["inputs"]),
+                _specs(told["outputs"]),
+            )
+            for shape, _ in plans[size].inputs:
+                if type(size) is not int or shape[:1] != (size,):
+                    raise ValueError(f"an input of shape {shape} for {size} examples")
+    if not plans or not next(iter(plans.values())).inputs:
+        raise ValueError("it holds no program")
+    first, *others = plans.values()
+    for plan in others:
+        same = _of_one_example(plan.inputs) == _of_one_example(first.inputs)
+        if not same or len(plan.outputs) != len(first.outputs):
+            raise ValueError("its programs have different inputs or outputs")
+    inputs, outputs = _restored(header["inputs"]), _restored(header["outputs"])
+    for numbers, specs in ((inputs, first.inputs), (outputs, first.outputs)):
+        if sorted(jax.tree.leaves(numbers)) != list(range(len(specs))):
+            raise ValueError(f"other inputs or outputs than its {len(specs)} arrays")
+    return plans, inputs, outputs, bool(header["examples_are_alone"])
+
+
+def _bytes(archive: zipfile.ZipFile, name: str, most: int | None = None) -> bytes:
+    """A part, which is not compressed: so it is no larger than the file."""
+    told = archive.getinfo(name)
+    if told.compress_type != zipfile.ZIP_STORED or (most is not None and told.file_size > most):
+        raise ValueError(f"{name} is compressed, or too long")
+    return archive.read(told)
+
+
+def _placed(content: bytes) -> np.ndarray:
+    placed = aligned(len(content))
+    placed[:] = np.frombuffer(content, np.uint8)
     return placed
 
 
-def _specs(told, size) -> list[tuple]:
+def _specs(told) -> list[tuple]:
     found = [(tuple(map(int, shape)), np.dtype(dtype)) for shape, dtype in told]
     for shape, dtype in found:
-        if str(dtype) not in DTYPES or not shape or shape[0] != size or min(shape) < 1:
-            raise ValueError(f"an array of {dtype} of shape {shape} for {size} examples")
+        if str(dtype) not in DTYPES or min(shape, default=1) < 1:
+            raise ValueError(f"an array of {dtype} of shape {shape}")
     return found
 
 
@@ -220,40 +257,42 @@ def _specs(told, size) -> list[tuple]:
 
 
 def _described(structure) -> Any:
-    if isinstance(structure, dict):
+    if structure is None or isinstance(structure, int):
+        return structure
+    if isinstance(structure, dict) and all(isinstance(name, str) for name in structure):
         return {"dict": {name: _described(part) for name, part in structure.items()}}
-    if isinstance(structure, list | tuple):
-        kind = "list" if isinstance(structure, list) else "tuple"
-        return {kind: [_described(part) for part in structure]}
-    return structure
+    if type(structure) in (list, tuple):
+        return {type(structure).__name__: [_described(part) for part in structure]}
+    raise ValueError(
+        "A file keeps inputs and outputs in dicts whose keys are strings, in lists and in tuples. "
+        f"Received: {structure!r:.200}"
+    )
 
 
-def _restored(told, count: int) -> Any:
-    if isinstance(told, dict):
-        ((kind, parts),) = told.items()
-        if kind == "dict":
-            return {str(name): _restored(part, count) for name, part in parts.items()}
-        made = [_restored(part, count) for part in parts]
-        return made if kind == "list" else tuple(made)
-    if not isinstance(told, int) or not 0 <= told < count:
-        raise ValueError(f"number {told} of {count} arrays")
-    return told
+def _restored(told) -> Any:
+    if told is None or type(told) is int:
+        return told
+    ((kind, parts),) = told.items()
+    if kind == "dict":
+        return {name: _restored(part) for name, part in parts.items()}
+    return {"list": list, "tuple": tuple}[kind](map(_restored, parts))
 
 
-def compiled(trace, batch_sizes, precision: str) -> CompiledInference:
+def compiled(trace, batch_sizes, precision: str, examples_are_alone: bool) -> CompiledInference:
     """What `Model.compile_inference` returns.
 
     Args:
         trace: from a number of examples to `(traced, values, x)`: what JAX has traced of a prediction on
             arrays like `x`, and the values of its variables.
         batch_sizes, precision: as given by the user.
+        examples_are_alone: whether each output surely depends on one example only.
     """
     if precision != "float32":
         raise ValueError(
             f"Compiled inference computes in float32. Received: precision={precision!r}. For eight bits, "
             "export to ONNX: `cornu export … --int8`."
         )
-    sizes = [batch_sizes] if isinstance(batch_sizes, int) else list(batch_sizes)
+    sizes = list(batch_sizes) if isinstance(batch_sizes, Iterable) else [batch_sizes]
     if not sizes or not all(type(n) is int and n > 0 for n in sizes):
         raise ValueError(
             f"`batch_sizes` must be one or several positive integers. Received: {batch_sizes!r}"
@@ -273,7 +312,7 @@ def compiled(trace, batch_sizes, precision: str) -> CompiledInference:
                 f"This model cannot be compiled to native kernels alone, because of this: {what}. "
                 "`model.predict` and `model.predict_on_batch` compile it with XLA."
             ) from None
-    return CompiledInference(plans, _numbered(x), _numbered(results))
+    return CompiledInference(plans, _numbered(x), _numbered(results), examples_are_alone)
 
 
 def _numbered(tree):

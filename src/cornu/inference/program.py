@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -145,7 +146,7 @@ def _pointer(array: np.ndarray) -> ctypes.c_void_p:
 
 def _sizes(specs) -> np.ndarray:
     return np.array(
-        [int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in specs], np.int64
+        [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in specs], np.int64
     )
 
 

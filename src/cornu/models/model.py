@@ -28,6 +28,7 @@ from cornu.models.summary import print_summary
 from cornu.quantizers.configs import resolve
 from cornu.saving import load_weights, save_model, save_weights
 from cornu.saving.export import export
+from cornu.training.buckets import examples_are_alone
 from cornu.training.model_steps import compiled_step
 from cornu.training.trainer import Trainer
 
@@ -513,7 +514,8 @@ class Model(Trainer):
         """The prediction as a small object for few examples: no tracing, no XLA, no lock held.
 
         Args:
-            batch_sizes: numbers of examples to make programs for. They share one copy of the weights.
+            batch_sizes: numbers of examples to make programs for. They share one copy of the weights. A
+                model with code of yours, which may look at several examples at once, takes no others.
             precision: `"float32"`.
             x: an example of a batch, for a model that was not told its inputs' shapes. Its dtype, float32
                 or uint8, is the one that is compiled for.
@@ -529,7 +531,6 @@ class Model(Trainer):
         >>> model.compile_inference()(np.zeros((1, 8, 8, 1), "float32")).shape
         (1, 6, 6, 4)
         """
-
         like = x if x is not None or self._graph is None else self._graph.inputs
         if self._host_part is not None or like is None:
             why = "reads text" if self._host_part is not None else "does not know its input's shape"
@@ -540,6 +541,10 @@ class Model(Trainer):
             )
             raise ValueError(f"Model '{self.name}' {why}: compile one that {how}.")
         for leaf in jax.tree.leaves(like):
+            if not hasattr(leaf, "shape"):
+                raise ValueError(
+                    f"`x` must be an array, or arrays. Received: {type(leaf).__name__}"
+                )
             if None in tuple(leaf.shape)[1:]:
                 raise ValueError(
                     f"Model '{self.name}' takes inputs of several sizes, {tuple(leaf.shape)}. Give `x`, a "
@@ -550,7 +555,7 @@ class Model(Trainer):
             batch = jax.tree.map(lambda a: np.zeros((size, *a.shape[1:]), a.dtype), like)
             return *compiled_step(self, "predict").traced(batch), batch
 
-        return compiled(trace, batch_sizes, precision)
+        return compiled(trace, batch_sizes, precision, examples_are_alone(self))
 
     def to_json(self, **kwargs) -> str:
         """The model's configuration, without weights, as JSON; see `models.model_from_json`."""

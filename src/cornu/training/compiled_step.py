@@ -141,6 +141,10 @@ class CompiledStep:
 
     def traced(self, *arguments) -> tuple:
         """What JAX traces of a step on such a batch, and the values of the variables."""
+        if not self._compiles:
+            step = self.with_method(self._method)
+            step._compiles = True
+            return step.traced(*arguments)
         try:
             step, outside = self._make(self._run)
             values = self._take(outside)
