@@ -22,7 +22,9 @@ class Examples:
         if self.y is not None and np.array_equal(self.y, np.rint(self.y)):
             self.y = self.y.astype(int)
         if self.y is not None and len(self.y) != len(self.x):
-            raise ValueError(f"There are {len(self.x)} examples, but {len(self.y)} classes or numbers.")
+            raise ValueError(
+                f"There are {len(self.x)} examples, but {len(self.y)} classes or numbers."
+            )
         self.range = [float(self.x.min()), float(self.x.max())] if self.x.size else None
 
     def border(self) -> float | None:
