@@ -40,6 +40,8 @@ def test_what_is_seen(digits):
     answers = model.predict(x[:10], verbose=0)
     assert state["predicted"][-1] == answers.argmax(-1).tolist()
     np.testing.assert_allclose(state["probability"], answers.max(-1), atol=1e-6)
+    better = state["more_is_better"]
+    assert (better["val_loss"], better["accuracy"], better["epoch"]) == (False, True, None)
     told, (kernels,) = watch.filters()
     assert told["layer"] == "first"
     np.testing.assert_array_equal(
@@ -165,6 +167,16 @@ def test_stop_ends_a_pause(digits):
     watch.control("stop")
     training.join(60)
     assert not training.is_alive() and watch.state()["wants_end"]
+    # The next training is not stopped by that, and its epochs follow.
+    done = len(watch.state()["rows"])
+    model.fit(x, y, epochs=2, callbacks=[watch], verbose=0)
+    state = watch.state(done)
+    assert state["status"] == "finished" and state["epochs"] == done + 2
+    assert [row["epoch"] for row in state["rows"]] == [done + 1, done + 2]
+    # Going on as Keras does it counts no epoch twice.
+    model.fit(x, y, initial_epoch=done + 2, epochs=done + 3, callbacks=[watch], verbose=0)
+    assert [row["epoch"] for row in watch.state(done + 2)["rows"]] == [done + 3]
+    assert watch.state()["epochs"] == done + 3
 
 
 def test_asking_while_it_trains(digits):

@@ -9,6 +9,29 @@ from cornu.training.callback import Callback
 from cornu.training.old_spellings import todays_metric
 
 
+def more_is_better(name: str, model) -> bool | None:
+    """Whether more of a number in a model's logs is better; None if that is not known."""
+    name = name.removeprefix("val_")
+    if name == "loss":
+        return False
+    metrics: list = []
+    for metric in getattr(model, "metrics", []):
+        # Those that were given to `compile` are one metric that holds others.
+        metrics += getattr(metric, "metrics", [metric])
+    # Of two with one name, the second has a number behind it.
+    for known in dict.fromkeys((name, re.sub(r"_\d+$", "", name))):
+        for metric in metrics:
+            # With several outputs, the name in the logs starts with the output's.
+            if known == metric.name or known.endswith(f"_{metric.name}"):
+                direction = getattr(metric, "_direction", None)
+                if direction is not None:
+                    return direction == "up"
+    if name.endswith("_loss"):
+        return False
+    # A number of a step of the user's.
+    return True if name.endswith(("acc", "accuracy", "auc")) else None
+
+
 class MonitorCallback(Callback):
     """Monitors whether a value improves.
 
@@ -49,26 +72,9 @@ class MonitorCallback(Callback):
             return bool(self._op(1.0, 0.0))
         if self.mode != "auto":
             return self.mode == "max"
-        name = self.monitor.removeprefix("val_")
-        if name == "loss":
-            return False
-        metrics: list = []
-        for metric in getattr(self.model, "metrics", []):
-            # Those that were given to `compile` are one metric that holds others.
-            metrics += getattr(metric, "metrics", [metric])
-        # Of two with one name, the second has a number behind it.
-        for known in dict.fromkeys((name, re.sub(r"_\d+$", "", name))):
-            for metric in metrics:
-                # With several outputs, the name in the logs starts with the output's.
-                if known == metric.name or known.endswith(f"_{metric.name}"):
-                    direction = getattr(metric, "_direction", None)
-                    if direction is not None:
-                        return direction == "up"
-        if name.endswith("_loss"):
-            return False
-        # A number of a step of the user's.
-        if name.endswith(("acc", "accuracy", "auc")):
-            return True
+        known = more_is_better(self.monitor, self.model)
+        if known is not None:
+            return known
         raise ValueError(
             f"{type(self).__name__} callback received monitor={self.monitor}, but Cornu isn't able "
             "to automatically determine whether that metric should be maximized or minimized. Pass "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cornu.callbacks import Callback
+from cornu.callbacks.monitor import more_is_better
 from cornu.explain.maps import filters
 from cornu.explorer.examples import small
 from cornu.explorer.learning import Learning
@@ -55,17 +56,24 @@ class Watch(Callback):
         self._flips: list[dict[str, int]] = []
         self._filters: tuple[str, np.ndarray] | None = None
         self._now: dict[str, Any] = {}
+        # The epoch that goes on, and how many there were in trainings before this one.
+        self._epoch = self._earlier = 0
         self._looked = self._renewed = 0.0
         self._cost = 0.0
 
     # ---- the training's side, in its thread
 
     def on_train_begin(self, logs=None):
+        # What the last training was told does not hold for the next.
+        self._wants_end = self._wants_end and self._status == "waiting"
         self._note("running")
         self._renew()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._now = {"epoch": epoch + 1, "step": 0}
+        # A second training goes on where the first one ended.
+        self._epoch = 1 + max(epoch, self._rows[-1]["epoch"] if self._rows else 0)
+        self._earlier = self._epoch - 1 - epoch
+        self._now = {"epoch": self._epoch, "step": 0}
         if self._wants_end:
             self.model.stop_training = True
 
@@ -88,12 +96,12 @@ class Watch(Callback):
     def on_epoch_end(self, epoch, logs=None):
         values = {name: float(value) for name, value in (logs or {}).items()}
         with self._lock:
-            self._rows.append({"epoch": epoch + 1, **values})
+            self._rows.append({"epoch": self._epoch, **values})
         self._renew()
         if self._x is not None and self.network.num_classes is not None:
             answers = np.asarray(self.model.predict_on_batch(self._x), np.float32)
-            self._judge(epoch + 1, answers)
-        self._learn(epoch + 1)
+            self._judge(self._epoch, answers)
+        self._learn(self._epoch)
 
     def _judge(self, epoch: int, answers: np.ndarray) -> None:
         """Keep what became of the examples in an epoch."""
@@ -150,15 +158,23 @@ class Watch(Callback):
         self._looked = time.monotonic()
         with self._lock:
             latest = self._predictions[-1][:FOLLOWED] if self._predictions else None
+            # Scores are no probabilities.
+            if latest is not None and not ((latest >= 0) & (latest <= 1)).all():
+                latest = None
+            epochs = (self.params or {}).get("epochs")
             return {
                 "status": self._status,
                 "wants_pause": not self._goes_on.is_set(),
                 "wants_end": self._wants_end,
-                "epochs": (self.params or {}).get("epochs"),
+                "epochs": epochs and epochs + self._earlier,
                 "steps": (self.params or {}).get("steps"),
                 "now": self._now,
                 "since": since,
                 "rows": self._rows[since:],
+                # Whether more of a number is better; null where nobody knows.
+                "more_is_better": {
+                    name: more_is_better(name, self.model) for name in (self._rows or [{}])[-1]
+                },
                 "labels": None if self._y is None else self._y[:FOLLOWED].tolist(),
                 "predicted": [p[:FOLLOWED].argmax(-1).tolist() for p in self._predictions],
                 "probability": None if latest is None else np.nan_to_num(latest.max(-1)).tolist(),

@@ -54,8 +54,9 @@ export class Chart {
   }
 
   // `lines`: { what, values }, one value an epoch; `live`: [at, value] within the epoch that goes on.
-  update(epochs, lines, live) {
-    Object.assign(this, { epochs, lines, live });
+  // `isMoreBetter`: true, false, or null if that is not known; then no epoch is the best.
+  update(epochs, lines, live, isMoreBetter) {
+    Object.assign(this, { epochs, lines, live, isMoreBetter });
     this.draw();
     if (this.table.open) this.fillTable();
   }
@@ -79,7 +80,7 @@ export class Chart {
       parts.push(svg("polyline", { points: path(settings.smooth ? smoothed(values, settings.smooth) : values), class: `line ${what}` }));
     }
     for (const [at, value] of live) parts.push(svg("circle", { cx: x(at), cy: y(value), r: 2, class: "dot-live" }));
-    const judged = (lines.find((line) => line.what === "validation") ?? lines[0])?.values ?? [], best = judged.indexOf((/loss|error/.test(name) ? Math.min : Math.max)(...judged.filter(Number.isFinite)));
+    const judged = (lines.find((line) => line.what === "validation") ?? lines[0])?.values ?? [], best = this.isMoreBetter === null ? -1 : judged.indexOf((this.isMoreBetter ? Math.max : Math.min)(...judged.filter(Number.isFinite)));
     if (best >= 0) parts.push(svg("circle", { cx: x(epochs[best]), cy: y(judged[best]), r: 6, class: "best" }));
     this.cursor = svg("g", { class: "cursor" });
     this.picture.replaceChildren(...parts, this.cursor);

@@ -3,7 +3,7 @@
 import { getArrays, getJson } from "./api.js";
 import { Chart } from "./charts.js";
 import { Learned } from "./learned.js";
-import { coded, element, largest, paint, paintPixels, show } from "./picture.js";
+import { coded, element, largest, paint, show, thumbnail } from "./picture.js";
 
 const PARTS = `
   <section aria-labelledby="progress-title">
@@ -125,7 +125,7 @@ class Training {
         this.charts.set(name, new Chart(name, this.settings));
         document.getElementById("curves").append(this.charts.get(name).root);
       }
-      this.charts.get(name).update(rows.map((row) => row.epoch), lines, live);
+      this.charts.get(name).update(rows.map((row) => row.epoch), lines, live, this.state.more_is_better[name] ?? null);
     }
   }
 
@@ -142,7 +142,7 @@ class Training {
       const last = guesses[guesses.length - 1];
       const before = guesses.slice(-4, -1).map((g) => names[g]).join(" → ");
       const verdict = last === undefined ? "not asked yet"
-        : `${last === label ? "✓" : "✗"} ${names[last]} ${(100 * state.probability[n]).toFixed(0)} %`;
+        : `${last === label ? "✓" : "✗"} ${names[last]}${state.probability ? ` ${(100 * state.probability[n]).toFixed(0)} %` : ""}`;
       return element("li", { class: last === undefined ? "" : last === label ? "right" : "wrong" },
         this.images[n] ?? "", element("span", {}, `is ${names[label]}`),
         element("span", { class: "help" }, before), element("strong", {}, verdict));
@@ -152,14 +152,7 @@ class Training {
   async loadImages(count) {
     const answer = await getArrays("/api/followed", {});
     const [n, rows, columns, channels] = answer.header.shape;
-    const [low, high] = this.model.range ?? [0, 1];
-    for (let k = 0; k < Math.min(n, count); k++) {
-      const values = answer.take(Float32Array, rows * columns * channels);
-      const canvas = element("canvas", { class: "pixels", "aria-hidden": "true" });
-      if (rows > 1) paintPixels(canvas, values, rows, columns, channels, low, high);
-      else paint(canvas, coded(values), rows, columns);
-      this.images.push(canvas);
-    }
+    for (let k = 0; k < Math.min(n, count); k++) this.images.push(thumbnail(answer.take(Float32Array, rows * columns * channels), [rows, columns, channels], this.model.range ?? [0, 1]));
   }
 
   async filters() {
