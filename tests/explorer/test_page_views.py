@@ -217,6 +217,32 @@ def test_numbers_and_maps_as_answers(open_page):  # noqa: F811
         open_page.close()
 
 
+def test_of_a_volume_the_same_slice_everywhere(open_page):  # noqa: F811
+    model = cornu.Sequential([cornu.Input((4, 5, 5, 1)), L.Conv3D(2, 3, name="conv")])
+    x = np.zeros((1, 4, 5, 5, 1), "float32")
+    x[0, 2] = np.arange(25).reshape(5, 5, 1)
+    with explorer.explore(model, x) as server:
+        page = open_page(f"{server.link}&layer=0&map=1")
+        page.wait_for_selector(".seen-map canvas")
+        drawn = [
+            page.eval_on_selector(f"{where} canvas", "canvas => canvas.toDataURL()")
+            for where in ("#surface", ".seen-map")
+        ]
+        assert drawn[0] == drawn[1]
+        open_page.close()
+
+
+def test_a_view_is_seen_on_a_phone(open_page, server):  # noqa: F811
+    page = open_page(f"{server.link}&layer=3&map=2&input=e4", 360)
+    page.wait_for_selector("#inspector .brief:not(:empty)")
+    page.click("#tab-sources")
+    page.click("[aria-label='Make the panel lower']")
+    page.click("#views button:has-text('Play')")
+    page.wait_for_selector(".edit-cells input")
+    assert 0 <= page.locator(".play h2 >> nth=0").bounding_box()["y"] < 400
+    assert page.evaluate("document.getElementById('inspector').scrollTop") == 0
+
+
 def test_the_tour_from_another_model(open_page, digits):  # noqa: F811
     model, x, y = digits
     with Server(Network(model), Examples(x[:5], y[:5])) as server:

@@ -59,7 +59,8 @@ def explore(
             if low < 0 or high >= network.num_classes or examples.y.dtype.kind != "i":
                 kind = "" if examples.y.dtype.kind == "i" else "fractions, "
                 raise ValueError(
-                    f"Classes from 0 to {network.num_classes - 1} are expected. Received: {kind}{low} to {high}."
+                    f"Classes from 0 to {network.num_classes - 1} are expected. Received: "
+                    f"{kind}{low} to {high}."
                 )
     network.white = guess_white(network, examples) if white == "auto" else white
     return Server(network, examples, host=host, port=port).start()

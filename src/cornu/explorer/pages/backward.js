@@ -168,7 +168,7 @@ class Backward {
     if (`${page.state.layer} ${page.state.map}` !== key || page.inspector.turned !== "gradient") return;
     const trained = weights.filter((weight) => weight.is_trained && weight.gradients), made = page.model.layers[layer];
     if (!trained.length) {
-      panel.replaceChildren(element("p", {}, `${made.name} has no weights to learn: it hands the gradient on. Choose a map of a convolution or a unit of a dense layer.`));
+      panel.replaceChildren(element("p", {}, weights.missing || `${made.name} has no weights to learn: it hands the gradient on. Choose a map of a convolution or a unit of a dense layer.`));
       return;
     }
     const one = element("div", { class: "one-weight", "aria-live": "polite" });
@@ -179,7 +179,7 @@ class Backward {
       this.chosen.show();
     };
     const source = made.sources[0], nameOf = (n) => (Number.isInteger(source) ? `${page.model.layers[source].name} map ${n}` : `input ${n}`);
-    panel.replaceChildren(element("p", { class: "quiet" }, `How the loss of “${page.model.classes[target] ?? target}” changes with each weight of this ${made.shape.length > 1 ? "map" : "unit"}. Pick one to see why.`),
+    panel.replaceChildren(element("p", { class: "quiet" }, `How the loss of “${page.model.classes[target] ?? target}” changes with each weight of this ${made.shape.length > 1 ? "map" : "unit"}. Pick one to see why. ${weights.missing}`),
       ...trained.map((weight) => {
         const chosen = this.picked?.name === weight.name ? this.picked.n : null;
         return element("section", { "data-weight": weight.name }, element("h3", {}, `Gradient of ${weight.name}`), cells(weight, "gradients", pick, { chosen, nameOf }));

@@ -1,7 +1,7 @@
 // Examples to choose from, in pages.
 
 import { getArrays } from "./api.js";
-import { coded, element, paint, paintPixels, roving } from "./picture.js";
+import { element, roving, thumbnail } from "./picture.js";
 
 const SHOWN = 24;
 
@@ -23,12 +23,9 @@ export class Examples {
 
   async load() {
     const answer = await getArrays("/api/examples", { start: this.start }), { input } = this.page;
-    const { shape: [count, rows, columns, channels], labels } = answer.header, [low, high] = input.range;
+    const { shape: [count, rows, columns, channels], labels } = answer.header;
     this.tiles.replaceChildren(...Array.from({ length: count }, (_, k) => {
-      const n = this.start + k, canvas = element("canvas", { class: rows === 1 ? "pixels strip" : "pixels", "aria-hidden": "true" });
-      const values = answer.take(Float32Array, rows * columns * channels);
-      if (input.isImage) paintPixels(canvas, values, rows, columns, channels, low, high);
-      else paint(canvas, coded(Float32Array.from({ length: rows * columns }, (_, i) => values[i * channels])), rows, columns);
+      const n = this.start + k, canvas = thumbnail(answer.take(Float32Array, rows * columns * channels), [rows, columns, channels], input.range, input.isImage);
       const name = labels ? `, ${this.model.classes[labels[k]] ?? labels[k]}` : "";
       return element("button", { type: "button", class: "example", tabindex: k ? "-1" : "0", "aria-pressed": "false", title: `${n}${name}`, "aria-label": `example ${n}${name}`,
         onclick: () => this.choose(n) }, canvas);

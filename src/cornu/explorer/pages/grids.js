@@ -1,6 +1,6 @@
 // Patch × kernel = products, cell by cell: what is pointed at in one is lit in all, and in the maps it comes from.
 
-import { coded, colour, element, fixed, frame, largest, onColour, paint, show } from "./picture.js";
+import { brief, coded, colour, element, frame, largest, onColour, paint, show, stepped } from "./picture.js";
 
 const MAP = 96;
 
@@ -48,11 +48,9 @@ export function drawGrids(inspector, found, map) {
     row.addEventListener("pointerleave", () => { at = null; light(null); });
     row.addEventListener("blur", () => light(null));
     row.addEventListener("keydown", (event) => {
-      const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-      if (!move) return;
-      event.preventDefault();
-      at = at ? [Math.max(0, Math.min(grid.patch.length - 1, at[0] + move[0])), Math.max(0, Math.min(columns - 1, at[1] + move[1]))] : [0, 0];
-      light(...at);
+      // The first key lights up the first cell.
+      const next = stepped(event, at ?? [-1, -1], grid.patch.length, columns);
+      if (next) light(...(at = next));
     });
     if (isWide) section.append(numbers(kinds, all, grid.padding));
   });
@@ -84,15 +82,6 @@ function cells(kind, values, padding, scale) {
     return cell;
   })))));
   return table;
-}
-
-// So few digits that three grids fit beside each other; the reading has more.
-function brief(value) {
-  if (!Number.isFinite(value)) return String(value);
-  const size = Math.abs(value);
-  if (value === 0) return "0";
-  if (size >= 1000 || size < 0.005) return value.toExponential(0).replace("-", "−").replace("e-", "e−").replace("e+", "e");
-  return fixed(value, size >= 100 ? 0 : size >= 10 ? 1 : 2);
 }
 
 function numbers(kinds, all, padding) {
@@ -141,12 +130,12 @@ function seenMap(inspector, found, source, channel) {
   }
   const part = element("div", { class: "seen-part" }, holder, element("p", { class: "quiet" }, `${inspector.nameOf(source, channel)}; the frame is what the window reads. Point at a cell to follow it.`));
   const light = async (place) => {
-    if (!place) { frame(holder, "cell", null); page.input.lit(null); return; }
+    if (!place) { frame(holder, "cell", null); page.input.mark("cell", null); return; }
     const { rows, columns, step } = told, [r, c] = place.length === 1 ? [0, place[0]] : place.slice(-2);
     frame(holder, "cell", [place.length === 1 ? 0 : Math.floor(r / step), Math.floor(c / step), 1, 1], rows, columns);
     part.dataset.lit = place.join(",");
     const field = await inspector.fieldOf(source, place).catch(() => null);
-    if (part.dataset.lit === place.join(",")) page.input.lit(field);
+    if (part.dataset.lit === place.join(",")) page.input.mark("cell", field);
   };
   return { part, light: (place) => { if (!place) part.dataset.lit = ""; return light(place); } };
 }

@@ -258,12 +258,13 @@ export class Input {
     if (this.isImage) {
       paintPixels(this.canvas, this.values, this.rows, this.columns, this.channels, 0, this.model.white);
     } else if (this.isSignal) this.drawCurve();
-    else {
-      const count = this.rows * this.columns;
-      const start = this.shape.length > 3 ? Math.floor(this.shape[0] / 2) * count * this.channels : 0;
-      const plane = Float32Array.from({ length: count }, (_, n) => this.values[start + n * this.channels]);
-      paint(this.canvas, coded(plane), this.rows, this.columns);
-    }
+    else paint(this.canvas, coded(this.plane(0)), this.rows, this.columns);
+  }
+
+  // The numbers of a channel; of a volume those of the middle slice.
+  plane(channel) {
+    const count = this.rows * this.columns, start = this.shape.length > 3 ? Math.floor(this.shape[0] / 2) * count : 0;
+    return Float32Array.from({ length: count }, (_, n) => this.values[(start + n) * this.channels + channel]);
   }
 
   drawCurve() {
@@ -287,16 +288,10 @@ export class Input {
     }
   }
 
-  // The part of the input that a number depends on.
-  field(parts) {
+  // A part of the input: the "field" that a number depends on, or what is behind one "cell" of a window.
+  mark(name, parts) {
     const two = parts && (parts.length === 1 ? [[0, 1], parts[0]] : parts.slice(-2));
-    frame(this.holder, "field", two && [two[0][0], two[1][0], two[0][1] - two[0][0], two[1][1] - two[1][0]], this.rows, this.columns);
-  }
-
-  // The part of the input behind one cell of a window.
-  lit(parts) {
-    const two = parts && (parts.length === 1 ? [[0, 1], parts[0]] : parts.slice(-2));
-    frame(this.holder, "cell", two && [two[0][0], two[1][0], two[0][1] - two[0][0], two[1][1] - two[1][0]], this.rows, this.columns);
+    frame(this.holder, name, two && [two[0][0], two[1][0], two[0][1] - two[0][0], two[1][1] - two[1][0]], this.rows, this.columns);
   }
 
   // A map over the input's pixels: the stronger, the more opaque.
@@ -319,17 +314,12 @@ export class Input {
       paint(canvas, pictures[channel], rows, columns);
       return;
     }
-    const count = this.rows * this.columns;
-    const plane = Float32Array.from({ length: count }, (_, n) => this.values[n * this.channels + channel]);
-    paintPixels(canvas, plane, this.rows, this.columns, 1, 0, this.model.white);
+    paintPixels(canvas, this.plane(channel), this.rows, this.columns, 1, 0, this.model.white);
   }
 
   // The input's channels as int8 images, like a layer's.
   pictures() {
-    const count = this.rows * this.columns, found = [];
-    for (let c = 0; c < Math.min(this.channels, 64); c++) {
-      found.push(coded(Float32Array.from({ length: count }, (_, n) => this.values[n * this.channels + c]), largest(this.values)));
-    }
-    return { pictures: found, rows: this.rows, columns: this.columns, step: 1 };
+    const scale = largest(this.values), pictures = Array.from({ length: Math.min(this.channels, 64) }, (_, c) => coded(this.plane(c), scale));
+    return { pictures, rows: this.rows, columns: this.columns, step: 1 };
   }
 }

@@ -3,12 +3,11 @@
 import { getJson } from "./api.js";
 import { drawGrids } from "./grids.js";
 import { drawPixels } from "./pixels.js";
-import { coded, colourBar, element, frame, largest, paint, show } from "./picture.js";
+import { cellAt, coded, colourBar, element, frame, largest, paint, show, stepped } from "./picture.js";
 import { drawLogits, drawProducts, drawSum, fillKernel, fillSources } from "./sums.js";
 import { sentence } from "./words.js";
 
 const MAP = 148;
-const isTyped = (event) => ["ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight"].includes(event.key);
 
 export class Inspector {
   constructor(page, root) {
@@ -96,6 +95,8 @@ export class Inspector {
       document.body.dataset.sheet = to;
       this.larger.disabled = to === "full";
       this.smaller.disabled = to === "peek";
+      // So low it does not scroll; its head is what is seen.
+      if (to === "peek") this.root.scrollTop = 0;
     };
     const by = (step) => size(sizes[Math.max(0, Math.min(2, sizes.indexOf(document.body.dataset.sheet) + step))]);
     this.larger = element("button", { type: "button", "aria-label": "Make the panel higher", onclick: () => by(1) }, "▲");
@@ -153,7 +154,7 @@ export class Inspector {
       this.root.classList.remove("stale");
       this.showPixels();
       this.title.textContent = state.layer === "input" ? "input" : "Inspector";
-      this.page.input.field(null);
+      this.page.input.mark("field", null);
       this.page.fire("links", null);
       this.empty.textContent = state.layer === "input" ? "Each square of the input is a number; the network sees only these." : "Choose a map to see how each of its numbers is made.";
       return;
@@ -232,11 +233,7 @@ export class Inspector {
   }
 
   listen() {
-    const pixel = (event) => {
-      const box = this.holder.getBoundingClientRect();
-      const clip = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
-      return [clip((event.clientY - box.top) / box.height, this.high), clip((event.clientX - box.left) / box.width, this.wide)];
-    };
+    const pixel = (event) => cellAt(this.holder, event, this.high, this.wide);
     this.holder.addEventListener("pointermove", (event) => { if (this.map && !this.timer && event.pointerType === "mouse") this.move(pixel(event)); });
     this.holder.addEventListener("pointerdown", (event) => {
       if (!this.map) return;
@@ -245,11 +242,10 @@ export class Inspector {
     });
     this.holder.addEventListener("pointerleave", () => { if (this.map && !this.timer && this.pinned) this.move(this.pinned); });
     this.holder.addEventListener("keydown", (event) => {
-      if (!isTyped(event) || !this.map) return;
-      const [down, across] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-      event.preventDefault();
+      const next = this.map && stepped(event, this.at, this.high, this.wide);
+      if (!next) return;
       this.stop();
-      this.move([Math.max(0, Math.min(this.high - 1, this.at[0] + down)), Math.max(0, Math.min(this.wide - 1, this.at[1] + across))], true);
+      this.move(next, true);
     });
   }
 
@@ -304,7 +300,7 @@ export class Inspector {
     this.links = links;
     this.position = position;
     if (at.length) frame(this.holder, "cursor", [at[0], at[1], 1, 1], this.high, this.wide);
-    page.input.field(found.field);
+    page.input.mark("field", found.field);
     this.told();
     this.fill();
     page.fire("links", { ...drawn, layer: number });
@@ -313,8 +309,7 @@ export class Inspector {
 
   told() {
     const { found, position } = this, { map } = this.page.state;
-    const value = found.refused ? (this.map ? this.plane()[this.at[0] * this.wide + this.at[1]] : this.page.run?.layers[this.page.state.layer]?.codes[map]) : found.expected;
-    this.result.textContent = found.refused && this.isVector ? "" : show(value);
+    this.result.textContent = !found.refused ? show(found.expected) : this.isVector ? "" : show(this.plane()[this.at[0] * this.wide + this.at[1]]);
     const axes = { 1: ["step"], 2: ["row", "column"], 3: ["depth", "row", "column"] }[position.length] ?? [];
     const name = this.isVector && this.isAnswer() && this.model.classes[map] !== String(map) ? `unit ${map}: ${this.model.classes[map]}` : this.isVector ? `unit ${map}` : `map ${map}`;
     this.place.textContent = [name, ...axes.map((axis, n) => `${axis} ${position[n]}`)].join(", ");

@@ -1,7 +1,7 @@
 // What training does to the weights: histograms over epochs, changes, dead units; who is taken for whom, and flips.
 
 import { getArrays, getJson, latest } from "./api.js";
-import { coded, colour, element, onColour, paint, paintPixels, show, svg } from "./picture.js";
+import { coded, colour, element, onColour, show, svg, thumbnail } from "./picture.js";
 
 const [WIDTH, ROW, TALL] = [220, 9, 34];
 
@@ -74,11 +74,9 @@ export class Learned {
     this.flipped.textContent = flipped ? `${flipped} of ${judged} answers are others than an epoch before${flips.length < flipped ? `; the first ${flips.length}` : ""}:` : "None in the last epoch.";
     if (!flips.length) { this.flips.replaceChildren(); return; }
     const answer = await getArrays("/api/followed", { numbers: flips.map(({ number }) => number).join(",") });
-    const [, rows, columns, channels] = answer.header.shape, [low, high] = this.model.range ?? [0, 1], names = this.model.classes;
+    const [, rows, columns, channels] = answer.header.shape, range = this.model.range ?? [0, 1], names = this.model.classes;
     this.flips.replaceChildren(...flips.map(({ before, now }, n) => {
-      const values = answer.take(Float32Array, rows * columns * channels), canvas = element("canvas", { class: "pixels", "aria-hidden": "true" });
-      if (rows > 1) paintPixels(canvas, values, rows, columns, channels, low, high);
-      else paint(canvas, coded(values), rows, columns);
+      const canvas = thumbnail(answer.take(Float32Array, rows * columns * channels), [rows, columns, channels], range);
       const label = labels?.[n], mark = label === undefined ? "" : now === label ? " ✓" : before === label ? " ✗" : " ✗ still";
       return element("li", {}, canvas, element("span", {}, `${names[before]} → ${names[now]}${mark}`), ...(label === undefined ? [] : [element("span", { class: "quiet" }, `is ${names[label]}`)]));
     }));

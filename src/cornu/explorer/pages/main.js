@@ -43,6 +43,8 @@ class Views {
         view.mounted = module.mount(page, view.root) ?? {};
       }
       if (this.shown === view) view.mounted?.shown?.();
+      // In one column, the input and the answer are above it.
+      if (view.module && innerWidth < 701) view.root.scrollIntoView();
     } catch (error) { page.fail(error); }
     if (page.run && view.needs.includes("graph")) page.rerun();
   }

@@ -166,6 +166,14 @@ export function paintPixels(canvas, values, rows, columns, channels, low, high) 
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
+// A canvas with an example: an image as it is, anything else as a map of its first channel.
+export function thumbnail(values, [rows, columns, channels], [low, high], isImage = rows > 1) {
+  const canvas = element("canvas", { class: rows === 1 ? "pixels strip" : "pixels", "aria-hidden": "true" });
+  if (isImage) paintPixels(canvas, values, rows, columns, channels, low, high);
+  else paint(canvas, coded(Float32Array.from({ length: rows * columns }, (_, n) => values[n * channels])), rows, columns);
+  return canvas;
+}
+
 // ---- numbers as text
 
 export function show(number) {
@@ -179,7 +187,7 @@ export function show(number) {
 // With the digits that a float of 32 bits has, for what is computed on.
 export const precise = (value) => signed(String(Number(value.toPrecision(7))));
 
-const signed = (text) => text.replace("-", "−");
+const signed = (text) => text.replaceAll("-", "−");
 
 // Whether outputs are probabilities of classes.
 export const areShares = (outputs) => outputs.length > 1 && outputs.every((value) => value >= 0) && Math.abs(outputs.reduce((a, b) => a + b, 0) - 1) < 1e-3;
@@ -195,6 +203,15 @@ export function digits(terms, result) {
     if (terms.reduce((sum, value) => sum + whole(value), 0) === whole(result)) return decimals;
   }
   return null;
+}
+
+// So few digits that a number fits into a cell.
+export function brief(value) {
+  if (!Number.isFinite(value)) return String(value);
+  const size = Math.abs(value);
+  if (value === 0) return "0";
+  if (size >= 1000 || size < 0.005) return signed(value.toExponential(0).replace("e+", "e"));
+  return fixed(value, size >= 100 ? 0 : size >= 10 ? 1 : 2);
 }
 
 export const fixed = (value, decimals) => (Number.isFinite(value) ? signed((Math.round(value * 10 ** decimals) / 10 ** decimals || 0).toFixed(decimals)) : String(value));
@@ -229,6 +246,20 @@ export function frame(holder, name, box, rows, columns) {
     top: `${(100 * top) / rows}%`, left: `${(100 * left) / columns}%`,
     height: `${(100 * height) / rows}%`, width: `${(100 * width) / columns}%`,
   });
+}
+
+// The cell that an event points at, of a grid over an element.
+export function cellAt(holder, event, rows, columns) {
+  const box = holder.getBoundingClientRect(), clip = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
+  return [clip((event.clientY - box.top) / box.height, rows), clip((event.clientX - box.left) / box.width, columns)];
+}
+
+// Where an arrow key leads from a cell of a grid; null for other keys.
+export function stepped(event, [row, column], rows, columns) {
+  const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+  if (!move) return null;
+  event.preventDefault();
+  return [Math.max(0, Math.min(rows - 1, row + move[0])), Math.max(0, Math.min(columns - 1, column + move[1]))];
 }
 
 // One of several elements is reached with Tab, the others with arrow keys.

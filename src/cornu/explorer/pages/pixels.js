@@ -1,13 +1,12 @@
 // The input as numbers: a map to point at, and the numbers around that place.
 
-import { element, frame, show } from "./picture.js";
+import { cellAt, element, frame, show, stepped } from "./picture.js";
 
 const MAP = 220, REACH = 4;
 
 export function drawPixels(inspector, root) {
   const { input, state } = inspector.page, { rows, columns, channels } = input, channel = Math.min(state.map ?? 0, channels - 1);
-  const [low, high] = input.range, volume = input.shape.length > 3 ? Math.floor(input.shape[0] / 2) * rows * columns : 0;
-  const at = (r, c) => input.values[(volume + r * columns + c) * channels + channel];
+  const [low, high] = input.range, plane = input.plane(channel), at = (r, c) => plane[r * columns + c];
   const canvas = element("canvas", { class: "pixels", "aria-hidden": "true" });
   input.paintChannel(canvas, channel);
   const holder = element("div", { class: "holder numbers-of", tabindex: "0", role: "application", "aria-roledescription": "map of values", "aria-label": `Input, channel ${channel}: ${rows} by ${columns}. Arrow keys move` }, canvas);
@@ -32,17 +31,12 @@ export function drawPixels(inspector, root) {
       return cell;
     }))))));
   };
-  const place = (event) => {
-    const box = holder.getBoundingClientRect(), clip = (share, count) => Math.max(0, Math.min(count - 1, Math.floor(share * count)));
-    return [clip((event.clientY - box.top) / box.height, rows), clip((event.clientX - box.left) / box.width, columns)];
-  };
+  const place = (event) => cellAt(holder, event, rows, columns);
   holder.addEventListener("pointermove", (event) => move(place(event)));
   holder.addEventListener("pointerdown", (event) => move(place(event)));
   holder.addEventListener("keydown", (event) => {
-    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    move([Math.max(0, Math.min(rows - 1, inspector.pixel[0] + step[0])), Math.max(0, Math.min(columns - 1, inspector.pixel[1] + step[1]))]);
+    const next = stepped(event, inspector.pixel, rows, columns);
+    if (next) move(next);
   });
   const isFocused = root.contains(document.activeElement);
   root.replaceChildren(holder, says, numbers);

@@ -81,10 +81,10 @@ class Play {
     if (!made) { this.none("Choose a map of a convolution, or a unit of a dense layer, to change its weights."); return; }
     const weights = await weightsOf(page), [kernel, bias] = [weights.find(({ shape }) => shape.length > 1), weights.find(({ name }) => name === "bias")];
     if (layer !== page.state.layer || map !== page.state.map) return;
-    if (!weights.length || (!kernel && !weights[0].numbers.length)) { this.none(`${made.name} (${made.kind}) has no weights of its own. Choose a convolution or a dense layer.`); return; }
+    if (!weights.length || (!kernel && !weights[0].numbers.length)) { this.none(weights.missing || `${made.name} (${made.kind}) has no weights of its own. Choose a convolution or a dense layer.`); return; }
     this.title.textContent = `Weights of ${made.name}, ${made.shape.length > 1 ? "map" : "unit"} ${map}`;
     const focused = this.cells.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-    this.cells.replaceChildren(...weights.map((weight) => this.weight(weight, made, layer)));
+    this.cells.replaceChildren(...weights.map((weight) => this.weight(weight, made, layer)), ...(weights.missing ? [element("p", { class: "quiet" }, weights.missing)] : []));
     if (focused) this.cells.querySelector(`[data-key="${focused}"]`)?.focus();
     const isSquare = kernel && kernel.axes.length === 3 && kernel.axes[0] === 3 && kernel.axes[1] === 3, editable = isSquare && kernel.numbers.length <= MOST_CELLS;
     const zero = () => {

@@ -1,6 +1,6 @@
 // One convolution in the browser: what padding, stride and dilation make of the input.
 
-import { coded, colourBar, element, frame, largest, paint, paintPixels, show } from "./picture.js";
+import { cellAt, coded, colourBar, element, frame, largest, paint, paintPixels, show, stepped } from "./picture.js";
 
 export const PRESETS = {
   "vertical edges": [-1, 0, 1, -2, 0, 2, -1, 0, 1],
@@ -66,17 +66,10 @@ export class Sandbox {
       element("div", { class: "sandbox-row" },
         element("figure", {}, element("figcaption", {}, "input, with its border"), this.seen), element("div", { class: "kernel-inputs", role: "group", "aria-label": "Kernel" }, ...this.cells),
         element("figure", {}, element("figcaption", {}, "result"), this.made, this.bar)), this.size, this.says);
-    const pixel = (event) => {
-      const box = this.made.getBoundingClientRect();
-      this.move(Math.floor(((event.clientY - box.top) / box.height) * this.out.rows), Math.floor(((event.clientX - box.left) / box.width) * this.out.columns));
-    };
-    this.made.addEventListener("pointermove", (event) => { if (this.out) pixel(event); });
-    this.made.addEventListener("pointerdown", (event) => { if (this.out) pixel(event); });
+    for (const kind of ["pointermove", "pointerdown"]) this.made.addEventListener(kind, (event) => { if (this.out) this.move(...cellAt(this.made, event, this.out.rows, this.out.columns)); });
     this.made.addEventListener("keydown", (event) => {
-      const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-      if (!move || !this.out) return;
-      event.preventDefault();
-      this.move(this.at[0] + move[0], this.at[1] + move[1]);
+      const next = this.out && stepped(event, this.at, this.out.rows, this.out.columns);
+      if (next) this.move(...next);
     });
     this.fill();
   }
@@ -84,11 +77,9 @@ export class Sandbox {
   fill() { this.cells.forEach((cell, n) => { cell.value = String(Number(this.kernel[n].toFixed(3))); }); }
 
   draw() {
-    const { rows, columns, channels, values } = this.input;
-    const plane = Float32Array.from({ length: rows * columns }, (_, n) => values[n * channels]);
+    const { rows, columns } = this.input, plane = this.input.plane(0);
     const [stride, padding, dilation] = [this.strideField, this.paddingField, this.dilationField].map((field) => Number(field.value));
     Object.assign(this, { stride, padding, dilation });
-    this.plane = plane;
     this.out = convolved(plane, rows, columns, this.kernel, { stride, padding, dilation });
     const [high, wide] = [rows + 2 * padding, columns + 2 * padding], border = new Float32Array(high * wide), [low, top] = this.input.range;
     plane.forEach((value, n) => { border[(Math.floor(n / columns) + padding) * wide + (n % columns) + padding] = value; });

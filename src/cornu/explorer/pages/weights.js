@@ -1,6 +1,6 @@
 // The weights of the chosen map as cells that can be picked: for their gradients, and to change them.
 
-import { coded, colour, element, largest, onColour, roving, show } from "./picture.js";
+import { brief, coded, colour, element, largest, onColour, roving, show } from "./picture.js";
 
 // Cells of a kernel that are all shown; of more the strongest are listed.
 const MOST_CELLS = 81, LISTED = 12;
@@ -13,7 +13,10 @@ export async function weightsOf(page, data = {}) {
   const { layer, map } = page.state, described = page.model.layers[layer];
   const fields = { layer, ...(isSliced(described) ? { channel: map } : {}) };
   const { weights } = await page.ask("/api/weights", fields, data);
-  return weights.filter(({ values }) => values).map((weight) => indexed(weight, described, map));
+  // Those that are too large to be listed have no values.
+  const listed = weights.filter(({ values }) => values).map((weight) => indexed(weight, described, map));
+  listed.missing = weights.filter(({ values }) => !values).map(({ name, shape }) => `${name} (${shape.join(" × ")}) has too many weights to be listed.`).join(" ");
+  return listed;
 }
 
 function indexed(weight, layer, map) {
@@ -60,8 +63,3 @@ export function cells(weight, of, pick, { chosen = null, nameOf = (source) => `m
   roving(group);
   return group;
 }
-
-const brief = (value) => {
-  const text = Math.abs(value) >= 100 || (value && Math.abs(value) < 0.005) ? value.toExponential(0) : value.toFixed(2);
-  return text.replace("-", "−");
-};
