@@ -357,7 +357,7 @@ def test_a_file_that_would_inflate_is_refused(tmp_path):
         CompiledInference.load(path)
 
 
-def small_model():
+def small_model(*more):
     return keras.Sequential(
         [
             keras.Input((6, 6, 2)),
@@ -365,15 +365,24 @@ def small_model():
             layers.MaxPooling2D(),
             layers.Flatten(),
             layers.Dense(2),
+            *more,
         ]
     )
 
 
 def test_a_step_reads_and_writes_only_what_it_may():
-    plan = small_model().compile_inference()._programs[1].plan
-    assert plan.names[-1] == "chain"
-    # The operands of the last step, which adds a bias: what it reads, the bias, what it writes.
+    # The operands of the last step: what it reads, a number for each channel or the bias, what it writes.
     source, bias, result = -9, -6, -3
+    plan = small_model().compile_inference()._programs[1].plan
+    assert plan.names[-1] == "prepared_convolution"
+    for at in (bias, bias - 3):
+        numbers = plan.numbers.copy()
+        numbers[at : at + 3] = [BETWEEN, 0, 0]
+        # What is prepared is what does not change.
+        with pytest.raises(ValueError, match="make no sense"):
+            Program(plan._replace(numbers=numbers))
+    plan = small_model(layers.Rescaling([2.0, 3.0])).compile_inference()._programs[1].plan
+    assert plan.names[-1] == "chain"
     for at, place, message in (
         (source, [-1, 0, 0], "beyond the program's memory"),
         (source, [4, 0, 0], "beyond the program's memory"),

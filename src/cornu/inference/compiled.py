@@ -48,6 +48,7 @@ class CompiledInference:
         self._inputs, self._outputs = inputs, outputs
         self._numbers: list[int] = jax.tree.leaves(inputs)
         self._structure: Any = jax.tree.structure(inputs)
+        self._is_single = inputs == 0 and outputs == 0
         self._specs = _of_one_example(plans[self.batch_sizes[0]].inputs)
         self._examples_are_alone = examples_are_alone
 
@@ -61,6 +62,11 @@ class CompiledInference:
         Raises ValueError for another structure, other shapes, or a number of examples that it does not
         take.
         """
+        # One array as a program takes it: what follows would take longer than a small network.
+        if self._is_single and type(x) is np.ndarray and x.ndim:
+            program = self._programs.get(len(x))
+            if program is not None and program.takes(x):
+                return program([x])[0]
         given = self._arrays(x)
         count = len(given[0])
         if not self._examples_are_alone and count not in self.batch_sizes:

@@ -118,6 +118,12 @@ class Program:
         self._pointers_in = ctypes.c_void_p * max(1, len(plan.inputs))
         self._pointers_out = ctypes.c_void_p * max(1, len(plan.outputs))
 
+    def takes(self, x: np.ndarray) -> bool:
+        """Whether an array is the only input, as it is."""
+        return (
+            (x.shape, x.dtype) == self.plan.inputs[0] and x.flags.c_contiguous and x.flags.aligned
+        )
+
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs for inputs of the program's shapes and dtypes, which lie densely.
 

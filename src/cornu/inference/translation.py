@@ -19,6 +19,8 @@ OPERATIONS = (
 ).split()
 SCALAR, CHANNELS, ALL = 1, 2, 3
 MOST_AXES = 8
+# As in kernels.h.
+NOTHING, CLAMP, POOL = range(3)
 
 # Of two numbers: the operation where the chain is on the left, and where it is on the right.
 BINARY = {
@@ -63,13 +65,20 @@ class Link:
         # A `Value`, or an array that is known.
         self.numbers = numbers
 
+    def is_a(self, operation: str, kind: int) -> bool:
+        """Whether it is that operation, with that kind of operand."""
+        return self.operation == OPERATIONS.index(operation) and self.kind == kind
+
     def told(self) -> list[int]:
         """The numbers that the kernel is told."""
         return [self.operation, self.kind, _bits(self.scalar)]
 
 
 class Value:
-    """An array that depends on the input: where it lies, or a chain that has not been written yet."""
+    """An array that depends on the input: where it lies, or a chain that has not been written yet.
+
+    A chain begins with another value or with a convolution.
+    """
 
     def __init__(self, shape, operand: Operand | None = None, source=None, links=(), dtype=FLOAT):
         self.shape, self.dtype = tuple(shape), dtype
@@ -81,6 +90,14 @@ class Value:
     @property
     def size(self) -> int:
         return math.prod(self.shape)
+
+
+class Convolution:
+    """One that has not been written yet: bounds may still become a part of it."""
+
+    def __init__(self, window: list[int], image: Operand, kernel: Operand):
+        self.window, self.image, self.kernel = window, image, kernel
+        self.dtype = FLOAT
 
 
 class Spread:
@@ -225,15 +242,44 @@ class Translation:
         self._steps.append(Step(name, [int(n) for n in numbers], list(reads), list(writes)))
 
     def _emit_chain(self, value: Value, to: Value) -> None:
-        wide = [link for link in value.links if link.kind == CHANNELS]
+        source, links = value.source, value.links
+        if isinstance(source, Convolution):
+            count, bias, low, high = self._bounds(links)
+            through = to if count == len(links) else self._new(value.shape)
+            self._emit_convolution(source, through, bias, low, high)
+            if count == len(links):
+                return
+            source, links = through, links[count:]
+        wide = [link for link in links if link.kind == CHANNELS]
         channels = value.shape[-1] if wide else value.size
-        source = value.source
         told = [value.size // channels, channels, source.dtype == BYTE]
-        for link in value.links:
+        for link in links:
             told += link.told()
-        reads = [self._place(link.numbers) for link in value.links if link.kind in (CHANNELS, ALL)]
+        reads = [self._place(link.numbers) for link in links if link.kind in (CHANNELS, ALL)]
         first = source.operand if source.dtype == BYTE else self._place(source)
         self._emit("chain", told, [first, *reads], [to.operand])
+
+    def _bounds(self, links: list) -> tuple:
+        """How many links a convolution does itself: a bias that is known, a lower and an upper bound."""
+        rest, bias, low, high = list(links), None, -math.inf, math.inf
+        if rest and rest[0].is_a("add", CHANNELS) and isinstance(rest[0].numbers, np.ndarray):
+            bias = rest.pop(0).numbers
+        if rest and rest[0].is_a("maximum", SCALAR):
+            low = rest.pop(0).scalar
+        if rest and rest[0].is_a("minimum", SCALAR) and rest[0].scalar >= low:
+            high = rest.pop(0).scalar
+        return len(links) - len(rest), bias, low, high
+
+    def _emit_convolution(
+        self, made: Convolution, to: Value, bias, low: float, high: float
+    ) -> None:
+        reads, after = [made.image, made.kernel], NOTHING
+        if bias is not None or (low, high) != (-math.inf, math.inf):
+            after = CLAMP
+            bias = np.zeros(to.shape[-1], FLOAT) if bias is None else bias
+            reads.append(self._constant(bias))
+        told = [*made.window, after, _bits(low), _bits(high)]
+        self._emit("prepared_convolution", told, reads, [to.operand])
 
     def _emit_move(self, size, reads: Operand, read_steps, writes: Operand, write_steps) -> None:
         """A copy, with as few axes as it can have."""
@@ -468,19 +514,26 @@ class Translation:
         return list(geometry.attributes(shape[0], shape[-1], channels_out, pool)["window"])
 
     def _cornu_convolution(self, equation, image, kernel):
-        made = self._new(equation.outvars[0].aval.shape)
         window = self._windows(equation, image.shape, kernel.shape[-1])
-        reads = [self._place(image), *self._weights(kernel)]
-        self._emit("convolution", window, reads, [made.operand])
-        return made
+        made = Convolution(window, self._place(image), *self._weights(kernel))
+        return Value(equation.outvars[0].aval.shape, source=made)
 
     def _cornu_convolution_relu_pool(self, equation, image, kernel, bias):
+        pool = equation.params["pool"]
+        if math.prod(pool) == 1:
+            made = self._cornu_convolution(equation, image, kernel)
+            self._weights(bias)
+            made.links = [
+                Link("add", numbers=bias, kind=CHANNELS),
+                Link("maximum", scalar=0.0),
+            ]
+            return [made, None][: len(equation.outvars)]
         shape = equation.outvars[0].aval.shape
         made, argmax = self._new(shape), self._new(shape, BYTE)
-        pool = equation.params["pool"]
         window = self._windows(equation, image.shape, kernel.shape[-1], pool)
         reads = [self._place(image), *self._weights(kernel, bias)]
-        self._emit("convolution_relu_pool", window, reads, [made.operand, argmax.operand])
+        told = [*window, POOL, _bits(0.0), _bits(0.0)]
+        self._emit("prepared_convolution", told, reads, [made.operand, argmax.operand])
         return [made, None][: len(equation.outvars)]
 
     def _cornu_scaled_convolution(self, equation, image, kernel, center, factor, offset, *bias):
@@ -492,11 +545,8 @@ class Translation:
         if equation.params["pool"] is not None:
             return self._cornu_convolution_relu_pool(equation, image, kernel, offset)[:1]
         made = self._cornu_convolution(equation, image, kernel)
-        return Value(
-            made.shape,
-            source=made,
-            links=[Link("add", numbers=self._kept(offset), kind=CHANNELS)],
-        )
+        made.links = [Link("add", numbers=self._kept(offset), kind=CHANNELS)]
+        return made
 
     def _weights_are_known(self, weights) -> None:
         if not all(isinstance(w, np.ndarray) and w.dtype == FLOAT for w in weights):

@@ -1,18 +1,29 @@
-// What comes after a convolution or a normalization: bias, relu and max-pooling.
+// What comes after a convolution or a normalization: bias, relu or other bounds, and max-pooling.
 #pragma once
 
 #include "image.h"
 
 CORNU_BEGIN
 
-// Nothing, or all of it.
 struct Epilogue {
+  enum Kind {
+    NONE,
+    CLAMP,  // result + bias, and that between two bounds
+    POOL,   // bias, relu and max-pooling, with the argmax
+  };
+  Kind kind = NONE;
   const float* bias = nullptr;
-  const float* center = nullptr;  // of a normalization
+  float low = 0, high = 0;         // of CLAMP
+  const float* center = nullptr;   // of a normalization
   const float* factor = nullptr;
   int64_t pool[3] = {1, 1, 1};
-  uint8_t* argmax = nullptr;
 };
+
+// NaN stays, because nothing compares with it.
+CORNU_INLINE Vector clamp(Vector v, Vector low, Vector high) {
+  v = v < low ? low : v;
+  return v > high ? high : v;
+}
 
 // The larger of two results, and which it is.
 CORNU_INLINE void compare(Vector here, Integers index, Vector& best, Integers& argmax) {

@@ -17,10 +17,14 @@ void run(const Pool& pool, const Window& given, const float* gradient, const Arg
     float* const singles = static_cast<float*>(result);
     const auto winograd = winograd_for(w).input_gradient;
     const PixelPacking packing = pack_pixels(gemm, gemm.size[2], LANES, winograd);
-    if (run_packed(pool, packing, gemm, source, weights, Epilogue{}, singles)) return;
+    if (packing.pixels > 1 && PixelGemm::takes(pool, packing.gemm.batch, source)) {
+      PixelGemm(pool, packing, gemm, source.plain(), weights, Epilogue{}, false).run(pool, source, nullptr, singles);
+      return;
+    }
     if (winograd && winograd(pool, w, source, weights, singles)) return;
   }
-  run_gemm(pool, gemm, source, weights, Epilogue{}, format, format == SINGLES, result);
+  Gemm(pool, gemm, source.plain(), weights, Epilogue{}, format, format == SINGLES, false)
+      .run(pool, source, nullptr, result);
 }
 
 void run_singles(const Pool& pool, const Window& w, const float* gradient, const Argmax& argmax,

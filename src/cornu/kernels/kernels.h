@@ -119,6 +119,18 @@ struct Picture {
   Taps columns, rows;
 };
 
+// What comes after a convolution that is prepared: nothing; a bias, and bounds; or a bias, relu and max-pooling, with
+// the argmax.
+enum class After : int64_t { NOTHING, CLAMP, POOL };
+
+// A convolution whose weights have been brought into the order in which they are read. It can run often, by several
+// threads at once.
+class PreparedConvolution {
+ public:
+  virtual ~PreparedConvolution() = default;
+  virtual void run(const Pool&, const float* image, uint8_t* argmax, void* result) const = 0;
+};
+
 // An operand or a result, and which function says how many numbers it has.
 template <class T, auto COUNT>
 struct In {
@@ -241,6 +253,9 @@ struct Kernels {
   // Nor these: only programs have them (program.cc).
   void (*run_chain)(const Pool&, const Chain&, const void* from, float* to);
   void (*run_move)(const Move&, const float* from, float* to);
+  // The weights and the bias must stay where they are.
+  PreparedConvolution* (*prepare_convolution)(const Pool&, const Window&, const float* weights, const float* bias, After,
+                                              float low, float high);
 };
 
 // The rows of a PNG picture from what its file holds, inflated: a byte for the filter, and the differences, of each row.

@@ -7,15 +7,23 @@ static ix floats_per_tap(const ImplicitGemm& gemm, const Block& last) {
 }
 
 PackedWeights::PackedWeights(const Pool& pool, const ImplicitGemm& gemm, const Phase& phase, const float* weights,
-                             bool lazy)
-    : gemm_(gemm), phase_(phase), weights_(weights), blocks_(blocks_of(gemm, LANES)),
-      per_group_(floats_per_tap(gemm, blocks_.back()) * taps()), memory_(lazy ? 0 : per_group_ * gemm.groups) {
-  if (lazy) return;
-  const ix num_blocks = blocks_.size(), jobs = gemm.groups * num_blocks * taps();
-  parallel_for(per_group_ * gemm.groups < (1 << 15) ? Pool{1, {}} : pool, jobs, [&](ix job) {
+                             Life life)
+    : gemm_(gemm), phase_(phase), weights_(weights), life_(life), blocks_(blocks_of(gemm, LANES)),
+      per_group_(floats_per_tap(gemm, blocks_.back()) * taps()), once_(life == ONCE ? per_group_ * gemm.groups : 0) {
+  if (life == ONCE) pack_all(pool, once_.data());
+  if (life != KEPT) return;
+  std::vector<int64_t> key{LANES, reinterpret_cast<int64_t>(weights), gemm.in(), gemm.out(), gemm.groups,
+                           gemm.weight_tap, gemm.weight_in, gemm.weight_out, gemm.weight_group};
+  for (const Tap& tap : phase.taps) key.push_back(tap.weight);
+  kept_ = kept(key, per_group_ * gemm.groups, [&](float* to) { pack_all(pool, to); });
+}
+
+void PackedWeights::pack_all(const Pool& pool, float* to) const {
+  const ix num_blocks = blocks_.size(), jobs = gemm_.groups * num_blocks * taps();
+  parallel_for(per_group_ * gemm_.groups < (1 << 15) ? Pool{1, {}} : pool, jobs, [&](ix job) {
     const Block& block = blocks_[job / taps() % num_blocks];
     const ix group = job / taps() / num_blocks;
-    pack_tap(group, block, job % taps(), memory_.data() + group * per_group_ + block.offset * taps());
+    pack_tap(group, block, job % taps(), to + group * per_group_ + block.offset * taps());
   });
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <initializer_list>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -34,6 +35,7 @@ struct Step {
   std::vector<int64_t> numbers;
   std::vector<Place> operands;
   std::vector<Link> links;
+  std::unique_ptr<PreparedConvolution> prepared;
 };
 
 // What a step needs of an operand: how many bytes, and whether it writes them.
@@ -153,6 +155,13 @@ CORNU_KERNELS(CORNU_RUNS)
 
 // ---- the others
 
+float float_of(int64_t number) {
+  const uint32_t bits = uint32_t(number);
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
 void run_chain(const Step& step, const Pool& pool, void* const* operands) {
   std::vector<Link> links = step.links;
   const size_t count = step.operands.size();
@@ -171,9 +180,7 @@ std::vector<Need> check_chain(Step& step) {
   std::vector<Need> needs{{n[2] ? all : all * int64_t(sizeof(float)), false}};
   for (size_t i = 3; i < n.size(); i += 3) {
     need(n[i] >= 0 && n[i] < NUM_OPERATIONS && n[i + 1] >= 0 && n[i + 1] < NUM_OPERANDS);
-    Link link{Operation(n[i]), Operand(n[i + 1]), 0, nullptr};
-    const uint32_t bits = uint32_t(n[i + 2]);
-    memcpy(&link.scalar, &bits, sizeof bits);
+    const Link link{Operation(n[i]), Operand(n[i + 1]), float_of(n[i + 2]), nullptr};
     step.links.push_back(link);
     if (link.operand >= CHANNELS) needs.push_back({(link.operand == ALL ? all : n[1]) * int64_t(sizeof(float)), false});
   }
@@ -217,10 +224,7 @@ std::vector<Need> check_move(Step& step) {
 
 void run_fill(const Step& step, const Pool&, void* const* operands) {
   float* to = static_cast<float*>(operands[0]);
-  const uint32_t bits = uint32_t(step.numbers[1]);
-  float value;
-  memcpy(&value, &bits, sizeof bits);
-  std::fill(to, to + step.numbers[0], value);
+  std::fill(to, to + step.numbers[0], float_of(step.numbers[1]));
 }
 // How many numbers, and a number's bits.
 std::vector<Need> check_fill(Step& step) {
@@ -231,13 +235,46 @@ std::vector<Need> check_fill(Step& step) {
   return {{step.numbers[0] * int64_t(sizeof(float)), true}};
 }
 
+constexpr size_t NUMBERS_OF_WINDOW = sizeof(Window) / sizeof(int64_t);
+
+Window window_of(const Step& step) {
+  return Reader<Window>::read({step.numbers.begin(), step.numbers.begin() + NUMBERS_OF_WINDOW});
+}
+After after_of(const Step& step) { return After(step.numbers[NUMBERS_OF_WINDOW]); }
+
+void run_prepared(const Step& step, const Pool& pool, void* const* operands) {
+  const size_t count = step.operands.size();
+  const bool pools = after_of(step) == After::POOL;
+  step.prepared->run(pool, static_cast<const float*>(operands[0]),
+                     pools ? static_cast<uint8_t*>(operands[count - 1]) : nullptr, operands[count - (pools ? 2 : 1)]);
+}
+// A window; what comes after it; the bits of two bounds. The operands are image, weights, perhaps bias, result, and
+// perhaps argmax.
+std::vector<Need> check_prepared(Step& step) {
+  need(step.numbers.size() == NUMBERS_OF_WINDOW + 3);
+  const Window w = window_of(step);
+  check(w);
+  const After after = after_of(step);
+  const bool pools = after == After::POOL;
+  need(pools || after == After::CLAMP || after == After::NOTHING);
+  need(pools || w.pool[0] * w.pool[1] * w.pool[2] == 1);
+  step.run = run_prepared;
+  step.work = w.products();
+  const int64_t results = pools ? w.pooled() : w.outputs();
+  std::vector<Need> needs{{4 * w.image(), false}, {4 * w.weights(), false}};
+  if (after != After::NOTHING) needs.push_back({4 * w.biases(), false});
+  needs.push_back({4 * results, true});
+  if (pools) needs.push_back({results, true});
+  return needs;
+}
+
 // What checks a step says what it needs of each operand.
 typedef std::vector<Need> Checks(Step&);
 #define CORNU_CHECK(name, work, ...) {#name, check_##name<__VA_ARGS__>},
 const struct {
   const char* name;
   Checks* check;
-} KINDS[] = {CORNU_KERNELS(CORNU_CHECK){"chain", check_chain}, {"move", check_move}, {"fill", check_fill}};
+} KINDS[] = {CORNU_KERNELS(CORNU_CHECK){"prepared_convolution", check_prepared}, {"chain", check_chain}, {"move", check_move}, {"fill", check_fill}};
 
 // ---- a program
 
@@ -268,6 +305,7 @@ class Program {
       }
       check_operands(step, check_of(names.substr(name, space - name))(step), bytes);
       name = space + 1;
+      if (step.run == run_prepared) prepare(step);
       most_operands_ = std::max(most_operands_, step.operands.size());
       steps_.push_back(std::move(step));
     }
@@ -324,6 +362,19 @@ class Program {
     if (place.region != INPUT && place.region != OUTPUT) return 0;
     const auto& sizes = place.region == INPUT ? inputs_ : outputs_;
     return place.number < 0 || place.number >= int64_t(sizes.size()) ? 0 : sizes[place.number];
+  }
+  void prepare(Step& step) const {
+    const After after = after_of(step);
+    const float* given[2] = {};
+    for (size_t i = 0; i < (after == After::NOTHING ? 1 : 2); ++i) {
+      const Place& place = step.operands[1 + i];
+      need(place.region == CONSTANTS);
+      given[i] = reinterpret_cast<const float*>(static_cast<const char*>(constants_) + place.at);
+    }
+    const size_t bounds = NUMBERS_OF_WINDOW + 1;
+    step.prepared.reset(kernels()->prepare_convolution(
+        step.work < FEW ? Pool{1, {}} : own_threads(), window_of(step), given[0], given[1], after,
+        float_of(step.numbers[bounds]), float_of(step.numbers[bounds + 1])));
   }
   static Checks* check_of(const std::string& name) {
     for (const auto& kind : KINDS)

@@ -7,7 +7,9 @@
 
 #include "selftest.h"
 
+#include <cmath>
 #include <cstdlib>
+#include <memory>
 
 #include "checks.h"
 
@@ -69,6 +71,47 @@ void test_forward(const Pools& pools, const Window& w) {
         [&](const Pool& pool, float* result) {
           kernels()->convolution(pool, w, image.get(), weights.get(), result);
         });
+}
+
+// A convolution whose weights are brought into their order once; its second run must have the bits of the first.
+void test_prepared(const Pools& pools, const Window& w) {
+  Array image = noise(w.image()), weights = noise(w.weights()), bias = noise(w.channels_out);
+  const After after = After(between(0, product(w.pool) == 1 ? 1 : 2));
+  Window plain = w;
+  if (after != After::POOL) for (int64_t& side : plain.pool) side = 1;
+  if (after != After::POOL) spoil(image.get(), w.image());
+  const float low = between(0, 1) ? -0.5f : -INFINITY, high = between(0, 1) ? 0.75f : INFINITY;
+  std::vector<double> sums(w.outputs()), expected;
+  for_each_product(w, [&](int64_t i, int64_t k, int64_t r) { sums[r] += double(image[i]) * weights[k]; });
+  if (after != After::NOTHING)
+    for (int64_t r = 0; r < w.outputs(); ++r) sums[r] += bias[r % w.channels_out];
+  if (after == After::CLAMP)
+    for (double& sum : sums) sum = sum < low ? low : sum > high ? high : sum;
+  expected = sums;
+  if (after == After::POOL) {
+    expected.assign(w.pooled(), 0);
+    int64_t o[3], pooled[3];
+    for (int a = 0; a < 3; ++a) pooled[a] = w.output[a] / w.pool[a];
+    for (int64_t r = 0; r < w.outputs(); ++r) {
+      int64_t at = r / w.channels_out;
+      for (int a = 2; a >= 0; --a) o[a] = at % w.output[a] / w.pool[a], at /= w.output[a];
+      if (o[0] >= pooled[0] || o[1] >= pooled[1] || o[2] >= pooled[2]) continue;
+      double& best = expected[(((at * pooled[0] + o[0]) * pooled[1] + o[1]) * pooled[2] + o[2]) * w.channels_out +
+                              r % w.channels_out];
+      best = std::max(best, sums[r]);
+    }
+  }
+  const double scale = 10 + std::sqrt(product(w.window) * double(w.channels_in / w.groups));
+  std::vector<uint8_t> argmax(w.outputs());
+  for (const auto& threads : pools) {
+    const std::unique_ptr<PreparedConvolution> prepared(kernels()->prepare_convolution(
+        threads->pool, plain, weights.get(), after == After::NOTHING ? nullptr : bias.get(), after, low, high));
+    Array first = garbage(expected.size()), second = garbage(expected.size());
+    for (float* result : {first.get(), second.get()})
+      prepared->run(threads->pool, image.get(), after == After::POOL ? argmax.data() : nullptr, result);
+    compare("prepared_convolution", plain, first.get(), expected, scale);
+    equal("prepared_convolution", plain, first.get(), second.get(), expected.size() * 4);
+  }
 }
 
 // The fused form beside the kernels that it replaces, bit by bit.
@@ -168,6 +211,8 @@ void test_rare_windows(const Pools& pools) {
       test_plans(w);
       test_forward(pools, plain);
       test_fusion(pools, w);
+      test_prepared(pools, plain);
+      test_prepared(pools, w);
       test_gradients(pools, plain, false);
       test_gradients(pools, w, true);
     }
@@ -651,6 +696,7 @@ int main(int argc, char** argv) {
     test_plans(w);
     test_forward(pools, w);
     test_fusion(pools, pooled);
+    test_prepared(pools, pooled);
     if (between(0, 1)) test_gradients(pools, w, false);
     else test_gradients(pools, pooled, true);
     test_pairs(pools);

@@ -14,6 +14,7 @@ CORNU_KERNELS_OF_PAIRS(CORNU_DECLARE)
 void resize(const Picture&, const void*, bool, float*);
 void run_chain(const Pool&, const Chain&, const void*, float*);
 void run_move(const Move&, const float*, float*);
+PreparedConvolution* prepare_convolution(const Pool&, const Window&, const float*, const float*, After, float, float);
 
 #define CORNU_ENTRY(name, ...) name,
 #ifdef CORNU_PAIRS
@@ -25,7 +26,7 @@ void run_move(const Move&, const float*, float*);
 const Kernels* table() {
   static const Kernels kernels = {CORNU_TEXT(CORNU_ISA), LANES,
                                   CORNU_KERNELS(CORNU_ENTRY) CORNU_KERNELS_OF_PAIRS(CORNU_ENTRY_OF_PAIRS) resize,
-                                  run_chain, run_move};
+                                  run_chain, run_move, prepare_convolution};
   return &kernels;
 }
 

@@ -21,6 +21,7 @@ struct Panel {
   int64_t out_row, out_pixel, channels;
   // For `epilogue`.
   const float* bias;
+  float low, high;
   uint8_t* argmax;
   bool streams;
 };

@@ -20,6 +20,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kept.h"
 #include "products.h"
 #include "winograd_transforms.h"
 
@@ -34,16 +35,29 @@ constexpr ix SHARED_BAND = ix{1} << 21;
 constexpr ix FEW_TILES = 16;
 // So many that the method pays.
 constexpr ix MANY_TILES = 24;
+// The same where the filter is transformed once for many convolutions.
+constexpr ix MANY_TILES_OF_KEPT = 4;
 
 // The filter transform: (points, blocks of channels out, in, channels of a block), the blocks being
 // WIDE vectors wide but perhaps the last.
-struct TransformedFilter {
-  Scratch memory;
-  ix point_floats;
+class TransformedFilter {
+ public:
+  const ix point_floats;
 
   // Weight (tap, i, o) is at (tap * in + i) * out + o; with `flips`, taps run backwards.
-  TransformedFilter(const Pool& pool, const Method& method, const float* weights, ix in, ix out, bool flips)
-      : memory(method.points() * in * whole(out)), point_floats(in * whole(out)) {
+  TransformedFilter(const Pool& pool, const Method& method, const float* weights, ix in, ix out, bool flips,
+                    bool keeps = false)
+      : point_floats(in * whole(out)), once_(keeps ? 0 : method.points() * point_floats) {
+    if (!keeps) transform(pool, method, weights, in, out, flips, once_.data());
+    else kept_ = kept({LANES, reinterpret_cast<int64_t>(weights), in, out, flips, method.m, method.r},
+                 method.points() * point_floats,
+                 [&](float* to) { transform(pool, method, weights, in, out, flips, to); });
+  }
+  const float* data() const { return kept_ ? kept_->data() : once_.data(); }
+
+ private:
+  void transform(const Pool& pool, const Method& method, const float* weights, ix in, ix out, bool flips,
+                 float* to) const {
     const ix vectors = whole(out) / LANES, taps = method.r * method.r;
     parallel_for(in * out < 1024 ? Pool{1, {}} : pool, vectors, [&](ix v) {
       const ix first = v / WIDE * WIDE, wide = std::min<ix>(WIDE, vectors - first) * LANES;
@@ -54,12 +68,13 @@ struct TransformedFilter {
                                  out - v * LANES);
         method.window(reinterpret_cast<const float*>(window), LANES, transformed);
         for (ix p = 0; p < method.points(); ++p)
-          store(memory.data() + p * point_floats + first * LANES * in + i * wide +
-                    (v - first) * LANES,
-                transformed[p]);
+          store(to + p * point_floats + first * LANES * in + i * wide + (v - first) * LANES, transformed[p]);
       }
     });
   }
+
+  Scratch once_;
+  std::shared_ptr<const Memory> kept_;
 };
 
 // From one point to the next, with so many floats of each: not a power of two, or all points of a
@@ -81,13 +96,13 @@ struct Bands {
 class Run {
  public:
   Run(const Pool& pool, const Method& method, const Window& w, const Source& source,
-      const TransformedFilter& filter, const Epilogue& epilogue, float* result)
-      : method_(method), w_(w), source_(source), filter_(filter), epilogue_(epilogue), result_(result),
+      const TransformedFilter& filter, const Epilogue& epilogue, uint8_t* argmax, float* result)
+      : method_(method), w_(w), source_(source), filter_(filter), epilogue_(epilogue), argmax_(argmax), result_(result),
         m_(method.m), in_(w.channels_in), out_(w.channels_out), wide_in_(whole(in_)), wide_out_(whole(out_)),
         // Small windows are pooled in registers, others from scratch memory.
-        rectifies_(epilogue.argmax && product(epilogue.pool) == 1),
-        pools_in_tile_(epilogue.argmax && epilogue.pool[0] == 1 && epilogue.pool[1] == 2 && epilogue.pool[2] == 2),
-        pools_in_scratch_(epilogue.argmax && !rectifies_ && !pools_in_tile_),
+        rectifies_(epilogue.kind == Epilogue::POOL && product(epilogue.pool) == 1),
+        pools_in_tile_(epilogue.kind == Epilogue::POOL && epilogue.pool[0] == 1 && epilogue.pool[1] == 2 && epilogue.pool[2] == 2),
+        pools_in_scratch_(epilogue.kind == Epilogue::POOL && !rectifies_ && !pools_in_tile_),
         height_(w.output[1] / epilogue.pool[1] * epilogue.pool[1]), width_(w.output[2]),
         columns_((width_ + m_ - 1) / m_), row_floats_((m_ * columns_ + method.r - 1) * in_),
         result_row_(width_ * out_),
@@ -174,7 +189,7 @@ class Run {
     for (ix p = 0; p < method_.points(); ++p)
       for (ix o = 0; o < wide_out_;) {
         const ix vectors = std::min<ix>(WIDE, (wide_out_ - o) / LANES);
-        multiply(points + p * band.in_step, wide_in_, filter_.memory.data() + p * filter_.point_floats + o * in_,
+        multiply(points + p * band.in_step, wide_in_, filter_.data() + p * filter_.point_floats + o * in_,
                  in_, products + p * band.out_step + o, wide_out_, band.tiles, vectors);
         o += vectors * LANES;
       }
@@ -192,7 +207,7 @@ class Run {
       const Vector bias = epilogue_.bias && !pools_in_scratch_ ? load_first(epilogue_.bias + c, out_ - c) : Vector{};
       if (pools_in_tile_) {
         method_.pool(y, bias, rows, columns, width_ / 2 * out_, out_, result_ + pooled + c,
-                     epilogue_.argmax + pooled + c, out_ - c, streams_, odd);
+                     argmax_ + pooled + c, out_ - c, streams_, odd);
         continue;
       }
       for (ix a = 0; a < rows; ++a)
@@ -200,8 +215,10 @@ class Run {
           const Vector sum = y[a * m_ + b] + bias;
           odd += sum - sum;
           float* to = corner + a * result_row_ + b * out_ + c;
-          if (rectifies_)
-            store_pooled(sum, Integers{}, to, epilogue_.argmax + (to - result_), out_ - c, streams_);
+          if (epilogue_.kind == Epilogue::CLAMP)
+            store_first(to, clamp(sum, broadcast(epilogue_.low), broadcast(epilogue_.high)), out_ - c, streams_);
+          else if (rectifies_)
+            store_pooled(sum, Integers{}, to, argmax_ + (to - result_), out_ - c, streams_);
           else
             store_first(to, sum, out_ - c, !pools_in_scratch_ && streams_);
         }
@@ -215,7 +232,7 @@ class Run {
       const ix row = (item.first + i) * (w_.output[1] / pool[1]) + item.low / pool[1];
       const ix to = row * (width_ / pool[2]) * out_;
       relu_and_pool<false>(unpooled + i * product(count) * out_, count, out_, epilogue_, result_ + to,
-                           epilogue_.argmax + to, streams_);
+                           argmax_ + to, streams_);
     }
   }
 
@@ -224,6 +241,7 @@ class Run {
   const Source& source_;
   const TransformedFilter& filter_;
   const Epilogue& epilogue_;
+  uint8_t* const argmax_;
   float* const result_;
   const ix m_, in_, out_, wide_in_, wide_out_;
   const bool rectifies_, pools_in_tile_, pools_in_scratch_;
@@ -233,11 +251,22 @@ class Run {
   const bool streams_;
 };
 
-bool convolve(const Pool& pool, const Method& method, const Window& w, const Source& source,
-              const float* weights, const Epilogue& epilogue, float* result) {
-  const TransformedFilter filter(pool, method, weights, w.channels_in, w.channels_out, false);
-  return Run(pool, method, w, source, filter, epilogue, result).run(pool);
-}
+class Convolution : public WinogradConvolution {
+ public:
+  Convolution(const Pool& pool, const Method& method, const Window& w, const float* weights, const Epilogue& epilogue,
+              bool keeps)
+      : method_(method), w_(w), epilogue_(epilogue),
+        filter_(pool, method, weights, w.channels_in, w.channels_out, false, keeps) {}
+  bool run(const Pool& pool, const Source& source, uint8_t* argmax, float* result) const override {
+    return Run(pool, method_, w_, source, filter_, epilogue_, argmax, result).run(pool);
+  }
+
+ private:
+  const Method& method_;
+  const Window w_;
+  const Epilogue epilogue_;
+  const TransformedFilter filter_;
+};
 
 bool input_gradient(const Pool& pool, const Method& method, const Window& w, const Source& gradient,
                        const float* weights, float* result) {
@@ -259,7 +288,7 @@ bool input_gradient(const Pool& pool, const Method& method, const Window& w, con
   back.channels_out = in;
   const TransformedFilter filter(pool, method, exchanged.data(), out, in, true);
   const Epilogue none;
-  return Run(pool, method, back, gradient, filter, none, result).run(pool);
+  return Run(pool, method, back, gradient, filter, none, nullptr, result).run(pool);
 }
 
 // A band of tiles of the image and of the gradient in their points, as `weight_gradient` needs them.
@@ -382,9 +411,9 @@ bool weight_gradient(const Pool& pool, const Method& method, const Window& w, co
 
 template <int M, int R>
 Winograd forms_of() {
-  return {[](const Pool& pool, const Window& w, const Source& image, const float* weights,
-             const Epilogue& epilogue, float* result) {
-            return convolve(pool, METHOD<M, R>, w, image, weights, epilogue, result);
+  return {[](const Pool& pool, const Window& w, const float* weights, const Epilogue& epilogue,
+             bool keeps) -> std::unique_ptr<WinogradConvolution> {
+            return std::make_unique<Convolution>(pool, METHOD<M, R>, w, weights, epilogue, keeps);
           },
           [](const Pool& pool, const Window& w, const Source& gradient, const float* weights,
              float* result) {
@@ -398,7 +427,7 @@ Winograd forms_of() {
 
 }  // namespace
 
-Winograd winograd_for(const Window& w) {
+Winograd winograd_for(const Window& w, bool keeps) {
   static const bool wanted = [] {
     const char* value = std::getenv("CORNU_WINOGRAD");
     return !value || strcmp(value, "0") != 0;
@@ -415,14 +444,14 @@ Winograd winograd_for(const Window& w) {
   // Tiles that are partly beyond the results are computed too.
   const auto tiles = [&](ix m) { return (w.output[1] + m - 1) / m * ((w.output[2] + m - 1) / m); };
   // With few of them, the filter transform takes longer than what it saves.
-  if (w.batch * tiles(side == 5 ? 2 : 4) < MANY_TILES) return {};
+  if (w.batch * tiles(side == 5 ? 2 : 4) < (keeps ? MANY_TILES_OF_KEPT : MANY_TILES)) return {};
   Winograd found;
   if (side == 5) found = forms_of<2, 5>();
   else if (tiles(4) * 36 < tiles(2) * 16) found = forms_of<4, 3>();
   else found = forms_of<2, 3>();
   // The transforms are worth while for many channels only; above all of what is read.
   const ix in = w.channels_in, out = w.channels_out;
-  if (in < 16 || out < 8) found.convolve = nullptr;
+  if (in < 16 || out < 8) found.convolution = nullptr;
   if (out < 16 || in < 8) found.input_gradient = nullptr;
   if (in < 16 || out < 16) found.weight_gradient = nullptr;
   return found;
