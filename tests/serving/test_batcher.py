@@ -157,6 +157,19 @@ def test_sizes_and_dtypes_are_kept_apart(made):
     assert "compiled for 3 sizes" in str(refused) and again[0].shape == (2, 5)
 
 
+def test_sizes_that_a_model_cannot_compute_take_no_place(made):
+    def run(arrays):
+        if arrays[0].shape[1] < 3:
+            raise ValueError("too small")
+        return arrays
+
+    spec = Spec("x", (None,), "float32")
+    batcher = made(Servable([spec], [spec], run, True), most_shapes=1)
+    for width in (1, 2, 3):
+        (found,) = in_loop(batcher.run([np.zeros((1, width), "f4")]))
+    assert found[0].shape == (1, 3)
+
+
 def test_closing_answers_what_waits(made):
     batcher = made(doubling(seconds=0.05), max_batch=1)
 

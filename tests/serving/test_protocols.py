@@ -71,6 +71,8 @@ def test_values_are_taken_where_they_keep_their_meaning():
     assert read(True, "float32").tolist() == [1.0]
     assert read(True, "int32").tolist() == [1]
     assert read(2**70, "float64").tolist() == [2.0**70]
+    large, _ = read_v1(dump({"instances": [2**64 - 1, 2]}), of(((), "uint64")))
+    assert large[0].tolist() == [2**64 - 1, 2]
     for value, dtype, says in [
         (1.5, "int32", "expected whole numbers (int32)"),
         (1, "bool", "expected true or false"),
@@ -166,6 +168,7 @@ def test_several_inputs_and_outputs():
         (b'{"instances": [{"x9": [1, 2]}]}', "are called ['x0']"),
         (b'{"instances": ' + b"9" * 5000 + b"}", "not JSON"),
         (b'{"inputs": {"x0": [[[[[1]]]]]}}', "(any, 2)"),
+        (b'{"instances": [[1, 2]], "instances": [[3, 4]]}', "a name twice"),
     ],
 )
 def test_bad_requests_of_v1(body, says):
@@ -186,6 +189,9 @@ GOOD = {"name": "x0", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
         ({"shape": [2, 1]}, "(any, 2)"),
         ({"shape": [1e3, 2]}, "list of sizes"),
         ({"shape": "ab"}, "list of sizes"),
+        ({"shape": [0, 10**30], "data": []}, "(any, 2)"),
+        # Of many such, the product takes minutes.
+        ({"shape": [9**4000] * 20}, "(any, 2)"),
         ({"datatype": "FP31"}, "must be one of"),
         ({"datatype": ["FP32"]}, "must be one of"),
         ({"datatype": "BYTES", "data": ["a", "b"]}, "expected FP32"),
@@ -193,6 +199,7 @@ GOOD = {"name": "x0", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
         ({"parameters": {"binary_data_size": 8}}, "either `data`"),
         ({"parameters": {"classification": 3}}, "knows no parameter 'classification'"),
         ({"parameters": 3}, "must be an object"),
+        ({"name": [["x0"] * 999] * 999}, "once"),
         ({"data": None}, "expected numbers"),
         ({"typo": 1}, "'typo' is not known"),
     ],
@@ -213,6 +220,16 @@ def test_bad_inputs_of_v2(change, says):
         (dump({"inputs": [GOOD]}), 10**6, "by its header"),
         (dump({"inputs": [GOOD]}) + b"abc", len(dump({"inputs": [GOOD]})), "3 bytes follow"),
         (dump({"inputs": [3]}), None, "once"),
+        (
+            dump({"inputs": [GOOD], "parameters": {"binary_data_output": "no"}}),
+            None,
+            "true or false",
+        ),
+        (
+            dump({"inputs": [GOOD], "outputs": [{"name": "y", "parameters": {"binary_data": 0}}]}),
+            None,
+            "true or false",
+        ),
         (b"{}", None, "Expected"),
     ],
 )
@@ -220,6 +237,19 @@ def test_bad_requests_of_v2(body, length, says):
     with pytest.raises(ValueError) as error:
         Inference(body, length, of(((2,), "float32")))
     assert says in str(error.value)
+
+
+def test_an_empty_input_declares_no_large_example():
+    empty = {**GOOD, "shape": [0, 10**6, 10**6], "data": []}
+    with pytest.raises(ValueError, match="too large"):
+        Inference(dump({"inputs": [empty]}), None, of(((None, None), "float32")))
+
+
+@pytest.mark.parametrize("depth", [40, 70, 900])
+def test_strings_nested_deeply(depth):
+    body = b'{"instances": ' + b"[" * depth + b'"a"' + b"]" * depth + b"}"
+    with pytest.raises(ValueError, match="expected"):
+        read_v1(body, of(((2,), "string")))
 
 
 @pytest.mark.parametrize(

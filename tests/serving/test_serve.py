@@ -356,6 +356,8 @@ def test_limits(serving, tmp_path):
         old.sendall(b"GET /v2/health/ready HTTP/1.0\r\n\r\n")
         assert old.recv(100).startswith(b"HTTP/1.1 200")
     assert "no pictures" in visitor.error("POST", "/images/m", picture())
+    # An answer to what no answer can hold: half of a character.
+    assert "ud800" in visitor.error("POST", path, b'{"instances": [], "\\ud800": 1}')
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(
             f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n".encode()

@@ -237,14 +237,14 @@ class Batcher:
 
     def _run(self, arrays: Arrays) -> Arrays:
         shapes = tuple((a.shape, a.dtype.str) for a in arrays)
-        if shapes not in self._shapes:
-            if len(self._shapes) >= self._most_shapes:
-                raise TooManyShapes(
-                    f"This model has been compiled for {self._most_shapes} sizes of inputs, the most that "
-                    "the server allows. Bring inputs to few sizes."
-                )
-            self._shapes.add(shapes)
+        if shapes not in self._shapes and len(self._shapes) >= self._most_shapes:
+            raise TooManyShapes(
+                f"This model has been compiled for {self._most_shapes} sizes of inputs, the most that "
+                "the server allows. Bring inputs to few sizes."
+            )
         found = self.servable.run(arrays)
+        # Of a size that it cannot compute, nothing was compiled.
+        self._shapes.add(shapes)
         for spec, y in zip(self.servable.outputs, found, strict=True):
             if not y.ndim or len(y) != len(arrays[0]):
                 raise ValueError(

@@ -32,6 +32,8 @@ def listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        # Where two begin at once, it is this that the later one cannot.
+        listening.listen(128)
     except OSError as error:
         listening.close()
         where = f"{host}, port {port}" if port else host
@@ -40,7 +42,6 @@ def listen(host: str, port: int) -> socket.socket:
         )
         refused.errno = error.errno
         raise refused from error
-    listening.listen(128)
     return listening
 
 

@@ -15,6 +15,8 @@ from cornu.serving import tensors
 from cornu.serving.servable import Arrays, Servable, Spec
 
 SIGNATURE = "serving_default"
+# Of an input. An empty one has no bytes, but axes of any size, and an example of them is made.
+_MOST_VALUES = 2**28
 
 
 def read_v1(body: bytes, servable: Servable) -> tuple[Arrays, bool]:
@@ -43,7 +45,7 @@ def read_v1(body: bytes, servable: Servable) -> tuple[Arrays, bool]:
         if not array.size and is_rows and array.shape == (0,):
             # No example says what an example is.
             array = np.zeros((0, *(n or 0 for n in spec.shape)), array.dtype)
-        tensors.check_shape(array, spec, what)
+        tensors.check_shape(array.shape, spec, what)
         arrays.append(array)
     _check_counts(arrays, names)
     return arrays, is_rows
@@ -159,7 +161,7 @@ class Inference:
         if self._id is not None and not isinstance(self._id, str):
             raise ValueError("`id` must be a string.")
         parameters = _parameters(given, ("binary_data_output",), "The request")
-        self._is_binary = parameters.get("binary_data_output", False) is True
+        self._is_binary = bool(_flag(parameters, "binary_data_output", "The request"))
         found: dict[str, np.ndarray] = {}
         specs = {spec.name: spec for spec in servable.inputs}
         # As the bytes lie, which need not be the model's order.
@@ -167,7 +169,7 @@ class Inference:
             name = each.get("name") if isinstance(each, dict) else None
             if not isinstance(name, str) or name not in specs or name in found:
                 raise ValueError(
-                    f"Expected each of the inputs {list(specs)} once. Received: {name!r}"
+                    f"Expected each of the inputs {list(specs)} once. Received: {tensors.short(name)}"
                 )
             found[name] = self._array(each, specs[name])
         if self._at != len(body):
@@ -183,9 +185,14 @@ class Inference:
         shape, datatype = given.get("shape"), given.get("datatype")
         if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
             raise ValueError(f"{what}: `shape` must be a list of sizes.")
+        # Before anything is computed with sizes of whatever magnitude.
+        tensors.check_shape(shape, spec, what)
+        if math.prod(max(n, 1) for n in shape) > _MOST_VALUES:
+            raise ValueError(f"{what}: an array of shape {tensors.short(shape)} is too large.")
         if not isinstance(datatype, str) or datatype not in tensors.DTYPES:
             raise ValueError(
-                f"{what}: `datatype` must be one of {', '.join(tensors.DTYPES)}. Received: {datatype!r}"
+                f"{what}: `datatype` must be one of {', '.join(tensors.DTYPES)}. Received: "
+                f"{tensors.short(datatype)}"
             )
         if (datatype == "BYTES") != (spec.dtype == "string"):
             raise ValueError(
@@ -209,7 +216,6 @@ class Inference:
                     f"{what}: `data` has {array.size} values; the shape {shape} has {math.prod(shape)}."
                 )
             array = array.reshape(shape)
-        tensors.check_shape(array, spec, what)
         return array if spec.dtype == "string" else tensors.cast(array, spec, what)
 
     def answer(
@@ -246,11 +252,21 @@ def _wanted(outputs: Any, servable: Servable) -> dict[str, bool | None]:
     wanted: dict[str, bool | None] = {}
     for each in outputs:
         if not isinstance(each, dict) or each.get("name") not in names:
-            raise ValueError(f"The outputs are called {names}. Received: {each!r:.60}")
+            raise ValueError(f"The outputs are called {names}. Received: {tensors.short(each)}")
         _refuse_others(each, ("name", "parameters"))
-        parameters = _parameters(each, ("binary_data",), f"The output {each['name']}")
-        wanted[each["name"]] = parameters.get("binary_data")
+        what = f"The output {each['name']}"
+        parameters = _parameters(each, ("binary_data",), what)
+        wanted[each["name"]] = _flag(parameters, "binary_data", what)
     return wanted
+
+
+def _flag(parameters: dict, name: str, what: str) -> bool | None:
+    given = parameters.get(name)
+    if given is not None and not isinstance(given, bool):
+        raise ValueError(
+            f"{what}: `{name}` must be true or false. Received: {tensors.short(given)}"
+        )
+    return given
 
 
 def _parameters(given: dict, known: tuple[str, ...], what: str) -> dict:

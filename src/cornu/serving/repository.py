@@ -68,7 +68,7 @@ class Repository:
 
     def __iter__(self) -> Iterator[Version]:
         for versions in list(self._versions.values()):
-            yield from [versions[number] for number in sorted(versions)]
+            yield from _in_order(versions)
 
     @property
     def names(self) -> list[str]:
@@ -80,7 +80,7 @@ class Repository:
             raise LookupError(
                 f"No model is called {name!r:.100}. Models: {', '.join(self._versions)}."
             )
-        return [self._versions[name][number] for number in sorted(self._versions[name])]
+        return _in_order(self._versions[name])
 
     def find(self, name: str, number: int | None = None) -> Version:
         """A version; without a number, the highest that answers. Raises LookupError."""
@@ -186,6 +186,11 @@ class Repository:
                 problem=version.problem,
                 serves_old=version.batcher is not None,
             )
+
+
+def _in_order(versions: dict[int, Version]) -> list[Version]:
+    # A look at the dict's numbers, and then at their values, could miss one that goes meanwhile.
+    return sorted(versions.values(), key=lambda version: version.number)
 
 
 def check_name(name: str) -> None:

@@ -276,18 +276,18 @@ class Server:
                     self._check_token(request)
                 response = await answer(request)
             except Refused as error:
-                problem = str(error)
+                problem = _said(error)
                 response = _refusal(error.status, problem, error.headers)
             except (LookupError, ValueError) as error:
                 # A KeyError's own text is quoted; none is raised on purpose.
-                problem = str(error)
+                problem = _said(error)
                 is_missing = type(error) is LookupError
                 response = _refusal(404 if is_missing else 400, problem)
             except ClientDisconnect:
                 problem, response = "The client has gone.", Response(status_code=400)
             except Exception as error:
                 traceback.print_exc()
-                problem = f"A defect of the server: {type(error).__name__}: {error}"
+                problem = f"A defect of the server: {type(error).__name__}: {_said(error)}"
                 response = _refusal(500, problem)
             finally:
                 self._bodies.release(request)
@@ -639,6 +639,11 @@ def _protocol(request: Request) -> str:
 def _size(outputs: Arrays) -> int:
     """About how many bytes of JSON they become."""
     return sum(20 * y.size for y in outputs)
+
+
+def _said(error: Exception) -> str:
+    """Its words, with what somebody sent: that may be long, and, by JSON's escapes, half a character."""
+    return str(error)[:1000].encode("utf-8", "backslashreplace").decode()
 
 
 def _refusal(status: int, reason: str, headers: dict | None = None) -> JSONResponse:

@@ -6,6 +6,8 @@ JSON has no NaN and no infinity. They are written as the strings that Protocol B
 
 import json
 import math
+import reprlib
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -37,13 +39,21 @@ def dtype_of(name: str) -> np.dtype:
 def read_json(text: bytes) -> Any:
     """What JSON says. Raises ValueError for what is none, or nested too deeply."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("The JSON is nested too deeply.") from None
     except UnicodeDecodeError:
         raise ValueError("The body is not JSON: it is no UTF-8.") from None
     except ValueError as error:
         raise ValueError(f"The body is not JSON: {error}.") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        # One of the two values would be lost, and nobody told.
+        raise ValueError("an object has a name twice")
+    return found
 
 
 def array_of(value: Any, spec: Spec, what: str) -> np.ndarray:
@@ -54,12 +64,14 @@ def array_of(value: Any, spec: Spec, what: str) -> np.ndarray:
         array = np.asarray(value)
     except (ValueError, OverflowError):
         raise ValueError(f"{what}: the lists have different lengths.") from None
+    if spec.dtype == "uint64" and array.dtype == np.float64:
+        array = _large(value, array)
     if array.dtype.kind in "OUS" and _is_number(spec):
         array = _with_words(value, what)
     if array.size == 0:
         array = array.astype(dtype_of(spec.dtype))
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{what}: expected {_KINDS[_kind(spec.dtype)]}. Received: {_short(value)}")
+        raise ValueError(f"{what}: expected {_KINDS[_kind(spec.dtype)]}. Received: {short(value)}")
     return cast(array, spec, what)
 
 
@@ -123,10 +135,10 @@ def _with_words(value, what: str) -> np.ndarray:
             return [number(inner) for inner in each]
         if isinstance(each, str):
             if each not in ("NaN", "Infinity", "-Infinity"):
-                raise ValueError(f"{what}: expected numbers. Received: {_short(each)}")
+                raise ValueError(f"{what}: expected numbers. Received: {short(each)}")
             return float(each)
         if isinstance(each, dict) or each is None:
-            raise ValueError(f"{what}: expected numbers. Received: {_short(each)}")
+            raise ValueError(f"{what}: expected numbers. Received: {short(each)}")
         return each
 
     try:
@@ -135,14 +147,21 @@ def _with_words(value, what: str) -> np.ndarray:
         if str(error).startswith(what):
             raise
         raise ValueError(
-            f"{what}: expected numbers in lists of one length. Received: {_short(value)}"
+            f"{what}: expected numbers in lists of one length. Received: {short(value)}"
         ) from None
+
+
+def _large(value, array: np.ndarray) -> np.ndarray:
+    """Whole numbers that no signed type holds: beside smaller ones, NumPy would make floats of them."""
+    exact = np.asarray(value, object)
+    return exact.astype(np.uint64) if all(type(n) is int and n >= 0 for n in exact.flat) else array
 
 
 def _strings(value, what: str) -> np.ndarray:
     array = np.array(value, dtype=object)
-    if not all(isinstance(each, str) for each in array.flat):
-        raise ValueError(f"{what}: expected strings. Received: {_short(value)}")
+    # Of more than 32 axes, NumPy has no flat iterator.
+    if array.ndim > 32 or not all(isinstance(each, str) for each in array.flat):
+        raise ValueError(f"{what}: expected strings. Received: {short(value)}")
     return array
 
 
@@ -180,15 +199,15 @@ def to_bytes(array: np.ndarray) -> bytes:
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def check_shape(array: np.ndarray, spec: Spec, what: str) -> None:
+def check_shape(shape: Sequence[int], spec: Spec, what: str) -> None:
     """Raise ValueError if examples have another shape than the model takes."""
-    given = array.shape[1:]
-    fits = array.ndim and len(given) == len(spec.shape)
+    given = shape[1:]
+    fits = shape and len(given) == len(spec.shape)
     if not fits or any(n not in (None, m) for n, m in zip(spec.shape, given, strict=True)):
         expected = ", ".join("any" if n is None else str(n) for n in ("any", *spec.shape))
         raise ValueError(
             f"{what}: expected the shape ({expected}), with the number of examples first. Received: "
-            f"{list(array.shape)}."
+            f"{short(list(shape))}."
         )
 
 
@@ -200,6 +219,6 @@ def _is_number(spec: Spec) -> bool:
     return _kind(spec.dtype) in "iuf"
 
 
-def _short(value) -> str:
-    text = repr(value)
-    return text if len(text) < 60 else text[:57] + "..."
+def short(value) -> str:
+    """A value for a message, however large or nested it is."""
+    return reprlib.repr(value)
