@@ -108,6 +108,18 @@ def test_a_model_of_many_inputs(serving, tmp_path):
         np.testing.assert_array_equal(client.predict(part)["signs"], expected["signs"][1:])
 
 
+def test_outputs_of_one_layer_are_all_answered(serving, tmp_path):
+    x, other = cornu.Input((2,), name="x"), cornu.Input((2,), name="other")
+    twice = L.Rescaling(2.0, name="twice")
+    outputs = [twice(x), L.ReLU(name="twice_1")(x), twice(other)]
+    cornu.Model([other, x], outputs).save(tmp_path / "m.keras")
+    server, _ = serving({"m": tmp_path / "m.keras"}, max_batch=1)
+    with Client(server.address) as client:
+        found = client.predict({"x": [[1, 2]], "other": [[3, 4]]})
+    found = {name: y.tolist() for name, y in found.items()}
+    assert found == {"twice": [[2, 4]], "twice_1": [[1, 2]], "twice_2": [[6, 8]]}
+
+
 def test_a_single_picture_has_predict_s_bits(photos, tmp_path, capsys, monkeypatch):
     folder, server, visitor = photos
     trained = load_trained(str(folder))

@@ -143,8 +143,20 @@ def _specs(tensors, names: list[str]) -> list[Spec]:
             )
     return [
         Spec(name, tuple(tensor.shape[1:]), str(tensor.dtype))
-        for name, tensor in zip(names, flat, strict=True)
+        for name, tensor in zip(_apart(names), flat, strict=True)
     ]
+
+
+def _apart(names: list[str]) -> list[str]:
+    """Names of which no two are equal: a layer that is used twice has two outputs of its name."""
+    found: list[str] = []
+    for name in names:
+        own, number = name, 0
+        while own in found or (number and own in names):
+            number += 1
+            own = f"{name}_{number}"
+        found.append(own)
+    return found
 
 
 _ONNX_TYPES = {
