@@ -356,13 +356,17 @@ def test_hostile_pictures(photos, content, status):
 
 
 def test_limits(serving, tmp_path):
-    server, visitor = fake(serving, tmp_path, doubling(), max_body=1000, timeout=0.4)
+    server, visitor = fake(serving, tmp_path, doubling(), max_body=5000, timeout=0.4)
     path, body = "/v1/models/m:predict", b'{"instances": [[1, 2]]}'
-    assert "At most 1,000 bytes" in visitor.error("POST", path, b" " * 1001, 413)
+    assert "At most 5,000 bytes" in visitor.error("POST", path, b" " * 5001, 413)
     chunked = {"Transfer-Encoding": "chunked"}
-    sent = iter([b"400\r\n" + b" " * 1024 + b"\r\n", b"0\r\n\r\n"])
+    sent = iter([b"1400\r\n" + b" " * 5120 + b"\r\n", b"0\r\n\r\n"])
     assert visitor.ask("POST", path, sent, chunked)[0] == 413
     assert visitor.ask("POST", path, body, {"Content-Length": "-1"})[0] == 400
+    # In chunks, a byte each: some are taken, and many would keep the server from others.
+    for spaces, status in ((900, 200), (2000, 400)):
+        chunks = b"".join(b"1\r\n%c\r\n" % each for each in body + b" " * spaces)
+        assert visitor.ask("POST", path, iter([chunks + b"0\r\n\r\n"]), chunked)[0] == status
     assert visitor.ask("POST", path, body, {"Content-Encoding": "gzip"})[0] == 415
     with socket.create_connection(("127.0.0.1", server.port)) as old:
         old.sendall(b"GET /v2/health/ready HTTP/1.0\r\n\r\n")

@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 
+import h11
 import uvicorn
 from starlette.requests import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -112,16 +113,34 @@ class Bodies:
 class Connection(H11Protocol):
     """A connection that is closed if its client stalls: sends no whole header, or does not read its answer.
 
-    uvicorn has limits for neither, so that a few hundred idle clients would lock out all others.
+    uvicorn has limits for neither, so that a few hundred idle clients would lock out all others. Nor has it
+    one for the chunks of a body, each of which takes as long as a thousand bytes: four clients that send
+    byte by byte would do the same.
     """
 
     # Between looks, and how long a client may take; and how long an idle one has when the server stops.
     looks, patience, linger = 2.0, 15.0, 0.5
+    # Chunks of a body, from which on their mean size matters, and what that must be.
+    few_chunks, least_chunk = 1000, 16
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
         self._since, self._unread, self._last = self.loop.time(), 0, self.cycle
         self._look_again = self.loop.call_later(self.looks, self._look)
+        self._chunks = self._chunked = 0
+        self._parsed, self.conn.next_event = self.conn.next_event, self._next_event
+
+    def _next_event(self):
+        event = self._parsed()
+        if isinstance(event, h11.Request):
+            self._chunks = self._chunked = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._chunked += len(event.data)
+            if self._chunks > max(self.few_chunks, self._chunked / self.least_chunk):
+                # What uvicorn answers with 400, and closes.
+                raise h11.RemoteProtocolError("The chunks of the body are too small.")
+        return event
 
     def connection_lost(self, error) -> None:
         self._look_again.cancel()
