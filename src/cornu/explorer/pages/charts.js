@@ -16,7 +16,7 @@ export function smoothed(values, share) {
 }
 
 // Places of marks on an axis, round numbers.
-export function ticks(low, high, isLog) {
+function ticks(low, high, isLog) {
   if (isLog) {
     const found = [];
     for (let power = Math.ceil(Math.log10(low)); power <= Math.floor(Math.log10(high)); power++) found.push(10 ** power);

@@ -3,7 +3,7 @@
 import { getArrays, getJson, latest } from "./api.js";
 import { coded, colour, element, onColour, show, svg, thumbnail } from "./picture.js";
 
-const [WIDTH, ROW, TALL] = [220, 9, 34];
+const [WIDTH, ROW, TALL] = [340, 9, 44];
 
 export class Learned {
   constructor(model, failed) {
@@ -71,7 +71,7 @@ export class Learned {
 
   async showFlips({ flips, flipped, judged, labels }) {
     this.changed.hidden = !judged || this.model.classes.length === 0;
-    this.flipped.textContent = flipped ? `${flipped} of ${judged} answers are others than an epoch before${flips.length < flipped ? `; the first ${flips.length}` : ""}:` : "None in the last epoch.";
+    this.flipped.textContent = flipped ? `${flipped} of ${judged} answers changed since the epoch before${flips.length < flipped ? `; the first ${flips.length}` : ""}:` : "None in the last epoch.";
     if (!flips.length) { this.flips.replaceChildren(); return; }
     const answer = await getArrays("/api/followed", { numbers: flips.map(({ number }) => number).join(",") });
     const [, rows, columns, channels] = answer.header.shape, range = this.model.range ?? [0, 1], names = this.model.classes;

@@ -1,24 +1,15 @@
 // Numbers as colours, and small helpers to make elements.
 
-// Purple is negative, orange positive, equally strong; people with any colour vision tell them apart, and
-// hatching tells them apart without colour. From zero outwards.
-const ARMS = {
-  light: {
-    zero: "#f7f7f7", negative: ["#dbd1f8", "#b39aed", "#8d65d8", "#6732b2", "#470188"],
-    positive: ["#f3d0b4", "#e29858", "#bb6802", "#824704", "#542c02"], nothing: "#1a1c1e", ground: "#ffffff",
-  },
-  dark: {
-    zero: "#1f2124", negative: ["#4b396f", "#7654b7", "#9f77ec", "#c0a6fe", "#dbcfff"],
-    positive: ["#673702", "#9e5701", "#d57703", "#fc9e47", "#ffcca4"], nothing: "#eceef0", ground: "#131517",
-  },
-};
 const isDark = matchMedia("(prefers-color-scheme: dark)");
 const COLOURS = new Uint32Array(256), TEXTS = new Array(256);
 const bytes = (text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
-let arms = ARMS.light;
+let arms = null;
 
+// Purple is negative, orange positive, equally strong; people with any colour vision tell them apart, and
+// hatching tells them apart without colour. From zero outwards, as in style.css.
 function mix() {
-  arms = isDark.matches ? ARMS.dark : ARMS.light;
+  const style = getComputedStyle(document.documentElement), of = (name) => style.getPropertyValue(`--${name}`).trim(), arm = (name) => [1, 2, 3, 4, 5].map((n) => of(`${name}-${n}`));
+  arms = { zero: of("zero"), negative: arm("neg"), positive: arm("pos"), nothing: of("text"), ground: of("ground") };
   const rgb = new Uint8ClampedArray(COLOURS.buffer);
   const stops = { "-1": [arms.zero, ...arms.negative].map(bytes), 1: [arms.zero, ...arms.positive].map(bytes) };
   for (let code = -128; code < 128; code++) {

@@ -263,7 +263,7 @@ class Changes {
 }
 
 // As MNIST's digits were made: the longer side of the ink fills 20 of 28 pixels, its centre of mass is in the middle.
-export function centred(values, side, ground = 0) {
+function centred(values, side, ground = 0) {
   const ink = Float32Array.from(values, (value) => Math.abs(value - ground)), most = largest(ink);
   if (!most) return null;
   let [top, left, bottom, right] = [side, side, -1, -1];

@@ -11,10 +11,10 @@ export const PRESETS = {
   "as it is": [0, 0, 0, 0, 1, 0, 0, 0, 0],
 };
 
-export const outSize = (size, kernel, stride, padding, dilation) => Math.floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1;
+const outSize = (size, kernel, stride, padding, dilation) => Math.floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1;
 
 // A plane `(rows, columns)` with a square kernel; null where no place fits.
-export function convolved(plane, rows, columns, kernel, { stride = 1, padding = 0, dilation = 1 } = {}) {
+function convolved(plane, rows, columns, kernel, { stride = 1, padding = 0, dilation = 1 } = {}) {
   const side = Math.sqrt(kernel.length), [high, wide] = [outSize(rows, side, stride, padding, dilation), outSize(columns, side, stride, padding, dilation)];
   if (high < 1 || wide < 1) return null;
   const values = new Float32Array(high * wide);
@@ -36,7 +36,7 @@ export function convolved(plane, rows, columns, kernel, { stride = 1, padding = 
 }
 
 export class Sandbox {
-  constructor(page, { stride = 1, padding = 0, dilation = 1, showsSize = true } = {}) {
+  constructor(page, { stride = 1, padding = 0, dilation = 1 } = {}) {
     this.page = page;
     this.input = page.input;
     this.kernel = [...PRESETS["vertical edges"]];
@@ -61,7 +61,6 @@ export class Sandbox {
     this.size = element("p", { class: "reading" });
     this.says = element("p", { class: "reading", "aria-live": "polite" });
     this.bar = element("div");
-    this.showsSize = showsSize;
     this.root = element("div", { class: "sandbox" }, element("div", { class: "row" }, presetLabel, paddingLabel, strideLabel, dilationLabel),
       element("div", { class: "sandbox-row" },
         element("figure", {}, element("figcaption", {}, "input, with its border"), this.seen), element("div", { class: "kernel-inputs", role: "group", "aria-label": "Kernel" }, ...this.cells),
@@ -90,8 +89,7 @@ export class Sandbox {
     paint(this.after, coded(this.out.values), this.out.rows, this.out.columns, this.out.columns < 40 ? 8 : 1);
     this.made.style.aspectRatio = `${this.out.columns} / ${this.out.rows}`;
     this.bar.replaceChildren(colourBar(largest(this.out.values)));
-    const formula = `floor((${rows} + 2·${padding} − ${dilation}·(3 − 1) − 1) / ${stride}) + 1`;
-    this.size.textContent = this.showsSize ? `${formula} = ${this.out.rows} rows` : "";
+    this.size.textContent = `floor((${rows} + 2·${padding} − ${dilation}·(3 − 1) − 1) / ${stride}) + 1 = ${this.out.rows} rows`;
     this.move(...this.at);
   }
 

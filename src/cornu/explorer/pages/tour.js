@@ -87,7 +87,6 @@ class Tour {
     this.clear();
     this.at = at;
     page.target = undefined;
-    this.tries = 0;
     this.count.textContent = `${at + 1} of ${STEPS.length}`;
     this.dots.forEach((dot, k) => {
       if (k === at) dot.setAttribute("aria-current", "step"); else dot.removeAttribute("aria-current");

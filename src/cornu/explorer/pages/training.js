@@ -19,7 +19,7 @@ const PARTS = `
   <div id="curves"></div>
   <section aria-labelledby="followed-title">
     <h2 id="followed-title">Test images</h2>
-    <p class="help">What the network takes them for after each epoch; the last line of each is the newest.</p>
+    <p class="help">What the network took each for in the last epochs; the newest is below.</p>
     <ul id="followed"></ul>
   </section>
   <section aria-labelledby="filters-title">

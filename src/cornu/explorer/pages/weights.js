@@ -6,7 +6,7 @@ import { brief, coded, colour, element, largest, onColour, roving, show } from "
 const MOST_CELLS = 81, LISTED = 12;
 
 // Whether the last axis of a layer's kernel is the map that it makes.
-export const isSliced = (layer) => /^(Conv\dD|Convolution\dD|Dense)$/.test(layer.kind);
+const isSliced = (layer) => /^(Conv\dD|Convolution\dD|Dense)$/.test(layer.kind);
 
 // Asks for the weights of a map: each with its name, shape, values, and for each value the index in the weight.
 export async function weightsOf(page, data = {}) {
