@@ -25,7 +25,7 @@ from cornu.cli.predict import predict
 from cornu.cli.run_folder import load_trained
 from cornu.cli.serve import _servable
 from cornu.serving import Client, Server, Settings, of_model
-from cornu.serving.http import Connection
+from cornu.serving.listener import Connection
 
 
 @pytest.fixture(scope="module")
@@ -399,7 +399,7 @@ def test_a_full_queue_and_late_answers(serving, tmp_path):
     ]
     for thread in threads:
         thread.start()
-    while server._waiting < 2:
+    while server._answers.waiting < 2:
         time.sleep(0.001)
     status, headers, content = visitor.ask("POST", path, json.dumps(body))
     assert status == 429 and int(headers["retry-after"]) >= 1 and b"2 requests wait" in content
@@ -458,9 +458,9 @@ def test_clients_that_stall_are_let_go(serving, tmp_path, monkeypatch):
     head = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     reader.sendall(head.encode() + body)
     ends = time.monotonic() + 10
-    while server._server.server_state.connections and time.monotonic() < ends:
+    while server._listener.connections and time.monotonic() < ends:
         time.sleep(0.02)
-    assert not server._server.server_state.connections
+    assert not server._listener.connections
     reader.close()
 
 

@@ -2,20 +2,17 @@
 
 import asyncio
 import hmac
-import importlib.resources
 import ipaddress
 import json
 import math
 import re
 import secrets
 import socket
-import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -28,7 +25,18 @@ from cornu.explorer.examples import Examples
 from cornu.explorer.images import MOST_CHANNELS
 from cornu.explorer.network import Network
 from cornu.explorer.watch import Watch
-from cornu.serving.http import Bodies, Refused, is_loopback, listen, named_by, own_address
+from cornu.serving.http import (
+    HEADERS,
+    OF_A_PAGE,
+    Bodies,
+    Refused,
+    address_of,
+    files_of_page,
+    is_loopback,
+    listen,
+    named_by,
+)
+from cornu.serving.listener import Listener
 from cornu.serving.pictures import TooManyPixels, decoded
 from cornu.utils.image_folder import reader_for
 
@@ -42,22 +50,7 @@ MOST_SAID = 64 * 2**10
 # Bytes of all bodies that are held at once.
 MOST_HELD = 16 * MOST_BYTES
 
-_TYPES = {
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".css": "text/css",
-    ".svg": "image/svg+xml",
-}
-_HEADERS = {
-    # Nothing is loaded from elsewhere, nothing is run that is not in a file, nobody frames the page.
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-}
+_HEADERS = {**HEADERS, **OF_A_PAGE}
 
 
 class Asked(NamedTuple):
@@ -102,34 +95,23 @@ class Server:
     ):
         self.network, self.examples, self.watch = network, examples or Examples.none(), watch
         self._tokens = {"owner": secrets.token_urlsafe(24), "viewer": secrets.token_urlsafe(24)}
-        self._socket = listen(host, port)
-        self.port = self._socket.getsockname()[1]
+        listening = listen(host, port)
+        self.port = listening.getsockname()[1]
         self.is_shared = not is_loopback(host)
         self._names = {"localhost", host.lower(), socket.gethostname().lower()}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="cornu-explore")
         self._waiting = 0
         self._bodies = Bodies(MOST_BYTES, MOST_HELD, SECONDS_FOR_A_BODY)
-        self._files = _files()
-        config = uvicorn.Config(
+        self._files = files_of_page("cornu.explorer")
+        self._listener = Listener(
             self._application(),
-            log_level="error",
-            access_log=False,
-            server_header=False,
-            lifespan="off",
+            listening,
+            "cornu-explore",
             http="h11",
-            loop="asyncio",
-            ws="none",
             limit_concurrency=500,
-            timeout_keep_alive=15,
             timeout_graceful_shutdown=2,
         )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._serve, name="cornu-explore", daemon=True)
-        # A thread's own `join` forgets, on Ctrl-C, that the thread still runs.
-        self._ended = threading.Event()
-        self._ended.set()
-        shown = own_address() if host in ("0.0.0.0", "::") else host
-        self._address = f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}/"
+        self._address = f"{address_of(host, self.port)}/"
 
     @property
     def link(self) -> str:
@@ -142,27 +124,16 @@ class Server:
 
     def start(self) -> "Server":
         """Begin to listen; returns at once."""
-        if self._ended.is_set():
-            self._ended.clear()
-            self._thread.start()
+        self._listener.start()
         return self
-
-    def _serve(self) -> None:
-        try:
-            self._server.run([self._socket])
-        finally:
-            self._ended.set()
 
     def wait(self) -> None:
         """Return when the server has stopped, or on Ctrl-C."""
-        while not self._ended.wait(0.5):
-            pass
+        self._listener.wait()
 
     def stop(self) -> None:
         """Stop, and wait until all is closed."""
-        self._server.should_exit = True
-        self._ended.wait(10)
-        self._socket.close()
+        self._listener.stop(10)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def __repr__(self) -> str:
@@ -557,17 +528,3 @@ def _decoded(body: bytes, network: Network) -> np.ndarray:
         return decoded(body, read, MOST_PIXELS)
     except TooManyPixels as error:
         raise Refused(413, str(error)) from None
-
-
-def _files() -> dict[str, tuple[bytes, str]]:
-    """What the page consists of, by path; no other path leads to a file."""
-    folder = importlib.resources.files("cornu.explorer") / "pages"
-    found = {}
-    for entry in folder.iterdir():
-        kind = _TYPES.get(f".{entry.name.rpartition('.')[2]}")
-        if kind is not None:
-            found["/" if entry.name == "index.html" else f"/{entry.name}"] = (
-                entry.read_bytes(),
-                kind,
-            )
-    return found
