@@ -148,6 +148,27 @@ def test_columns_ranks_and_stages():
 def test_what_cannot_be_explained_is_said():
     model = cornu.Sequential([cornu.Input((5,)), L.Lambda(lambda x: x**2, name="square")])
     assert "'square'" in Network(model).window(np.ones(5), 0, (), 1)["refused"]
+    # What a subclass does otherwise is no defect, either.
+    network = Network(cornu.Sequential([cornu.Input((5,)), Doubled(3, name="doubled")]))
+    for told in (
+        network.window(np.ones(5), 0, (), 1),
+        network.links(np.ones(5), 0, 1),
+        network.back_window(np.ones(5), [1], 0, "kernel", (0, 1), 0.1),
+    ):
+        assert "'doubled'" in told["refused"]
+
+
+class Doubled(L.Dense):
+    def call(self, x):
+        return 2 * super().call(x)
+
+
+def test_several_outputs():
+    x = cornu.Input((4,))
+    network = Network(cornu.Model(x, [L.Dense(2)(x), L.Dense(3)(x)]))
+    told, maps = network.run(np.ones(4))
+    assert told["outputs"] is None and [each.shape[-1] for each in maps] == [2, 3]
+    assert "several" in network.describe()["no_way_back"]
 
 
 @pytest.mark.parametrize("method", ["saliency", "grad_cam", "grad_cam_plus_plus"])

@@ -36,6 +36,8 @@ METHODS: dict[str, Any] = {
     "grad_cam": grad_cam_of,
     "grad_cam_plus_plus": grad_cam_plus_plus_of,
 }
+# Of a layer whose arithmetic is not known, or is another than that of its kind, as of some subclasses.
+REFUSALS = NotImplementedError, ArithmeticError
 
 
 class Network:
@@ -209,7 +211,7 @@ class Network:
             images.append(coded)
             described.append(told)
         outputs = None
-        if np.ndim(found[-1].outputs) == 2:
+        if getattr(found[-1].outputs, "ndim", 0) == 2:
             outputs = np.asarray(found[-1].outputs, np.float32)[0].tolist()
         return {"layers": described, "outputs": outputs}, images
 
@@ -254,7 +256,7 @@ class Network:
         own = self._layer(layer)
         try:
             return self._back.weight(self.values, self._batch(x), target, own, weight, index, rate)
-        except NotImplementedError as error:
+        except REFUSALS as error:
             return {"refused": str(error)}
 
     def weights(
@@ -332,7 +334,7 @@ class Network:
                 lambda: links_in(found, number, position, channel, self._places)
             )
             return {**told, **links}
-        except NotImplementedError as error:
+        except REFUSALS as error:
             return {**told, "sources": [], "refused": str(error)}
 
     def field(self, layer: int, position) -> list[list[int]] | None:
@@ -387,7 +389,7 @@ class Network:
 
         try:
             return {**self._with_values(answer), "field": field}
-        except NotImplementedError as error:
+        except REFUSALS as error:
             return {"refused": str(error), "field": field}
 
     def _field(self, number: int, position) -> list[list[int]] | None:
