@@ -13,10 +13,10 @@ from cornu.core.kernels import native
 from cornu.inference.program import Plan, Program, aligned, sharing
 from cornu.inference.quick import arrays_of
 from cornu.inference.translation import Translation, Unsupported
+from cornu.saving import reading
 from cornu.saving.atomic import replacing
 
 FORMAT = 1
-MOST_HEADER = 16 * 2**20
 DTYPES = ("float32", "uint8")
 
 
@@ -154,19 +154,13 @@ class CompiledInference:
     def load(cls, filepath) -> "CompiledInference":
         """Read what `save` has written. Nothing is traced or compiled, and no code of the file's is run.
 
-        Raises ValueError for a file that is damaged, or that something else has written; RuntimeError where
-        the native kernels are not in use.
+        Raises `cornu.saving.FileFormatError`, a ValueError, for a file that is damaged, or that something
+        else has written; RuntimeError where the native kernels are not in use.
         """
         _need_kernels()
-        with open(filepath, "rb") as file:
-            try:
-                return cls(*_read(file))
-            # Whatever a damaged file leads to.
-            except Exception as error:
-                raise ValueError(
-                    f"{filepath} is no compiled inference that Cornu can read: {error}. Write it again "
-                    "with `model.compile_inference().save(path)`."
-                ) from error
+        what = "is no compiled inference that Cornu can read"
+        with reading.open_file(filepath) as file, reading.explained(filepath, what):
+            return cls(*_read(file, filepath))
 
     def __repr__(self):
         inputs = ", ".join(f"{('n', *shape)} {dtype}" for shape, dtype in self._specs)
@@ -199,12 +193,12 @@ def _of_one_example(specs) -> list[tuple]:
 # ---- files
 
 
-def _read(file) -> tuple:
+def _read(file, path) -> tuple:
     """What `CompiledInference` is made of. Any error may come of a file that it has not written."""
     plans: dict[int, Plan] = {}
     arrays: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(file) as archive:
-        header = json.loads(_bytes(archive, "program.json", MOST_HEADER))
+        header = reading.parse(_bytes(archive, "program.json"), path)
         if header["format"] != FORMAT:
             raise ValueError(f"its format is {header['format']}, not {FORMAT}")
         for told in header["programs"]:
@@ -237,11 +231,11 @@ def _read(file) -> tuple:
     return plans, inputs, outputs, bool(header["examples_are_alone"])
 
 
-def _bytes(archive: zipfile.ZipFile, name: str, most: int | None = None) -> bytes:
+def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:
     """A part, which is not compressed: so it is no larger than the file."""
     told = archive.getinfo(name)
-    if told.compress_type != zipfile.ZIP_STORED or (most is not None and told.file_size > most):
-        raise ValueError(f"{name} is compressed, or too long")
+    if told.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
     return archive.read(told)
 
 
