@@ -128,6 +128,8 @@ ABSENT = {
     "from keras.layers import Nothing": "Error: Cornu has no `keras.layers.Nothing`. If Keras has it",
     "from keras.layers.core import Dense, Nothing": "Cornu has no `keras.layers.core.Nothing`",
     "from keras.src.layers.core.dense import Nothing": "no `keras.src.layers.core.dense.Nothing`",
+    "from keras.src.layers import Nothing": "Error: Cornu has no `keras.src.layers.Nothing`",
+    "from keras.src.utils import nothing\nnothing(2)": "`keras.src.utils.nothing` stands for a file",
     "from keras.engine import Nothing": "Error: Cornu has no `keras.engine.Nothing`",
     "from keras.objectives import nothing": "Error: Cornu has no `keras.objectives.nothing`",
     "from keras.utils import multi_gpu_model\nmulti_gpu_model(3, gpus=2)": "Use the model itself",

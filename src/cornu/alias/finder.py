@@ -52,7 +52,11 @@ class Alias(types.ModuleType):
     def __call__(self, *args, **kwargs):
         """`keras.layers.merge` was a function before it was a module."""
         if not self.__name__.endswith("layers.merge"):
-            raise TypeError("'module' object is not callable")
+            # Any name in small letters within Keras' own folders may be that of a file.
+            raise TypeError(
+                f"'module' object is not callable. `{self.__name__}` stands for a file of Keras; if it is "
+                "a function, Cornu lacks it: write it with `cornu.ops` or `jax.numpy`."
+            )
         return old_names.merge(*args, **kwargs)
 
     def _module(self, name: str):

@@ -110,6 +110,7 @@ def homes_of(name: str, exists) -> tuple[str, ...] | None:
         return None
     if root not in SOURCES and deeper and file not in OLD_PACKAGES:
         return None
-    if root in SOURCES or file in OLD.get(top, "").split():
+    # A name with capitals is that of a class.
+    if (root in SOURCES and file.islower()) or file in OLD.get(top, "").split():
         return (f"{top}.{file}", top) if f"{top}.{file}" in PUBLIC else (top,)
     return None
