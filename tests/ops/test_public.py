@@ -296,6 +296,23 @@ def test_shapes_of_symbolic_tensors():
     assert ops.shape(x) == (None, 4, 6) and ops.ndim(x) == 3 and ops.size(x) is None
     assert ops.reshape(x, (-1, 24)).shape == (None, 24)
     assert ops.argmax(x, axis=-1).dtype == "int32"
+    # A part of an unknown size may be shorter than it is asked for.
+    for k in (cornu, keras):
+        x = k.Input((None, 3))
+        parts = (
+            x[:, :5],
+            x[:, 2:4, 1:],
+            x[:, -5:],
+            x[:, 200:],
+            x[:, ::2, None],
+            x[:, 7],
+            x[..., :2],
+        )
+        assert [part.shape[1:] for part in parts] == [
+            *[(None, 3), (None, 2), (None, 3), (None, 3), (None, 1, 3), (3,), (None, 2)]
+        ]
+    assert cornu.Input((3,))[:5].shape == (None, 3) and cornu.Input((7,))[:, :5].shape == (None, 5)
+    x = cornu.Input((4, 6))
     with pytest.raises(TypeError, match=r"sum\(x, axis=None, keepdims=False\).*'axes'"):
         ops.sum(x, axes=1)
 

@@ -384,8 +384,10 @@ class FunctionOperation(Operation):
 
     def compute_output_spec(self, *args, **kwargs):
         """The symbolic outputs; a size of None may be one that the function needs there."""
+        # Of an unknown size, a part may be shorter than it is asked for.
+        probes = (2**30, 1) if self.function_name == "get_item" else _PROBES
         try:
-            return infer_outputs(self.call, args, kwargs)
+            return infer_outputs(self.call, args, kwargs, probes)
         except Exception as error:
             for sizes in _needed_sizes((args, kwargs)):
                 try:
@@ -509,10 +511,10 @@ def struct(shape, dtype) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(dtype))
 
 
-def infer_outputs(function: Callable, args=(), kwargs=None):
+def infer_outputs(function: Callable, args=(), kwargs=None, probes=_PROBES):
     """The symbolic outputs of a function on symbolic arguments, without computing anything.
 
-    Sizes that are None in the arguments are tried with two different sizes; the sizes of the
+    Sizes that are None in the arguments are tried with two different sizes, `probes`; the sizes of the
     outputs that differ between the two are None. The size of a batch of data is tried alone: see
     `known_batch`.
     """
@@ -549,7 +551,7 @@ def infer_outputs(function: Callable, args=(), kwargs=None):
         finally:
             context.first, context.rest = previous
 
-    first_probe, second_probe = ((p if batch is None else batch, p) for p in _PROBES)
+    first_probe, second_probe = ((p if batch is None else batch, p) for p in probes)
     try:
         first = trial(*first_probe)
     except Exception as error:
