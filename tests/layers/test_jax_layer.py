@@ -181,3 +181,5 @@ def test_embedding_and_back(arguments):
     assert back.shape == (None, 4, 5) and back.dtype == "bfloat16"
     layer.reverse_dtype = "float32"
     assert layer(layer(np.array([[1]])), reverse=True).dtype == "float32"
+    with pytest.raises(NotImplementedError, match=r"\(ReversibleEmbedding\).* cannot be quantized"):
+        layers.ReversibleEmbedding(5, 3, dtype="int4_from_float32")(np.array([[1]]))

@@ -207,6 +207,8 @@ class ReversibleEmbedding(Embedding):
         self.supports_masking = True
 
     def build(self, input_shape=None):
+        if self.quantization_mode is not None:
+            raise self._cannot_quantize()
         super().build(input_shape)
         if not self.tie_weights:
             shape = (self.output_dim, self.input_dim)
