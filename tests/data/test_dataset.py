@@ -531,6 +531,11 @@ def test_a_padded_batch_keeps_fractions():
             TypeError,
             "must return a `Dataset`",
         ),
+        (
+            lambda: read(Dataset.range(4).batch(2).filter(lambda i: i > 0)),
+            ValueError,
+            r"one truth value.*\(2,\)",
+        ),
         (lambda: read(Dataset.range(2).unbatch()), ValueError, "can be taken apart"),
         (
             lambda: read(Dataset.range(2).map(np.zeros).batch(2)),

@@ -140,12 +140,19 @@ class Filtered(Called):
 
     def open(self):
         def results(elements):
-            is_kept = lambda element: bool(np.asarray(self._call(element)).all())
-            return (
-                itertools.takewhile(is_kept, elements) if self._ends else filter(is_kept, elements)
-            )
+            chosen = itertools.takewhile if self._ends else filter
+            return chosen(self._is_kept, elements)
 
         return self._stream(self.parents[0].open(), results)
+
+    def _is_kept(self, element) -> bool:
+        answer = np.asarray(self._call(element))
+        if answer.size != 1:
+            raise ValueError(
+                "The function must return one truth value for each element. Received: an array of shape "
+                f"{answer.shape}. Of batches, single elements can be chosen after `unbatch()`."
+            )
+        return bool(answer.item())
 
     def length(self):
         return UNKNOWN
