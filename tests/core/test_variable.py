@@ -22,6 +22,8 @@ def test_value_dtype_and_names():
         Variable(0, name="a/b")
     with pytest.raises(ValueError, match="`shape` argument should be specified"):
         Variable(lambda shape, dtype: jnp.zeros(shape, dtype))
+    with pytest.raises(AttributeError, match=r"GradientTape.*jax\.grad"):
+        _ = v._id
 
 
 def test_assign_checks_shape_and_converts():

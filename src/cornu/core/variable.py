@@ -350,6 +350,14 @@ class Variable(Tracked):
             shown = np.asarray(value) if whole else "<on other processes, too>"
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}, value={shown}>"
 
+    @property
+    def _id(self):
+        # What TensorFlow's tape asks a variable for.
+        raise AttributeError(
+            f"Variable '{self.path}' belongs to JAX, and TensorFlow's `GradientTape` knows nothing of it. "
+            "Use `jax.grad`, or override `train_step` as docs/custom.md shows."
+        )
+
     def __getitem__(self, index):
         return self.value[index]
 
