@@ -311,6 +311,17 @@ def test_shapes_of_symbolic_tensors():
         assert [part.shape[1:] for part in parts] == [
             *[(None, 3), (None, 2), (None, 3), (None, 3), (None, 1, 3), (3,), (None, 2)]
         ]
+        y, batch = k.Input((48,)), (10, 4, 4, 3)
+        assert [k.ops.reshape(y, n).shape for n in (batch, (10, -1), (-1, 7))] == [
+            *[batch, (10, None), (None, 7)]
+        ]
+        assert k.ops.broadcast_to(y, (10, 48)).shape == (10, 48)
+        assert {part.shape for part in k.ops.split(x, 3, axis=1)} == {(None, None, 3)}
+        assert k.ops.diag(x[0]).shape == k.ops.diagonal(x, axis1=2)[0].shape == (None,)
+        with pytest.raises(ValueError, match=r"\(None, 3, None\).*`num`"):
+            k.ops.unstack(k.Input((3, None)), axis=2)
+        a, b = k.KerasTensor((2,)), k.KerasTensor((2,))
+        assert [id(each) for each in k.utils.get_source_inputs(a + 2 * b)] == [id(a), id(b)]
     assert cornu.Input((3,))[:5].shape == (None, 3) and cornu.Input((7,))[:, :5].shape == (None, 5)
     x = cornu.Input((4, 6))
     with pytest.raises(TypeError, match=r"sum\(x, axis=None, keepdims=False\).*'axes'"):

@@ -7,10 +7,11 @@ between its inputs and its outputs.
 
 import functools
 import itertools
+import math
 import operator
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import jax
@@ -367,6 +368,14 @@ def node_of(tensor: KerasTensor) -> Node:
     return operation._inbound_nodes[index]
 
 
+class UnknownSize(ValueError):
+    """Without a size that is not known, what a function returns can't be told."""
+
+
+# Functions whose result has the shape that they are given, that of the batch, too.
+_SHAPED = ("reshape", "broadcast_to")
+
+
 class FunctionOperation(Operation):
     """A function of `cornu.ops`, or an operator, in a graph."""
 
@@ -385,11 +394,19 @@ class FunctionOperation(Operation):
     def compute_output_spec(self, *args, **kwargs):
         """The symbolic outputs; a size of None may be one that the function needs there."""
         # Of an unknown size, a part may be shorter than it is asked for.
-        probes = (2**30, 1) if self.function_name == "get_item" else _PROBES
+        is_part = self.function_name in ("get_item", "diag", "diagonal")
         try:
-            return infer_outputs(self.call, args, kwargs, probes)
+            return infer_outputs(self.call, args, kwargs, (2**20, 1) if is_part else _PROBES)
+        except UnknownSize:
+            raise
         except Exception as error:
-            for sizes in _needed_sizes((args, kwargs)):
+            # Into how many parts a size is divided may be given.
+            divisor = math.prod(
+                n for n in jax.tree.leaves((args, kwargs)) if type(n) is int and n > 1
+            )
+            with suppress(Exception):
+                return infer_outputs(self.call, args, kwargs, [divisor * n for n in _PROBES])
+            for sizes in _needed_sizes((args, kwargs), self.function_name in _SHAPED):
                 try:
                     return infer_outputs(self.call, *sizes)
                 except Exception:
@@ -459,16 +476,16 @@ def _forget_probe(error: Exception, trial: Callable, known: bool) -> None:
             error.args = ("".join(merged),)
 
 
-def _needed_sizes(arguments, limit: int = 64) -> Iterator:
+def _needed_sizes(arguments, with_batch: bool, limit: int = 64) -> Iterator:
     """The arguments with known sizes for unknown ones: first those they meet when shapes are broadcast.
 
     After these, other sizes of the arguments' shapes, for one unknown after the other, up to a limit. Where
-    the first size of all is unknown, it is a batch's, which nothing may depend on.
+    the first size of all is unknown, it is a batch's, which nothing may depend on if not `with_batch`.
     """
     leaves, structure = jax.tree.flatten(arguments)
     tensors = [i for i, leaf in enumerate(leaves) if isinstance(leaf, KerasTensor)]
     shapes = [leaves[i].shape for i in tensors]
-    first = 1 if all(None in shape[:1] for shape in shapes) else 0
+    first = 0 if with_batch or not all(None in shape[:1] for shape in shapes) else 1
     unknown = [
         (n, axis)
         for n, shape in enumerate(shapes)

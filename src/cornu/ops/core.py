@@ -7,7 +7,7 @@ import numpy as np
 from cornu.core import registry
 from cornu.core.dtype import is_sparse, is_sparse_of_jax, standardize_dtype
 from cornu.core.operation import operation
-from cornu.core.symbolic import KerasTensor, plain
+from cornu.core.symbolic import KerasTensor, UnknownSize, known_sizes, plain
 
 
 def shape(x) -> tuple:
@@ -128,6 +128,11 @@ def scatter_update(inputs, indices, updates, reduction=None):
 def unstack(x, num=None, axis=0):
     """The list of an array's parts along an axis."""
     x = jnp.asarray(x)
+    sizes = known_sizes(x.shape)
+    if num is None and sizes[axis] is None:
+        raise UnknownSize(
+            f"The number of parts along axis {axis} of shape {sizes} is not known: give `num`."
+        )
     if num not in (None, x.shape[axis]):
         raise ValueError(f"Axis {axis} of shape {x.shape} does not have num={num} parts.")
     return [jax.lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])]

@@ -17,7 +17,12 @@ def get_source_inputs(tensor) -> list[KerasTensor]:
     seen: set[int] = set()
     pending = [tensor]
     while pending:
-        node = node_of(pending.pop())
+        tensor = pending.pop()
+        if tensor._keras_history is None:
+            # It was made by hand: nothing is before it.
+            found[id(tensor)] = [tensor]
+            continue
+        node = node_of(tensor)
         if id(node) in seen:
             continue
         seen.add(id(node))
