@@ -149,6 +149,15 @@ def test_weights_that_a_program_does_not_compute_with():
     assert half.predict_on_batch(np.ones((1, 4))).shape == (1, 3)
 
 
+@pytest.mark.parametrize("bounds", [(np.nan, 1.0), (0.0, np.nan)])
+def test_bounds_of_a_convolution_that_are_nan(bounds):
+    model = keras.Sequential([keras.Input((12, 12, 3)), layers.Conv2D(4, 3)])
+    model.add(layers.Lambda(lambda x: x.clip(*bounds)))
+    x = images(1)
+    assert np.isnan(model.predict_on_batch(x)).all() and np.isnan(by_xla(model, x)).all()
+    assert program_of(model)[1] is not None
+
+
 def test_debugging_of_jax_sees_predictions():
     model, x = model_of(PARTS["dense"]), images(1)
     assert np.isfinite(model.predict_on_batch(x)).all()

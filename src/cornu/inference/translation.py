@@ -260,11 +260,14 @@ class Translation:
         self._emit("chain", told, [first, *reads], [to.operand])
 
     def _bounds(self, links: list) -> tuple:
-        """How many links a convolution does itself: a bias that is known, a lower and an upper bound."""
+        """How many links a convolution does itself: a bias that is known, a lower and an upper bound.
+
+        A bound that is NaN is none: a chain makes all numbers NaN with it.
+        """
         rest, bias, low, high = list(links), None, -math.inf, math.inf
         if rest and rest[0].is_a("add", CHANNELS) and isinstance(rest[0].numbers, np.ndarray):
             bias = rest.pop(0).numbers
-        if rest and rest[0].is_a("maximum", SCALAR):
+        if rest and rest[0].is_a("maximum", SCALAR) and rest[0].scalar >= low:
             low = rest.pop(0).scalar
         if rest and rest[0].is_a("minimum", SCALAR) and rest[0].scalar >= low:
             high = rest.pop(0).scalar
