@@ -84,17 +84,13 @@ def planned(model: str, count: str, batch: str, network: str) -> dict:
 def sums() -> dict:
     """What a sum over this process and another one takes, short and long, as figures of a network."""
     cornu = use("Cornu")
+    from cornu.ops import joined_sums
+
     cornu.distribution.initialize()
     mesh = Mesh(np.array(jax.devices()), ("processes",))
-    axis = jax.sharding.PartitionSpec("processes")
-    whole = jax.sharding.NamedSharding(mesh, axis)
-    total = jax.shard_map(
-        lambda part: jax.lax.psum(part, "processes"),
-        mesh=mesh,
-        in_specs=axis,
-        out_specs=jax.sharding.PartitionSpec(None),
-    )
-    total = jax.jit(total)
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("processes"))
+    # As a step of training does it.
+    total = jax.jit(lambda parts: joined_sums.over_devices([parts], mesh, parts.dtype))
 
     def summed(given):
         jax.block_until_ready(total(given))

@@ -16,6 +16,8 @@ import numpy as np
 import cornu
 from cornu import layers
 from cornu.cli.programs import keep_programs_in
+from cornu.core import shared_memory
+from cornu.core.kernels import native
 from cornu.data import Dataset
 from cornu.training.compiled_step import CompiledStep
 
@@ -222,7 +224,12 @@ def train(
     number = int(os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID", 0))
     if "KERAS_DISTRIBUTION_PROCESS_ID" in os.environ:
         cornu.distribution.initialize(timeout=START)
-        cornu.distribution.set_distribution(cornu.distribution.DataParallel())
+        spread = cornu.distribution.DataParallel()
+        cornu.distribution.set_distribution(spread)
+        shares = (
+            native().in_use and Path("/dev/shm").is_dir() and "CORNU_SHARED_SUMS" not in os.environ
+        )
+        assert shared_memory.spans(spread.device_mesh.backend_mesh) == shares
     cornu.utils.set_random_seed(7)
     x, y = data(rows)
     model = model_of(filters)

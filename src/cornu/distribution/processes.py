@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from cornu.core import processes
+from cornu.core import processes, shared_memory
 from cornu.core.random import set_random_seed
 from cornu.data.position import random_state, set_random_state
 from cornu.distribution.detection import place_of
@@ -102,6 +102,7 @@ def initialize(job_addresses=None, num_processes=None, process_id=None, *, timeo
         **{name: value for name, value in limits.items() if name in known},
     )
     processes.hear_sigterm(group)
+    shared_memory.share(group)
     # What another seed had made begins anew.
     state = random_state()
     set_random_seed(0)

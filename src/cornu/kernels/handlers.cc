@@ -2,11 +2,14 @@
 
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "kernels.h"
+#include "shared_sums.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
@@ -211,10 +214,62 @@ auto handler(Kernel<Shape, Operands...>* kernel, int64_t (Shape::*work)() const)
 CORNU_KERNELS(CORNU_HANDLER)
 CORNU_KERNELS_OF_PAIRS(CORNU_HANDLER)
 
+namespace {
+
+Number number_of(ffi::DataType type) {
+  switch (type) {
+    case ffi::F32: return Number::FLOAT32;
+    case ffi::F64: return Number::FLOAT64;
+    case ffi::S32: return Number::INT32;
+    case ffi::U32: return Number::UINT32;
+    default: throw std::invalid_argument("numbers of this kind are not summed over processes");
+  }
+}
+
+std::unique_ptr<Sharing> sharing;
+
+// As many operands as results are summed; the others only come before.
+ffi::Error sum_over_processes_of(int64_t key, bool gathers, ffi::RemainingArgs operands, ffi::RemainingRets results) {
+  try {
+    std::vector<Shared> arrays;
+    ffi::DataType type = ffi::F32;
+    for (size_t i = 0; i < results.size(); ++i) {
+      const auto from = operands.get<ffi::AnyBuffer>(i);
+      auto to = results.get<ffi::AnyBuffer>(i);
+      if (!from || !to) throw std::invalid_argument("a sum over processes lacks an operand");
+      if (i == 0) type = from->element_type();
+      if (from->element_type() != type || (*to)->element_type() != type)
+        throw std::invalid_argument("a sum over processes has numbers of several kinds");
+      arrays.push_back({from->untyped_data(), (*to)->untyped_data(), int64_t(from->element_count())});
+    }
+    if (!sharing) throw std::invalid_argument("this process shares no memory with others");
+    sharing->sum(arrays.data(), arrays.size(), number_of(type), key, gathers);
+    return ffi::Error::Success();
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, "cornu: out of memory for a sum over processes");
+  } catch (const std::exception& error) {
+    return ffi::Error::InvalidArgument(std::string("cornu: ") + error.what());
+  }
+}
+
+}  // namespace
+
+CORNU_EXPORT XLA_FFI_Error* cornu_sum_over_processes(XLA_FFI_CallFrame* frame) {
+  static const auto call =
+      ffi::Ffi::Bind().Attr<int64_t>("key").Attr<bool>("gathers").RemainingArgs().RemainingRets().To(
+          sum_over_processes_of);
+  return call->Call(frame);
+}
+CORNU_EXPORT int64_t cornu_bytes_to_share(int64_t processes) { return Sharing::bytes(processes); }
+// From now on, this process shares this memory.
+CORNU_EXPORT void cornu_share(void* memory, int64_t rank, int64_t processes, bool have_cores) {
+  sharing = std::make_unique<Sharing>(memory, rank, processes, have_cores);
+}
+
 // The names of all handlers, without `cornu_`.
 CORNU_EXPORT const char* cornu_names() {
 #define CORNU_NAME(name, ...) " " #name
-  return CORNU_KERNELS(CORNU_NAME) CORNU_KERNELS_OF_PAIRS(CORNU_NAME);
+  return CORNU_KERNELS(CORNU_NAME) CORNU_KERNELS_OF_PAIRS(CORNU_NAME) " sum_over_processes";
 }
 // The name of the instruction set in use.
 CORNU_EXPORT const char* cornu_instruction_set() { return kernels()->name; }

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "checks.h"
+#include "shared_sums.h"
 
 using namespace cornu;
 
@@ -676,6 +677,61 @@ void test_failures(const Pool& pool) {
   }
 }
 
+// Threads in the place of processes: sums and gathered parts of several arrays, again and again.
+void test_shared_sums(int64_t processes) {
+  constexpr int64_t LARGEST = 150000, CALLS = 12;
+  const int64_t floats = Sharing::bytes(processes) / 4;
+  Array memory = array_of(floats);
+  std::fill_n(memory.get(), floats, 0.0f);
+  std::vector<std::vector<int64_t>> sizes(CALLS);
+  for (auto& each : sizes)
+    for (int64_t i = between(1, 4); i > 0; --i) each.push_back(between(1, between(0, 2) ? 700 : LARGEST));
+  const auto number = [](int64_t process, int64_t call, int64_t array, int64_t i) {
+    return float((process + 3) * 1000 + call * 37 + array * 11 + i % 101) / 7;
+  };
+  std::atomic<int> wrong{0}, refused{0};
+  std::vector<std::thread> threads;
+  for (int64_t rank = 0; rank < processes; ++rank)
+    threads.emplace_back([&, rank] {
+      Sharing sharing(memory.get(), rank, processes, rank % 2);
+      for (int64_t call = 0; call < CALLS; ++call) {
+        const bool gathers = call % 3 == 2;
+        std::vector<Array> from, to;
+        std::vector<Shared> arrays;
+        for (const int64_t count : sizes[call]) {
+          from.push_back(array_of(count));
+          to.push_back(garbage(gathers ? count * processes : count));
+          for (int64_t i = 0; i < count; ++i) from.back()[i] = number(rank, call, from.size(), i);
+          arrays.push_back({from.back().get(), to.back().get(), count});
+        }
+        sharing.sum(arrays.data(), arrays.size(), Number::FLOAT32, call, gathers);
+        for (size_t array = 0; array < arrays.size(); ++array)
+          for (int64_t i = 0; i < arrays[array].count; ++i) {
+            float sum = 0;
+            for (int64_t process = 0; process < processes; ++process) {
+              const float part = number(process, call, array + 1, i);
+              if (gathers) wrong += to[array][process * arrays[array].count + i] != part;
+              sum = process ? sum + part : part;
+            }
+            if (!gathers) wrong += to[array][i] != sum;
+          }
+      }
+      // Somebody else's call.
+      float x[2] = {1, 2}, y[2];
+      const Shared other{x, y, rank ? 2 : 1};
+      try {
+        sharing.sum(&other, 1, Number::FLOAT32, 0, false);
+      } catch (const std::invalid_argument&) {
+        ++refused;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  if (wrong || refused != (processes > 1 ? processes : 0)) {
+    printf("sums of %d processes: %d wrong, %d refused\n", int(processes), int(wrong), int(refused));
+    ++failures;
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -710,6 +766,7 @@ int main(int argc, char** argv) {
     const auto drawn = random_numbers;
     test_lstm(pools);
     test_attention(pools);
+    if (turn < 10) test_shared_sums(1 + turn % 5);
     random_numbers = drawn;
   }
 #ifdef CORNU_CHECKED

@@ -7,6 +7,7 @@ one after the other, they need; those that need equally many are summed in one a
 """
 
 import functools
+import itertools
 import math
 
 import jax
@@ -15,6 +16,7 @@ from jax import lax
 from jax.extend import core
 from jax.sharding import Mesh, PartitionSpec
 
+from cornu.core import shared_memory
 from cornu.core.kernels import Split
 
 
@@ -64,7 +66,8 @@ def _evaluate(program, mesh, rows, *arguments):
     def value(v):
         return v.val if isinstance(v, core.Literal) else known[v]
 
-    for equations in _by_sums(program.jaxpr, rows):
+    after: list = []
+    for number, equations in enumerate(_by_sums(program.jaxpr, rows)):
         partial: list = []
         for equation, split in equations:
             operands = list(map(value, equation.invars))
@@ -84,7 +87,7 @@ def _evaluate(program, mesh, rows, *arguments):
                 whole = [n for n, axis in enumerate(split.results) if axis is None]
                 partial.append((split, [(equation.outvars[n], results[n]) for n in whole]))
         if partial:
-            known.update(_summed(partial, mesh))
+            known.update(_summed(partial, mesh, number, after))
     return list(map(value, program.jaxpr.outvars))
 
 
@@ -153,35 +156,79 @@ def _summed_as(dtype):
     return jnp.dtype(jnp.float32) if dtype in (jnp.bfloat16, jnp.float16) else dtype
 
 
-def _summed(partial: list, mesh: Mesh) -> dict:
-    """What all devices together have, by variable, of what each has."""
-    (name,) = mesh.axis_names
+def _summed(partial: list, mesh: Mesh, number: int, after: list) -> dict:
+    """What all devices together have, by variable, of what each has.
+
+    Args:
+        number: how many times there was summed before.
+        after: a result of the last of these, if there is one.
+    """
     sums = [each for split, pairs in partial if split.combine is None for each in pairs]
     others = [each for split, pairs in partial if split.combine is not None for each in pairs]
     found: dict = {}
-    for pairs, collective in ((sums, lax.psum), (others, lax.all_gather)):
+    for gathers, pairs in ((False, sums), (True, others)):
         for dtype in dict.fromkeys(_summed_as(array.dtype) for _, array in pairs):
             same = [(v, array) for v, array in pairs if _summed_as(array.dtype) == dtype]
-
-            def all_of(*arrays, collective=collective, dtype=dtype):
-                flat = [a.ravel().astype(dtype) for a in arrays]
-                return collective(jnp.concatenate(flat), name)
-
-            joined = jax.shard_map(
-                all_of,
-                mesh=mesh,
-                in_specs=(PartitionSpec(name),) * len(same),
-                out_specs=PartitionSpec(),
-                check_vma=False,
-            )(*(array for _, array in same))
-            begin = 0
-            for v, array in same:
-                end = begin + math.prod(array.shape[1:])
-                part = joined[..., begin:end].astype(array.dtype)
-                found[v] = part.reshape(joined.shape[:-1] + array.shape[1:])
-                begin = end
+            arrays = [array for _, array in same]
+            joined = over_devices(arrays, mesh, dtype, gathers, number, after)
+            for (v, array), result in zip(same, joined, strict=True):
+                found[v] = result.astype(array.dtype)
+            after[:] = joined[:1]
     for split, pairs in partial:
         if split.combine is not None:
             results = split.combine(*(found[v] for v, _ in pairs))
             found.update(zip((v for v, _ in pairs), results, strict=True))
     return found
+
+
+def over_devices(arrays: list, mesh: Mesh, dtype, gathers=False, number=0, after=()) -> list:
+    """The sums over all devices of arrays whose first axis has one entry for each, or those side by side.
+
+    Args:
+        dtype: what they are summed in.
+        gathers: whether the devices' entries are gathered, not summed.
+        number: tells this call from others.
+        after: what is computed before.
+    """
+    in_memory = shared_memory.spans(mesh) and dtype in shared_memory.DTYPES
+    way = functools.partial(_by_memory, number, after) if in_memory else _by_message
+    return way(arrays, mesh, dtype, gathers)
+
+
+def _by_message(arrays: list, mesh: Mesh, dtype, gathers: bool) -> list:
+    """In one message of XLA's."""
+    (name,) = mesh.axis_names
+    collective = lax.all_gather if gathers else lax.psum
+
+    def all_of(*arrays):
+        flat = [a.ravel().astype(dtype) for a in arrays]
+        return collective(jnp.concatenate(flat), name)
+
+    joined = _on_devices(all_of, mesh, len(arrays), ())(*arrays)
+    ends = list(itertools.accumulate(math.prod(a.shape[1:]) for a in arrays))
+    parts = [joined[..., begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    return [
+        part.reshape(joined.shape[:-1] + a.shape[1:]) for part, a in zip(parts, arrays, strict=True)
+    ]
+
+
+def _by_memory(number: int, after, arrays: list, mesh: Mesh, dtype, gathers: bool) -> list:
+    """Of processes that share memory."""
+
+    def all_of(*given):
+        parts = [a[0].astype(dtype) for a in given[: len(arrays)]]
+        return shared_memory.total(parts, number, gathers, list(given[len(arrays) :]))
+
+    return _on_devices(all_of, mesh, len(arrays), after)(*arrays, *after)
+
+
+def _on_devices(function, mesh: Mesh, count: int, whole):
+    """`function` of the devices' parts of `count` arrays, and of what is whole on each."""
+    (name,) = mesh.axis_names
+    return jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=(PartitionSpec(name),) * count + (PartitionSpec(),) * len(whole),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
