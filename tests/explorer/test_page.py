@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -582,3 +583,38 @@ def test_images_are_pasted_or_dropped(open_page, server, digits):
         list(stream.getvalue()),
     )
     expect_best(page, ["top", "middle", "bottom"][y[9]])
+
+
+def test_in_the_cell_of_a_notebook(browser, digits):
+    model, x, y = digits
+    server = explorer.explore(model, x[:3], y[:3])
+    cell = server._repr_html_().encode()
+
+    # Notebooks are pages of another server.
+    class Notebook(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(cell)
+
+        def log_message(self, *_):
+            pass
+
+    page = browser.new_page(viewport={"width": 1100, "height": 800})
+    with ThreadingHTTPServer(("127.0.0.1", 0), Notebook) as jupyter:
+        threading.Thread(target=jupyter.serve_forever).start()
+        page.goto(f"http://localhost:{jupyter.server_port}/")
+        frame = page.frames[1]
+        frame.wait_for_selector("body[data-runs]")
+        box = page.locator("object").bounding_box()
+        assert box["width"] > 1000 and box["height"] == pytest.approx(0.85 * 800, abs=2)
+        frame.click(".column:has(h3:text-is('second')) .tile >> nth=2")
+        frame.wait_for_selector("#inspector .cells.products", state="attached")
+        # Without the kernel.
+        server.stop()
+        page.reload()
+        page.wait_for_selector("object >> text=cannot be reached from here")
+        assert page.locator("object img").bounding_box()["width"] > 300
+        page.close()
+        jupyter.shutdown()

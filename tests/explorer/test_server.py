@@ -1,6 +1,7 @@
 """Who is answered, what is taken, and that nothing stops the server."""
 
 import io
+import re
 import socket
 import struct
 import threading
@@ -53,6 +54,21 @@ def test_the_page_and_its_files(owner):
         text = owner.ask("GET", f"/{name}", token=False)[2].decode()
         assert "//" not in text.replace("http://www.w3.org/2000/svg", "").replace("// ", "")
     assert b"http" not in page
+
+
+def test_only_cells_of_notebooks_frame_the_page(server, owner):
+    own = re.search(r'data="[^"]*/(\?cell=[\w-]+)#', server._repr_html_())[1]
+    allowed = {}
+    for query in ("", own, "?cell=", own[:-1]):
+        _, headers, _ = owner.ask("GET", f"/{query}", token=False)
+        policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'" and policy["script-src"] == "'self'"
+        allowed[query] = policy["frame-ancestors"]
+        is_own = headers["cross-origin-resource-policy"] == "cross-origin"
+        assert is_own == (query == own)
+    assert {a for q, a in allowed.items() if q != own} == {"'none'"}
+    sources = allowed[own].split()
+    assert "http://localhost:*" in sources and not {"*", "http:", "https:"} & set(sources)
 
 
 @pytest.mark.parametrize(

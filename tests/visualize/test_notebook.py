@@ -118,8 +118,12 @@ def test_a_lesson_in_a_notebook(tmp_path, monkeypatch):
     }.items():
         assert kind in outputs(part)[-1].data
     (card,) = outputs("explorer.explore")
-    assert re.search(r'href="http://127.0.0.1:\d+/#[\w-]{32}"', card.data["text/html"])
-    assert "color" not in card.data["text/html"]
+    # The page in a frame, and in its place, where there is no kernel, what to do and a picture.
+    html, _, png = card.data["text/html"].partition("base64,")
+    assert re.search(r'href="http://127.0.0.1:\d+/#[\w-]{32}".*<object data="http://127', html)
+    assert "cornu explore" in html and "color" not in html and "<script" not in html
+    picture = Image.open(io.BytesIO(base64.b64decode(png.split('"')[0])))
+    assert picture.width > 500 and len(png) < 100_000
 
 
 def test_the_notebooks_are_what_their_scripts_give():

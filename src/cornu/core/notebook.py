@@ -42,12 +42,32 @@ def as_table(caption: str, headers: Iterable[str], rows: Iterable[Iterable]) -> 
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def as_link(link: str, title: str, notes: Iterable[str]) -> str:
-    """A link to a page of this process, in a frame, with notes below it."""
-    frame = "display: inline-block; border: 1px solid; border-radius: 6px; padding: 0.6em 1em"
-    link = f'<a href="{escape(link)}" target="_blank" rel="noopener noreferrer">{escape(title)}</a>'
-    below = "".join(f'<div style="font-size: 90%">{escape(note)}</div>' for note in notes)
-    return f'<div style="{frame}"><div style="font-weight: bold">{link}</div>{below}</div>'
+def as_page(link: str, title: str, framed: str, otherwise: Iterable[str], png: bytes) -> str:
+    """A page of this process in a frame, with a link to it above.
+
+    Args:
+        link: of the page, for a tab of its own.
+        title: what it is.
+        framed: its address in the frame.
+        otherwise: what is said in its place, and `png` shown, where it does not open: in notebooks that
+            were shared or exported, or when the kernel has ended.
+    """
+    above = (
+        f'<a href="{escape(link)}" target="_blank" rel="noopener noreferrer">{escape(title)}</a>'
+    )
+    lines = "".join(f"<div>{escape(line)}</div>" for line in otherwise)
+    image = f"data:image/png;base64,{b64encode(png).decode()}"
+    # Browsers show what is within an `object` where this cannot be loaded, without a script; of an
+    # `iframe` they show an error of their own. As long as it is inline, the text has a height of its own.
+    height = "width: 100%; height: min(760px, 85vh); vertical-align: top"
+    return (
+        f'<div style="margin-bottom: 0.4em">{above} (opens in a tab of its own)</div>'
+        '<div style="border: 1px solid #868c93; border-radius: 6px; overflow: hidden">'
+        f'<object data="{escape(framed)}" type="text/html" title="{escape(title)}" style="{height}">'
+        f'<div style="padding: 0.6em">{lines}'
+        f'<img src="{image}" alt="the network as it was" style="max-width: 100%; margin-top: 0.6em">'
+        "</div></object></div>"
+    )
 
 
 def in_notebook() -> bool:

@@ -18,15 +18,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cornu.core.notebook import as_link
+from cornu.core.notebook import as_page
 from cornu.explorer import tour
 from cornu.explorer.edits import Steps, Value, parsed, rate_of, target_of
 from cornu.explorer.examples import Examples
 from cornu.explorer.images import MOST_CHANNELS
 from cornu.explorer.network import Network
+from cornu.explorer.snapshot import png_of
 from cornu.explorer.watch import Watch
 from cornu.serving.http import (
     HEADERS,
+    IN_A_CELL,
     OF_A_PAGE,
     Bodies,
     Refused,
@@ -95,6 +97,8 @@ class Server:
     ):
         self.network, self.examples, self.watch = network, examples or Examples.none(), watch
         self._tokens = {"owner": secrets.token_urlsafe(24), "viewer": secrets.token_urlsafe(24)}
+        # Who knows it may show the page in a frame: cells of notebooks.
+        self._cell = secrets.token_urlsafe(12)
         listening = listen(host, port)
         self.port = listening.getsockname()[1]
         self.is_shared = not is_loopback(host)
@@ -140,12 +144,16 @@ class Server:
         return f"<Server {self.link}>"
 
     def _repr_html_(self) -> str:
-        # A page in a cell would need `frame-ancestors`, and so would whoever else frames it.
-        notes = (
-            "It opens in a new tab, and is there while this notebook's kernel runs.",
-            f"Kernel on another machine? First ssh -L {self.port}:127.0.0.1:{self.port} to it.",
+        name = self.network.model.name
+        otherwise = (
+            f"The page of {name} cannot be reached from here. The kernel serves it while it runs.",
+            "Run this cell again. If the kernel is on another machine, first open a way to it: "
+            f"ssh -L {self.port}:127.0.0.1:{self.port} MACHINE",
+            "Without a notebook: cornu explore MODEL.keras",
         )
-        return as_link(self.link, f"Explore {self.network.model.name}", notes)
+        framed = self.link.replace("/#", f"/?cell={self._cell}#")
+        png = png_of(self.network, self.examples)
+        return as_page(self.link, f"Explore {name}", framed, otherwise, png)
 
     def __enter__(self) -> "Server":
         return self.start()
@@ -210,7 +218,8 @@ class Server:
                 response = _refusal(500, f"A defect of Cornu: {type(error).__name__}: {error}")
             finally:
                 self._bodies.release(request)
-            response.headers.update(_HEADERS)
+            for name, value in _HEADERS.items():
+                response.headers.setdefault(name, value)
             return response
 
         return guarded
@@ -289,7 +298,9 @@ class Server:
 
     async def _file(self, request: Request) -> Response:
         content, kind = self._files[request.url.path]
-        return Response(content, media_type=kind)
+        key = request.query_params.get("cell", "").encode()
+        is_in_cell = hmac.compare_digest(key, self._cell.encode())
+        return Response(content, headers=IN_A_CELL if is_in_cell else None, media_type=kind)
 
     async def _shown(self, request: Request) -> tour.Shown:
         """What a question is about: the network that is served, or that of the tour."""

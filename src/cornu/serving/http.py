@@ -27,6 +27,17 @@ OF_A_PAGE = {
     "frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
 }
+# Of a page that a notebook's cell shows: Jupyter frames it, on whatever port of this machine, or VS Code.
+IN_A_CELL = {
+    **OF_A_PAGE,
+    # Firefox asks this of an `object`, too.
+    "cross-origin-resource-policy": "cross-origin",
+    "content-security-policy": OF_A_PAGE["content-security-policy"].replace(
+        "frame-ancestors 'none'",
+        "frame-ancestors http://localhost:* http://127.0.0.1:* https://localhost:* https://127.0.0.1:* "
+        "vscode-webview: vscode-file:",
+    ),
+}
 
 
 class Refused(Exception):

@@ -1,8 +1,10 @@
 // Questions to the server. The token comes from the link's fragment, which browsers never send.
 
+import { keep, kept } from "./kept.js";
+
 const [fragment] = location.hash.slice(1).split("&");
-if (fragment.length > 20) sessionStorage.setItem("cornu-token", fragment);
-export const token = sessionStorage.getItem("cornu-token") || "";
+if (fragment.length > 20) keep("cornu-token", fragment);
+export const token = kept("cornu-token");
 
 // Which network is asked about: "tour" for the packaged one, nothing for the one that is served.
 export const net = new URLSearchParams(location.hash.slice(fragment.length + 2)).get("net") ?? "";

@@ -6,6 +6,7 @@ import { Examples } from "./examples.js";
 import { Graph } from "./graph.js";
 import { Input } from "./input.js";
 import { Inspector } from "./inspector.js";
+import { keep, kept } from "./kept.js";
 import { Page } from "./page.js";
 import { element, whenScheme } from "./picture.js";
 import { save } from "./snapshot.js";
@@ -53,7 +54,7 @@ class Views {
 function tools(page) {
   const says = element("span", { class: "quiet", role: "status" });
   const copy = async () => {
-    const link = location.href.replace(/#.*/, `#${page.fragment(page.model.viewer)}`);
+    const link = `${location.origin}/#${page.fragment(page.model.viewer)}`;
     try { await navigator.clipboard.writeText(link); says.textContent = "Copied."; } catch { says.replaceChildren(element("a", { href: link }, "The link")); }
     setTimeout(() => { if (says.textContent === "Copied.") says.textContent = ""; }, 3000);
   };
@@ -62,13 +63,13 @@ function tools(page) {
   const enlarge = (isLarge) => {
     large.setAttribute("aria-pressed", String(isLarge));
     document.documentElement.classList.toggle("large", isLarge);
-    sessionStorage.setItem("cornu-large", isLarge ? "1" : "");
+    keep("cornu-large", isLarge ? "1" : "");
     page.fire("scheme");
   };
   at("page-tools").append(says, element("button", { type: "button", onclick: copy, title: "A link for viewers, to this map, place and input" }, "Copy link"),
     element("button", { type: "button", onclick: take("png"), title: "Save this view as a picture" }, "PNG"),
     element("button", { type: "button", onclick: take("svg"), title: "Save this view as a drawing" }, "SVG"), large);
-  if (sessionStorage.getItem("cornu-large")) enlarge(true);
+  if (kept("cornu-large")) enlarge(true);
 }
 
 async function open() {

@@ -2,6 +2,7 @@
 
 import { getArrays, net, token } from "./api.js";
 import { backwardOf } from "./backward.js";
+import { keep, kept } from "./kept.js";
 import { coded, colour, element, largest, onColour, paint, precise, show } from "./picture.js";
 import { Sandbox } from "./sandbox.js";
 import { STEPS } from "./steps.js";
@@ -12,7 +13,7 @@ const BEFORE = "cornu-before-tour";
 export function mount(page, root) {
   if (page.model.is_tour) return new Tour(page, root);
   // It is about a network of its own, with which the page opens again.
-  sessionStorage.setItem(BEFORE, `#${page.fragment()}`.replace("view=tour", "view=overview"));
+  keep(BEFORE, `#${page.fragment()}`.replace("view=tour", "view=overview"));
   reopen(`#${token}&net=tour&view=tour`);
   return {};
 }
@@ -67,8 +68,8 @@ class Tour {
   leave() {
     if (net === "tour") {
       // Who came by a link has no other page to go back to than the served model's.
-      const link = sessionStorage.getItem(BEFORE) ?? `#${token}`;
-      sessionStorage.removeItem(BEFORE);
+      const link = kept(BEFORE) || `#${token}`;
+      keep(BEFORE, "");
       reopen(link);
     } else this.page.set({ view: "overview" });
   }
