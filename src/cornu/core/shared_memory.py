@@ -1,6 +1,6 @@
 """Memory that the processes of one machine share, in which kernels sum over them.
 
-What one process sends to another of its machine by way of a socket wakes two threads on each side, and takes
+What a process sends to another of its machine by way of a socket wakes two threads on each side, and takes
 longer than a small layer computes.
 """
 
