@@ -70,7 +70,14 @@ def test_a_trained_model_is_served(run, npz, tiny, tmp_path):
     out = tmp_path / "out"
     options = ["--model", tiny, "--epochs", 1, "--seed", 0, "--output", out]
     assert run("train", npz, *options).exit_code == 0
-    with Served("explore", out, "--data", npz, "--tour") as served:
+    # Of a run that has not saved a model yet there are curves.
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "history.csv").write_text("epoch,loss\n1,0.5\n")
+    with Served("explore", begun, out, "--data", npz, "--tour") as served:
+        runs = served.get("api/runs")["runs"]
+        assert [run["name"] for run in runs] == [str(begun), str(out)]
+        assert runs[1]["values"].keys() >= {"loss", "val_accuracy"} and runs[1]["epochs"] == [1]
         # The tour is about its own network, which every page has.
         assert served.link[3] == "&net=tour&view=tour"
         assert served.get("api/model?net=tour")["parameters"] == 2346
@@ -118,6 +125,9 @@ def test_wrong_arguments(run, npz, tmp_path):
     assert wrong.exit_code == 1 and "(20, 8, 8)" in wrong.stderr and "(n, 6, 6, 1)" in wrong.stderr
     assert run("explore", tmp_path / "none.keras").exit_code == 1
     assert "none is given" in run("explore", "--input-shape", "8x8x1").stderr
+    (tmp_path / "history.csv").write_text("no table")
+    damaged = run("explore", tmp_path / "m.keras", tmp_path)
+    assert damaged.exit_code == 1 and "is damaged" in damaged.stderr.splitlines()[-1]
     refused = run("explore", tmp_path / "m.keras", "--host", "203.0.113.9")
     assert refused.exit_code == 1
     assert refused.stderr.splitlines()[-1].startswith("cornu: Cannot listen on 203.0.113.9: ")

@@ -116,6 +116,14 @@ def test_all_are_copied_and_frozen(trained):
         again = make(trained)
         assert not {id(w) for w in again.weights} & {id(w) for w in trained.weights}
         np.testing.assert_array_equal(again(X), trained(X))
+        # It trains on as the original would, which stays as it is.
+        before = trained.get_weights()
+        logs = again.train_on_batch(X, np.ones((8, 2), "float32"))
+        assert not all(map(np.array_equal, before, again.get_weights()))
+        assert all(map(np.array_equal, before, trained.get_weights()))
+        third = copy.deepcopy(trained)
+        assert third.train_on_batch(X, np.ones((8, 2), "float32")) == logs
+        assert all(map(np.array_equal, third.get_weights(), again.get_weights()))
     again.trainable = False
     assert not again.trainable_weights and not any(w.trainable for w in again.weights)
     again.trainable = True

@@ -525,7 +525,8 @@ def test_a_training_is_watched(open_page, digits, width, scheme):
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     network = Network(model, class_names=["top", "middle", "bottom"])
     watch = Watch(network, x[:12], y[:12])
-    with Server(network, Examples(x, y), watch) as server:
+    compare = {"before": {"loss": [2.0, 0.5], "val_loss": [2.5, 0.75]}}
+    with Server(network, Examples(x, y), watch, compare=compare) as server:
         training = threading.Thread(
             target=lambda: model.fit(
                 x, y, epochs=100_000, validation_split=0.2, callbacks=[watch], verbose=0
@@ -542,6 +543,17 @@ def test_a_training_is_watched(open_page, digits, width, scheme):
         page.click("#pause")
         page.wait_for_selector("#status:has-text('Paused')")
         assert page.locator("#followed li canvas").count() == 12
+        # Both trainings in one chart; a value of each where one points.
+        loss = page.locator(".curve:has(h2:text-is('loss'))")
+        assert loss.locator(".line.run-0").count() == loss.locator(".line.run-1").count() == 2
+        loss.locator(".chart").focus()
+        page.keyboard.press("Home")
+        said = loss.locator(".reading").inner_text()
+        assert "this training train" in said and "before train 2, validation 2.5" in said
+        page.uncheck(".runs label:has-text('1 this training') input")
+        page.wait_for_selector(".line.run-0", state="detached")
+        page.select_option(".curve-tools select", "train")
+        assert loss.locator(".line").count() == 1
         check_fits(page)
         check_accessible(page)
         page.click("#views >> text=Overview")

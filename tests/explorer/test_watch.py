@@ -10,7 +10,7 @@ from asking import Visitor
 import cornu
 from cornu import explain
 from cornu.callbacks import Callback
-from cornu.explorer import Examples, Network, Server, Watch
+from cornu.explorer import Examples, Network, Runs, Server, Watch
 
 
 def model_like(digits):
@@ -177,6 +177,8 @@ def test_stop_ends_a_pause(digits):
     model.fit(x, y, initial_epoch=done + 2, epochs=done + 3, callbacks=[watch], verbose=0)
     assert [row["epoch"] for row in watch.state(done + 2)["rows"]] == [done + 3]
     assert watch.state()["epochs"] == done + 3
+    # Where each `fit` began, to lay their curves over each other.
+    assert watch.state()["fits"] == [0, done, done + 2]
 
 
 def test_asking_while_it_trains(digits):
@@ -221,3 +223,47 @@ def test_a_loss_that_is_no_number(digits):
         model.fit(x, y, epochs=3, callbacks=[watch], verbose=0)
         state = Visitor(server.link).json("GET", "/api/training")
     assert state["rows"][-1]["loss"] == "nan"
+
+
+def test_runs_to_compare(tmp_path):
+    """From histories and files, with epochs from 1 on; a file that grows is read again."""
+    x, y = np.arange(8.0).reshape(8, 1), np.arange(8.0)
+    model = cornu.Sequential([cornu.Input((1,)), cornu.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    log = cornu.callbacks.CSVLogger(tmp_path / "log.csv")
+    kept = model.fit(
+        x, y, epochs=4, validation_data=(x, y), validation_freq=2, callbacks=[log], verbose=0
+    )
+    (tmp_path / "run").mkdir()
+    written = tmp_path / "run" / "history.csv"
+    written.write_text("epoch,loss,val_loss,seconds\n1,2.5,3.5,0.1\n")
+    runs = Runs([kept, {"loss": [2, 1]}, tmp_path / "log.csv", written.parent])
+    first, second, logged, folder = runs.told()
+    assert [run["name"] for run in runs.told()[:2]] == ["run 1", "run 2"]
+    assert first["epochs"] == logged["epochs"] == [1, 2, 3, 4] and second["epochs"] == [1, 2]
+    assert first["values"]["loss"] == pytest.approx(kept.history["loss"])
+    assert logged["values"]["loss"] == pytest.approx(kept.history["loss"])
+    # Each value at its own epoch.
+    assert first["values"]["val_loss"][1::2] == pytest.approx(kept.history["val_loss"])
+    assert np.isnan(first["values"]["val_loss"][::2]).all()
+    assert folder["name"] == str(tmp_path / "run")
+    assert folder["values"] == {"loss": [2.5], "val_loss": [3.5]}
+    written.write_text("epoch,loss,val_loss,seconds\n1,2.5,3.5,0.1\n2,1.5,,0.1\n")
+    grown = runs.told()[3]
+    assert grown["epochs"] == [1, 2] and grown["values"]["loss"] == [2.5, 1.5]
+    # What is being written does not take away what was there.
+    written.write_text("epoch,loss\n1,0.5\n2,0.")
+    assert runs.told()[3]["values"]["loss"] == [0.5, 0.0]
+    written.write_text("epo")
+    assert runs.told()[3]["epochs"] == grown["epochs"]
+    named = Runs({"slow": kept, "quick": kept.history})
+    assert [run["name"] for run in named.told()] == ["slow", "quick"] and len(Runs()) == 0
+    for wrong, says in (
+        (tmp_path / "none", "There is no"),
+        ([written], "damaged"),
+        ({"a": 3}, "a=3"),
+        ([{"loss": 3}], "run 1"),
+        ([kept] * 25, "At most 24"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            Runs(wrong)

@@ -506,10 +506,12 @@ def deploy_check(
 @app.command()
 @command
 def explore(
-    model: Annotated[
-        str | None,
+    models: Annotated[
+        list[str] | None,
         typer.Argument(
-            help=f"{_MODEL_HELP} Default: the small network of the tour.", metavar="[MODEL]"
+            help=f"{_MODEL_HELP} Default: the small network of the tour. Of several the first is shown, "
+            "with the curves of all.",
+            metavar="[MODEL]...",
         ),
     ] = None,
     data: Annotated[
@@ -546,7 +548,8 @@ def explore(
 ):
     """Show a model in the browser: draw an input, watch it go through, ask how a number was made.
 
-    Without a MODEL it shows the small network of the guided tour, with drawings.
+    Without a MODEL it shows the small network of the guided tour, with drawings. The curves of several runs
+    are laid over each other, while they train, too.
 
     The page is served to this machine only, unless --host names another address.
     It loads nothing from elsewhere. Ctrl-C closes it.
@@ -556,11 +559,12 @@ def explore(
       cornu explore --tour
       cornu explore demo --data digits
       cornu explore runs/photos --data photos/ --open
+      cornu explore runs/*
       cornu explore demo --host 0.0.0.0 --port 8000
     """
     from cornu.cli.explore import explore as run
 
-    run(model, data, input_shape, host, port or 0, open_browser, starts_tour)
+    run(models or [], data, input_shape, host, port or 0, open_browser, starts_tour)
 
 
 @app.command()

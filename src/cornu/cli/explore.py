@@ -2,6 +2,7 @@
 
 import webbrowser
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -9,9 +10,9 @@ from cornu.cli.class_names import CLASS_NAMES
 from cornu.cli.command import CommandError, say
 from cornu.cli.data import Data, Part, check_range, has_image_files, load_to_judge, read_npz
 from cornu.cli.parts import FITS
-from cornu.cli.run_folder import is_described, load, settings_of
+from cornu.cli.run_folder import HISTORY, MODEL, is_described, load, settings_of
 from cornu.cli.run_settings import SETTINGS
-from cornu.explorer import Examples, Network, Server, Watch, guess_white, takes, tour
+from cornu.explorer import Examples, Network, Runs, Server, Watch, guess_white, takes, tour
 from cornu.explorer.watch import FOLLOWED, JUDGED
 from cornu.serving.http import listen
 from cornu.training.interrupts import Terminated
@@ -21,7 +22,7 @@ _MOST_EXAMPLES, _MOST_BYTES = 1000, 64 * 2**20
 
 
 def explore(
-    model: str | None,
+    models: list[str],
     data: str | None,
     shape: tuple | None,
     host: str,
@@ -29,10 +30,16 @@ def explore(
     opens: bool,
     starts_tour: bool = False,
 ) -> None:
-    """Serve the page of a trained model, or of the tour's, until Ctrl-C."""
+    """Serve the page of a trained model, or of the tour's, until Ctrl-C.
+
+    Of several models it is the first, with the curves of all.
+    """
     # Arguments are checked before the model and the data are loaded.
     if data is not None:
         has_image_files(data)
+    runs = _runs(models)
+    # Of a training that has saved no model yet there are curves alone.
+    model = next((m for m in models if not _is_unfinished(m)), models[0] if models else None)
     if model is None and shape is not None:
         raise CommandError("--input-shape is for a MODEL of any size; none is given.")
     check_address(host, port)
@@ -44,7 +51,7 @@ def explore(
     else:
         network, examples = _loaded(model, data, shape)
     view = f"&{'' if model is None else 'net=tour&'}view=tour" if starts_tour else ""
-    with Server(network, examples, host=host, port=port) as server, _until_ctrl_c():
+    with Server(network, examples, host=host, port=port, compare=runs) as server, _until_ctrl_c():
         _announce(server, view)
         if opens:
             webbrowser.open(server.link + view)
@@ -73,6 +80,23 @@ def _loaded(model: str, data: str | None, shape: tuple | None) -> tuple[Network,
             )
         )
     return network, examples
+
+
+def _runs(models: list[str]) -> Runs:
+    """The curves of those that have some."""
+    found = {m: m for m in models if (Path(m) / HISTORY).is_file()}
+    if len(models) > 1:
+        for other in models:
+            if other not in found:
+                say(f"{other} holds no {HISTORY}, and is not among the curves.")
+    try:
+        return Runs(found)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def _is_unfinished(model: str) -> bool:
+    return (Path(model) / HISTORY).is_file() and not (Path(model) / MODEL).is_file()
 
 
 def check_address(host: str, port: int) -> None:

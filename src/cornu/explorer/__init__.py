@@ -6,16 +6,17 @@ import numpy as np
 
 from cornu.explorer.examples import Examples
 from cornu.explorer.network import Network
+from cornu.explorer.runs import Runs
 from cornu.explorer.server import Server
 from cornu.explorer.watch import Watch
 from cornu.layers.preprocessing import Rescaling
 from cornu.utils.image_folder import white_of
 
-__all__ = ["Examples", "Network", "Server", "Watch", "explore", "guess_white"]
+__all__ = ["Examples", "Network", "Runs", "Server", "Watch", "explore", "guess_white"]
 
 
 def explore(
-    model, x=None, y=None, class_names=None, white="auto", host="127.0.0.1", port=0
+    model, x=None, y=None, class_names=None, white="auto", host="127.0.0.1", port=0, compare=None
 ) -> Server:
     """Show a model on a page that this process serves, in a thread of its own.
 
@@ -28,12 +29,14 @@ def explore(
             Default: as in the examples; without these 255 if the model has a `Rescaling`, else 1.
         host: the address to listen on. The default is heard on this machine alone.
         port: 0 takes a free one.
+        compare: trainings whose curves are shown in one chart, as a list or as a dict that names them: what
+            `fit` returned, folders of `cornu train`, or files of `CSVLogger`.
 
     Returns:
         the `Server`: `print(server.link)`, and `server.stop()` in the end.
 
-    Raises ValueError for a model with several inputs, or examples that do not fit it, and OSError if the
-    address cannot be had.
+    Raises ValueError for a model with several inputs, examples that do not fit it, or what is no run, and
+    OSError if the address cannot be had.
 
     >>> import cornu
     >>> model = cornu.Sequential([cornu.Input((8, 8, 1)), cornu.layers.Conv2D(2, 3)])
@@ -63,7 +66,7 @@ def explore(
                     f"{kind}{low} to {high}."
                 )
     network.white = guess_white(network, examples) if white == "auto" else white
-    return Server(network, examples, host=host, port=port).start()
+    return Server(network, examples, host=host, port=port, compare=compare).start()
 
 
 def takes(shape: tuple, given: tuple) -> bool:

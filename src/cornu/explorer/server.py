@@ -18,12 +18,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from cornu.callbacks.monitor import more_is_better
 from cornu.core.notebook import as_page
 from cornu.explorer import tour
 from cornu.explorer.edits import Steps, Value, parsed, rate_of, target_of
 from cornu.explorer.examples import Examples
 from cornu.explorer.images import MOST_CHANNELS
 from cornu.explorer.network import Network
+from cornu.explorer.runs import Runs
 from cornu.explorer.snapshot import png_of
 from cornu.explorer.watch import Watch
 from cornu.serving.http import (
@@ -75,6 +77,7 @@ class Server:
         network: what is shown.
         examples: inputs to choose from; None for none.
         watch: the training to show and control; None for none.
+        compare: trainings whose curves are shown beside it; see `Runs`.
         host: the address to listen on. The default is heard on this machine alone; `"0.0.0.0"` is heard
             on all of its networks.
         port: 0 takes a free one.
@@ -94,8 +97,10 @@ class Server:
         watch: Watch | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        compare: Any = None,
     ):
         self.network, self.examples, self.watch = network, examples or Examples.none(), watch
+        self.runs = compare if isinstance(compare, Runs) else Runs(compare)
         self._tokens = {"owner": secrets.token_urlsafe(24), "viewer": secrets.token_urlsafe(24)}
         # Who knows it may show the page in a frame: cells of notebooks.
         self._cell = secrets.token_urlsafe(12)
@@ -188,6 +193,7 @@ class Server:
             ("/api/filters", "GET", self._filters, "viewer"),
             ("/api/followed", "GET", self._followed, "viewer"),
             ("/api/training", "POST", self._control, "owner"),
+            ("/api/runs", "GET", self._compared, "viewer"),
         ]:
             routes.append(Route(path, self._guarded(answer, token), methods=[method]))
 
@@ -323,6 +329,7 @@ class Server:
                 # The background of images, as a share of white.
                 "border": _share(examples.border(), network.white),
                 "is_training": self.watch is not None and network is self.network,
+                "runs": len(self.runs) if network is self.network else 0,
                 "is_tour": tour.is_shown(network),
                 "may_control": request.state.role == "owner",
                 # For "Copy link": whoever is given it looks, and controls nothing.
@@ -454,6 +461,12 @@ class Server:
         asked = "numbers" in request.query_params
         numbers = _numbers(request, "numbers", 24) if asked else None
         return _packed(*self._watched().followed(numbers))
+
+    async def _compared(self, request: Request) -> Response:
+        runs = await self._compute(self.runs.told)
+        names = dict.fromkeys(name for run in runs for name in run["values"])
+        better = {name: more_is_better(name, self.network.model) for name in names}
+        return _json({"runs": runs, "more_is_better": better})
 
     async def _control(self, request: Request) -> Response:
         self._watched().control(request.query_params.get("action", ""))

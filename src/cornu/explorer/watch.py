@@ -51,6 +51,8 @@ class Watch(Callback):
         self._goes_on.set()
         self._status, self._wants_end = "waiting", False
         self._rows: list[dict] = []
+        # How many epochs there were before each `fit`.
+        self._fits: list[int] = []
         self._predictions: deque = deque(maxlen=REMEMBERED)
         self._matrices: deque = deque(maxlen=MATRICES)
         self._flips: list[dict[str, int]] = []
@@ -66,6 +68,9 @@ class Watch(Callback):
     def on_train_begin(self, logs=None):
         # What the last training was told does not hold for the next.
         self._wants_end = self._wants_end and self._status == "waiting"
+        with self._lock:
+            if not self._fits or len(self._rows) > self._fits[-1]:
+                self._fits.append(len(self._rows))
         self._note("running")
         self._renew()
 
@@ -171,6 +176,7 @@ class Watch(Callback):
                 "now": self._now,
                 "since": since,
                 "rows": self._rows[since:],
+                "fits": list(self._fits),
                 # Whether more of a number is better; null where nobody knows.
                 "more_is_better": {
                     name: more_is_better(name, self.model) for name in (self._rows or [{}])[-1]

@@ -134,7 +134,7 @@ class Optimizer(OptimizerState):
         self.ema_overwrite_frequency = ema_overwrite_frequency
         self.loss_scale_factor = loss_scale_factor
         self.gradient_accumulation_steps = gradient_accumulation_steps
-        self._excluded_ids: set[int] = set()
+        self._excluded: list = []
         self._excluded_names: re.Pattern | None = None
         self._begin(learning_rate)
 
@@ -338,11 +338,11 @@ class Optimizer(OptimizerState):
             raise ValueError(
                 "`exclude_from_weight_decay()` can only be configured before the optimizer is built."
             )
-        self._excluded_ids = {id(v) for v in var_list or []}
+        self._excluded = list(var_list or [])
         self._excluded_names = re.compile("|".join(var_names)) if var_names else None
 
     def _use_weight_decay(self, variable) -> bool:
-        if id(variable) in self._excluded_ids:
+        if any(variable is each for each in self._excluded):
             return False
         return not (self._excluded_names and self._excluded_names.search(variable.name))
 

@@ -216,6 +216,11 @@ class OptimizerState(Configurable, Tracked):
     def _get_variable_index(self, variable) -> int:
         return self._index[id(variable)]
 
+    def __setstate__(self, state):
+        # A copy has weights of its own, which have other identities.
+        self.__dict__.update(state)
+        self._index = {id(v): i for i, v in enumerate(self._trainable_variables)}
+
     # ---- files
 
     def get_weights(self) -> list[np.ndarray]:

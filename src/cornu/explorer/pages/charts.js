@@ -22,7 +22,7 @@ function ticks(low, high, isLog) {
     for (let power = Math.ceil(Math.log10(low)); power <= Math.floor(Math.log10(high)); power++) found.push(10 ** power);
     return found.length > 1 ? found : [low, high];
   }
-  const rough = (high - low) / 4, unit = 10 ** Math.floor(Math.log10(rough)), step = [1, 2, 5, 10].find((k) => k * unit >= rough) * unit, found = [];
+  const rough = (high - low) / 4, unit = 10 ** Math.floor(Math.log10(rough)), step = [1, 2, 2.5, 5, 10].find((k) => k * unit >= rough) * unit, found = [];
   for (let value = Math.ceil(low / step) * step; value <= high + step / 1e6; value += step) found.push(Number(value.toPrecision(12)));
   return found;
 }
@@ -53,7 +53,7 @@ export class Chart {
     });
   }
 
-  // `lines`: { what, values }, one value an epoch; `live`: [at, value] within the epoch that goes on.
+  // `lines`: { what, label, values, run }, one value an epoch; `run` is a number where there are several; `live`: [at, value] within the epoch that goes on.
   // `isMoreBetter`: true, false, or null if that is not known; then no epoch is the best.
   update(epochs, lines, live, isMoreBetter) {
     Object.assign(this, { epochs, lines, live, isMoreBetter });
@@ -75,19 +75,28 @@ export class Chart {
     const parts = ticks(low, high, isLog).flatMap((value) => [svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value), class: "grid" }), text([LEFT - 6, y(value) + 4], String(Number(value.toPrecision(3))), "end")]);
     for (const n of new Set([0, epochs.length - 1].filter((k) => epochs[k] !== undefined))) parts.push(text([x(epochs[n]), HEIGHT - 6], n ? `epoch ${epochs[n]}` : `${epochs[n]}`, n ? "end" : "start"));
     const path = (values) => values.map((value, n) => (Number.isFinite(value) ? `${x(epochs[n])},${y(value)}` : null)).filter(Boolean).join(" ");
-    for (const { what, values } of lines) {
-      if (settings.smooth) parts.push(svg("polyline", { points: path(values), class: `line ${what} raw` }));
-      parts.push(svg("polyline", { points: path(settings.smooth ? smoothed(values, settings.smooth) : values), class: `line ${what}` }));
+    const isSeveral = lines.some(({ run }) => run !== undefined), numbered = new Set();
+    for (const { what, values, run } of lines) {
+      const kind = `line ${what}${isSeveral ? ` run-${run % 6}` : ""}`, drawn = settings.smooth ? smoothed(values, settings.smooth) : values, end = drawn.findLastIndex(Number.isFinite);
+      if (settings.smooth) parts.push(svg("polyline", { points: path(values), class: `${kind} raw` }));
+      parts.push(svg("polyline", { points: path(drawn), class: kind }));
+      // A line of one epoch is a point.
+      if (values.filter(Number.isFinite).length === 1) parts.push(svg("circle", { cx: x(epochs[end]), cy: y(drawn[end]), r: 2.5, class: `${kind} point` }));
+      if (isSeveral && !numbered.has(run)) parts.push(text([x(epochs[end]) + 2, y(drawn[end]) + 4], String(run + 1), "start"));
+      numbered.add(run);
     }
     for (const [at, value] of live) parts.push(svg("circle", { cx: x(at), cy: y(value), r: 2, class: "dot-live" }));
-    const judged = (lines.find((line) => line.what === "validation") ?? lines[0])?.values ?? [], best = this.isMoreBetter === null ? -1 : judged.indexOf((this.isMoreBetter ? Math.max : Math.min)(...judged.filter(Number.isFinite)));
-    if (best >= 0) parts.push(svg("circle", { cx: x(epochs[best]), cy: y(judged[best]), r: 6, class: "best" }));
+    // Which epoch is the best, by the validation where there is one.
+    const isMore = this.isMoreBetter, judged = lines.some(({ what }) => what === "validation") ? lines.filter(({ what }) => what === "validation") : lines.slice(0, isSeveral ? undefined : 1);
+    const found = isMore === null ? [] : judged.flatMap(({ values, label, run }) => values.map((value, n) => ({ value, n, label, run })).filter(({ value }) => Number.isFinite(value)));
+    const best = found.reduce((a, b) => (a && (isMore ? a.value >= b.value : a.value <= b.value) ? a : b), null);
+    if (best) parts.push(svg("circle", { cx: x(epochs[best.n]), cy: y(best.value), r: 6, class: "best" }));
     this.cursor = svg("g", { class: "cursor" });
     this.picture.replaceChildren(...parts, this.cursor);
-    const newest = ({ what, values }) => `${what} ${show(values[values.length - 1])}`;
-    this.legend.replaceChildren(...lines.flatMap((line) => [element("span", { class: `key ${line.what}` }), `${newest(line)} `]), best >= 0 ? `○ best: epoch ${epochs[best]} (${show(judged[best])})` : "",
+    const newest = ({ label, values }) => `${label} ${show(values.findLast(Number.isFinite))}`, says = best ? `best: ${isSeveral ? `${best.label}, ` : ""}epoch ${epochs[best.n]}` : "";
+    this.legend.replaceChildren(...(isSeveral ? [] : lines.flatMap((line) => [element("span", { class: `key ${line.what}` }), `${newest(line)} `])), best ? `○ ${says} (${show(best.value)})` : "",
       live.length ? ` • this epoch ${show(live[live.length - 1][1])}` : "", settings.log && !isLog && all.length ? " Some are not above 0: no logarithmic axis." : "");
-    this.holder.setAttribute("aria-label", `${name} after ${epochs.length} epochs: ${lines.map(newest).join(", ")}${best >= 0 ? `; best epoch ${epochs[best]}` : ""}. Arrow keys read values`);
+    this.holder.setAttribute("aria-label", `${name} after ${epochs.length} epochs: ${lines.map(newest).join(", ")}${best ? `; ${says}` : ""}. Arrow keys read values`);
     this.point(this.at !== null && this.at < epochs.length ? this.at : null);
   }
 
@@ -104,14 +113,14 @@ export class Chart {
     const at = this.x(this.epochs[n]);
     this.cursor.append(svg("line", { x1: at, x2: at, y1: TOP, y2: HEIGHT - BOTTOM }),
       ...this.lines.filter(({ values }) => Number.isFinite(values[n])).map(({ values }) => svg("circle", { cx: at, cy: this.y(values[n]), r: 3.5 })));
-    this.says.textContent = `epoch ${this.epochs[n]}: ${this.lines.map(({ what, values }) => `${what} ${show(values[n])}`).join(", ")}`;
+    this.says.textContent = `epoch ${this.epochs[n]}: ${this.lines.filter(({ values }) => Number.isFinite(values[n])).map(({ label, what, values, run }, k, all) => `${k && run === all[k - 1].run ? what : label} ${show(values[n])}`).join(", ")}`;
   }
 
   fillTable() {
     this.table.querySelector(".scroll")?.remove();
     if (!this.table.open) return;
-    const head = element("tr", {}, ...["epoch", ...this.lines.map(({ what }) => what)].map((text) => element("th", { scope: "col" }, text)));
+    const head = element("tr", {}, ...["epoch", ...this.lines.map(({ label }) => label)].map((text) => element("th", { scope: "col" }, text)));
     this.table.append(element("div", { class: "scroll tall", tabindex: "0", role: "group", "aria-label": `${this.name} as a table` }, element("table", {}, element("thead", {}, head), element("tbody", {},
-      ...this.epochs.map((epoch, n) => element("tr", {}, element("th", { scope: "row" }, String(epoch)), ...this.lines.map(({ values }) => element("td", {}, show(values[n])))))))));
+      ...this.epochs.map((epoch, n) => element("tr", {}, element("th", { scope: "row" }, String(epoch)), ...this.lines.map(({ values }) => element("td", {}, Number.isFinite(values[n]) ? show(values[n]) : ""))))))));
   }
 }

@@ -30,6 +30,7 @@ const PARTS = `
 
 export function mount(page, root) {
   root.innerHTML = PARTS;
+  if (!page.model.is_training) for (const part of root.querySelectorAll("section")) part.hidden = true;
   new Training(page.model, (state) => page.fire("training", state), (error) => page.fail(error));
 }
 
@@ -45,11 +46,21 @@ class Training {
     this.rows = [];
     this.charts = new Map();
     this.settings = { log: false, smooth: 0 };
+    // Runs to compare with; those that are not shown; when they were asked for.
+    this.others = [];
+    this.hidden = new Set();
+    this.asked = -Infinity;
     this.learned = new Learned(model, failed);
     document.getElementById("curves").after(...this.learned.parts);
+    this.apart = element("input", { type: "checkbox", onchange: () => this.curves() });
+    this.apartLabel = element("label", { hidden: true }, this.apart, " Each fit from epoch 1");
+    this.which = element("select", { onchange: () => this.curves() }, ...["both", "train", "validation"].map((text) => element("option", {}, text)));
+    this.whichLabel = element("label", { hidden: true }, "Curves ", this.which);
+    this.runs = element("div", { class: "row runs", role: "group", "aria-label": "Runs" });
     const log = element("input", { type: "checkbox", onchange: () => { this.settings.log = log.checked; this.redraw(); } });
     const smooth = element("input", { type: "range", min: "0", max: "0.95", step: "0.05", value: "0", oninput: () => { this.settings.smooth = Number(smooth.value); this.redraw(); } });
-    document.querySelector(".curve-tools").append(element("label", {}, log, " Logarithmic axis"), element("label", {}, "Smoothing ", smooth), element("span", { class: "quiet" }, "The raw curve stays behind a smoothed one."));
+    document.querySelector(".curve-tools").append(element("label", {}, log, " Logarithmic axis"), element("label", {}, "Smoothing ", smooth), element("span", { class: "quiet" }, "The raw curve stays behind a smoothed one."), this.whichLabel, this.apartLabel);
+    document.querySelector(".curve-tools").after(this.runs);
     this.pause = document.getElementById("pause");
     this.stop = document.getElementById("stop");
     document.getElementById("control").hidden = !model.may_control;
@@ -68,10 +79,17 @@ class Training {
     let wait = 1000;
     if (document.visibilityState === "visible") {
       try {
-        this.show(await getJson("/api/training", { since: this.rows.length }));
+        if (this.model.runs && performance.now() - this.asked > 4500) {
+          const told = await getJson("/api/runs");
+          this.others = told.runs;
+          this.better = told.more_is_better;
+          this.asked = performance.now();
+          this.curves();
+        }
+        if (this.model.is_training) this.show(await getJson("/api/training", { since: this.rows.length }));
         if (this.isLost) this.failed(null);
         this.isLost = false;
-        if (["finished", "stopped"].includes(this.state.status)) wait = 5000;
+        if (!this.state || ["finished", "stopped"].includes(this.state.status)) wait = 5000;
       } catch (error) {
         this.isLost = true;
         this.failed(error);
@@ -105,28 +123,59 @@ class Training {
     this.live = this.live.filter(({ at }) => at > rows.length);
     const at = now.epoch - 1 + part;
     if (now.logs && part && at > (this.live[this.live.length - 1]?.at ?? rows.length)) this.live.push({ at, logs: now.logs });
-    this.curves(rows);
+    this.curves();
     if (rows.length !== this.learnedOf) { this.learnedOf = rows.length; this.learned.ask(); }
     this.follow(state);
     this.filters();
     this.changed(state);
   }
 
-  curves(rows) {
-    const known = Object.keys(rows[0] ?? this.live[0]?.logs ?? {});
+  // What is drawn: this training, perhaps each fit by itself, and what it is compared with.
+  allRuns() {
+    const { rows, state } = this, fits = state?.fits ?? [], isApart = this.apart.checked && fits.length > 1;
+    this.apartLabel.hidden = fits.length < 2;
+    const own = (isApart ? fits : this.model.is_training ? [0] : []).map((from, n) => {
+      const part = isApart ? rows.slice(from, fits[n + 1]) : rows;
+      return { name: isApart ? `fit ${n + 1}` : "this training", isOwn: n === fits.length - 1 || !isApart, epochs: part.map(({ epoch }) => epoch - (isApart ? from : 0)),
+        values: Object.fromEntries(Object.keys(part[0] ?? {}).map((key) => [key, part.map((row) => row[key])])), from: isApart ? from : 0 };
+    });
+    return [...own, ...this.others];
+  }
+
+  curves() {
+    const all = this.allRuns(), isSeveral = all.length > 1, which = isSeveral ? this.which.value : "both";
+    this.whichLabel.hidden = !isSeveral;
+    this.legend(isSeveral ? all : []);
+    const shown = all.map((run, n) => ({ ...run, run: isSeveral ? n : undefined })).filter(({ name }) => !isSeveral || !this.hidden.has(name));
+    const known = [...new Set([...all.flatMap(({ values }) => Object.keys(values)), ...Object.keys(this.live[0]?.logs ?? {})])];
     const names = known.filter((name) => !["epoch", "seconds", "learning_rate"].includes(name) && !name.startsWith("val_"));
+    const epochs = [...new Set(shown.flatMap((run) => run.epochs))].sort((a, b) => a - b), place = new Map(epochs.map((epoch, n) => [epoch, n]));
     for (const name of names) {
-      const lines = [["train", name], ["validation", `val_${name}`]]
-        .map(([what, key]) => ({ what, values: rows.map((row) => Number(row[key])) }))
-        .filter(({ values }) => values.some(Number.isFinite));
-      const live = this.live.map(({ at, logs }) => [at, Number(logs[name])]).filter(([, value]) => Number.isFinite(value));
-      if (!lines.length && !live.length) continue;
+      const lines = shown.flatMap((run) => [["train", name], ["validation", `val_${name}`]].filter(([what, key]) => run.values[key] && [what, "both"].includes(which)).map(([what, key]) => {
+        const values = epochs.map(() => NaN);
+        run.values[key].forEach((value, n) => { values[place.get(run.epochs[n])] = Number(value); });
+        return { what, values, run: run.run, label: isSeveral ? `${run.name} ${what}` : what };
+      })).filter(({ values }) => values.some(Number.isFinite));
+      const own = shown.find(({ isOwn }) => isOwn), live = (own && which !== "validation" ? this.live : []).map(({ at, logs }) => [at - own.from, Number(logs[name])]).filter(([, value]) => Number.isFinite(value));
       if (!this.charts.has(name)) {
+        if (!lines.length && !live.length) continue;
         this.charts.set(name, new Chart(name, this.settings));
         document.getElementById("curves").append(this.charts.get(name).root);
       }
-      this.charts.get(name).update(rows.map((row) => row.epoch), lines, live, this.state.more_is_better[name] ?? null);
+      this.charts.get(name).update(epochs, lines, live, this.state?.more_is_better[name] ?? this.better?.[name] ?? null);
     }
+  }
+
+  // Which colour and number is which run; a tick shows it.
+  legend(all) {
+    const text = all.map(({ name }) => name).join("\n");
+    if (text === this.named) return;
+    this.named = text;
+    this.runs.replaceChildren(...all.map(({ name }, n) => {
+      const tick = element("input", { type: "checkbox", onchange: () => { this.hidden[tick.checked ? "delete" : "add"](name); this.curves(); } });
+      tick.checked = !this.hidden.has(name);
+      return element("label", {}, tick, element("span", { class: `key run-${n % 6}` }), `${n + 1} ${name}`);
+    }), ...(all.length ? [element("span", { class: "quiet" }, "Validation is dashed; the number at a curve’s end is its run’s.")] : []));
   }
 
   redraw() { for (const chart of this.charts.values()) if (chart.epochs) chart.draw(); }

@@ -4,6 +4,6 @@ export const VIEWS = [
   { name: "overview", title: "Overview", needs: ["input", "graph", "inspector"], has: () => true },
   { name: "backward", title: "Backward", module: "./backward.js", needs: ["input", "graph", "inspector"], has: (model) => !model.no_way_back },
   { name: "play", title: "Play", module: "./play.js", needs: ["input", "graph", "inspector"], has: () => true },
-  { name: "training", title: "Training", module: "./training.js", needs: [], has: (model) => model.is_training },
+  { name: "training", title: "Training", module: "./training.js", needs: [], has: (model) => model.is_training || model.runs },
   { name: "tour", title: "Tour", module: "./tour.js", needs: ["input", "graph", "inspector"], has: () => true },
 ];
