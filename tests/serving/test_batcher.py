@@ -1,13 +1,16 @@
 """Requests that go through a model together get the answers that each alone would get."""
 
 import asyncio
+import dataclasses
 import threading
 
 import numpy as np
 import pytest
 from serving_tools import doubling, in_loop
 
-from cornu.serving import Servable, Spec
+import cornu
+from cornu.core.kernels import native
+from cornu.serving import Servable, Spec, of_model
 from cornu.serving.batcher import Batcher, Closed
 
 
@@ -55,6 +58,34 @@ def test_what_comes_together_goes_together(made):
     assert [len(x) for x in calls] == [1, 6, 4]
     np.testing.assert_array_equal(calls[2], rows(3, 30.0)[[0, 1, 2, 2]])
     assert batcher.seconds_per_row > 0
+
+
+@pytest.mark.skipif(not native().in_use, reason="there are no kernels")
+def test_native_programs_predict_where_they_can(made, monkeypatch):
+    model = cornu.Sequential([cornu.Input((9,)), cornu.layers.Dense(4, activation="tanh")])
+    calls = []
+
+    def counted(servable):
+        def run(arrays):
+            calls.append(arrays)
+            return servable.run(arrays)
+
+        return dataclasses.replace(servable, run=run)
+
+    batcher = made(counted(of_model(model)), max_batch=6)
+    x = np.random.default_rng(0).normal(size=(7, 9)).astype("float32")
+    for count in range(1, 8):
+        ((y,),) = in_loop(batcher.run([x[:count]]))
+        np.testing.assert_allclose(y, model.predict(x[:count], verbose=0), atol=1e-6)
+    assert not calls
+    # What they do not take as it is goes the other way.
+    ((y,),) = in_loop(batcher.run([x.astype("float64")]))
+    np.testing.assert_allclose(y, model.predict(x, verbose=0), atol=1e-6)
+    assert [len(each[0]) for each in calls] == [6, 1]
+    monkeypatch.setenv("CORNU_PROGRAMS", "0")
+    calls.clear()
+    made(counted(of_model(model)), max_batch=6)
+    assert [len(each[0]) for each in calls] == [1, 2, 4, 6]
 
 
 def test_the_first_waits_for_others_no_longer_than_it_may(made):

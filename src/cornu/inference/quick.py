@@ -43,7 +43,7 @@ class QuickPredictions:
             return None
         key = structure, *((x.shape, x.dtype) for x in leaves)
         if key not in self._entries:
-            if len(self._entries) >= MOST_PROGRAMS or not _may_run():
+            if len(self._entries) >= MOST_PROGRAMS or not may_run():
                 return None
             self._entries[key] = _Entry.made(trace())
         entry = self._entries[key]
@@ -73,7 +73,7 @@ def _is_small(leaves: list) -> bool:
     ) and bool(leaves)
 
 
-def _may_run() -> bool:
+def may_run() -> bool:
     """Whether programs run here at all."""
     return (
         native().in_use

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cornu.serving.servable import Arrays, Servable
+from cornu.serving.servable import Arrays, Run, Servable
 
 
 class Closed(Exception):
@@ -36,8 +36,9 @@ class _Part:
 class Batcher:
     """Runs a model in a thread of its own, on batches of what has come meanwhile.
 
-    A batch is filled up to one of few sizes (powers of two, up to `max_batch`), so that few programs are
-    compiled. Where examples could see each other, requests are neither joined nor filled up.
+    A batch is filled up to one of few sizes, up to `max_batch`, so that few programs are compiled: powers
+    of two, and those between them where the model has programs, which cost little. What takes any number
+    is not filled up, and where examples could see each other, requests are not joined either.
 
     Args:
         servable: the model.
@@ -58,6 +59,8 @@ class Batcher:
     ):
         self.servable, self._max_wait, self._watch = servable, max_wait, watch
         self._max_batch = servable.batch_size or max_batch
+        self._programs: Run | None = None
+        self._program_sizes: list[int] = []
         self._shapes: set[tuple] = set()
         self._most_shapes = most_shapes
         self._parts: deque[_Part] = deque()
@@ -67,22 +70,29 @@ class Batcher:
         self.seconds_per_row = 0.0
         self._thread = threading.Thread(target=self._work, name="cornu-serve-batches", daemon=True)
 
-    def sizes(self) -> list[int]:
+    def sizes(self, finely: bool = False) -> list[int]:
         """The numbers of examples that batches are filled up to."""
+        if not self.servable.is_alone:
+            return [self.servable.batch_size or 1]
         if self.servable.batch_size is not None:
             return [self.servable.batch_size]
-        found = [1 << n for n in range(self._max_batch.bit_length()) if 1 << n < self._max_batch]
-        return [*found, self._max_batch]
+        found = {1 << n for n in range(self._max_batch.bit_length())}
+        if finely:
+            found |= {3 * n for n in found}
+        return sorted({self._max_batch, *(n for n in found if n < self._max_batch)})
 
     def warm_up(self) -> None:
         """Compile what will be needed, and begin to work. Raises what the model raises."""
-        sizes = self.sizes() if self.servable.is_alone else self.sizes()[:1]
-        for size in [] if self.servable.has_free_axes else sizes:
-            given = self.servable.zeros(size)
-            self._run(given)
-            if self.servable.pictures is not None and given[0].dtype != np.float32:
+        servable = self.servable
+        if not servable.has_free_axes:
+            self._program_sizes = self.sizes(finely=True)
+            self._programs = servable.programs(self._program_sizes)
+            for size in self.sizes(finely=self._programs is not None):
+                self._run(servable.zeros(size))
+            if servable.pictures is not None and servable.inputs[0].dtype != "float32":
                 # Pictures are read as float32, whatever dtype the input declares.
-                self._run([given[0].astype(np.float32)])
+                for size in self.sizes():
+                    self._run([x.astype(np.float32) for x in servable.zeros(size)])
         self._thread.start()
 
     @property
@@ -206,8 +216,9 @@ class Batcher:
         try:
             columns = zip(*(part.arrays for part in parts), strict=True)
             arrays = [np.concatenate(c) if len(c) > 1 else c[0] for c in columns]
-            if self.servable.is_alone:
-                size = next((n for n in self.sizes() if n >= rows), rows)
+            if self.servable.is_alone and not self.servable.takes_any_number:
+                sizes = self.sizes(finely=self._fit_programs(arrays))
+                size = next((n for n in sizes if n >= rows), rows)
                 # Copies of an example, as numbers that are none could raise warnings.
                 arrays = [_filled(a, size) for a in arrays]
             found = self._run(arrays)
@@ -235,8 +246,18 @@ class Batcher:
         if not loop.is_closed():
             loop.call_soon_threadsafe(_settle, parts, results, error)
 
+    def _fit_programs(self, arrays: Arrays) -> bool:
+        """Whether there are programs for such inputs, if not for each number of them."""
+        return self._programs is not None and all(
+            a.dtype.name == spec.dtype for a, spec in zip(arrays, self.servable.inputs, strict=True)
+        )
+
     def _run(self, arrays: Arrays) -> Arrays:
-        shapes = tuple((a.shape, a.dtype.str) for a in arrays)
+        programs = self._programs
+        if programs and len(arrays[0]) in self._program_sizes and self._fit_programs(arrays):
+            return programs(arrays)
+        first = 1 if self.servable.takes_any_number else 0
+        shapes = tuple((a.shape[first:], a.dtype.str) for a in arrays)
         if shapes not in self._shapes and len(self._shapes) >= self._most_shapes:
             raise TooManyShapes(
                 f"This model has been compiled for {self._most_shapes} sizes of inputs, the most that "

@@ -1,6 +1,7 @@
 """What Prometheus asks for: counters, gauges and histograms in its text format."""
 
 import bisect
+import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -67,9 +68,16 @@ def _bounds(name: str) -> tuple[float, ...]:
     return _SECONDS if name.endswith("_seconds") else _ROWS
 
 
+_QUOTED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
 def _labels(labels: dict) -> str:
-    quoted = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-    return ",".join(f'{name}="{str(value).translate(quoted)}"' for name, value in labels.items())
+    return _joined(tuple(labels.items()))
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _joined(labels: tuple) -> str:
+    return ",".join(f'{name}="{str(value).translate(_QUOTED)}"' for name, value in labels)
 
 
 def _braced(labels: str) -> str:

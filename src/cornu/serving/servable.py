@@ -9,10 +9,12 @@ import jax
 import numpy as np
 
 from cornu.core.optional import required
+from cornu.inference.quick import may_run
 from cornu.training.buckets import examples_are_alone
 from cornu.utils.image_folder import reader_for
 
 Arrays = list[np.ndarray]
+Run = Callable[[Arrays], Arrays]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +57,20 @@ class Servable:
         batch_size: the only number of examples that it takes; None for any.
         platform: what runs it, as the protocols call it.
         pictures: None if its inputs are no pictures, or its output no classes.
+        programs: from numbers of examples to what computes batches of these sooner than `run`; None if
+            nothing does.
+        takes_any_number: whether it takes another number of examples without compiling for it.
     """
 
     inputs: list[Spec]
     outputs: list[Spec]
-    run: Callable[[Arrays], Arrays]
+    run: Run
     is_alone: bool
     batch_size: int | None = None
     platform: str = "cornu_keras"
     pictures: Pictures | None = None
+    programs: Callable[[list[int]], Run | None] = lambda sizes: None
+    takes_any_number: bool = False
 
     def zeros(self, count: int) -> Arrays:
         """So many examples of zeros; of a free axis, one element."""
@@ -113,9 +120,21 @@ def of_model(model, class_names: list[str] | None = None, white: float | None = 
     structure: Any = jax.tree.structure(graph.inputs)
     is_one = structure == jax.tree.structure(0)
 
+    def given(arrays: Arrays):
+        return arrays[0] if is_one else jax.tree.unflatten(structure, arrays)
+
     def run(arrays: Arrays) -> Arrays:
-        given = arrays[0] if is_one else jax.tree.unflatten(structure, arrays)
-        return [np.asarray(y) for y in jax.tree.leaves(model.predict_on_batch(given))]
+        return [np.asarray(y) for y in jax.tree.leaves(model.predict_on_batch(given(arrays)))]
+
+    def programs(sizes: list[int]) -> Run | None:
+        if not may_run():
+            return None
+        try:
+            compiled = model.compile_inference(batch_sizes=sizes)
+        except ValueError:
+            # An operation without a kernel, or inputs of any size.
+            return None
+        return lambda arrays: jax.tree.leaves(compiled(given(arrays)))
 
     inputs = _specs(graph.inputs, model.input_names)
     outputs = _specs(graph.outputs, model.output_names)
@@ -127,7 +146,9 @@ def of_model(model, class_names: list[str] | None = None, white: float | None = 
                 f"`class_names` must name {outputs[0].shape[0]} classes. Received: {len(names)} names."
             )
         found = pictures(inputs[0].shape, names, white)
-    return Servable(inputs, outputs, run, examples_are_alone(model), pictures=found)
+    return Servable(
+        inputs, outputs, run, examples_are_alone(model), pictures=found, programs=programs
+    )
 
 
 def _specs(tensors, names: list[str]) -> list[Spec]:
@@ -219,7 +240,9 @@ def of_onnx(path: Path, threads: int = 0) -> Servable:
             raise ValueError(f"ONNX Runtime cannot compute this size: {error}") from error
 
     size = next(iter(fixed), None)
-    made = Servable(inputs, outputs, run, False, size, "onnxruntime_onnx")
+    made = Servable(
+        inputs, outputs, run, False, size, "onnxruntime_onnx", takes_any_number=size is None
+    )
     try:
         is_alone = _seems_alone(made)
     except ValueError:
