@@ -25,7 +25,7 @@ from cornu.cli.predict import predict
 from cornu.cli.run_folder import load_trained
 from cornu.cli.serve import _servable
 from cornu.serving import Client, Server, Settings, of_model
-from cornu.serving.listener import Connection
+from cornu.serving.connections import PlainConnection, Watched, quickest
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,16 @@ def photos(serving, classifier, tmp_path_factory):
     folder = write_run(tmp_path_factory.mktemp("runs") / "photos", classifier)
     server, visitor = serving({"photos": folder})
     return folder, server, visitor
+
+
+@pytest.fixture(params=["httptools", "h11"])
+def parser(request, monkeypatch):
+    """Of the next server's connections."""
+    if request.param == "h11":
+        monkeypatch.setattr("cornu.serving.server.quickest", lambda: PlainConnection)
+    else:
+        pytest.importorskip("httptools")
+        assert quickest() is not PlainConnection
 
 
 # ---- the numbers
@@ -355,7 +365,7 @@ def test_hostile_pictures(photos, content, status):
     assert bad["error"] and len(good["classes"]) == 3
 
 
-def test_limits(serving, tmp_path):
+def test_limits(serving, tmp_path, parser):
     server, visitor = fake(serving, tmp_path, doubling(), max_body=5000, timeout=0.4)
     path, body = "/v1/models/m:predict", b'{"instances": [[1, 2]]}'
     assert "At most 5,000 bytes" in visitor.error("POST", path, b" " * 5001, 413)
@@ -382,6 +392,21 @@ def test_limits(serving, tmp_path):
         assert visitor.json("POST", path, body)["predictions"] == [[2, 4]]
         assert slow.recv(100).startswith(b"HTTP/1.1 408")
     assert server._bodies.held == 0
+
+
+def test_headers_without_an_end(serving, tmp_path, parser):
+    server, visitor = fake(serving, tmp_path, doubling())
+    head = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\n"
+    trailers = head + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n"
+    for begin in (head, trailers):
+        for more in (b"x", b"x: y\r\n"):
+            endless = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+            with endless, pytest.raises(ConnectionError):
+                endless.sendall(begin)
+                for _ in range(3000):
+                    endless.sendall(more * (10_000 // len(more)))
+    # One that is long, but within reason.
+    assert visitor.json("GET", "/v2", headers={"X-Long": "x" * 10_000})
 
 
 def test_a_full_queue_and_late_answers(serving, tmp_path):
@@ -424,9 +449,9 @@ def test_a_defect_is_an_answer(serving, tmp_path, capfd):
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_clients_that_stall_are_let_go(serving, tmp_path, monkeypatch):
-    monkeypatch.setattr(Connection, "looks", 0.05)
-    monkeypatch.setattr(Connection, "patience", 0.3)
+def test_clients_that_stall_are_let_go(serving, tmp_path, monkeypatch, parser):
+    monkeypatch.setattr(Watched, "looks", 0.05)
+    monkeypatch.setattr(Watched, "patience", 0.3)
     servable = doubling(seconds=0.8)
     server, visitor = fake(serving, tmp_path, servable, max_connections=20, max_batch=1)
     address = ("127.0.0.1", server.port)

@@ -7,10 +7,9 @@ import socket
 import struct
 import sys
 import threading
+from typing import Any
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class Listener:
@@ -79,82 +78,6 @@ class Listener:
         self._socket.close()
 
 
-class _Parser(h11.Connection):
-    """Refuses bodies of many small chunks.
-
-    Each takes as long as a thousand bytes of a larger one, so that four clients that send byte by byte
-    would keep the server from all others.
-    """
-
-    # Chunks from which on their mean size matters, and what that must be.
-    few, least = 1000, 16
-
-    def next_event(self):
-        event = super().next_event()
-        if isinstance(event, h11.Request):
-            self._count = self._bytes = 0
-        elif isinstance(event, h11.Data):
-            self._count += event.chunk_start
-            self._bytes += len(event.data)
-            if self._count > max(self.few, self._bytes / self.least):
-                # What uvicorn answers with 400, and closes.
-                raise h11.RemoteProtocolError("The chunks of the body are too small.")
-        return event
-
-
-class Connection(H11Protocol):
-    """A connection that is closed if its client stalls: sends no whole header, or does not read its answer.
-
-    uvicorn has limits for neither, so that a few hundred idle clients would lock out all others.
-    """
-
-    # Between looks, and how long a client may take; and how long an idle one has when the server stops.
-    looks, patience, linger = 2.0, 15.0, 0.5
-
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self.conn = _Parser(h11.SERVER)
-
-    def connection_made(self, transport) -> None:
-        super().connection_made(transport)
-        self._since, self._unread, self._last = self.loop.time(), 0, self.cycle
-        self._look_again = self.loop.call_later(self.looks, self._look)
-
-    def connection_lost(self, error) -> None:
-        self._look_again.cancel()
-        super().connection_lost(error)
-
-    def shutdown(self) -> None:
-        """The server stops: who waits is answered, and who is just sending a request may do so."""
-        if self._is_idle:
-            self.loop.call_later(self.linger, self._close)
-        else:
-            super().shutdown()
-
-    @property
-    def _is_idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _close(self) -> None:
-        if self._is_idle and not self.transport.is_closing():
-            super().shutdown()
-
-    def _look(self) -> None:
-        now = self.loop.time()
-        unread = self.transport.get_write_buffer_size()
-        # Bytes that wait for the client, and grew no fewer since the last look.
-        stalls = unread >= self._unread > 0
-        # Since the last look there was a request, perhaps a short one.
-        is_another = self.cycle is not self._last
-        if is_another or (not self._is_idle and not unread) or (unread and not stalls):
-            self._since = now
-        self._unread, self._last = unread, self.cycle
-        if now - self._since > self.patience:
-            self.transport.abort()
-            return
-        self._look_again = self.loop.call_later(self.looks, self._look)
-
-
 class Uvicorn(uvicorn.Server):
     """uvicorn resets the connections that wait to be accepted when it stops. Here they are served."""
 
@@ -173,8 +96,9 @@ class Uvicorn(uvicorn.Server):
 
     async def _serve_accepted(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
+        made: Any = self.config.http_protocol_class
         _, connection = await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: Connection(self.config, self.server_state, self.lifespan.state),
+            lambda: made(self.config, self.server_state, self.lifespan.state),
             accepted,
             ssl=self.config.ssl,
         )

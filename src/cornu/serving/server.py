@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from cornu.serving.answers import Answers, as_json
 from cornu.serving.batcher import Batcher
+from cornu.serving.connections import quickest
 from cornu.serving.http import (
     HEADERS,
     OF_A_PAGE,
@@ -25,7 +26,7 @@ from cornu.serving.http import (
     listen,
     named_by,
 )
-from cornu.serving.listener import Connection, Listener, Uvicorn
+from cornu.serving.listener import Listener, Uvicorn
 from cornu.serving.metrics import Metrics, resident_bytes
 from cornu.serving.repository import Load, Report, Repository, Version
 from cornu.serving.servable import Servable
@@ -84,7 +85,7 @@ class Server:
             listening,
             "cornu-serve",
             Uvicorn,
-            http=Connection,
+            http=quickest(),
             limit_concurrency=settings.max_connections,
             # Longer than any request may take.
             timeout_graceful_shutdown=int(2 * settings.timeout) + 5,
