@@ -55,8 +55,8 @@ def test_the_code_about_published_networks_runs(monkeypatch, tmp_path):
 
 def test_the_code_about_files_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    x, y = np.ones((4, 3), "float32"), np.zeros((4, 2), "float32")
-    model = cornu.Sequential([cornu.Input((3,)), cornu.layers.Dense(2)])
+    x, y = np.ones((4, 3), "float32"), np.zeros((4, 8), "float32")
+    model = cornu.Sequential([cornu.Input((3,)), cornu.layers.Dense(8)])
     model.compile("sgd", "mse")
     model.export("m.stablehlo")
     expected = model.predict(x, verbose=0)

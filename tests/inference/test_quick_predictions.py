@@ -294,7 +294,7 @@ def test_what_compiled_inference_says(tmp_path):
         (lambda: model.compile_inference(0), "positive integers"),
         (lambda: model.compile_inference(None), "positive integers"),
         (lambda: model.compile_inference(x=[1.0]), "must be an array"),
-        (lambda: model.compile_inference(precision="int8"), "eight bits"),
+        (lambda: model.compile_inference(precision="half"), "must be one of"),
         (lambda: model_of(BY_XLA["recurrent"]).compile_inference(), "because of this"),
         (lambda: Nested().compile_inference(), "does not know its input's shape"),
         (

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,23 @@ import jax
 import numpy as np
 
 from cornu.core.kernels import native
+from cornu.data.adapt import adapt
+from cornu.data.arrays import converted, in_memory
+from cornu.data.samples import unpack_x_y_sample_weight
+from cornu.inference.calibration import Seen
+from cornu.inference.loss import PrecisionLoss, measured
 from cornu.inference.program import Plan, Program, aligned, sharing
 from cornu.inference.quick import arrays_of
+from cornu.inference.reduced import Range, in_bfloat16, in_bytes
 from cornu.inference.translation import Translation, Unsupported
 from cornu.saving import reading
 from cornu.saving.atomic import replacing
 
 FORMAT = 1
 DTYPES = ("float32", "uint8")
+PRECISIONS = ("float32", "bfloat16", "int8")
+# How many examples are looked at together.
+CALIBRATED_TOGETHER, COMPARED_TOGETHER = 8, 64
 
 
 class CompiledInference:
@@ -30,6 +39,9 @@ class CompiledInference:
         batch_sizes: numbers of examples that there are programs for. Fewer examples are filled up to
             the next size, and more are done in several calls; but not of a model with code of the user's,
             which may look at several examples at once.
+        precision: "float32", "bfloat16" or "int8".
+        loss: how far its predictions were from those in float32, a `PrecisionLoss`; None where nothing was
+            compared.
 
     >>> import cornu, numpy as np
     >>> model = cornu.Sequential([cornu.Input((4,)), cornu.layers.Dense(2)])
@@ -41,8 +53,17 @@ class CompiledInference:
     True
     """
 
-    def __init__(self, plans: dict[int, Plan], inputs: Any, outputs: Any, examples_are_alone: bool):
+    def __init__(
+        self,
+        plans: dict[int, Plan],
+        inputs: Any,
+        outputs: Any,
+        examples_are_alone: bool,
+        precision: str = "float32",
+        loss: PrecisionLoss | None = None,
+    ):
         self.batch_sizes = sorted(plans)
+        self.precision, self.loss = precision, loss
         self._programs = {size: Program(plans[size]) for size in self.batch_sizes}
         # Their containers, each with the number of the input or output in its place.
         self._inputs, self._outputs = inputs, outputs
@@ -126,6 +147,8 @@ class CompiledInference:
             "inputs": _described(self._inputs),
             "outputs": _described(self._outputs),
             "examples_are_alone": self._examples_are_alone,
+            "precision": self.precision,
+            "loss": self.loss and list(self.loss),
             "programs": [],
         }
         kept: dict[int, str] = {}
@@ -164,7 +187,8 @@ class CompiledInference:
 
     def __repr__(self):
         inputs = ", ".join(f"{('n', *shape)} {dtype}" for shape, dtype in self._specs)
-        return f"<CompiledInference of {inputs}, batch_sizes={self.batch_sizes}>"
+        precision = "" if self.precision == "float32" else f", precision={self.precision!r}"
+        return f"<CompiledInference of {inputs}, batch_sizes={self.batch_sizes}{precision}>"
 
     def __reduce__(self):
         raise TypeError(
@@ -228,7 +252,15 @@ def _read(file, path) -> tuple:
     for numbers, specs in ((inputs, first.inputs), (outputs, first.outputs)):
         if sorted(jax.tree.leaves(numbers)) != list(range(len(specs))):
             raise ValueError(f"other inputs or outputs than its {len(specs)} arrays")
-    return plans, inputs, outputs, bool(header["examples_are_alone"])
+    precision = header.get("precision", "float32")
+    if precision not in PRECISIONS:
+        raise ValueError(f"numbers of kind {precision!r}")
+    loss = header.get("loss")
+    if loss is not None:
+        count, largest, mean, *shares = loss
+        found = [None if share is None else float(share) for share in shares]
+        loss = PrecisionLoss(int(count), float(largest), float(mean), *found)
+    return plans, inputs, outputs, bool(header["examples_are_alone"]), precision, loss
 
 
 def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -278,19 +310,28 @@ def _restored(told) -> Any:
     return {"list": list, "tuple": tuple}[kind](map(_restored, parts))
 
 
-def compiled(trace, batch_sizes, precision: str, examples_are_alone: bool) -> CompiledInference:
+def compiled(
+    trace, batch_sizes, precision: str, examples_are_alone: bool, x=None, validation=None, verbose=1
+) -> CompiledInference:
     """What `Model.compile_inference` returns.
 
     Args:
         trace: from a number of examples to `(traced, values, x)`: what JAX has traced of a prediction on
             arrays like `x`, and the values of its variables.
-        batch_sizes, precision: as given by the user.
+        batch_sizes, precision, validation, verbose: as given by the user.
         examples_are_alone: whether each output surely depends on one example only.
+        x: data to calibrate with, or None.
     """
-    if precision != "float32":
+    if precision not in PRECISIONS:
+        raise ValueError(f"`precision` must be one of {PRECISIONS}. Received: {precision!r}")
+    if precision == "int8" and x is None:
         raise ValueError(
-            f"Compiled inference computes in float32. Received: precision={precision!r}. For eight bits, "
-            "export to ONNX: `cornu export … --int8`."
+            "Eight bits are calibrated on data: give some hundred examples as `x`, such as "
+            '`compile_inference(precision="int8", x=x_train[:500])`.'
+        )
+    if validation is not None and precision == "float32":
+        raise ValueError(
+            '`validation` tells what fewer bits lose: give it with `precision="int8"` or "bfloat16".'
         )
     sizes = list(batch_sizes) if isinstance(batch_sizes, Iterable) else [batch_sizes]
     if not sizes or not all(type(n) is int and n > 0 for n in sizes):
@@ -298,21 +339,88 @@ def compiled(trace, batch_sizes, precision: str, examples_are_alone: bool) -> Co
             f"`batch_sizes` must be one or several positive integers. Received: {batch_sizes!r}"
         )
     _need_kernels()
-    plans: dict[int, Plan] = {}
-    for size in sorted(set(sizes)):
-        traced, values, x = trace(size)
-        results, changes = traced.out_info
-        try:
-            if jax.tree.leaves(changes):
-                raise Unsupported("a prediction that changes variables")
-            plan = Translation(traced.jaxpr, arrays_of(values)).plan()
-            plans[size] = sharing(plan, plans.values())
-        except Unsupported as what:
-            raise ValueError(
-                f"This model cannot be compiled to native kernels alone, because of this: {what}. "
-                "`model.predict` and `model.predict_on_batch` compile it with XLA."
-            ) from None
-    return CompiledInference(plans, _numbered(x), _numbered(results), examples_are_alone)
+    made = {size: _translated(trace, size) for size in sorted(set(sizes))}
+    _, inputs, outputs = next(iter(made.values()))
+    containers = inputs, outputs, examples_are_alone
+
+    def programs(rewritten=None, extra=None, **about) -> CompiledInference:
+        plans: dict[int, Plan] = {}
+        for size, (translation, *_) in (extra or made).items():
+            plans[size] = sharing(translation.plan(rewritten), plans.values())
+        return CompiledInference(plans, *containers, **about)
+
+    if precision == "float32":
+        return programs()
+    if precision == "bfloat16":
+        rewritten = in_bfloat16
+    else:
+        size = CALIBRATED_TOGETHER if examples_are_alone else min(made)
+        translation = made[size][0] if size in made else _translated(trace, size)[0]
+        ranges = _ranges(translation, size, inputs, examples_are_alone, x)
+
+        def rewritten(steps, constants):
+            return in_bytes(steps, constants, ranges)
+
+    found = programs(rewritten, precision=precision)
+    kinds = [name for p in found._programs.values() for name in p.plan.names]
+    if "reduced_convolution" not in kinds:
+        raise ValueError(
+            f"Nothing of this model would be computed in {precision}: no convolution or dense layer of "
+            'eight outputs or more. Use `precision="float32"`.'
+        )
+    data = x if validation is None else validation
+    if data is not None:
+        size = COMPARED_TOGETHER if examples_are_alone else max(made)
+        exact = programs()
+        found.loss = measured(found, exact, _batches(data, size, validation is not None))
+        if verbose:
+            print(f"{precision}: {found.loss}")
+    return found
+
+
+def _translated(trace, size: int) -> tuple[Translation, Any, Any]:
+    """The program for so many examples, and the containers of its inputs and outputs."""
+    traced, values, x = trace(size)
+    results, changes = traced.out_info
+    try:
+        if jax.tree.leaves(changes):
+            raise Unsupported("a prediction that changes variables")
+        return Translation(traced.jaxpr, arrays_of(values)), _numbered(x), _numbered(results)
+    except Unsupported as what:
+        raise ValueError(
+            f"This model cannot be compiled to native kernels alone, because of this: {what}. "
+            "`model.predict` and `model.predict_on_batch` compile it with XLA."
+        ) from None
+
+
+def _ranges(
+    translation: Translation, size: int, inputs, examples_are_alone: bool, x
+) -> list[Range]:
+    """How the numbers that reach each convolution become bytes, by what they are for the data."""
+    plan = translation.plan_with_images()
+    first = len(translation.plan().outputs)
+    numbers = list(range(len(plan.outputs)))
+    observed = CompiledInference({size: plan}, inputs, numbers, examples_are_alone)
+    seen = [Seen() for _ in numbers[first:]]
+    for batch, _ in _batches(x, size, False):
+        for each, image in zip(seen, observed(batch)[first:], strict=True):
+            each.add(image)
+    return [each.range() for each in seen]
+
+
+def _batches(data, size: int, has_labels: bool) -> Iterator[tuple]:
+    """`(x, y)` of arrays or of what yields batches; without labels, `y` is None."""
+    y = None
+    if has_labels and type(data) is tuple and len(data) == 2:
+        data, y = data
+    batch_size = size if in_memory(data) else None
+    source = adapt(*converted(data, y), batch_size=batch_size, repeat=False, gather_in_step=False)
+    try:
+        for batch in source.batches():
+            inputs, labels, _ = unpack_x_y_sample_weight(batch)
+            yield jax.tree.map(np.asarray, inputs), labels if has_labels else None
+    finally:
+        source.close()
 
 
 def _numbered(tree):

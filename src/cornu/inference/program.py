@@ -183,7 +183,7 @@ def _side_by_side(constants: dict[Buffer, np.ndarray]) -> np.ndarray:
         at += _aligned(buffer.nbytes)
     together = aligned(at)
     for buffer, array in constants.items():
-        place = together[buffer.at : buffer.at + array.nbytes].view(np.float32)
+        place = together[buffer.at : buffer.at + array.nbytes].view(array.dtype)
         place.reshape(array.shape)[...] = array
     return together
 

@@ -11,6 +11,7 @@ from jax.extend import core
 
 from cornu.inference import known
 from cornu.inference.program import INPUT, OUTPUT, Buffer, Operand, Plan, Step, planned
+from cornu.inference.reduced import CLAMP, NOTHING, POOL, Rewriting, convolutions_of
 
 # As in elementwise.h.
 OPERATIONS = (
@@ -19,8 +20,6 @@ OPERATIONS = (
 ).split()
 SCALAR, CHANNELS, ALL = 1, 2, 3
 MOST_AXES = 8
-# As in kernels.h.
-NOTHING, CLAMP, POOL = range(3)
 
 # Of two numbers: the operation where the chain is on the left, and where it is on the right.
 BINARY = {
@@ -147,9 +146,29 @@ class Translation:
         self._outputs = [_spec(v.aval) for v in jaxpr.outvars]
         self._finish(results)
 
-    def plan(self) -> Plan:
-        """The steps, laid out."""
-        return planned(self._steps, self._constants, self._inputs, self._outputs)
+    def plan(self, rewritten: Rewriting | None = None) -> Plan:
+        """The steps, laid out, or what a function makes of them and of the constants."""
+        steps, constants = self._steps, self._constants
+        if rewritten is not None:
+            steps, constants = rewritten(steps, constants)
+        return planned(steps, constants, self._inputs, self._outputs)
+
+    def plan_with_images(self) -> Plan:
+        """A plan whose further outputs are the images of all convolutions that may be of bytes.
+
+        Each is `(examples, numbers)`.
+        """
+        found = convolutions_of(self._steps, self._constants, of_bytes=True)
+        steps, outputs = [], list(self._outputs)
+        examples = self._inputs[0][0][0]
+        for number, step in enumerate(self._steps):
+            if number in found:
+                size = found[number].numbers_in
+                to = Buffer(4 * size, OUTPUT, len(outputs))
+                steps.append(Step("move", [size, 1, 1], [found[number].image], [Operand(to)]))
+                outputs.append(((examples, size // examples), FLOAT))
+            steps.append(step)
+        return planned(steps, self._constants, self._inputs, outputs)
 
     # ---- walking
 

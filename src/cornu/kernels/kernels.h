@@ -131,6 +131,10 @@ class PreparedConvolution {
   virtual void run(const Pool&, const float* image, uint8_t* argmax, void* result) const = 0;
 };
 
+// Those that compute in fewer bits (reduced.h).
+struct Reduced;
+class ReducedConvolution;
+
 // An operand or a result, and which function says how many numbers it has.
 template <class T, auto COUNT>
 struct In {
@@ -256,6 +260,7 @@ struct Kernels {
   // The weights and the bias must stay where they are.
   PreparedConvolution* (*prepare_convolution)(const Pool&, const Window&, const float* weights, const float* bias, After,
                                               float low, float high);
+  ReducedConvolution* (*prepare_reduced)(const Pool&, const Reduced&);
 };
 
 // The rows of a PNG picture from what its file holds, inflated: a byte for the filter, and the differences, of each row.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "reduced.h"
 #include "threads.h"
 
 namespace cornu {
@@ -36,6 +37,7 @@ struct Step {
   std::vector<Place> operands;
   std::vector<Link> links;
   std::unique_ptr<PreparedConvolution> prepared;
+  std::unique_ptr<ReducedConvolution> reduced;
 };
 
 // What a step needs of an operand: how many bytes, and whether it writes them.
@@ -268,13 +270,45 @@ std::vector<Need> check_prepared(Step& step) {
   return needs;
 }
 
+// A window, and of `Reduced`: of_bytes, the bits of per_step, zero, takes_bytes, the bits of low and high, gives_bytes,
+// zero_of_results.
+Reduced reduced_of(const Step& step) {
+  need(step.numbers.size() == NUMBERS_OF_WINDOW + 8);
+  const int64_t* n = step.numbers.data() + NUMBERS_OF_WINDOW;
+  for (int flag : {0, 3, 6}) need(n[flag] == 0 || n[flag] == 1);
+  for (int zero : {2, 7}) need(n[zero] >= 0 && n[zero] <= 255);
+  Reduced reduced{};
+  reduced.window = window_of(step);
+  reduced.of_bytes = n[0], reduced.per_step = float_of(n[1]), reduced.zero = int32_t(n[2]), reduced.takes_bytes = n[3];
+  reduced.low = float_of(n[4]), reduced.high = float_of(n[5]);
+  reduced.gives_bytes = n[6], reduced.zero_of_results = int32_t(n[7]);
+  return reduced;
+}
+void run_reduced(const Step& step, const Pool& pool, void* const* operands) {
+  step.reduced->run(pool, operands[0], operands[step.operands.size() - 1]);
+}
+// The operands are image, weights, bias, of bytes the scale, and result.
+std::vector<Need> check_reduced(Step& step) {
+  const Reduced reduced = reduced_of(step);
+  const Window& w = reduced.window;
+  check(w);
+  need(reduced.of_bytes || !(reduced.takes_bytes || reduced.gives_bytes));
+  need(!reduced.of_bytes || w.weights() / w.channels_out <= MOST_PRODUCTS);
+  step.run = run_reduced;
+  step.work = w.products() / (reduced.of_bytes ? 4 : 2);
+  std::vector<Need> needs{{reduced.bytes_of_image(), false}, {reduced.bytes_of_weights(), false}, {4 * w.biases(), false}};
+  if (reduced.of_bytes) needs.push_back({4 * w.biases(), false});
+  needs.push_back({reduced.bytes_of_results(), true});
+  return needs;
+}
+
 // What checks a step says what it needs of each operand.
 typedef std::vector<Need> Checks(Step&);
 #define CORNU_CHECK(name, work, ...) {#name, check_##name<__VA_ARGS__>},
 const struct {
   const char* name;
   Checks* check;
-} KINDS[] = {CORNU_KERNELS(CORNU_CHECK){"prepared_convolution", check_prepared}, {"chain", check_chain}, {"move", check_move}, {"fill", check_fill}};
+} KINDS[] = {CORNU_KERNELS(CORNU_CHECK){"prepared_convolution", check_prepared}, {"reduced_convolution", check_reduced}, {"chain", check_chain}, {"move", check_move}, {"fill", check_fill}};
 
 // ---- a program
 
@@ -306,6 +340,7 @@ class Program {
       check_operands(step, check_of(names.substr(name, space - name))(step), bytes);
       name = space + 1;
       if (step.run == run_prepared) prepare(step);
+      if (step.run == run_reduced) prepare_reduced(step);
       most_operands_ = std::max(most_operands_, step.operands.size());
       steps_.push_back(std::move(step));
     }
@@ -366,15 +401,23 @@ class Program {
   void prepare(Step& step) const {
     const After after = after_of(step);
     const float* given[2] = {};
-    for (size_t i = 0; i < (after == After::NOTHING ? 1 : 2); ++i) {
-      const Place& place = step.operands[1 + i];
-      need(place.region == CONSTANTS);
-      given[i] = reinterpret_cast<const float*>(static_cast<const char*>(constants_) + place.at);
-    }
+    for (size_t i = 0; i < (after == After::NOTHING ? 1 : 2); ++i)
+      given[i] = static_cast<const float*>(constant(step.operands[1 + i]));
     const size_t bounds = NUMBERS_OF_WINDOW + 1;
     step.prepared.reset(kernels()->prepare_convolution(
         step.work < FEW ? Pool{1, {}} : own_threads(), window_of(step), given[0], given[1], after,
         float_of(step.numbers[bounds]), float_of(step.numbers[bounds + 1])));
+  }
+  void prepare_reduced(Step& step) const {
+    Reduced reduced = reduced_of(step);
+    reduced.weights = constant(step.operands[1]);
+    reduced.bias = constant(step.operands[2]);
+    if (reduced.of_bytes) reduced.scale = static_cast<const float*>(constant(step.operands[3]));
+    step.reduced.reset(kernels()->prepare_reduced(step.work < FEW ? Pool{1, {}} : own_threads(), reduced));
+  }
+  const void* constant(const Place& place) const {
+    need(place.region == CONSTANTS);
+    return static_cast<const char*>(constants_) + place.at;
   }
   static Checks* check_of(const std::string& name) {
     for (const auto& kind : KINDS)

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "checks.h"
+#include "reduced.h"
 #include "shared_sums.h"
 
 using namespace cornu;
@@ -113,6 +114,146 @@ void test_prepared(const Pools& pools, const Window& w) {
     compare("prepared_convolution", plain, first.get(), expected, scale);
     equal("prepared_convolution", plain, first.get(), second.get(), expected.size() * 4);
   }
+}
+
+// Where a result goes after pooling: -1 where it is left out.
+int64_t pooled_at(const Window& w, int64_t result) {
+  int64_t at = result / w.channels_out, o[3], pooled[3];
+  for (int a = 2; a >= 0; --a) pooled[a] = w.output[a] / w.pool[a], o[a] = at % w.output[a] / w.pool[a], at /= w.output[a];
+  for (int a = 0; a < 3; ++a) {
+    if (o[a] >= pooled[a]) return -1;
+    at = at * pooled[a] + o[a];
+  }
+  return at * w.channels_out + result % w.channels_out;
+}
+float to_bfloat16(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  bits = x == x ? (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000 : bits | 0x400000;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+// With the instructions for it, and without.
+template <class Run>
+void with_and_without_dot_products(const Run& run) {
+  run();
+  setenv("CORNU_DOT_PRODUCTS", "0", 1);
+  run();
+  unsetenv("CORNU_DOT_PRODUCTS");
+}
+
+// Of bytes, each bit is known: integers are exact, and all else is a single operation.
+void test_bytes(const Pools& pools, const Window& w) {
+  Reduced reduced{};
+  reduced.window = w;
+  reduced.of_bytes = true;
+  reduced.per_step = 40, reduced.zero = between(0, 255), reduced.takes_bytes = between(0, 2) == 0;
+  reduced.low = between(0, 1) ? -3.0f : -INFINITY, reduced.high = between(0, 1) ? 40.0f : INFINITY;
+  reduced.gives_bytes = between(0, 2) == 0, reduced.zero_of_results = between(0, 255);
+  const int64_t each = w.image() / w.batch, each_result = w.pooled() / w.batch;
+  Array numbers = noise(w.image()), weights = array_of((w.weights() + 3) / 4), bias = array_of(w.channels_out);
+  Array scale = noise(w.channels_out);
+  int8_t* of_weights = reinterpret_cast<int8_t*>(weights.get());
+  for (int64_t i = 0; i < w.weights(); ++i) of_weights[i] = between(-127, 127);
+  for (int64_t c = 0; c < w.channels_out; ++c) {
+    const int32_t sum = between(-100000, 100000);
+    memcpy(&bias[c], &sum, 4);
+    scale[c] = std::abs(scale[c]) * 1e-3f;
+  }
+  reduced.weights = of_weights, reduced.bias = bias.get(), reduced.scale = scale.get();
+  std::vector<uint8_t> bytes(reduced.bytes_of_image());
+  std::vector<bool> is_nan(w.image());
+  if (reduced.takes_bytes) {
+    for (int64_t i = 0; i < w.image(); ++i) bytes[i] = between(0, 255);
+    if (between(0, 1)) bytes[w.image() + between(0, w.batch - 1)] = 1;
+  } else {
+    spoil(numbers.get(), w.image());
+    for (int64_t i = 0; i < w.image(); ++i) {
+      const float x = numbers[i] * reduced.per_step;
+      is_nan[i] = x != x;
+      bytes[i] = is_nan[i] ? 0 : std::nearbyint(std::clamp<float>(x, -reduced.zero, 255 - reduced.zero)) + reduced.zero;
+    }
+  }
+  // A zero of the padding is the byte for zero.
+  std::vector<int64_t> sums(w.outputs()), met(w.outputs() / w.channels_out);
+  std::vector<bool> sees_nan(w.outputs());
+  std::vector<int64_t> of_zeros(w.channels_out);
+  for (int64_t i = 0; i < w.weights(); ++i) of_zeros[i % w.channels_out] += of_weights[i] * reduced.zero;
+  for (int64_t r = 0; r < w.outputs(); ++r) sums[r] = of_zeros[r % w.channels_out];
+  for_each_product(w, [&](int64_t i, int64_t k, int64_t r) {
+    sums[r] += (bytes[i] - reduced.zero) * of_weights[k];
+    if (is_nan[i]) sees_nan[r] = true;
+  });
+  std::vector<float> expected(w.pooled(), -INFINITY);
+  std::vector<bool> spoilt(w.pooled());
+  const float zero = reduced.zero_of_results;
+  for (int64_t r = 0; r < w.outputs(); ++r) {
+    const int64_t at = pooled_at(w, r), channel = r % w.channels_out;
+    if (at < 0) continue;
+    int32_t sum;
+    memcpy(&sum, &bias[channel], 4);
+    const float x = float(int32_t(sums[r] + sum)) * scale[channel];
+    expected[at] = std::max(expected[at], std::clamp(x, reduced.low, reduced.high));
+    if (sees_nan[r]) spoilt[at] = true;
+  }
+  const void* image = reduced.takes_bytes ? static_cast<const void*>(bytes.data()) : numbers.get();
+  with_and_without_dot_products([&] {
+    for (const auto& threads : pools) {
+      const std::unique_ptr<ReducedConvolution> made(kernels()->prepare_reduced(threads->pool, reduced));
+      Array result = garbage((reduced.bytes_of_results() + 3) / 4);
+      made->run(threads->pool, image, result.get());
+      const uint8_t* came = reinterpret_cast<uint8_t*>(result.get());
+      for (int64_t r = 0; r < w.pooled(); ++r) {
+        const int64_t example = r / each_result;
+        const bool marked = reduced.takes_bytes && bytes[w.image() + example];
+        const bool any = marked || std::any_of(is_nan.begin() + example * each, is_nan.begin() + (example + 1) * each,
+                                               [](bool nan) { return nan; });
+        bool right;
+        if (reduced.gives_bytes) {
+          right = any || came[r] == std::nearbyint(std::clamp(expected[r], -zero, 255 - zero)) + zero;
+          if (came[w.pooled() + example] != 0 && !any) right = false;
+          if (came[w.pooled() + example] != 1 && (marked || spoilt[r])) right = false;
+        } else {
+          // What sees no NaN may have become NaN, too.
+          right = result[r] != result[r] ? any : !marked && !spoilt[r] && result[r] == expected[r];
+        }
+        if (right || failures++ >= 10) continue;
+        printf("bytes: element %ld is %g or %d, expected %g\n  %s\n", long(r), reduced.gives_bytes ? 0 : result[r],
+               reduced.gives_bytes ? came[r] : 0, expected[r], describe(w).c_str());
+      }
+    }
+  });
+}
+
+void test_bfloat16(const Pools& pools, const Window& w) {
+  Reduced reduced{};
+  reduced.window = w;
+  reduced.low = between(0, 1) ? -0.5f : -INFINITY, reduced.high = between(0, 1) ? 0.75f : INFINITY;
+  Array image = noise(w.image()), weights = noise(w.weights()), bias = noise(w.channels_out);
+  std::vector<uint16_t> halves(w.weights());
+  for (int64_t i = 0; i < w.weights(); ++i) {
+    weights[i] = to_bfloat16(weights[i]);
+    uint32_t bits;
+    memcpy(&bits, &weights[i], 4);
+    halves[i] = bits >> 16;
+  }
+  spoil(image.get(), w.image());
+  std::vector<double> sums(w.outputs()), expected(w.pooled(), -INFINITY);
+  for_each_product(w, [&](int64_t i, int64_t k, int64_t r) { sums[r] += double(to_bfloat16(image[i])) * weights[k]; });
+  for (int64_t r = 0; r < w.outputs(); ++r) {
+    const double sum = sums[r] + bias[r % w.channels_out];
+    const double x = sum < reduced.low ? reduced.low : sum > reduced.high ? reduced.high : sum;
+    if (const int64_t at = pooled_at(w, r); at >= 0 && !(expected[at] >= x) && expected[at] == expected[at])
+      expected[at] = x;
+  }
+  reduced.weights = halves.data(), reduced.bias = bias.get();
+  with_and_without_dot_products([&] {
+    check("bfloat16", w, pools, expected, 10 + std::sqrt(product(w.window) * double(w.channels_in / w.groups)),
+          [&](const Pool& pool, float* result) {
+            const std::unique_ptr<ReducedConvolution> made(kernels()->prepare_reduced(pool, reduced));
+            made->run(pool, image.get(), result);
+          });
+  });
 }
 
 // The fused form beside the kernels that it replaces, bit by bit.
@@ -753,6 +894,10 @@ int main(int argc, char** argv) {
     test_forward(pools, w);
     test_fusion(pools, pooled);
     test_prepared(pools, pooled);
+    const auto before = random_numbers;
+    test_bytes(pools, between(0, 1) ? pooled : w);
+    test_bfloat16(pools, between(0, 1) ? pooled : w);
+    random_numbers = before;
     if (between(0, 1)) test_gradients(pools, w, false);
     else test_gradients(pools, pooled, true);
     test_pairs(pools);

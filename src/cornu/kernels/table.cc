@@ -15,6 +15,7 @@ void resize(const Picture&, const void*, bool, float*);
 void run_chain(const Pool&, const Chain&, const void*, float*);
 void run_move(const Move&, const float*, float*);
 PreparedConvolution* prepare_convolution(const Pool&, const Window&, const float*, const float*, After, float, float);
+ReducedConvolution* prepare_reduced(const Pool&, const Reduced&);
 
 #define CORNU_ENTRY(name, ...) name,
 #ifdef CORNU_PAIRS
@@ -26,7 +27,7 @@ PreparedConvolution* prepare_convolution(const Pool&, const Window&, const float
 const Kernels* table() {
   static const Kernels kernels = {CORNU_TEXT(CORNU_ISA), LANES,
                                   CORNU_KERNELS(CORNU_ENTRY) CORNU_KERNELS_OF_PAIRS(CORNU_ENTRY_OF_PAIRS) resize,
-                                  run_chain, run_move, prepare_convolution};
+                                  run_chain, run_move, prepare_convolution, prepare_reduced};
   return &kernels;
 }
 
