@@ -239,6 +239,15 @@ def test_bad_requests_of_v2(body, length, says):
     assert says in str(error.value)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8", "string"])
+def test_no_examples(dtype):
+    ((x,), _) = read_v1(b'{"instances": []}', of(((2,), dtype)))
+    assert x.shape == (0, 2) and x.dtype == tensors.dtype_of(dtype)
+    none = {"name": "x0", "shape": [0, 2], "datatype": tensors.DATATYPES[dtype], "data": []}
+    (x,) = Inference(dump({"inputs": [none]}), None, of(((2,), dtype))).arrays
+    assert x.shape == (0, 2) and x.dtype == tensors.dtype_of(dtype)
+
+
 def test_an_empty_input_declares_no_large_example():
     empty = {**GOOD, "shape": [0, 10**6, 10**6], "data": []}
     with pytest.raises(ValueError, match="too large"):

@@ -44,7 +44,7 @@ def read_v1(body: bytes, servable: Servable) -> tuple[Arrays, bool]:
         array = tensors.array_of(columns[spec.name], spec, what)
         if not array.size and is_rows and array.shape == (0,):
             # No example says what an example is.
-            array = np.zeros((0, *(n or 0 for n in spec.shape)), array.dtype)
+            array = np.zeros((0, *(n or 1 for n in spec.shape)), array.dtype)
         tensors.check_shape(array.shape, spec, what)
         arrays.append(array)
     _check_counts(arrays, names)

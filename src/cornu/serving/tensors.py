@@ -69,7 +69,7 @@ def array_of(value: Any, spec: Spec, what: str) -> np.ndarray:
     if array.dtype.kind in "OUS" and _is_number(spec):
         array = _with_words(value, what)
     if array.size == 0:
-        array = array.astype(dtype_of(spec.dtype))
+        return array.astype(dtype_of(spec.dtype))
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{what}: expected {_KINDS[_kind(spec.dtype)]}. Received: {short(value)}")
     return cast(array, spec, what)
