@@ -180,9 +180,9 @@ def memory(pool, folder: Path, minutes: float) -> str:
 TEXT = """
 `python benchmarks/serving.py` loads both on one machine, whose cores clients and server share. Each
 client sends one picture as a tensor in bytes, and the next when it has its answer. The front end is
-`cornu serve` in both, with its defaults; what differs is what runs the model, the `.keras` file or its
-export. Counted is the best number of clients, of 1 to 32, with which 99 of 100 answers take less than 50
-ms.
+`cornu serve` in both, with its defaults and httptools; what differs is what runs the model, the `.keras`
+file or its export. Counted is the best number of clients, of 1 to 32, with which 99 of 100 answers take
+less than 50 ms.
 """
 
 
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--models", nargs="+", default=["lecture", "residual", "MobileNetV2"])
+    parser.add_argument("--models", nargs="*", default=["lecture", "residual", "MobileNetV2"])
     parser.add_argument("--dry", action="store_true", help="print, and write nothing")
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")
