@@ -265,6 +265,19 @@ class Mixing(keras.Model):
         return {"far": (x - x.max(0), None), "sum": x.sum(), "two": keras.ops.ones((2,))}
 
 
+@pytest.mark.parametrize(
+    "contained", [list, tuple, lambda xs: {"b": xs[0], "a": xs[1]}, lambda xs: [xs[:1], xs[1]]]
+)
+def test_containers_of_inputs(contained):
+    a, b = keras.Input((4,)), keras.Input((3,))
+    outputs = [layers.Dense(2)(layers.Concatenate()([a, b])), layers.Activation("relu")(b)]
+    model = keras.Model(contained([a, b]), outputs)
+    x = contained([images(3, (4,)), images(3, (3,))])
+    found, expected = model.compile_inference((1, 2))(x), model.predict(x, verbose=0)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(lambda y, z: np.testing.assert_allclose(y, z, atol=1e-6), found, expected)
+
+
 def test_examples_that_see_each_other(tmp_path):
     model, x = Mixing(), images(3, (5,))
     model.compile(jit_compile=False)

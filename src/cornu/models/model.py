@@ -587,7 +587,9 @@ class Model(Trainer):
                 return np.zeros((size, *a.shape[1:]), dtype)
 
             batch = jax.tree.map(empty, like)
-            return *compiled_step(self, "predict").traced(batch), batch
+            # Of several arrays, a step takes the first for the inputs.
+            data = (batch,) if isinstance(batch, list | tuple) else batch
+            return *compiled_step(self, "predict").traced(data), batch
 
         alone = examples_are_alone(self)
         return compiled(trace, batch_sizes, precision, alone, x, validation, verbose)
