@@ -138,6 +138,8 @@ def test_labels_and_other_data(capsys):
         assert again.loss.accuracy_in_float32 == 0.75
         assert again.loss.accuracy == loss.accuracy
     assert model.compile_inference(x=x, validation=x[:7], **arguments).loss.examples == 7
+    once = model.compile_inference(x=iter([(x[:30], y[:30]), (x[30:], y[30:])]), **arguments)
+    assert once.loss == model.compile_inference(x=x, **arguments).loss
     assert model.compile_inference(precision="bfloat16").loss is None
     assert capsys.readouterr().out == ""
 

@@ -25,7 +25,7 @@ from cornu.saving.atomic import replacing
 FORMAT = 1
 DTYPES = ("float32", "uint8")
 PRECISIONS = ("float32", "bfloat16", "int8")
-# How many examples are looked at together.
+# How many examples are calibrated, and how many are compared together.
 CALIBRATED_TOGETHER, COMPARED_TOGETHER = 8, 64
 
 
@@ -343,20 +343,24 @@ def compiled(
     _, inputs, outputs = next(iter(made.values()))
     containers = inputs, outputs, examples_are_alone
 
-    def programs(rewritten=None, extra=None, **about) -> CompiledInference:
+    def programs(rewritten=None, **about) -> CompiledInference:
         plans: dict[int, Plan] = {}
-        for size, (translation, *_) in (extra or made).items():
+        for size, (translation, *_) in made.items():
             plans[size] = sharing(translation.plan(rewritten), plans.values())
         return CompiledInference(plans, *containers, **about)
 
     if precision == "float32":
         return programs()
+    # Those with code of the user's take no other numbers of examples.
+    together = COMPARED_TOGETHER if examples_are_alone else min(made)
+    # What yields batches may do so only once.
+    data = None if x is None else list(_batches(x, together, False))
     if precision == "bfloat16":
         rewritten = in_bfloat16
     else:
         size = CALIBRATED_TOGETHER if examples_are_alone else min(made)
         translation = made[size][0] if size in made else _translated(trace, size)[0]
-        ranges = _ranges(translation, size, inputs, examples_are_alone, x)
+        ranges = _ranges(translation, size, inputs, examples_are_alone, data)
 
         def rewritten(steps, constants):
             return in_bytes(steps, constants, ranges)
@@ -368,11 +372,12 @@ def compiled(
             f"Nothing of this model would be computed in {precision}: no convolution or dense layer of "
             'eight outputs or more. Use `precision="float32"`.'
         )
-    data = x if validation is None else validation
-    if data is not None:
-        size = COMPARED_TOGETHER if examples_are_alone else max(made)
-        exact = programs()
-        found.loss = measured(found, exact, _batches(data, size, validation is not None))
+    shown = data if validation is None else _batches(validation, together, True)
+    if validation is None and precision == "bfloat16" and not examples_are_alone:
+        # `x` may be of another number of examples: it only says what inputs are like.
+        shown = None
+    if shown is not None:
+        found.loss = measured(found, programs(), shown)
         if verbose:
             print(f"{precision}: {found.loss}")
     return found
@@ -394,7 +399,7 @@ def _translated(trace, size: int) -> tuple[Translation, Any, Any]:
 
 
 def _ranges(
-    translation: Translation, size: int, inputs, examples_are_alone: bool, x
+    translation: Translation, size: int, inputs, examples_are_alone: bool, batches
 ) -> list[Range]:
     """How the numbers that reach each convolution become bytes, by what they are for the data."""
     plan = translation.plan_with_images()
@@ -402,7 +407,7 @@ def _ranges(
     numbers = list(range(len(plan.outputs)))
     observed = CompiledInference({size: plan}, inputs, numbers, examples_are_alone)
     seen = [Seen() for _ in numbers[first:]]
-    for batch, _ in _batches(x, size, False):
+    for batch, _ in batches:
         for each, image in zip(seen, observed(batch)[first:], strict=True):
             each.add(image)
     return [each.range() for each in seen]

@@ -23,12 +23,14 @@ namespace {
 typedef uint32_t Words __attribute__((vector_size(LANES * 4)));
 typedef uint32_t UnalignedWords __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef uint32_t UnalignedWord __attribute__((aligned(1), may_alias));
+typedef uint8_t BytesOfLine __attribute__((vector_size(16)));
+typedef uint8_t UnalignedBytes __attribute__((vector_size(16), aligned(1), may_alias));
 typedef int16_t UnalignedShorts __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
 
 constexpr ix MOST_POSITIONS = REGISTERS == 32 && LANES == 16 ? 12 : 6;
 constexpr ix MOST_SUMS = 2 * MOST_POSITIONS;
 // Of an item: multiplications, weights, and numbers of the image, in bytes.
-constexpr ix PRODUCTS = 1 << 22, WEIGHTS = 1 << 19, NUMBERS = 1 << 18;
+constexpr ix PRODUCTS = 1 << 20, WEIGHTS = 1 << 19, NUMBERS = 1 << 18;
 
 // For tests, and to measure what they bring.
 bool may_use_dot_products() {
@@ -481,7 +483,7 @@ class Of : public ReducedConvolution {
     const ix wide = 4 * LANES, lines = w_.pool[0] * w_.pool[1];
     for (ix n = 0; n < windows; ++n, to += w_.channels_out) {
       const T* from = static_cast<const T*>(unpooled) + n * w_.pool[2] * wide;
-      for (ix c = 0; c < channels; c += std::is_same_v<T, float> ? LANES : 1) {
+      for (ix c = 0; c < channels; c += std::is_same_v<T, float> ? LANES : ix(sizeof(BytesOfLine))) {
         if constexpr (std::is_same_v<T, float>) {
           Vector best = load_first(from + c, channels - c);
           for (ix line = 0; line < lines; ++line)
@@ -492,10 +494,13 @@ class Of : public ReducedConvolution {
             }
           store_first(to + c, best, channels - c);
         } else {
-          T best = 0;
+          BytesOfLine best = {};
           for (ix line = 0; line < lines; ++line)
-            for (ix k = 0; k < w_.pool[2]; ++k) best = std::max(best, from[line * step + k * wide + c]);
-          to[c] = best;
+            for (ix k = 0; k < w_.pool[2]; ++k) {
+              const BytesOfLine v = *(const UnalignedBytes*)(from + line * step + k * wide + c);
+              best = v > best ? v : best;
+            }
+          memcpy(to + c, &best, std::min<ix>(sizeof best, channels - c));
         }
       }
     }
