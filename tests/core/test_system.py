@@ -5,19 +5,63 @@ import subprocess
 import sys
 import types
 
+import numpy as np
 import pytest
 
+import cornu as keras
 from cornu.core import kernels, memory
 from cornu.core.optional import MissingPackage, required
 
 
-def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch):
-    set_to = {}
-    glibc = types.SimpleNamespace(gnu_get_libc_version=None, mallopt=set_to.__setitem__)
-    for library, expected in ((None, False), (types.SimpleNamespace(), False), (glibc, True)):
-        monkeypatch.setattr(memory, "_c_library", lambda library=library: library)
-        assert memory.keep_freed_memory() is expected
-    assert len(set_to) == 3
+class Glibc:
+    """A C library that remembers what it was told."""
+
+    gnu_get_libc_version = None
+
+    def __init__(self):
+        self.options, self.trimmed = {}, 0
+
+    def mallopt(self, option, value):
+        self.options[option] = value
+
+    def malloc_trim(self, pad):
+        self.trimmed += 1
+
+
+@pytest.fixture
+def glibc(monkeypatch):
+    monkeypatch.setattr(memory, "_for_good", False)
+    monkeypatch.delenv("CORNU_KEEP_MEMORY", raising=False)
+    library = Glibc()
+    monkeypatch.setattr(memory, "_c_library", lambda: library)
+    return library
+
+
+@pytest.mark.parametrize("library", [None, types.SimpleNamespace(), Glibc()])
+def test_freed_memory_is_kept_where_the_c_library_can(glibc, monkeypatch, library):
+    monkeypatch.setattr(memory, "_c_library", lambda: library)
+    is_glibc = isinstance(library, Glibc)
+    assert memory.keep_freed_memory() is is_glibc
+    with memory.kept():
+        pass
+    assert not is_glibc or (len(library.options) == 3 and not library.trimmed)
+
+
+def test_fit_keeps_memory_while_it_runs(glibc, monkeypatch):
+    seen = []
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    see = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(dict(glibc.options)))
+    x = np.ones((4, 2))
+    model.fit(x, x[:, :1], verbose=0, callbacks=[see])
+    assert seen == [memory._KEEP] and glibc.options == memory._DEFAULTS and glibc.trimmed == 1
+    # Also where it fails; and the outermost of several gives back.
+    with pytest.raises(OSError), memory.kept(), memory.kept():
+        raise OSError
+    assert glibc.options == memory._DEFAULTS and glibc.trimmed == 2
+    monkeypatch.setenv("CORNU_KEEP_MEMORY", "0")
+    with memory.kept():
+        assert glibc.options == memory._DEFAULTS
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cornu.core import blame, building, mask_passing, naming, placement, registry
+from cornu.core import blame, building, mask_passing, memory, naming, placement, registry
 from cornu.core import variable as variables_module
 from cornu.core.call_arguments import (
     accepts,
@@ -115,6 +115,7 @@ class Layer(Operation, WithPolicy, WithLosses):
         name=None,
         **kwargs,
     ):
+        memory.share_an_arena()
         self._take_input_shape(kwargs)
         if kwargs:
             known = constructor_parameters(type(self))

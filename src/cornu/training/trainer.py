@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cornu.core import memory
 from cornu.core.tracking import Aside
 from cornu.core.variable import functional
 from cornu.data.adapt import adapt
@@ -205,7 +206,7 @@ class Trainer(Compilable, OldMethods):
         self._run = Run(self, work.data, work.validation, callbacks)
         try:
             callbacks.set_run(self._run)
-            with interrupts.heard():
+            with interrupts.heard(), memory.kept():
                 fitting.run_epochs(self, work, callbacks, initial_epoch, epochs, validation_freq)
         finally:
             self._run = None
