@@ -1,7 +1,7 @@
 """Pictures of what `cornu.explain` says about a network, for docs/explain.md.
 
     python benchmarks/gallery.py
-    python benchmarks/gallery.py --only back    # "The way back" alone, which trains nothing
+    python benchmarks/gallery.py --only lesson  # one section, which trains nothing; or back: "The way back"
 
 Trains the lecture's network on MNIST and the colour network on CIFAR-10, draws their windows, maps and
 filters into docs/images/explain, and writes the sections of docs/explain.md that show them.
@@ -63,28 +63,35 @@ def lesson_figures() -> None:
     digit = digits[0].reshape(8, 8, 1) / 16.0
     colours = np.concatenate([digit, digit.transpose(1, 0, 2), 1 - digit], -1)
 
-    def network(shape, layer):
+    def fresh(make, *values):
+        # The names of a session's first layers have no numbers.
         cornu.backend.clear_session()
+        return make(*values)
+
+    def network(shape, layer):
         return cornu.Sequential([cornu.Input(shape), layer])
 
     def slide(model, x, place, name):
         visualize.plot_sliding(model, x, -1, place, path=IMAGES / name)
 
-    slide(by_hand.single_convolution(), numbers, (2, 3), "sliding.png")
-    slide(by_hand.single_convolution("same"), numbers, (0, 0), "padding.png")
+    slide(fresh(by_hand.single_convolution), numbers, (2, 3), "sliding.png")
+    slide(fresh(by_hand.single_convolution, "same"), numbers, (0, 0), "padding.png")
     slide(network((6, 6, 1), L.Conv2D(1, 3, name="conv2d")), numbers[:6, :6], None, "sliding.gif")
-    slide(by_hand.two_kernels_1d(), np.arange(1.0, 11)[:, None] / 10, 4, "signal.png")
-    three = {"padding": "same", "activation": "relu"}
+    slide(fresh(by_hand.two_kernels_1d), np.arange(1.0, 11)[:, None] / 10, 4, "signal.png")
+    three = {"padding": "same", "activation": "relu", "name": "conv2d"}
     for model, x, name in (
         (network((8, 8, 1), L.Conv2D(3, 3, **three)), digit, "one-channel.png"),
         (network((8, 8, 3), L.Conv2D(3, 3, **three)), colours, "three-channels.png"),
-        (by_hand.two_convolutions(), digit, "connections.png"),
+        (fresh(by_hand.two_convolutions), digit, "connections.png"),
     ):
         names = ["zero", "one", "two"] if model.output_shape == (None, 3) else None
         visualize.plot_connections(model, x, IMAGES / name, class_names=names)
-    visualize.plot_volumes(mnist_lecture.make_model(), IMAGES / "volumes.png")
-    visualize.plot_volumes(by_hand.colour_model(), IMAGES / "volumes-colour.png")
-    visualize.plot_model(from_dense.inception(), IMAGES / "inception.png", dpi=70)
+    for make, name in (
+        (mnist_lecture.make_model, "volumes"),
+        (by_hand.colour_model, "volumes-colour"),
+    ):
+        visualize.plot_volumes(fresh(make), IMAGES / f"{name}.png")
+    visualize.plot_model(fresh(from_dense.inception), IMAGES / "inception.png", dpi=70)
     rows = "\n".join(
         f"| {number} | {what} | ![{what}](images/explain/{file}) |"
         for number, what, file in FIGURES
@@ -212,13 +219,16 @@ the chain rule with its numbers:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["back"], help="write this section alone")
+    parser.add_argument("--only", choices=["back", "lesson"], help="write this section alone")
     IMAGES.mkdir(parents=True, exist_ok=True)
-    if parser.parse_args().only is None:
-        lesson_figures()
+    only = parser.parse_args().only
+    if only is None:
         colour_pictures()
         trained_pictures()
-    way_back()
+    if only != "back":
+        lesson_figures()
+    if only != "lesson":
+        way_back()
 
 
 def trained_pictures() -> None:
