@@ -10,7 +10,7 @@ INSTALL = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet -
   --config-settings=build-dir=$(BUILD)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-modes test-pythons check wheel lessons precision benchmark benchmark-gpu memory streams augmentation gallery explorer files scaling serving dtypes compatibility programs fuzz site clean
+.PHONY: help demo test test-slow test-firefox test-modes test-pythons check wheel lessons precision benchmark benchmark-gpu memory streams augmentation gallery explorer files scaling serving dtypes compatibility programs fuzz site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -47,6 +47,9 @@ test-slow test-modes test-pythons: export CORNU_QUICK_XLA = 0
 
 test-slow: $(VENV)/installed-test  ## also run the tests that take minutes
 	@$(TIMED); $(PYTEST) -m 'slow or not slow'
+
+test-firefox: $(VENV)/installed-test  ## run the tests of the explorer's page in Firefox
+	@$(TIMED); $(BIN)/python -m pytest -m firefox tests/explorer/test_firefox.py
 
 # As on other processors, and without kernels. What depends on them, in these files:
 MODES ?= CORNU_ISA=avx2 CORNU_ISA=baseline CORNU_NATIVE=0 XLA_FLAGS=--xla_cpu_max_isa=AVX2

@@ -1,5 +1,6 @@
 """Who is answered, what is taken, and that nothing stops the server."""
 
+import gzip
 import io
 import re
 import socket
@@ -49,6 +50,17 @@ def test_the_page_and_its_files(owner):
     files = {f.name for f in (Path(explorer.__file__).parent / "pages").iterdir()} - {"index.html"}
     for name in files - {"README.md"}:
         assert owner.ask("GET", f"/{name}", token=False)[0] == 200
+    # Compressed, for who takes it so: less than half of the bytes.
+    for accepted, is_taken in (("gzip", 1), ("br, gzip;q=0.5", 1), ("gzip;q=0", 0), ("br", 0)):
+        _, headers, body = owner.ask(
+            "GET", "/graph.js", headers={"Accept-Encoding": accepted}, token=False
+        )
+        assert (headers.get("content-encoding") == "gzip") == is_taken and "accept" in headers[
+            "vary"
+        ]
+        whole = owner.ask("GET", "/graph.js", token=False)[2]
+        assert gzip.decompress(body) == whole if is_taken else body == whole
+        assert (len(body) < len(whole) / 2) == is_taken
     # Nothing that the page consists of leads elsewhere.
     for name in files - {"README.md", "icon.svg"}:
         text = owner.ask("GET", f"/{name}", token=False)[2].decode()

@@ -303,10 +303,9 @@ class Server:
     # ---- answers
 
     async def _file(self, request: Request) -> Response:
-        content, kind = self._files[request.url.path]
         key = request.query_params.get("cell", "").encode()
         is_in_cell = hmac.compare_digest(key, self._cell.encode())
-        return Response(content, headers=IN_A_CELL if is_in_cell else None, media_type=kind)
+        return self._files[request.url.path].answer(request, IN_A_CELL if is_in_cell else None)
 
     async def _shown(self, request: Request) -> tour.Shown:
         """What a question is about: the network that is served, or that of the tour."""

@@ -1,12 +1,15 @@
 """What the servers of Cornu share: where they listen, whom they refuse, how they read what is sent."""
 
 import asyncio
+import gzip
 import importlib.resources
 import ipaddress
 import re
 import socket
+from typing import NamedTuple
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 _TYPES = {
     ".html": "text/html",
@@ -101,14 +104,34 @@ def named_by(host: str) -> tuple[str, int | None] | None:
     return found and (found[1].strip("[]").lower(), int(found[2]) if found[2] else None)
 
 
-def files_of_page(package: str) -> dict[str, tuple[bytes, str]]:
-    """What a page consists of, and its types, by path; no other path leads to a file."""
+class PageFile(NamedTuple):
+    """A file of a page: what is in it, the same compressed, and its type."""
+
+    content: bytes
+    compressed: bytes
+    kind: str
+
+    def answer(self, request: Request, headers: dict[str, str] | None = None) -> Response:
+        """The file, compressed for who takes it so."""
+        taken = {}
+        for part in request.headers.get("accept-encoding", "").split(","):
+            name, _, quality = part.replace(" ", "").lower().partition(";q=")
+            taken[name] = quality.rstrip("0.") != "" or not quality
+        is_taken = taken.get("gzip", False)
+        encoding = {"vary": "accept-encoding", **({"content-encoding": "gzip"} if is_taken else {})}
+        content = self.compressed if is_taken else self.content
+        return Response(content, headers={**(headers or {}), **encoding}, media_type=self.kind)
+
+
+def files_of_page(package: str) -> dict[str, PageFile]:
+    """What a page consists of by path; no other path leads to a file."""
     found = {}
     for entry in (importlib.resources.files(package) / "pages").iterdir():
         kind = _TYPES.get(f".{entry.name.rpartition('.')[2]}")
         if kind is not None:
             path = "/" if entry.name == "index.html" else f"/{entry.name}"
-            found[path] = entry.read_bytes(), kind
+            content = entry.read_bytes()
+            found[path] = PageFile(content, gzip.compress(content, mtime=0), kind)
     return found
 
 

@@ -283,8 +283,7 @@ class Server:
     # ---- what it says of itself
 
     async def _file(self, request: Request) -> Response:
-        content, kind = self._files[request.url.path]
-        return Response(content, headers=OF_A_PAGE, media_type=kind)
+        return self._files[request.url.path].answer(request, OF_A_PAGE)
 
     async def _live(self, request: Request) -> Response:
         return as_json({"live": True})
