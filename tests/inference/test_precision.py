@@ -144,6 +144,18 @@ def test_labels_and_other_data(capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("container", [list, tuple])
+def test_several_inputs(container):
+    inputs = [keras.Input((5,)), keras.Input((4,))]
+    model = keras.Model(inputs, layers.Dense(8)(layers.Concatenate()(inputs)))
+    rng = np.random.default_rng(0)
+    x = container(rng.random((9, n), "float32") for n in (5, 4))
+    for precision in ("bfloat16", "int8"):
+        compiled = model.compile_inference(precision=precision, x=x, verbose=0)
+        np.testing.assert_allclose(compiled(x), model.predict(x, verbose=0), atol=0.02)
+        assert compiled.loss.examples == 9
+
+
 def test_bytes_as_inputs():
     inputs = keras.Input((6, 6, 1), dtype="uint8")
     model = keras.Model(
