@@ -114,6 +114,34 @@ def test_weights_are_changed_and_reset(open_page, server, width, scheme):  # noq
     )
 
 
+@pytest.mark.parametrize("width, scheme", WIDTHS)
+def test_a_batch_step_by_step(open_page, server, width, scheme):  # noqa: F811
+    """One press shows all phases; their numbers are those of `train_on_batch`."""
+    page = open_page(f"{server.link}&view=batches&layer=3&map=2", width, scheme)
+    page.select_option(".view label:has-text('Examples a batch') select", "4")
+    page.click("text=Next batch")
+    examples, twin = tour.drawings(), tour.model()
+    loss = twin.train_on_batch(examples.x[:4], examples.y[:4])
+    phases = page.locator("[aria-label='Phases of a step'] button")
+    page.wait_for_selector(".batch li >> nth=3")
+    # By itself to the last phase, then back by hand.
+    page.wait_for_selector(".batch .one-weight .steps")
+    assert page.locator(".batch tbody tr").count() == len(twin.trainable_variables)
+    check_fits(page)
+    check_accessible(page)
+    phases.nth(1).click()
+    page.wait_for_selector(".view [role=status]:has-text('train_on_batch says')")
+    said = page.inner_text(".view [role=status] >> visible=true >> nth=0")
+    assert number(re.search("says ([0-9.]+)", said)[1].rstrip(".")) == pytest.approx(
+        float(loss), rel=1e-5
+    )
+    phases.nth(2).click()
+    page.wait_for_selector("#graph-title + span:has-text('orange up')")
+    page.click("text=Undo batch")
+    page.wait_for_selector(".batch:empty", state="attached")
+    assert "edits" not in page.url
+
+
 def test_the_input_is_changed(open_page, server):  # noqa: F811
     page = open_page(f"{server.link}&view=play&input=e4")
     ink = """() => {

@@ -1,5 +1,6 @@
 """The way back and edited weights as the page asks them: what the library says, and nothing changes."""
 
+import copy
 import json
 
 import numpy as np
@@ -9,7 +10,8 @@ from asking import Visitor, floats
 import cornu
 from cornu import explain, explorer
 from cornu import layers as L
-from cornu.explorer import Network, tour
+from cornu.explorer import Examples, Network, tour
+from cornu.explorer.batches import Batches
 from cornu.explorer.edits import Steps, parsed
 
 
@@ -316,3 +318,64 @@ def test_the_network_of_the_tour(owner):
     edits = {"target": 1, "rate": 0.05, "steps": 1}
     run, _ = owner.arrays("POST", "/api/run?net=tour", said(drawings.x[10], edits=edits))
     assert np.argmax(run["outputs"]) == 1
+
+
+def test_batch_by_batch(digits):
+    """A copy learns as `train_on_batch` does, with dropout and statistics of batches; the model stays."""
+    cornu.utils.set_random_seed(0)
+    _, x, y = digits
+    model = cornu.Sequential(
+        [
+            cornu.Input((12, 12, 1)),
+            L.Conv2D(2, 3, activation="relu", kernel_regularizer="l2", name="conv"),
+            L.BatchNormalization(),
+            L.Dropout(0.5),
+            L.Flatten(),
+            L.Dense(3, activation="softmax", name="out"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.train_on_batch(x[:8], y[:8])
+    weights = model.get_weights()
+    network = Network(model)
+    batches = network.batches = Batches(network, Examples(x[:20], y[:20]))
+    twin = copy.deepcopy(model)
+    for number in (1, 2, 3):
+        rows = np.arange(8 * number - 8, 8 * number) % 20
+        before = [v.numpy() for v in twin.variables]
+        kernel = twin.get_layer("conv").kernel.numpy()
+        told, arrays = batches.told(number, 8, 5)
+        update = batches.update(number, 8, 0, "kernel", (1, 2, 0, 1))
+        assert all(map(np.array_equal, before, batches.values(number - 1, 8)))
+        logs = twin.train_on_batch(x[rows], y[rows], return_dict=True)
+        assert told["rows"] == rows.tolist() and told["labels"] == y[rows].tolist()
+        assert told["logs"] == logs and told["loss"] == pytest.approx(logs["loss"], rel=1e-6)
+        assert np.mean(told["losses"]) == pytest.approx(logs["loss"], rel=1e-5)
+        right = np.equal(told["answers"], told["labels"]).mean()
+        assert logs["accuracy"] == pytest.approx(right)
+        after = [v.numpy() for v in twin.variables]
+        assert all(map(np.array_equal, after, batches.values(number, 8)))
+        assert update["expected"] == twin.get_layer("conv").kernel.numpy()[1, 2, 0, 1]
+        moved = np.linalg.norm(twin.get_layer("conv").kernel.numpy() - kernel)
+        assert told["weights"][0]["move"] == pytest.approx(moved, rel=1e-5)
+        # Thumbnails, then a map and a gradient for each layer.
+        assert len(arrays) == 1 + 2 * len(told["layers"])
+    view = network.edited(x[0], parsed({"batch": 3, "size": 8, "phase": 3}))
+    shown = view.run(x[0])[0]["outputs"]
+    np.testing.assert_allclose(shown, twin.predict(x[:1], verbose=0)[0], atol=1e-6)
+    # Undone, and in batches of another size.
+    again = [v.numpy() for v in model.variables]
+    assert all(map(np.array_equal, again, batches.values(0, 4)))
+    assert all(map(np.array_equal, weights, model.get_weights()))
+    # Numbers are learned, too; what cannot learn says why.
+    one = cornu.Sequential([cornu.Input((2,)), L.Dense(1)])
+    data = Examples(np.ones((4, 2)), np.array([0.5, 1, 2, 3]))
+    assert "not compiled" in Batches(Network(one), data).refusal
+    one.compile("sgd", "mse")
+    assert "no examples" in Batches(Network(one), Examples(np.ones((4, 2)))).refusal
+    told, _ = Batches(Network(one), data).told(1, 64, 3)
+    assert len(told["rows"]) == 4 and told["tests"][1] < told["tests"][0]
+    assert told["tests"][0] == pytest.approx(one.evaluate(data.x, data.y, verbose=0), rel=1e-5)
+    for wrong in ({"batch": 0}, {"size": 65}, {"phase": 4}, {"phase": 1.0}):
+        with pytest.raises(ValueError, match="Expected a"):
+            parsed({"batch": 1, "size": 8, "phase": 3, **wrong})

@@ -47,13 +47,14 @@ class Call(NamedTuple):
         return next(iter(self.arguments.values()))
 
 
-def calls(model, inputs, replace=None) -> list[Call]:
+def calls(model, inputs, replace=None, training=False) -> list[Call]:
     """Run a model on a batch, as in `predict`, and return the calls of all its layers in order.
 
     Args:
         model: a model, or a layer, of any kind.
         inputs: what the model takes: an array, or a list or dict of them.
         replace: `(call)` to the outputs that replace the call's own.
+        training: whether layers do what they do in training.
 
     >>> import cornu, numpy as np
     >>> from cornu.explain.observe import calls
@@ -88,7 +89,7 @@ def calls(model, inputs, replace=None) -> list[Call]:
     inputs = jax.tree.map(jnp.asarray, inputs)
     makers.update({id(leaf): INPUT for leaf in jax.tree.leaves(inputs)})
     with watched(watch):
-        model(inputs, training=False)
+        model(inputs, training=training)
     # The model may compute in another dtype than that of its inputs.
     converted = {id(leaf) for leaf in jax.tree.leaves(found[-1].arguments)}
     for call in found:

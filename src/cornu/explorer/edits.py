@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 # Of a question: weights that are set, and steps of training.
 MOST_EDITS, MOST_STEPS = 64, 20
+# Batches in a row, and examples of one.
+MOST_BATCHES, MOST_SIZE = 100, 64
 # What any float of 32 bits holds, and what can still be multiplied.
 _LARGEST = 1e9
 
@@ -18,6 +20,22 @@ class Value(NamedTuple):
     value: float
 
 
+class Batch(NamedTuple):
+    """A batch of a training step by step: its number from 1 on, its size, and how far it has come.
+
+    Phases: 0 forward, 1 loss, 2 backward, 3 update.
+    """
+
+    number: int
+    size: int
+    phase: int
+
+    @property
+    def done(self) -> int:
+        """How many batches have moved the weights."""
+        return self.number - (self.phase < 3)
+
+
 class Steps(NamedTuple):
     """Steps of gradient descent for the example that is asked about."""
 
@@ -26,19 +44,19 @@ class Steps(NamedTuple):
     steps: int
 
 
-def parsed(given: Any) -> list[Value] | Steps | None:
+def parsed(given: Any) -> list[Value] | Steps | Batch | None:
     """The edits of a question.
 
     Args:
         given: what came as JSON: None; a list of `{"layer", "weight", "index", "value"}`; or
-            `{"target", "rate", "steps"}`.
+            `{"target", "rate", "steps"}`; or `{"batch", "size", "phase"}`.
 
     Raises ValueError for anything else.
     """
     if given is None:
         return None
     if isinstance(given, dict):
-        return _steps(given)
+        return _batch(given) if "batch" in given else _steps(given)
     if not isinstance(given, list) or len(given) > MOST_EDITS:
         raise ValueError(
             f"Expected as edits a list of at most {MOST_EDITS} weights, or target, rate and steps."
@@ -69,6 +87,16 @@ def _steps(given: dict) -> Steps:
     if type(steps) is not int or not 1 <= steps <= MOST_STEPS:
         raise ValueError(f"Expected from 1 to {MOST_STEPS} steps.")
     return Steps(target_of(given["target"]), rate_of(given["rate"]), steps)
+
+
+def _batch(given: dict) -> Batch:
+    most = {"batch": (1, MOST_BATCHES), "size": (1, MOST_SIZE), "phase": (0, 3)}
+    if set(given) != set(most):
+        raise ValueError("Expected as edits batch, size and phase.")
+    for name, (low, high) in most.items():
+        if type(given[name]) is not int or not low <= given[name] <= high:
+            raise ValueError(f"Expected a {name} from {low} to {high}.")
+    return Batch(given["batch"], given["size"], given["phase"])
 
 
 def _value(given: Any) -> Value:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cornu.explorer.network import Network
+from cornu.explorer.network import Network, length
 
 # Of a histogram; epochs that are kept; weights that are followed; and numbers of one that are counted.
 BINS, EPOCHS, WEIGHTS, MOST_COUNTED = 48, 50, 24, 2**18
@@ -57,12 +57,6 @@ class Learning:
             )
         self._before = {path: weights[path] for path in chosen}
         self.rows.append(row)
-
-
-def length(value: np.ndarray) -> float:
-    """Of a vector; in float64, as training may go astray."""
-    with np.errstate(all="ignore"):
-        return float(np.sqrt(np.square(value.astype(np.float64)).sum()))
 
 
 def histogram(values: np.ndarray) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from cornu.explain.terms import channels_last
 from cornu.explain.training import dead_in
 from cornu.explain.window import explained
 from cornu.explorer.columns import columns_of
-from cornu.explorer.edits import Steps, Value
+from cornu.explorer.edits import Batch, Steps, Value
 from cornu.explorer.images import MOST_CHANNELS, as_maps, image_of, sheet_of
 from cornu.explorer.links import links_in
 from cornu.explorer.numbers import MOST_NUMBERS, numbers_of
@@ -93,6 +93,8 @@ class Network:
         self._observe = _Observer(model, self._variables)
         self._maps: dict[str, Any] = {}
         self._back = WayBack(model, self._variables, found, self.num_classes, self._dtype)
+        # What it learns from, step by step; None for nothing.
+        self.batches: Any = None
 
     def name_classes(self, names: list[str] | None) -> None:
         """Give the classes names; None: their indices. Raises ValueError if there are more or fewer."""
@@ -119,14 +121,18 @@ class Network:
         with self._lock:
             return self._values
 
-    def edited(self, x, edits: list[Value] | Steps | None) -> "Network":
+    def edited(self, x, edits: list[Value] | Steps | Batch | None) -> "Network":
         """The same network with other weights, as `explorer.edits` has them; this one stays as it is.
 
         Raises ValueError if there is no such weight, or no way back from such a target.
         """
         if not edits:
             return self
-        if isinstance(edits, Steps):
+        if isinstance(edits, Batch):
+            if self.batches is None:
+                raise ValueError("There is nothing to learn from here.")
+            values = self.batches.values(edits.done, edits.size)
+        elif isinstance(edits, Steps):
             values = self._back.stepped(self.values, self._batch(x), edits)
         else:
             values = edited(self.values, self._variables, self._layer, edits)
@@ -182,9 +188,63 @@ class Network:
         return self._observe(self.values, self._batch(x))
 
     def _batch(self, x) -> jax.Array:
-        x = np.asarray(x).reshape(self.shape)
-        x = np.moveaxis(x, -1, 0) if self._first else x
-        return jnp.asarray(x[None], self._dtype)
+        return self.batch(np.asarray(x)[None])
+
+    def batch(self, x) -> jax.Array:
+        """Examples with channels last as the model takes them."""
+        x = np.asarray(x).reshape(-1, *self.shape)
+        return jnp.asarray(np.moveaxis(x, -1, 1) if self._first else x, self._dtype)
+
+    @property
+    def no_way_back(self) -> str:
+        """Why there is no way back; empty if there is one."""
+        return self._back.refusal
+
+    @property
+    def has_own_loss(self) -> bool:
+        """Whether the model was compiled with a loss of classes or numbers."""
+        return self._back.has_own_loss
+
+    @property
+    def shown_calls(self) -> list[int]:
+        """Of the model's calls, the numbers of those that a page shows, in its order."""
+        return self._shown
+
+    def targets(self, y):
+        """Classes, or numbers, as the model's loss takes them."""
+        return self._back.targets(y)
+
+    def trained_on(self, values, x, y):
+        """See `WayBack.trained_on`."""
+        return self._back.trained_on(values, x, y)
+
+    def loss_on(self, values, x, y) -> float:
+        """See `WayBack.loss_on`."""
+        return self._back.loss_on(values, x, y)
+
+    def moves(self, slopes: dict, before: list, after: list) -> list[dict[str, Any]]:
+        """How a step moved each trained weight: lengths of it, of its gradient, and of the move."""
+        home = {
+            id(v): n
+            for n in range(len(self._shown))
+            for v in getattr(self._layer(n), "variables", [])
+        }
+        found = []
+        for variable, old, new in zip(self._variables, before, after, strict=True):
+            if id(variable) in slopes and id(variable) in home:
+                slope, old, new = (
+                    np.asarray(a, np.float32) for a in (slopes[id(variable)], old, new)
+                )
+                most = np.unravel_index(np.abs(slope).argmax(), slope.shape)
+                told = {"layer": home[id(variable)], "weight": variable.name}
+                told |= {"shape": list(old.shape), "most": [int(i) for i in most]}
+                told |= {
+                    "length": length(old),
+                    "gradient": length(slope),
+                    "move": length(new - old),
+                }
+                found.append(told)
+        return found
 
     def run(
         self, x, layers: tuple[int, ...] | None = None, channels: int = MOST_CHANNELS
@@ -355,8 +415,7 @@ class Network:
             x: a batch, with channels last.
             y: its classes, or None: then there are no gradients.
         """
-        x = np.asarray(x).reshape(-1, *self.shape)
-        x = jnp.asarray(np.moveaxis(x, -1, 1) if self._first else x, self._dtype)
+        x = self.batch(x)
         values, slopes = self.values, {}
         if y is not None and self.num_classes is not None and not self._back.refusal:
             slopes = self._back.slopes(values, x, y)
@@ -437,6 +496,12 @@ class Network:
         if not 0 <= layer < len(self._shown):
             raise ValueError(f"There is no layer {layer}; there are {len(self._shown)}.")
         return self._shown[layer]
+
+
+def length(value: np.ndarray) -> float:
+    """Of a vector; in float64, as training may go astray."""
+    with np.errstate(all="ignore"):
+        return float(np.sqrt(np.square(value.astype(np.float64)).sum()))
 
 
 class _Observer:

@@ -21,7 +21,8 @@ from starlette.routing import Route
 from cornu.callbacks.monitor import more_is_better
 from cornu.core.notebook import as_page
 from cornu.explorer import tour
-from cornu.explorer.edits import Steps, Value, parsed, rate_of, target_of
+from cornu.explorer.batches import Batches
+from cornu.explorer.edits import Batch, Steps, Value, parsed, rate_of, target_of
 from cornu.explorer.examples import Examples
 from cornu.explorer.images import MOST_CHANNELS
 from cornu.explorer.network import Network
@@ -62,7 +63,7 @@ class Asked(NamedTuple):
 
     network: Network
     x: np.ndarray
-    edits: list[Value] | Steps | None
+    edits: list[Value] | Steps | Batch | None
     said: dict[str, Any]
 
     def about(self) -> Network:
@@ -101,6 +102,8 @@ class Server:
     ):
         self.network, self.examples, self.watch = network, examples or Examples.none(), watch
         self.runs = compare if isinstance(compare, Runs) else Runs(compare)
+        copied = None if watch is None else watch.copied
+        self.network.batches = Batches(network, self.examples, copied)
         self._tokens = {"owner": secrets.token_urlsafe(24), "viewer": secrets.token_urlsafe(24)}
         # Who knows it may show the page in a frame: cells of notebooks.
         self._cell = secrets.token_urlsafe(12)
@@ -177,6 +180,8 @@ class Server:
             ("/api/model", "GET", self._model, "viewer"),
             ("/api/run", "POST", self._run, "viewer"),
             ("/api/backward", "POST", self._backward, "viewer"),
+            ("/api/batch", "POST", self._batch, "viewer"),
+            ("/api/update", "POST", self._update, "viewer"),
             ("/api/back_window", "POST", self._back_window, "viewer"),
             ("/api/weights", "POST", self._weights, "viewer"),
             ("/api/map", "POST", self._layer_map, "viewer"),
@@ -329,6 +334,8 @@ class Server:
                 "border": _share(examples.border(), network.white),
                 "is_training": self.watch is not None and network is self.network,
                 "runs": len(self.runs) if network is self.network else 0,
+                # Why it cannot learn step by step; empty if it can.
+                "no_batches": network.batches.refusal,
                 "is_tour": tour.is_shown(network),
                 "may_control": request.state.role == "owner",
                 # For "Copy link": whoever is given it looks, and controls nothing.
@@ -386,6 +393,25 @@ class Server:
 
         def answer():
             return asked.about().back_window(asked.x, target, layer, weight, index, rate)
+
+        return _json(await self._compute(answer))
+
+    async def _batch(self, request: Request) -> Response:
+        asked, example = await self._asked(request), _number(request, "example")
+        batch = _batch_of(asked)
+
+        def answer():
+            return _packed(*asked.network.batches.told(batch.number, batch.size, example))
+
+        return await self._compute(answer)
+
+    async def _update(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        layer, index = _number(request, "layer"), _numbers(request, "index")
+        weight, batch = request.query_params.get("weight", "")[:100], _batch_of(asked)
+
+        def answer():
+            return asked.network.batches.update(batch.number, batch.size, layer, weight, index)
 
         return _json(await self._compute(answer))
 
@@ -475,6 +501,12 @@ class Server:
         if self.watch is None:
             raise Refused(404, "No training is shown here.")
         return self.watch
+
+
+def _batch_of(asked: Asked) -> Batch:
+    if not isinstance(asked.edits, Batch):
+        raise ValueError("Expected as edits batch, size and phase.")
+    return asked.edits
 
 
 def _refusal(status: int, reason: str) -> JSONResponse:

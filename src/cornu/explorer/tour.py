@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cornu import layers
+from cornu.explorer.batches import Batches
 from cornu.explorer.examples import Examples
 from cornu.explorer.network import Network
 from cornu.models import Sequential
@@ -26,7 +27,9 @@ class Shown(NamedTuple):
 @functools.cache
 def shown() -> Shown:
     """The network with its drawings, ready to be asked."""
-    return Shown(Network(model()), drawings())
+    network, examples = Network(model()), drawings()
+    network.batches = Batches(network, examples)
+    return Shown(network, examples)
 
 
 def is_shown(network: Network) -> bool:

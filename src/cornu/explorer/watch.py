@@ -1,5 +1,6 @@
 """Training that can be watched, paused and stopped from the page."""
 
+import copy
 import threading
 import time
 from collections import deque
@@ -50,6 +51,9 @@ class Watch(Callback):
         self._goes_on = threading.Event()
         self._goes_on.set()
         self._status, self._wants_end = "waiting", False
+        # Held while the model is copied, which must not go on meanwhile.
+        self._copying = threading.Lock()
+        self._does_one = False
         self._rows: list[dict] = []
         # How many epochs there were before each `fit`.
         self._fits: list[int] = []
@@ -68,7 +72,7 @@ class Watch(Callback):
     def on_train_begin(self, logs=None):
         # What the last training was told does not hold for the next.
         self._wants_end = self._wants_end and self._status == "waiting"
-        with self._lock:
+        with self._copying, self._lock:
             if not self._fits or len(self._rows) > self._fits[-1]:
                 self._fits.append(len(self._rows))
         self._note("running")
@@ -83,12 +87,18 @@ class Watch(Callback):
             self.model.stop_training = True
 
     def on_train_batch_end(self, batch, logs=None):
+        if self._does_one:
+            self._does_one = False
+            self._goes_on.clear()
         if not self._goes_on.is_set():
-            self._note("paused")
+            values = {name: float(value) for name, value in (logs or {}).items()}
+            self._now = {**self._now, "step": batch + 1, "logs": values}
             self._renew()
+            self._note("paused")
             while not self._goes_on.wait(0.5):
                 pass
-            self._note("running")
+            with self._copying:
+                self._note("running")
         if self._wants_end:
             self.model.stop_training = True
         now = time.monotonic()
@@ -232,12 +242,31 @@ class Watch(Callback):
         }
         return described, [planes]
 
+    def copied(self, known=None) -> tuple[Any, Any]:
+        """The moment a training stands at, and a copy of the model; None for that if it is known already.
+
+        Raises ValueError while the training goes on.
+        """
+        with self._copying:
+            moment = self._epoch, self._now.get("step"), len(self._rows), self._status
+            if self._status == "running":
+                raise ValueError("Pause the training first; its steps are shown on a copy.")
+            return moment, None if moment == known else copy.deepcopy(self.network.model)
+
     def control(self, action: str) -> None:
-        """Follow a command: `"pause"`, `"resume"` or `"stop"`."""
+        """Follow a command: `"pause"`, `"resume"`, `"step"` or `"stop"`.
+
+        A step is the next batch, or the few that are done in one go; then it pauses again.
+        """
         if action == "pause":
             self._goes_on.clear()
+        elif action == "step":
+            self._does_one = True
+            self._goes_on.set()
         elif action in ("resume", "stop"):
             self._wants_end = self._wants_end or action == "stop"
             self._goes_on.set()
         else:
-            raise ValueError(f"There is no action {action[:20]!r}. There are: pause, resume, stop.")
+            raise ValueError(
+                f"There is no action {action[:20]!r}. There are: pause, resume, step, stop."
+            )

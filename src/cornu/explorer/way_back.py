@@ -1,5 +1,6 @@
 """The way back through a model, compiled: how the loss of one example changes with all numbers."""
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -68,8 +69,9 @@ class WayBack:
         self.refusal = self._why_not()
         self._lock = threading.Lock()
         self._chosen: Loss | None = None
-        self._rest: Any = None
-        self._run = jax.jit(self._computed)
+        self._rest: dict[bool, Any] = {}
+        self._run = jax.jit(self._computed, static_argnames="training")
+        self._lost = jax.jit(self._losses)
         self._stepped = jax.jit(self._moved)
         self._sloped = jax.jit(self._by_weights)
 
@@ -83,9 +85,20 @@ class WayBack:
             x: a batch of one example, as the model takes it.
             target: a class; or as many numbers as the output has, or one for all of them.
         """
-        y = self.target(target)
-        loss, by_weights, gradients, by_input, leaves = self._run(values, x, y)
-        structure, is_array, others = self._rest
+        return self._both_ways(values, x, self.target(target), False)
+
+    def trained_on(self, values, x, y) -> tuple[Run, list[float]]:
+        """A run of a batch as in training, by the model's own loss; and each example's loss."""
+        done = self._both_ways(values, x, y, True)
+        return done, [float(v) for v in self._lost(values, x, y, done.whole.outputs)]
+
+    def loss_on(self, values, x, y) -> float:
+        """The loss of a batch, as in `evaluate`."""
+        return float(jnp.mean(jnp.stack(self._lost(values, x, y, None))))
+
+    def _both_ways(self, values, x, y, training: bool) -> Run:
+        loss, by_weights, gradients, by_input, leaves = self._run(values, x, y, training=training)
+        structure, is_array, others = self._rest[training]
         computed = iter(leaves)
         leaves = [next(computed) if a else o for a, o in zip(is_array, others, strict=True)]
         found = jax.tree.unflatten(structure, leaves)
@@ -136,13 +149,17 @@ class WayBack:
             x: a batch, as the model takes it.
             classes: its classes as integers `(n,)`.
         """
-        y = jnp.asarray(classes, jnp.int32)
-        if self._loss().form != "class":
-            y = jax.nn.one_hot(y, self.num_classes or 1)
-        found = self._sloped(values, x, y)
+        found = self._sloped(values, x, self.targets(classes))
         return {
             v.path: np.asarray(g, np.float32) for v, g in zip(self._trained, found, strict=True)
         }
+
+    def targets(self, y):
+        """The targets of a batch as the loss takes them: classes, or a number for each example."""
+        if self.num_classes is None:
+            return jnp.asarray(y, jnp.float32).reshape(-1, *self._output.shape[1:])
+        y = jnp.asarray(y, jnp.int32)
+        return y if self._loss().form == "class" else jax.nn.one_hot(y, self.num_classes)
 
     def target(self, given: list[float]):
         """The target as the loss takes it. Raises ValueError if it does not fit the output."""
@@ -162,6 +179,11 @@ class WayBack:
         return chosen if form == "class" else jax.nn.one_hot(chosen, self.num_classes)
 
     @property
+    def has_own_loss(self) -> bool:
+        """Whether the loss is the model's own."""
+        return self._loss().is_own
+
+    @property
     def loss_name(self) -> str:
         """What the loss is called."""
         if self._loss().is_own:
@@ -173,11 +195,11 @@ class WayBack:
 
     # ---- what is compiled
 
-    def _computed(self, values, x, y):
+    def _computed(self, values, x, y, training):
         state = self._state()
         given = self._in_order(values, state)
-        found, _ = functional(lambda: calls(self.model, x), state)(given)
-        measure = self._loss().measure
+        found, _ = functional(lambda: calls(self.model, x, training=training), state)(given)
+        measure = functools.partial(self._own, training=True) if training else self._loss().measure
         loss, by_weights, gradients, by_input = derivatives(
             self.model,
             found,
@@ -186,15 +208,29 @@ class WayBack:
             state,
             given,
             len(self._trained),
+            training,
         )
         leaves, structure = jax.tree.flatten(found)
         is_array = [isinstance(leaf, jax.Array) for leaf in leaves]
         others = [None if a else leaf for a, leaf in zip(is_array, leaves, strict=True)]
-        self._rest = structure, is_array, others
+        self._rest[training] = structure, is_array, others
         if not is_float(self._dtype):
             by_input = None
         arrays = [leaf for a, leaf in zip(is_array, leaves, strict=True) if a]
         return loss, by_weights, gradients, by_input, arrays
+
+    def _losses(self, values, x, y, outputs):
+        """The loss of each example by itself; without outputs of the whole batch, as in `evaluate`."""
+        state, is_training = self._state(), outputs is not None
+
+        def measured():
+            found = outputs if is_training else self.model(x, training=False)
+            if not is_training:
+                return [self._own(x, y, found)]
+            parts = [slice(n, n + 1) for n in range(len(y))]
+            return [self._own(x[p], y[p], found[p], training=True) for p in parts]
+
+        return functional(measured, state)(self._in_order(values, state))[0]
 
     def _by_weights(self, values, x, y):
         state = self._state()
@@ -269,8 +305,8 @@ class WayBack:
             form, measure = "shares", BinaryCrossentropy()
         return Loss(form, False, lambda x, y, outputs: measure(y, outputs))
 
-    def _own(self, x, y, outputs):
-        return jnp.asarray(loss_of(self.model, x, y, outputs, None, False), jnp.float32)
+    def _own(self, x, y, outputs, training=False):
+        return jnp.asarray(loss_of(self.model, x, y, outputs, None, training), jnp.float32)
 
     def _takes(self, form: str) -> bool:
         """Whether the model's loss makes a number of targets in this form."""

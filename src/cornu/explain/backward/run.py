@@ -133,7 +133,9 @@ def run(model, x, y, sample_weight=None) -> Run:
     )
 
 
-def derivatives(model, found, inputs, measure, state, values, trained: int) -> tuple:
+def derivatives(
+    model, found, inputs, measure, state, values, trained: int, training: bool = False
+) -> tuple:
     """The loss, and its derivatives by weights, by the calls' outputs, and by inputs. It may be compiled.
 
     Args:
@@ -143,6 +145,7 @@ def derivatives(model, found, inputs, measure, state, values, trained: int) -> t
         measure: `(inputs, outputs)` to the loss.
         state, values: the variables that are read or assigned meanwhile, and what they hold.
         trained: of how many of these, from the first on, the derivative is taken.
+        training: whether layers do what they do in training.
 
     Returns:
         the loss; a list; a dict by the calls' numbers; and inputs' derivatives in their structure.
@@ -157,7 +160,7 @@ def derivatives(model, found, inputs, measure, state, values, trained: int) -> t
             return call.outputs + added[n] if n in chosen else call.outputs
 
         def forward():
-            return measure(inputs, calls(model, inputs, replace)[-1].outputs)
+            return measure(inputs, calls(model, inputs, replace, training)[-1].outputs)
 
         return functional(forward, state)([*trained_values, *values[trained:]])[0]
 

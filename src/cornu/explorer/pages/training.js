@@ -12,6 +12,7 @@ const PARTS = `
     <progress id="done" max="1" value="0" aria-labelledby="progress-title"></progress>
     <div class="row" id="control">
       <button type="button" id="pause">Pause</button>
+      <button type="button" id="one" title="The next batch, or the few that are done in one go">Next batch</button>
       <button type="button" id="stop">Stop</button>
     </div>
   </section>
@@ -65,6 +66,8 @@ class Training {
     this.stop = document.getElementById("stop");
     document.getElementById("control").hidden = !model.may_control;
     this.pause.addEventListener("click", () => this.act(this.state?.wants_pause ? "resume" : "pause"));
+    this.one = document.getElementById("one");
+    this.one.addEventListener("click", () => this.act("step"));
     this.stop.addEventListener("click", () => this.act("stop"));
     this.poll();
   }
@@ -118,6 +121,7 @@ class Training {
     const part = state.steps && now.step ? now.step / state.steps : 0;
     document.getElementById("done").value = status === "finished" ? 1 : epochs ? Math.min(1, (rows.length + part) / epochs) : 0;
     this.pause.textContent = state.wants_pause ? "Resume" : "Pause";
+    this.one.disabled = status !== "paused";
     this.pause.disabled = this.stop.disabled = ["finished", "stopped"].includes(status);
     if (this.seen === before) return;
     this.live = this.live.filter(({ at }) => at > rows.length);
