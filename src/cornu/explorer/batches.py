@@ -4,6 +4,7 @@ import copy
 import threading
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from cornu.core.layer import Layer
@@ -26,16 +27,14 @@ class Batches:
     Args:
         network: the network that is shown.
         examples: what is learned from.
-        copied: gives a copy of the model, and what tells when another one is needed. Default: one copy of
-            the model as it is the first time.
+        is_watched: whether the model itself is trained meanwhile; then there are no steps on a copy.
     """
 
-    def __init__(self, network: Network, examples: Examples, copied=None):
-        self._network, self._examples = network, examples
-        self._copied = copied or (lambda known: (0, copy.deepcopy(network.model)))
+    def __init__(self, network: Network, examples: Examples, is_watched: bool = False):
+        self._network, self._examples, self._is_watched = network, examples, is_watched
+        self._y = np.zeros(0) if examples.y is None else examples.y
         self._lock = threading.RLock()
         self._model: Any = None
-        self._moment: Any = None
         self._base: list = []
         self._at = 0, 0
         self._done: dict[str, Any] = {}
@@ -43,6 +42,8 @@ class Batches:
 
     def _why_not(self) -> str:
         model, examples = self._network.model, self._examples
+        if self._is_watched:
+            return "The model itself is trained here."
         if self._network.no_way_back:
             return self._network.no_way_back
         if not getattr(model, "compiled", False) or not self._network.has_own_loss:
@@ -59,7 +60,8 @@ class Batches:
         """The weights after so many batches, as `Network.values`."""
         with self._lock:
             self._go_to(number, size)
-            return [v.value for v in self._model.variables]
+            # Copies, as the next batch gives the arrays themselves away.
+            return [jnp.array(v.value, copy=True) for v in self._model.variables]
 
     def _rows(self, number: int, size: int) -> np.ndarray:
         count = len(self._examples)
@@ -69,7 +71,7 @@ class Batches:
         rows = self._rows(number, size)
         x, y = (
             self._network.batch(self._examples.x[rows]),
-            self._network.targets(self._examples.y[rows]),
+            self._network.targets(self._y[rows]),
         )
         return rows, x, y
 
@@ -77,9 +79,8 @@ class Batches:
         """The copy is what it is after so many batches."""
         if self.refusal:
             raise ValueError(self.refusal)
-        moment, model = self._copied(self._moment if self._model is not None else None)
-        if model is not None:
-            self._model, self._moment, self._done = model, moment, {}
+        if self._model is None:
+            self._model = model = copy.deepcopy(self._network.model)
             model.optimizer.build(model.trainable_variables)
             self._base = [np.array(v.value) for v in self._state()]
             self._at = 0, size
@@ -128,7 +129,7 @@ class Batches:
             found = none if found is None else channels_last(call.operation, found)[example]
             slopes.append(image_of(found))
         has_classes = network.num_classes is not None
-        labels = self._examples.y[rows]
+        labels = self._y[rows]
         return {
             "number": number,
             "rows": rows.tolist(),

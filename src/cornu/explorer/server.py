@@ -102,8 +102,7 @@ class Server:
     ):
         self.network, self.examples, self.watch = network, examples or Examples.none(), watch
         self.runs = compare if isinstance(compare, Runs) else Runs(compare)
-        copied = None if watch is None else watch.copied
-        self.network.batches = Batches(network, self.examples, copied)
+        self.network.batches = Batches(network, self.examples, watch is not None)
         self._tokens = {"owner": secrets.token_urlsafe(24), "viewer": secrets.token_urlsafe(24)}
         # Who knows it may show the page in a frame: cells of notebooks.
         self._cell = secrets.token_urlsafe(12)

@@ -1,6 +1,5 @@
 """Training that can be watched, paused and stopped from the page."""
 
-import copy
 import threading
 import time
 from collections import deque
@@ -51,8 +50,7 @@ class Watch(Callback):
         self._goes_on = threading.Event()
         self._goes_on.set()
         self._status, self._wants_end = "waiting", False
-        # Held while the model is copied, which must not go on meanwhile.
-        self._copying = threading.Lock()
+        # Whether it pauses again after the next batch.
         self._does_one = False
         self._rows: list[dict] = []
         # How many epochs there were before each `fit`.
@@ -72,7 +70,7 @@ class Watch(Callback):
     def on_train_begin(self, logs=None):
         # What the last training was told does not hold for the next.
         self._wants_end = self._wants_end and self._status == "waiting"
-        with self._copying, self._lock:
+        with self._lock:
             if not self._fits or len(self._rows) > self._fits[-1]:
                 self._fits.append(len(self._rows))
         self._note("running")
@@ -97,8 +95,7 @@ class Watch(Callback):
             self._note("paused")
             while not self._goes_on.wait(0.5):
                 pass
-            with self._copying:
-                self._note("running")
+            self._note("running")
         if self._wants_end:
             self.model.stop_training = True
         now = time.monotonic()
@@ -241,17 +238,6 @@ class Watch(Callback):
             "shape": list(planes.shape),
         }
         return described, [planes]
-
-    def copied(self, known=None) -> tuple[Any, Any]:
-        """The moment a training stands at, and a copy of the model; None for that if it is known already.
-
-        Raises ValueError while the training goes on.
-        """
-        with self._copying:
-            moment = self._epoch, self._now.get("step"), len(self._rows), self._status
-            if self._status == "running":
-                raise ValueError("Pause the training first; its steps are shown on a copy.")
-            return moment, None if moment == known else copy.deepcopy(self.network.model)
 
     def control(self, action: str) -> None:
         """Follow a command: `"pause"`, `"resume"`, `"step"` or `"stop"`.
