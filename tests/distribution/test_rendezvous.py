@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import threading
 import time
 
@@ -9,9 +10,10 @@ import pytest
 
 import cornu
 from cornu.core import process_group
-from cornu.distribution import detection
+from cornu.distribution import detection, launch
 from cornu.distribution.launch import free_port
 from cornu.distribution.rendezvous import meet
+from cornu.training import agreement
 
 SLURM = {
     "SLURM_JOB_ID": "77",
@@ -214,6 +216,45 @@ def test_what_they_agree_on(groups):
     assert "Process 1 is in `b`, and process 0 in `a`" in str(error)
 
 
+def model_of(activation="relu", rate=0.2, loss="mse", skips="a", **adam):
+    cornu.utils.set_random_seed(1)
+    inputs = cornu.Input((2,))
+    first = cornu.layers.Dense(2, activation, name="a")(inputs)
+    second = cornu.layers.Dropout(rate, name="drop")(cornu.layers.Dense(2, name="b")(first))
+    outputs = cornu.layers.Add()([second, first if skips == "a" else inputs])
+    model = cornu.Model(inputs, outputs, name="net")
+    model.compile(cornu.optimizers.Adam(lambda: 0.1, **adam), loss, metrics=[lambda y, p: p[:, 0]])
+    return model
+
+
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        (
+            {"activation": "tanh"},
+            "`activation` of the layer 'a' .* has tanh, process 0 has relu",
+        ),
+        ({"rate": 0.4}, "`rate` of the layer 'drop' .* has 0.4, process 0 has 0.2"),
+        ({"loss": "mae"}, "`loss` of `compile`"),
+        ({"beta_1": 0.5}, "`beta_1` of the optimizer"),
+        ({"skips": "inputs"}, "`graph` of the layer 'net'"),
+        ({}, ""),
+    ],
+)
+def test_models_that_differ_and_have_the_same_weights(groups, monkeypatch, other, said):
+    mine = threading.local()
+    monkeypatch.setattr(agreement.processes, "group", lambda: mine.group)
+    models = [model_of(), model_of(), model_of(**other)]
+
+    def compare(group, model):
+        mine.group = group
+        agreement.check_model(model, "fit", class_weight={0: 1.0})
+
+    found = together(*[lambda p=p: compare(*p) for p in zip(groups, models, strict=True)])
+    for error in found:
+        assert re.search(said, str(error)) if other else error is None, error
+
+
 def test_files_are_waited_for(groups):
     first, second, _ = groups
     waiting = [lambda: second.wait_until_written("a"), lambda: first.wrote("a", None)]
@@ -281,3 +322,42 @@ def test_a_slow_process_is_left_alone(groups):
         threading.Thread(target=group.finish, daemon=True).start()
 
     assert together(*[lambda g=g: work(g) for g in groups]) == [None] * 3
+
+
+@pytest.mark.parametrize(
+    "who, does, said, status",
+    [
+        (
+            1,
+            "os.kill(os.getpid(), 9)",
+            "Process 1 .* ended by SIGKILL .* last:\n  so far\n  good$",
+            137,
+        ),
+        (
+            0,
+            "sys.exit(3)",
+            "Process 0 .* ended with exit status 3 before all had met.* last:\n  good$",
+            3,
+        ),
+        # Of one error of all, nothing more is said.
+        (None, "sys.exit('no driver')", "^(good\\n){2}(no driver\\s?){2}$", 1),
+    ],
+)
+def test_a_process_that_dies_before_all_have_met_is_named(
+    monkeypatch, capfd, who, does, said, status
+):
+    monkeypatch.setattr(launch, "_ALIKE", 1)
+    script = f"""
+import os, sys, time
+if "{who}" not in ("None", os.environ["KERAS_DISTRIBUTION_PROCESS_ID"]):
+    time.sleep(60)
+print("so far", flush=True)
+time.sleep(0.1)
+print("good", file=sys.stderr, flush=True)
+time.sleep(0.1)
+{does}
+"""
+    begin = time.monotonic()
+    assert launch.run_local([sys.executable, "-S", "-c", script], 2) == status
+    assert time.monotonic() - begin < 30
+    assert re.search(said, capfd.readouterr().err.strip(), re.M)

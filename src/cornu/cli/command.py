@@ -3,7 +3,6 @@
 import functools
 import os
 import sys
-import time
 import warnings
 from collections.abc import Callable
 
@@ -81,8 +80,7 @@ def _end(error: BaseException, debug: bool, message: str, code: int):
     say(message)
     others = processes.group()
     if others is not None and others.stop_reason() is None:
-        # Perhaps all have the same error, as when a terminal sends Ctrl-C, and each says it itself.
-        time.sleep(1)
+        others.say_why_first()
         others.fail(message, code)
     raise typer.Exit(code)
 

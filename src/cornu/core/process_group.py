@@ -27,6 +27,8 @@ GRACE, LATE = 10, 300
 PATIENCE = 60
 # Seconds between two signs of life, and after which process 0 says that one is missed.
 BEAT, SILENCE = 3, 12
+# The variable that has the pid of who has started the processes on this machine, and what they tell it.
+PARENT, HAVE_MET = "CORNU_PROCESSES_PARENT", "cornu: the processes have met"
 _OURS = os.path.dirname(os.path.dirname(__file__))
 
 
@@ -63,6 +65,8 @@ class Group:
         # The call that this process is in, and how many there were.
         self._in_call: list[str] = []
         self._calls = 0
+        # What has ended the last one, if the script ends for it.
+        self._exit: SystemExit | None = None
         # Whether that call is one of these, or this process waits between them, as for a file.
         self._is_counted = False
         # When another process has left a call early or has ended its script: from which call to which, and
@@ -70,7 +74,7 @@ class Group:
         self._limits: list[tuple[int, float, float, str]] = []
         self._finished: set[int] = set()
         self._all_finished = False
-        self._failed, self._status = False, 1
+        self._failed, self._has_said_why, self._status = False, False, 1
         self._reason: str | None = None
         # The signal that this process has got, and the one that all have stopped for.
         self._signal: str | None = None
@@ -82,7 +86,9 @@ class Group:
         self._heard_of = dict.fromkeys(connections, time.monotonic())
         self._said_alive = time.monotonic()
         # Whoever started it on this machine, and has to watch it.
-        self._parent = os.environ.get("CORNU_PROCESSES_PARENT")
+        self._parent = os.environ.get(PARENT)
+        if self._parent:
+            print(HAVE_MET, file=sys.stderr, flush=True)
         self.pid = os.getpid()
         threading.Thread(target=self._listen, daemon=True, name="cornu processes").start()
         if hasattr(os, "register_at_fork"):
@@ -95,14 +101,15 @@ class Group:
 
     # What all processes do together.
 
-    def same(self, what: str, values: dict[str, Any]) -> dict:
+    def same(self, what: str, values: dict[str, Any], hint: str = "") -> dict:
         """Compare values, in each process those of the same call, with process 0's; returns those.
 
-        Raises ValueError in every process if they differ in one of them, or if it is in another call.
+        Raises ValueError in every process if they differ in one of them, with the hint at the end of its
+        message, or if it is in another call.
         """
-        return self._compare(self._ask(what, values))
+        return self._compare(self._ask(what, values), hint)
 
-    def _compare(self, answer: dict) -> dict:
+    def _compare(self, answer: dict, hint: str = "") -> dict:
         for number, (other, found) in sorted(
             answer["others"].items(), key=lambda item: int(item[0])
         ):
@@ -116,7 +123,7 @@ class Group:
             raise ValueError(
                 f"{answer['what']}: {name} must be the same in every process. Process {number} "
                 f"({self.members[int(number)].host}) has {_short(found.get(name))}, process 0 has "
-                f"{_short(first.get(name))}."
+                f"{_short(first.get(name))}.{hint}"
             )
         return answer["value"]
 
@@ -124,7 +131,7 @@ class Group:
         """Process 0's value."""
         return self._ask(what, value)["value"]
 
-    def common(self, what: str, values: list[dict[str, Any]]) -> int:
+    def common(self, what: str, values: list[dict[str, Any]], hint: str = "") -> int:
         """How many of the values, in their order, all processes have; these must be the same."""
         answer = self._ask(what, values)
         others = answer["others"]
@@ -133,7 +140,8 @@ class Group:
         for number, (_, found) in others.items():
             pairs = zip(answer["value"], found, strict=False)
             first, other = next(pair for pair in pairs if pair[0] != pair[1])
-            self._compare({"what": what, "value": first, "others": {number: (what, other)}})
+            pair_alone = {"what": what, "value": first, "others": {number: (what, other)}}
+            self._compare(pair_alone, hint)
         return answer["least"]
 
     def least(self, what: str, value: int) -> int:
@@ -164,12 +172,14 @@ class Group:
             if not self._in_call:
                 self._calls += 1
                 self._is_counted = True
+                self._exit = None
             self._in_call.append(name)
         try:
             yield
         except BaseException as error:
             if len(self._in_call) == 1:
                 self._tell_first({"kind": "left", "call": self._calls, "why": describe(error)})
+                self._exit = error if type(error) is SystemExit else None
             raise
         finally:
             with self._news:
@@ -235,6 +245,14 @@ class Group:
 
     # How a process ends.
 
+    def say_why_first(self) -> None:
+        """This process has said why it will end; the others have a second to say it themselves.
+
+        Perhaps all have the same error, as when a terminal sends Ctrl-C.
+        """
+        self._has_said_why = True
+        time.sleep(1)
+
     def fail(self, why: str, status: int = 1) -> None:
         """Tell the others that this process ends, and why. It shall end soon, with this exit status."""
         if self._failed or self._all_finished:
@@ -255,6 +273,10 @@ class Group:
         """The script has ended: wait for the others' ends."""
         if os.getpid() != self.pid:
             return
+        if self._exit is not None:
+            # Python calls no hook for it.
+            status = self._exit.code
+            self.fail(describe(self._exit), status if isinstance(status, int) else bool(status))
         if self._failed:
             leave(self._status)
         self._tell_first({"kind": "finished", "calls": self._calls})
@@ -273,8 +295,8 @@ class Group:
                 return
             self._reason = why
             self._news.notify_all()
-        if self._failed:
-            # It has said what it has to say, and is on its way.
+        if self._failed or self._has_said_why:
+            # It is on its way.
             return
         if self.number == 0:
             self._tell_others({"kind": "failed", "why": why})
@@ -347,7 +369,10 @@ class Group:
             ]
             waited = [n for n, since in self._asked_since.items() if now > since + PATIENCE]
         if due:
-            self._end_because(f"{due[0]} Process {self.number} is still in `{in_call}` and waits.")
+            why = f"{due[0]} Process {self.number} is still in `{in_call}` and waits."
+            if self.number:
+                self._tell_first({"kind": "failed", "why": why})
+            self._end_because(why)
         for number in waited:
             with self._news:
                 asked = self._asked.get(number)

@@ -34,8 +34,7 @@ def join(found: Group) -> None:
         if _is_of_collective(error) and found.reason(wait=3):
             time.sleep(5)
         shown(kind, error, trace)
-        # Perhaps all have the same error, as when a terminal sends Ctrl-C, and each says it itself.
-        time.sleep(1)
+        found.say_why_first()
         found.fail(describe(error), 130 if isinstance(error, KeyboardInterrupt) else 1)
 
     sys.excepthook = excepthook

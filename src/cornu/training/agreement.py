@@ -5,6 +5,7 @@ Different ones would give numbers that nobody notices, or collectives that wait 
 
 import functools
 import json
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -13,12 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from cornu.core import placement, processes
+from cornu.core import placement, processes, registry
 from cornu.core.process_group import Group
 from cornu.data.position import random_state, set_random_state
 
-# So many rows of the data, and numbers of a weight, are compared.
-_ROWS, _NUMBERS = 16, 4096
+# So many numbers of a weight are compared; of data in memory so many bytes, of others so many rows.
+_NUMBERS, _BYTES, _ROWS = 4096, 2**26, 16
 
 
 def made_together(method: Callable) -> Callable:
@@ -39,24 +40,86 @@ def check_model(model, what: str, **settings) -> None:
     group = processes.group()
     if group is None:
         return
-    weights = {weight.path: f"{weight.shape} {weight.dtype}" for weight in model.weights}
+    weights = {w.path: f"{w.shape} {w.dtype}" for w in model.weights}
+    layers = model._flatten_layers()
     values = {
         "the model": type(model).__name__,
-        **{name: json.loads(json.dumps(value, default=str)) for name, value in settings.items()},
+        **{name: _plain(value) for name, value in settings.items()},
+        "the number of layers": len(layers),
         "the number of weights": len(weights),
-        "the weights": zlib.crc32(json.dumps(weights).encode()),
     }
-    try:
-        group.same(what, values)
-    except ValueError as error:
-        if "the weights must" in str(error):
-            # Every process is here: which ones differ is not known yet.
-            group.same(what, {f"the weight {path!r}": found for path, found in weights.items()})
-        raise
-    group.same(what, {f"the values of {w.path!r}": _digest_of_weight(w) for w in model.weights})
+    group.same(what, values)
+    _compare(group, what, {f"the weight {path!r}": found for path, found in weights.items()})
+    parts: dict[str, Any] = {}
+    for number, layer in enumerate(layers):
+        # Without automatic numbers: a process may have made other layers before.
+        path = re.sub(r"_\d+(?=/|$)", "", layer.path)
+        parts |= _described(layer, f"the layer {path!r} ({number})")
     if model.optimizer is not None:
-        config = json.dumps(model.optimizer.get_config(), default=str)
-        group.same(what, {"the optimizer": f"{type(model.optimizer).__name__} {config}"})
+        parts |= _described(model.optimizer, "the optimizer")
+    if what != "predict":
+        compiled = _config(model.get_compile_config)
+        compiled.pop("optimizer", None)
+        parts |= {f"`{name}` of `compile`": _plain(value) for name, value in compiled.items()}
+    _compare(group, what, parts)
+    numbers = {
+        f"values of {w.path!r} (their checksum)": _digest_of_weight(w) for w in model.weights
+    }
+    _compare(group, what, numbers, " " + _SAME_SEED)
+
+
+_SAME_SEED = "Call `utils.set_random_seed` with the same number in all, or load the same file."
+_SAME_DATA = (
+    "Read and shuffle them alike in all; or, if each process shall bring its own rows, say "
+    "`DataParallel(auto_shard_dataset=False)`."
+)
+
+
+def _compare(group: Group, what: str, values: dict[str, Any], hint: str = "") -> None:
+    """As `group.same`, for many values: they are sent only if a checksum of all of them differs."""
+    name = "a checksum"
+    try:
+        group.same(what, {name: zlib.crc32(json.dumps(values).encode())})
+        return
+    except ValueError as error:
+        if f"{name} must be" not in str(error):
+            raise
+    # Every process is here.
+    group.same(what, values, hint)
+
+
+def _described(part, name: str) -> dict[str, Any]:
+    """What can be told of a layer or an optimizer, each under a name of its own."""
+    config = _config(part.get_config)
+    # Names count where weights have them. Layers within it have an entry of their own: of them, how they
+    # are connected.
+    config.pop("name", None)
+    within = config.pop("layers", None)
+    if isinstance(within, list):
+        config["graph"] = [each.get("inbound_nodes") for each in within if isinstance(each, dict)]
+    found = {f"`{key}` of {name}": _plain(value) for key, value in config.items()}
+    return {name: type(part).__name__, **found}
+
+
+def _config(get: Callable) -> dict:
+    """A configuration, or nothing: the user's own may not be told."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return dict(get())
+        except Exception:
+            return {}
+
+
+def _plain(value):
+    """A value for a message: plain, and without addresses and automatic numbers of this process."""
+    try:
+        value = registry.serialize(value)
+    except TypeError:
+        value = str(value)
+    text = re.sub(r" at 0x[0-9a-f]+", "", json.dumps(value, default=str))
+    text = re.sub(r'_\d+"', '"', text)
+    return json.loads(text) if len(text) < 200 else f"{text[:100]}… {zlib.crc32(text.encode())}"
 
 
 def _digest_of_weight(weight) -> int | None:
@@ -72,8 +135,8 @@ def _digest_of_weight(weight) -> int | None:
 def check_data(what: str, parts: Any) -> None:
     """Raise ValueError in every process if the data are not the same in all.
 
-    Of arrays, some rows are compared. Where each process brings its own rows, there have to be as many, of
-    the same kind. What gives batches one by one is not looked at.
+    Of large arrays, some rows are compared. Where each process brings its own rows, there have to be as
+    many, of the same kind. What gives batches one by one is not looked at.
     """
     group = processes.group()
     if group is None:
@@ -91,8 +154,14 @@ def check_data(what: str, parts: Any) -> None:
         values[f"{name}: shape of a row"] = list(shape[1:])
         values[f"{name}: dtype"] = str(leaf.dtype)
         if not own:
-            values[f"{name}: contents"] = _digest_of_rows(leaf)
-    group.same(what, {"the structure of the data": str(structure), **values})
+            values[f"{name}: contents (their checksum)"] = _digest_of_rows(leaf)
+    group.same(
+        what, {"the structure of the data": _structure(structure), **values}, f" {_SAME_DATA}"
+    )
+
+
+def _structure(structure) -> str:
+    return str(structure).removeprefix("PyTreeDef(").removesuffix(")")
 
 
 def together(group: Group, batches: Iterable, what: str, size: Callable[[], int]) -> Iterator:
@@ -115,7 +184,7 @@ def together(group: Group, batches: Iterable, what: str, size: Callable[[], int]
         if not (read or failure is None or isinstance(failure, StopIteration)):
             raise failure
         ready = read[:wanted]
-        count = group.common(what, [_look_of(batch, own) for batch in ready])
+        count = group.common(what, [_look_of(batch, own) for batch in ready], f" {_SAME_DATA}")
         if not count:
             break
         yield from ready[:count]
@@ -133,7 +202,9 @@ def _look_of(batch, own: bool) -> dict[str, Any]:
     leaves = jax.tree.leaves(batch)
     values: dict[str, Any] = {"the shapes of a batch": [f"{np.shape(a)} {a.dtype}" for a in leaves]}
     if not own:
-        values["the first row of a batch"] = [_digest(np.asarray(a[:1])) for a in leaves]
+        values["the first row of a batch (its checksums)"] = [
+            _digest(np.asarray(a[:1])) for a in leaves
+        ]
     return values
 
 
@@ -144,6 +215,8 @@ def _digest(array: np.ndarray) -> int:
 def _digest_of_rows(array) -> int | None:
     if not array.shape or not array.shape[0] or hasattr(array, "toarray"):
         return None
+    if type(array) is np.ndarray and array.dtype != object:
+        return _digest(array[:: max(-(-array.nbytes // _BYTES), 1)])
     rows = np.unique(np.linspace(0, array.shape[0] - 1, _ROWS).astype(int))
     found = [np.asarray(array[int(row)]) for row in rows]
     if found[0].dtype == object:

@@ -198,9 +198,19 @@ class Trainer(Compilable, OldMethods):
             validation_batch_size,
             callbacks,
         )
-        settings = {"epochs": epochs, "initial_epoch": initial_epoch, "batch_size": batch_size}
-        settings["shuffle"], settings["steps_per_epoch"] = shuffle, steps_per_epoch
-        agreement.check_model(self, "fit", validation_freq=validation_freq, **settings)
+        agreement.check_model(
+            self,
+            "fit",
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            steps_per_epoch=steps_per_epoch,
+            class_weight=class_weight,
+            validation_freq=validation_freq,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+        )
         callbacks = self._as_list(callbacks, verbose, work.data, epochs, add_history=True)
         self.stop_training = False
         self._run = Run(self, work.data, work.validation, callbacks)
