@@ -230,6 +230,8 @@ def train(
             native().in_use and Path("/dev/shm").is_dir() and "CORNU_SHARED_SUMS" not in os.environ
         )
         assert shared_memory.spans(spread.device_mesh.backend_mesh) == shares
+    # Names as in a process of its own.
+    cornu.utils.clear_session()
     cornu.utils.set_random_seed(7)
     x, y = data(rows)
     model = model_of(filters)
