@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from cornu.core import registry
 from cornu.layers.merging import Merge, shapes_of
+from cornu.ops import lengths
 
 
 @registry.register("layer", module="keras.layers")
@@ -79,7 +80,9 @@ class Dot(Merge):
         inputs = self._as_numbers(inputs)
         if self.normalize:
             inputs = [self._to_float(x) for x in inputs]
-            inputs = [_to_unit_length(x, axis) for x, axis in zip(inputs, axes, strict=True)]
+            inputs = [
+                lengths.to_unit_length(x, axis, 1e7) for x, axis in zip(inputs, axes, strict=True)
+            ]
         dtype = jnp.result_type(*inputs)
         inputs = [x.astype(dtype) for x in inputs]
         contract = ((axes[0],), (axes[1],))
@@ -87,11 +90,6 @@ class Dot(Merge):
 
     def compute_mask(self, inputs, mask=None):
         return None
-
-
-def _to_unit_length(x, axis):
-    square = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
-    return x * jnp.minimum(jax.lax.rsqrt(square), 1e7)
 
 
 def dot(inputs, axes=-1, **kwargs):

@@ -11,6 +11,7 @@ from cornu.core.dtype import at_least_single
 from cornu.core.input_spec import InputSpec
 from cornu.core.layer import Layer
 from cornu.layers import weight_arguments
+from cornu.ops import lengths
 
 
 def _normalized_axes(layer: Layer, axis, input_shape) -> tuple[int, ...]:
@@ -295,7 +296,7 @@ class RMSNormalization(Layer):
 
 @registry.register("layer", module="keras.layers")
 class UnitNormalization(Layer):
-    """Scales to length one: `x / sqrt(sum(x²))`.
+    """Scales to length one: `x / sqrt(sum(x²))`. Zero stays zero, with a gradient of 0 (Keras: NaN).
 
     Args:
         axis: axis, or several, to sum over.
@@ -316,5 +317,4 @@ class UnitNormalization(Layer):
 
     def call(self, inputs):
         axes = _normalized_axes(self, self.axis, inputs.shape)
-        square = jnp.sum(jnp.square(inputs), axes, keepdims=True)
-        return inputs * jnp.minimum(jax.lax.rsqrt(square), 1e12)
+        return lengths.to_unit_length(inputs, axes, 1e12)

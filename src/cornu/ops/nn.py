@@ -55,6 +55,7 @@ from cornu.ops import (
     convolution,
     cross_entropy,
     ctc,
+    lengths,
     pooling,
     rearrangement,
 )
@@ -266,8 +267,7 @@ def normalize(x, axis=-1, order=2, epsilon=None):
     epsilon = default_epsilon() if epsilon is None else epsilon
     # Of several axes `linalg.norm` takes matrices, and of order 2 their largest singular value.
     axis_order = None if order == 2 else order
-    norm = jnp.linalg.norm(x, ord=axis_order, axis=axis, keepdims=True)
-    return x / jnp.maximum(norm, epsilon)
+    return x / jnp.maximum(lengths.norm(x, axis_order, axis), epsilon)
 
 
 @operation
@@ -456,7 +456,7 @@ def cdist(x, y):
     if is_discrete(jnp.promote_types(x.dtype, y.dtype)):
         # Unsigned integers would wrap where `y` is larger.
         x, y = x.astype(floatx()), y.astype(floatx())
-    return jnp.linalg.norm(x[..., :, None, :] - y[..., None, :, :], axis=-1)
+    return lengths.norm(x[..., :, None, :] - y[..., None, :, :], axis=-1)[..., 0]
 
 
 @operation

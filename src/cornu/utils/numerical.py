@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cornu.core.old_arguments import takes_old_arguments
+from cornu.ops import lengths
 
 
 @takes_old_arguments(nb_classes="num_classes")
@@ -101,5 +102,5 @@ def normalize(x, axis: int | None = -1, order=2):
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         x = x.astype(jnp.float32)
-    norm = jnp.linalg.norm(x, order, axis, keepdims=True)
+    norm = lengths.norm(x, order, axis)
     return x / jnp.where(norm == 0, 1, norm)
