@@ -262,6 +262,18 @@ def test_several_inputs_and_outputs_and_operations(tmp_path):
         np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-6)
 
 
+def test_outputs_of_one_name(tmp_path):
+    """An output that is the input, and those of a layer that is called twice."""
+    a, dense = cornu.Input((3,), name="a"), layers.Dense(3, name="d")
+    model = cornu.Model(a, [a, dense(a), dense(dense(a))])
+    model.export(tmp_path / "m.onnx")
+    x = np.random.default_rng(0).random((2, 3), "float32")
+    session = runtime(tmp_path / "m.onnx")
+    assert [o.name for o in session.get_outputs()] == ["a_1", "d", "d_1"]
+    for found, expected in zip(results(session, x), model.predict(x, verbose=0), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_number_of_examples(tmp_path):
     model = cornu.Sequential([cornu.Input((3,)), layers.Dense(2)])
     for batch, shown in ((None, "batch"), (4, 4)):

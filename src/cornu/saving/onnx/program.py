@@ -1,6 +1,7 @@
 """A traced prediction, operation by operation, and the model around it."""
 
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -113,13 +114,24 @@ def _value(b: Builder, value) -> Value:
     return value
 
 
+def _distinct(names: list[str], taken: list[str]) -> list[str]:
+    """The names, with a number where one is taken or comes before."""
+    found: list[str] = []
+    for name in names:
+        is_free = name not in (*taken, *found)
+        numbered = (f"{name}_{n}" for n in itertools.count(1))
+        others = {*taken, *names, *found}
+        found.append(name if is_free else next(new for new in numbered if new not in others))
+    return found
+
+
 def onnx_model(function, specs: list, input_names: list[str], output_names: list[str], batch=None):
     """The ONNX model of a function of arrays.
 
     Args:
         function: takes the arrays in a list, returns arrays in a list.
         specs: for each input its shape without the examples, and its dtype.
-        input_names, output_names: names in the graph.
+        input_names, output_names: names in the graph; an output whose name is taken gets a number.
         batch: number of examples; None for any.
     """
     from onnx import checker, helper
@@ -141,7 +153,7 @@ def onnx_model(function, specs: list, input_names: list[str], output_names: list
         b.batch = b.node("Shape", input_names[0], start=0, end=1)
     results = [_value(b, r) for r in _run(b, programs[0], programs[1], arguments)]
     outputs = []
-    for name, value in zip(output_names, results, strict=True):
+    for name, value in zip(_distinct(output_names, input_names), results, strict=True):
         b.nodes.append(helper.make_node("Identity", [b.text(value)], [name]))
         shape = [a if a == c else "batch" if factor(a, c) == 1 else None for a, c in value.sizes]
         outputs.append(helper.make_tensor_value_info(name, onnx_type(value.dtype), shape))
