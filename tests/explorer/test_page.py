@@ -1,6 +1,7 @@
 """The page in a browser: draw, classify, inspect, watch a training; by mouse and keys, wide and narrow."""
 
 import base64
+import contextlib
 import io
 import os
 import shutil
@@ -526,7 +527,10 @@ def test_a_training_is_watched(open_page, digits, width, scheme):
     network = Network(model, class_names=["top", "middle", "bottom"])
     watch = Watch(network, x[:12], y[:12])
     compare = {"before": {"loss": [2.0, 0.5], "val_loss": [2.5, 0.75]}}
-    with Server(network, Examples(x, y), watch, compare=compare) as server:
+    ends = contextlib.ExitStack()
+    # Whatever happens: a training that goes on draws from the random numbers of other tests.
+    ends.callback(setattr, model, "stop_training", True)
+    with Server(network, Examples(x, y), watch, compare=compare) as server, ends:
         training = threading.Thread(
             target=lambda: model.fit(
                 x, y, epochs=100_000, validation_split=0.2, callbacks=[watch], verbose=0
@@ -537,6 +541,7 @@ def test_a_training_is_watched(open_page, digits, width, scheme):
         page = open_page(server.link, width, scheme, waits="#curves svg")
         page.wait_for_selector("#followed li strong")
         assert page.locator("#followed li").count() == 12
+        page.wait_for_selector("#filters canvas")
         assert page.locator("#filters canvas").count() == 4
         page.wait_for_selector(".ridges svg >> nth=1")
         page.wait_for_selector(".confusion td.diagonal >> nth=2")

@@ -162,6 +162,8 @@ void Sharing::sum_of(const Shared* arrays, size_t count, int64_t key, bool gathe
 }
 
 void Sharing::sum(const Shared* arrays, size_t count, Number number, int64_t key, bool gathers) {
+  // Two programs at once, in an order that may differ between processes: then the keys do, too.
+  std::lock_guard<std::mutex> lock(turns);
   switch (number) {
     case Number::FLOAT32: return sum_of<float>(arrays, count, key, gathers);
     case Number::FLOAT64: return sum_of<double>(arrays, count, key, gathers);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 
 namespace cornu {
 
@@ -56,6 +57,7 @@ class Sharing {
   // How often to look before this thread sleeps.
   const int patience;
   uint64_t step = 0, turn = 0;
+  std::mutex turns;
 };
 
 }  // namespace cornu
