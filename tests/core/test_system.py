@@ -30,8 +30,16 @@ class Glibc:
 
 @pytest.fixture
 def glibc(monkeypatch):
+    # What the first layer of the process asks of the real one.
+    memory.share_an_arena()
     monkeypatch.setattr(memory, "_for_good", False)
-    monkeypatch.delenv("CORNU_KEEP_MEMORY", raising=False)
+    for name in (
+        "CORNU_KEEP_MEMORY",
+        "GLIBC_TUNABLES",
+        "MALLOC_TRIM_THRESHOLD_",
+        "MALLOC_MMAP_MAX_",
+    ):
+        monkeypatch.delenv(name, raising=False)
     library = Glibc()
     monkeypatch.setattr(memory, "_c_library", lambda: library)
     return library
@@ -59,9 +67,15 @@ def test_fit_keeps_memory_while_it_runs(glibc, monkeypatch):
     with pytest.raises(OSError), memory.kept(), memory.kept():
         raise OSError
     assert glibc.options == memory._DEFAULTS and glibc.trimmed == 2
-    monkeypatch.setenv("CORNU_KEEP_MEMORY", "0")
-    with memory.kept():
-        assert glibc.options == memory._DEFAULTS
+    # Not against what somebody has said.
+    for name, said in (
+        ("CORNU_KEEP_MEMORY", "0"),
+        ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=9"),
+    ):
+        with monkeypatch.context() as there:
+            there.setenv(name, said)
+            with memory.kept():
+                assert glibc.options == memory._DEFAULTS
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")

@@ -1,8 +1,8 @@
 """What the C library does with memory that is freed.
 
 XLA allocates what a training step needs when it begins and frees it at its end. Large blocks go back to the
-system, which maps and clears every page anew for the next step; with large images that takes up to half of
-the step.
+system, which maps and clears every page anew for the next step; with large images that is a large part of
+the step's time.
 """
 
 import contextlib
@@ -31,7 +31,8 @@ def keep_freed_memory() -> bool:
     loops over `train_on_batch` with large images, and for good: the process stays as large as it ever was.
     It applies to the whole process, not only to Cornu, and cannot be undone; the command line does it, and
     so does the environment variable `CORNU_KEEP_MEMORY=1`. With `CORNU_KEEP_MEMORY=0` neither `fit` nor the
-    command line does. It works for threads that start later: call it before the first computation.
+    command line does; nor where MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_MAX_ or GLIBC_TUNABLES set the C
+    library. It works for threads that start later: call it before the first computation.
 
     Returns whether it was done: only the C library of most Linux systems, glibc, has such a setting.
 
@@ -82,7 +83,10 @@ def kept() -> Iterator[None]:
 
 
 def _is_wanted() -> bool:
-    return os.environ.get("CORNU_KEEP_MEMORY") != "0"
+    """Whether nobody has said otherwise, to Cornu or to the C library, whose settings would be lost."""
+    said = {"MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"} & set(os.environ)
+    said |= {"malloc"} & set(os.environ.get("GLIBC_TUNABLES", "").split("."))
+    return not said and os.environ.get("CORNU_KEEP_MEMORY") != "0"
 
 
 def _set(library, options: dict) -> None:
